@@ -1,0 +1,79 @@
+/**
+ * Every error that a person or a script may meet: a stable code, whether trying again helps, and what to do. Codes never
+ * change, words may. `exit` is the command line's exit code (design.md, section 8).
+ */
+export const catalogue = {
+  CONFIG_INVALID: { retry: "never", exit: 2, remedy: "Correct the lines named above; nothing was started or changed." },
+  CONFIG_NOT_FOUND: { retry: "never", exit: 2, remedy: "Give the path of an existing file with --config." },
+  USAGE: { retry: "never", exit: 2, remedy: "See --help." },
+  NODE_VERSION: { retry: "never", exit: 1, remedy: "Run it with Node 22.23 or newer; `npm ci` installs one into node_modules/.bin." },
+  DATA_DIR_UNUSABLE: { retry: "later", exit: 1, remedy: "Make the directory writable for this user, or give another one with --data-dir." },
+  DATA_DIR_OF_ANOTHER: { retry: "never", exit: 1, remedy: "This directory belongs to another node id. Give this node its own --data-dir." },
+  STORE_LOCKED: { retry: "later", exit: 1, remedy: "Another process holds the store. Stop it, or give this one its own --data-dir." },
+  STORE_DAMAGED: { retry: "never", exit: 1, remedy: "The store cannot be opened and was left as it is. Keep a copy, then restore it from a backup." },
+  STORE_NEWER: { retry: "never", exit: 1, remedy: "The store was written by a newer version. Install that version or a newer one." },
+  STORE_MISSING: { retry: "never", exit: 1, remedy: "The store existed once and is gone. Restore it from a backup; it is not created again by itself." },
+  STORE_WRITE_FAILED: { retry: "later", exit: 1, remedy: "Free space on the disk of the data directory or mend it; writing resumes by itself." },
+  SOCKET_PATH_TOO_LONG: { retry: "never", exit: 1, remedy: "Unix socket paths have at most 107 bytes: give a shorter --data-dir." },
+  PORT_IN_USE: { retry: "later", exit: 1, remedy: "Stop what listens there, or give another address." },
+  LISTEN_NOT_LOOPBACK: { retry: "never", exit: 2, remedy: "Plain HTTP listens on loopback only. Put a TLS proxy before it." },
+  AGENT_UNREACHABLE: { retry: "later", exit: 5, remedy: "Start it with `blueflame-agent up`, or name its directory with --data-dir." },
+  HUB_UNREACHABLE: { retry: "later", exit: 5, remedy: "Check that the hub runs and the address is right; workloads are guarded meanwhile." },
+  HUB_UNTRUSTED: { retry: "later", exit: 4, remedy: "The hub's certificate was not signed by the CA this node trusts. Compare the CA files of node and hub." },
+  CERT_REFUSED: { retry: "later", exit: 4, remedy: "The hub does not accept this certificate. Issue one with `blueflame-hub cert`." },
+  CERT_EXPIRED: { retry: "later", exit: 4, remedy: "Check the machine's date first; then issue a new certificate with `blueflame-hub cert`." },
+  CERT_UNUSABLE: { retry: "never", exit: 2, remedy: "Give readable PEM files that belong together; the key needs mode 0600." },
+  NODE_ID_MISMATCH: { retry: "never", exit: 4, remedy: "The certificate was issued for another node id. Use the certificate of this node." },
+  NODE_ID_TAKEN: { retry: "later", exit: 4, remedy: "Another agent with this id is connected. If it is a clone, give it an identity of its own." },
+  INCARNATION_OLD: { retry: "never", exit: 4, remedy: "A newer life of this node has been seen: this one is a restored or cloned copy and must not act." },
+  CLOCK_WRONG: { retry: "later", exit: 1, remedy: "Set the machine's date; certificates cannot be checked without it." },
+  LINK_PROTOCOL: { retry: "later", exit: 1, remedy: "Hub and agent disagree on the protocol. Compare their versions; if it repeats, collect both logs." },
+  WORKLOAD_UNKNOWN: { retry: "never", exit: 3, remedy: "List the workloads with `blueflame-agent status`." },
+  WORKLOAD_STOPPED: { retry: "never", exit: 6, remedy: "A person stopped it. Start it with `blueflame-agent start NAME`." },
+  SPAWN_FAILED: { retry: "later", exit: 1, remedy: "Check that the command exists and may be executed by this user." },
+  NOT_FOUND: { retry: "never", exit: 3, remedy: "List what there is, and check the spelling." },
+  DENIED: { retry: "never", exit: 4, remedy: "Use a certificate or token that has this right." },
+  CONDITION_FALSE: { retry: "later", exit: 6, remedy: "The condition does not hold now." },
+  TIMED_OUT: { retry: "later", exit: 124, remedy: "Wait longer with --timeout, or look at why it takes so long." },
+  LIMIT_REACHED: { retry: "later", exit: 1, remedy: "A bound of the system was reached; ask for less at once." },
+  STATE_CONFLICT: { retry: "later", exit: 6, remedy: "The key was changed by somebody else: read it again and decide again." },
+  BAD_REQUEST: { retry: "never", exit: 2, remedy: "Correct the request as the message says." },
+} as const satisfies Record<string, { retry: "never" | "later"; exit: number; remedy: string }>;
+
+/** A code of the {@link catalogue}. */
+export type FaultCode = keyof typeof catalogue;
+
+/** An expected failure: what was seen and where (`saw`, a clause without a full stop), and by its code what to do. */
+export class Fault extends Error {
+  override readonly name = "Fault";
+  readonly code: FaultCode;
+  /** What was seen, without code and remedy. */
+  readonly saw: string;
+
+  constructor(code: FaultCode, saw: string, options?: { cause?: unknown }) {
+    super(`[${code}] ${saw}. ${catalogue[code].remedy}`, options);
+    this.code = code;
+    this.saw = saw;
+  }
+  get retry(): "never" | "later" {
+    return catalogue[this.code].retry;
+  }
+  get exit(): number {
+    return catalogue[this.code].exit;
+  }
+}
+
+/** True when `error` is a {@link Fault}, with that code when one is given. */
+export function isFault(error: unknown, code?: FaultCode): error is Fault {
+  return error instanceof Fault && (code === undefined || error.code === code);
+}
+
+/** Our own mistakes: throws when `holds` is false. The process then stops under its supervisor. */
+export function invariant(holds: boolean, message: string): asserts holds {
+  if (!holds) throw new Error(`invariant broken: ${message}`);
+}
+
+/** Closes a switch: a forgotten case does not compile. */
+export function unreachable(value: never): never {
+  throw new Error(`invariant broken: unhandled ${JSON.stringify(value)}`);
+}
