@@ -1,0 +1,31 @@
+import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+
+/**
+ * The running node, as its doors see it: the local API, the uplink and the command line's server side. Implemented by
+ * `loop.ts`. Every method may be called at any time between start and close.
+ */
+export interface Node {
+  status(): GetStatusResponse;
+  /** Throws WORKLOAD_UNKNOWN. */
+  startWorkload(name: string, person: string): Promise<WorkloadStatus>;
+  /** Durable on return; resolves when the workload's family is gone. Throws WORKLOAD_UNKNOWN. */
+  stopWorkload(name: string, person: string): Promise<WorkloadStatus>;
+  /** Throws WORKLOAD_UNKNOWN, WORKLOAD_STOPPED. */
+  restartWorkload(name: string, who: string): Promise<WorkloadStatus>;
+  /** Stops all workloads in reverse order of dependency; resolves with their number. The caller then ends the process. */
+  down(person: string): Promise<number>;
+
+  /** A workload beats. `token` is what it was handed at its start; throws DENIED for an unknown one. Returns its timeout. */
+  beat(token: string, ready: boolean, status: string): { nextWithinMs: number };
+  /** Reads a key of the workload that holds the token; undefined when there is none. Throws DENIED, BAD_REQUEST. */
+  stateGet(token: string, key: string): Promise<{ value: Uint8Array; revision: bigint } | undefined>;
+  /** Durable on return. Throws DENIED, BAD_REQUEST, STATE_CONFLICT, STORE_WRITE_FAILED. Returns the new revision. */
+  statePut(token: string, key: string, value: Uint8Array, expectedRevision: bigint | undefined): Promise<bigint>;
+
+  /** Newest first. */
+  incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
+  audit(limit: number): Promise<AuditRecord[]>;
+  decisions(limit: number): Promise<DecisionRecord[]>;
+}

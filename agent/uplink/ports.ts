@@ -1,0 +1,68 @@
+import type { Heartbeat, Inventory, Order, OrderOutcome, Record as LinkRecord, Status } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+
+/** Where the hub is and who we are to it. PEM texts, already read. */
+export interface HubTarget {
+  /** HOST:PORT, tried in turn. */
+  readonly addresses: readonly string[];
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Who this agent process is; fixed for its life. */
+export interface Self {
+  readonly nodeId: string;
+  readonly incarnation: bigint;
+  readonly session: bigint;
+  readonly bootId: string;
+  readonly version: string;
+  readonly storeGeneration: string;
+  readonly site: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly inventory: Inventory;
+}
+
+/**
+ * The durable queue towards the hub. Implemented by `agent/store/`. Records get ascending seqs when they are appended; the
+ * bound drops readings first, then decisions, then audit, and appends a Dropped record that says so.
+ */
+export interface Outbox {
+  /** Ascending records with seq > `after`; at most `limit` and about `maxBytes` of them. Each is a serialized Record. */
+  read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]>;
+  /** The hub has everything up to `through`: forget it. */
+  acknowledge(through: bigint): Promise<void>;
+  /** Highest seq ever given, 0n when none. */
+  lastSeq(): bigint;
+  depth(): bigint;
+  /** Called after each append. Returns a function that ends the subscription. */
+  onAppend(wake: () => void): () => void;
+  /** Durable on return: the result of an order, or any other record that the uplink itself makes. */
+  append(record: LinkRecord): Promise<void>;
+}
+
+/** What the uplink asks of the node. Implemented by `loop.ts`. */
+export interface UplinkNode {
+  /** The heartbeat to send now, without its count. */
+  heartbeat(): Omit<Heartbeat, "count" | "$typeName">;
+  status(): Status;
+  /** Called when the status changed; the uplink coalesces to at most one Status a second. */
+  onStatusChange(wake: () => void): () => void;
+  /** Executes an order whose epoch, incarnation and expiry were checked by the uplink. Never throws. */
+  execute(order: Order): Promise<{ outcome: OrderOutcome; because: string }>;
+  /** The highest hub epoch seen, durable. */
+  hubEpoch(): bigint;
+  /** Durable on return. */
+  setHubEpoch(epoch: bigint): Promise<void>;
+  /** True when this order id was executed before; durable, bounded to the newest 1000. */
+  orderSeen(id: string): Promise<boolean>;
+  /** Durable on return; called before the order is executed. */
+  rememberOrder(id: string): Promise<void>;
+}
+
+/** How the link stands, for status and doctor. */
+export interface LinkView {
+  readonly state: "none" | "connecting" | "connected";
+  readonly hub: string;
+  /** The last error, with its code, or how long the session has been open. */
+  readonly because: string;
+}
