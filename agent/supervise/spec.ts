@@ -16,7 +16,11 @@ export interface WorkloadSpec {
   readonly probes: readonly ProbeSpec[];
   readonly stop: { readonly signal: NodeJS.Signals; readonly graceMs: number };
   /** Absolute paths, and TCP ports of this machine. */
-  readonly clean: { readonly files: readonly string[]; readonly sockets: readonly string[]; readonly ports: readonly number[] };
+  readonly clean: {
+    readonly files: readonly string[];
+    readonly sockets: readonly string[];
+    readonly ports: readonly number[];
+  };
   readonly output: { readonly maxBytes: number; readonly files: number };
   readonly dependsOn: readonly string[];
   readonly critical: boolean;
@@ -33,7 +37,13 @@ export interface ProbeSpec {
   readonly failures: number;
   readonly ask:
     | { readonly by: "exec"; readonly command: readonly [file: string, ...args: string[]]; readonly cwd: string }
-    | { readonly by: "tcp"; readonly host: string; readonly port: number; readonly send?: string; readonly expect?: string }
+    | {
+        readonly by: "tcp";
+        readonly host: string;
+        readonly port: number;
+        readonly send?: string;
+        readonly expect?: string;
+      }
     | { readonly by: "http"; readonly url: string }
     | { readonly by: "grpc"; readonly address: string; readonly service: string };
 }

@@ -1,4 +1,11 @@
-import type { Heartbeat, Inventory, Order, OrderOutcome, Record as LinkRecord, Status } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type {
+  Heartbeat,
+  Inventory,
+  Record as LinkRecord,
+  Order,
+  OrderOutcome,
+  Status,
+} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 
 /** Where the hub is and who we are to it. PEM texts, already read. */
 export interface HubTarget {

@@ -13,7 +13,9 @@ export interface Entry {
 export type Cond = { readonly key: string; readonly rev: Rev };
 
 /** A write; with a lease it is deleted when the lease is lost. */
-export type Op = { readonly put: string; readonly value: Uint8Array; readonly lease?: Lease } | { readonly del: string };
+export type Op =
+  | { readonly put: string; readonly value: Uint8Array; readonly lease?: Lease }
+  | { readonly del: string };
 
 /** A change as a watcher sees it. */
 export type Change = Entry | { readonly key: string; readonly deleted: true };

@@ -1,5 +1,11 @@
 import type { Cancel, Clock } from "./clock.ts";
 
+interface Wake {
+  readonly atMs: number;
+  readonly order: number;
+  readonly wake: () => void;
+}
+
 /**
  * A clock that moves only when told to. `advance` runs due wakes in the order of their time, also those that are set on
  * the way. Starts at `startMs` on the monotonic scale; the wall stands `wallOffsetMs` ahead of it and can be stepped.
@@ -8,7 +14,7 @@ export class VirtualClock implements Clock {
   #nowMs: number;
   #sleptMs = 0;
   #wallOffsetMs: number;
-  #wakes: { atMs: number; order: number; wake: () => void }[] = [];
+  #wakes: Wake[] = [];
   #order = 0;
 
   constructor(startMs = 0, wallOffsetMs = Date.UTC(2026, 0, 1)) {
@@ -60,8 +66,8 @@ export class VirtualClock implements Clock {
     this.#wallOffsetMs += ms;
   }
 
-  #nextDue(until: number) {
-    let next: (typeof this.#wakes)[number] | undefined;
+  #nextDue(until: number): Wake | undefined {
+    let next: Wake | undefined;
     for (const wake of this.#wakes) {
       if (wake.atMs > until) continue;
       if (!next || wake.atMs < next.atMs || (wake.atMs === next.atMs && wake.order < next.order)) next = wake;
