@@ -270,4 +270,5 @@ function unary(
   });
 }
 
+export { clientOptions, messageBytesMax, serverOptions } from "./options.ts";
 export { faultFrom, toStatus } from "./status.ts";
