@@ -1,12 +1,37 @@
 import { defineConfig } from "vitest/config";
 
+const never = ["**/node_modules/**", "dist/**", "out/**", ".blueflame/**"];
+// Whole programs on real clocks: on their own, one file after the other, so that they do not measure each other.
+const serial = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
+
 export default defineConfig({
   test: {
-    include: ["**/*.test.ts"],
-    exclude: ["**/node_modules/**", "dist/**", "out/**"],
     pool: "forks",
-    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "parts",
+          include: ["**/*.test.ts"],
+          exclude: [...never, ...serial],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "whole",
+          include: serial,
+          exclude: never,
+          maxWorkers: 1,
+          fileParallelism: false,
+          testTimeout: 120_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });
