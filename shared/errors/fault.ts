@@ -130,6 +130,7 @@ export const catalogue = {
     remedy: "The key was changed by somebody else: read it again and decide again.",
   },
   BAD_REQUEST: { retry: "never", exit: 2, remedy: "Correct the request as the message says." },
+  NOT_BUILT: { retry: "never", exit: 1, remedy: "Build it with `npm run build`." },
 } as const satisfies Record<string, { retry: "never" | "later"; exit: number; remedy: string }>;
 
 /** A code of the {@link catalogue}. */
