@@ -1,0 +1,127 @@
+import type { FaultCode } from "@blueflame/shared/errors/fault.ts";
+
+/**
+ * What one stream of one node may do. Pure: the driver asks here, stores, and only then answers.
+ *
+ *            Hello: mine, not of an older life          Move sent, or the stream ended
+ *   greeting ───────────────────────────────────▶ open ────────────────────────────────▶ (forgotten)
+ *      │  anything else, or no Hello in time        │  a second Hello, records out of order or beyond the window
+ *      └──────────────▶ refused with a code ◀───────┘
+ */
+export interface OpenSession {
+  readonly nodeId: string;
+  readonly incarnation: bigint;
+  readonly session: bigint;
+  readonly bootId: string;
+  readonly generation: string;
+  /** Everything of `generation` up to here was taken in on this stream or was durable before; later ones are fresh. */
+  readonly takenThrough: bigint;
+}
+
+/** A refusal ends the stream with this code; `saw` says what was seen. */
+export interface Refusal {
+  readonly is: "refused";
+  readonly code: FaultCode;
+  readonly saw: string;
+}
+
+/** What a node claims in its Hello, as far as it decides anything. */
+export interface Claim {
+  readonly nodeId: string;
+  readonly incarnation: bigint;
+  readonly session: bigint;
+  readonly bootId: string;
+  readonly generation: string;
+  readonly lastSeq: bigint;
+}
+
+/** What the hub knows about the node before this Hello. */
+export interface Known {
+  /** The highest incarnation ever seen; 0 when the node is new. */
+  readonly incarnation: bigint;
+  /** The highest durable seq of the claimed store generation; 0 when there is none. */
+  readonly durableThrough: bigint;
+}
+
+/** At most this many records may be on the way without an Ack; each agent is told so in its Welcome. */
+export const recordsWindow = 512;
+
+const claimMax = 128;
+
+/** Judges a Hello. `certified` is the node id in the client's certificate. */
+export function greet(
+  certified: string,
+  claim: Claim,
+  known: Known,
+): Refusal | { readonly is: "open"; readonly session: OpenSession; readonly storeBehind: boolean } {
+  if (claim.nodeId !== certified) {
+    return refuse("NODE_ID_MISMATCH", `the node calls itself '${clip(claim.nodeId)}', its certificate '${certified}'`);
+  }
+  if (claim.incarnation < 1n) return refuse("LINK_PROTOCOL", `${certified} said Hello without an incarnation`);
+  if (claim.generation === "" || claim.generation.length > claimMax || !/^[\w.-]+$/.test(claim.generation)) {
+    return refuse("LINK_PROTOCOL", `${certified} said Hello with the store generation '${clip(claim.generation)}'`);
+  }
+  if (claim.incarnation < known.incarnation) {
+    const said = `${certified} comes with incarnation ${claim.incarnation}`;
+    return refuse("INCARNATION_OLD", `${said}, but incarnation ${known.incarnation} was seen before`);
+  }
+  return {
+    is: "open",
+    session: {
+      nodeId: certified,
+      incarnation: claim.incarnation,
+      session: claim.session,
+      bootId: clip(claim.bootId),
+      generation: claim.generation,
+      takenThrough: known.durableThrough,
+    },
+    // The node's store knows less than it once sent: it was set back without starting a new generation, and what it
+    // records next would carry numbers that this hub takes for duplicates.
+    storeBehind: claim.lastSeq < known.durableThrough,
+  };
+}
+
+/** A batch of records, judged: what is new, and what was there already. */
+export type Taken<R> =
+  | Refusal
+  | { readonly is: "taken"; readonly session: OpenSession; readonly fresh: readonly R[]; readonly duplicates: number };
+
+/**
+ * Sorts a batch into fresh records and duplicates. Within a batch seqs must ascend; a gap is a record that the node's
+ * bound dropped. `waiting` records were taken in before and are not yet durable.
+ */
+export function take<R extends { readonly seq: bigint }>(
+  session: OpenSession,
+  records: readonly R[],
+  waiting: number,
+): Taken<R> {
+  if (waiting + records.length > recordsWindow) {
+    const there = `${waiting + records.length} records of ${session.nodeId} are on the way`;
+    return refuse("LINK_PROTOCOL", `${there}, the window is ${recordsWindow}`);
+  }
+  let last = 0n;
+  for (const { seq } of records) {
+    if (seq <= last) return refuse("LINK_PROTOCOL", `${session.nodeId} sent record ${seq} behind record ${last}`);
+    last = seq;
+  }
+  const fresh = records.filter((record) => record.seq > session.takenThrough);
+  const takenThrough = last > session.takenThrough ? last : session.takenThrough;
+  return { is: "taken", session: { ...session, takenThrough }, fresh, duplicates: records.length - fresh.length };
+}
+
+/** A message other than Hello on a stream that has not been greeted, or a second Hello on one that has. */
+export function outOfTurn(nodeId: string, got: string, opened: boolean): Refusal {
+  return refuse(
+    "LINK_PROTOCOL",
+    opened ? `${nodeId} said Hello twice on a stream` : `${nodeId} sent ${got} before Hello`,
+  );
+}
+
+/** Text from a peer, short enough for a log line. */
+export function clip(text: string): string {
+  return text.length > claimMax ? `${text.slice(0, claimMax)}…` : text;
+}
+
+function refuse(code: FaultCode, saw: string): Refusal {
+  return { is: "refused", code, saw };
+}
