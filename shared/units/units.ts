@@ -42,7 +42,8 @@ export function parseSize(text: string): number | undefined {
 /** A ratio: 85% is 0.85. May be above 1; undefined for anything that is not {@link percentForm}. */
 export function parsePercent(text: string): number | undefined {
   const [, figure] = percentParts.exec(text) ?? [];
-  return figure === undefined ? undefined : Number(figure) / 100;
+  // A decimal shift by text is exact; 7.14 / 100 is not 0.0714.
+  return figure === undefined ? undefined : Number(`${figure}e-2`);
 }
 
 /** Binary fractions of a decimal figure miss a whole number by a hair: 0.0003 h is 1080 ms. */
