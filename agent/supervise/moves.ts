@@ -1,0 +1,67 @@
+/** The leaves of the machine: they build steps and effects and decide nothing. */
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { revise } from "./recovery.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import type { Effect, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
+
+export function cleanThen(
+  state: State,
+  next: "start" | "wait" | "stop" | "complete",
+  last: Instance | undefined,
+  because: string,
+  effects: readonly Effect[],
+  waitMs?: number,
+): Step {
+  const phase: Phase = { at: "cleaning", next, ...(last && { last }), ...(waitMs !== undefined && { waitMs }) };
+  return to(state, phase, because, [...effects, { do: "clean", ...(last && { last }) }]);
+}
+
+export function leave(
+  spec: WorkloadSpec,
+  state: State,
+  instance: Instance,
+  next: "start" | "stop",
+  because: string,
+  effects: readonly Effect[],
+  now: Moment,
+): Step {
+  const killAtMs = now.ms + spec.stop.graceMs;
+  return to(state, { at: "stopping", instance, killAtMs, next }, because, [
+    ...effects,
+    { do: "signal", instance, signal: spec.stop.signal },
+  ]);
+}
+
+export function stay(state: State): Step {
+  return { state, effects: [] };
+}
+
+export function to(state: State, phase: Phase, because: string, effects: readonly Effect[]): Step {
+  return { state: { ...state, phase, because }, effects };
+}
+
+export function audit(
+  action: string,
+  actor: string,
+  because: string,
+  outcome: "success" | "failure" | "refused",
+  tookMs?: number,
+): Effect {
+  return { do: "audit", action, actor, because, outcome, ...(tookMs !== undefined && { tookMs }) };
+}
+
+export function noted(facts: IncidentFacts | undefined): Effect[] {
+  return facts ? [{ do: "incident", facts }] : [];
+}
+
+/** A stop on purpose ends the incident: nothing is to be recovered any more. */
+export function closing(state: State, now: Moment): Effect[] {
+  if (!state.incident) return [];
+  const facts = { ...state.incident, at: "closed" as const, closedWallMs: now.wallMs, needsPerson: false };
+  return noted(revise(facts, now, "closed", state.because));
+}
+
+export function withoutIncident(state: State): State {
+  const { incident: _closed, ...rest } = state;
+  return rest;
+}

@@ -1,0 +1,52 @@
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { copyFile, rename, rm, stat, truncate } from "node:fs/promises";
+import { join } from "node:path";
+
+/**
+ * Output files of workloads: `<dir>/<name>.log` and rotated `<name>.log.1` (newest) … `.N`. A process writes to its file
+ * directly (append), never to a pipe, so it outlives the agent. Bounded by copy and truncate while an agent lives: lost is
+ * what is written between the copy's end and the truncation (microseconds); while no agent lives the file grows unbounded by us.
+ */
+export class Outputs {
+  readonly #dir: string;
+  readonly #rotating = new Set<string>();
+
+  constructor(dir: string) {
+    this.#dir = dir;
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  }
+
+  path(workload: string): string {
+    return join(this.#dir, `${workload}.log`);
+  }
+
+  /** An append-only descriptor for a new process; the caller closes it after the spawn. */
+  open(workload: string): number {
+    return openSync(this.path(workload), "a", 0o600);
+  }
+
+  close(descriptor: number): void {
+    closeSync(descriptor);
+  }
+
+  /** Rotates when the file is larger than `maxBytes`; keeps `files` rotated ones. Never throws: a full disk must not stop healing. */
+  async rotate(workload: string, maxBytes: number, files: number): Promise<void> {
+    if (this.#rotating.has(workload)) return;
+    this.#rotating.add(workload);
+    const path = this.path(workload);
+    try {
+      if ((await stat(path)).size <= maxBytes) return;
+      if (files > 0) {
+        await rm(`${path}.${files}`, { force: true });
+        for (let n = files - 1; n >= 1; n--) await rename(`${path}.${n}`, `${path}.${n + 1}`).catch(() => undefined);
+        // A copy that fails (disk full) must not hinder the truncation that makes room.
+        await copyFile(path, `${path}.1`).catch(() => rm(`${path}.1`, { force: true }));
+      }
+      await truncate(path, 0);
+    } catch {
+      // No file yet, or the disk refuses: tried again at the next look.
+    } finally {
+      this.#rotating.delete(workload);
+    }
+  }
+}

@@ -1,0 +1,209 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { rm, stat } from "node:fs/promises";
+import { connect } from "node:net";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { Families, markVariable } from "./family.driver.ts";
+import { Outputs } from "./output.driver.ts";
+import { procStat } from "./proc.driver.ts";
+import type { Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import type { Instance } from "./state.ts";
+
+/** A family that lives longer than this after SIGKILL cannot be killed (state D): told, and tried again later. */
+const killLimitMs = 3000;
+const killPollMs = 5;
+/** A socket file whose owner does not answer within this time is a left-over. */
+const socketAnswerMs = 200;
+
+/** Real processes of this machine. `owner` is unique to the agent's store; `logDir` gets the output files. */
+export function realProcesses(options: {
+  readonly owner: string;
+  readonly logDir: string;
+  readonly clock: Clock;
+}): ProcessPort {
+  return new RealProcesses(options.owner, options.logDir, options.clock);
+}
+
+class RealProcesses implements ProcessPort {
+  readonly #families: Families;
+  readonly #outputs: Outputs;
+  readonly #clock: Clock;
+  /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
+  readonly #ownEnv: Readonly<Record<string, string | undefined>> = { ...process.env };
+  readonly #children = new Map<string, ChildProcess>();
+  #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
+
+  constructor(owner: string, logDir: string, clock: Clock) {
+    this.#families = new Families(owner);
+    this.#outputs = new Outputs(logDir);
+    this.#clock = clock;
+  }
+
+  onExit(exited: (id: string, code: number | null, signal: string | null) => void): void {
+    this.#exited = exited;
+  }
+
+  spawn({ spec, id, env }: SpawnRequest) {
+    const [file, ...args] = spec.command;
+    let output: number | undefined;
+    try {
+      output = this.#outputs.open(spec.name);
+      const child = spawn(file, args, {
+        cwd: spec.cwd,
+        detached: true,
+        stdio: ["ignore", output, output],
+        env: { ...this.#ownEnv, ...spec.env, ...env, [markVariable]: this.#families.mark(spec.name, id) },
+      });
+      // ENOENT and the like come as an event although no process exists; the missing PID says it now.
+      child.on("error", () => undefined);
+      if (child.pid === undefined)
+        return { failed: `cannot start ${file}: no such program, no permission, or no such folder ${spec.cwd}` };
+      this.#families.enlist(spec.name, child.pid);
+      this.#children.set(id, child);
+      child.once("exit", (code, signal) => {
+        this.#children.delete(id);
+        this.#exited(id, code, signal);
+      });
+      // The agent may end while its workloads go on.
+      child.unref();
+      return { pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 };
+    } catch (error) {
+      return { failed: `cannot start ${file}: ${(error as Error).message}` };
+    } finally {
+      if (output !== undefined) this.#outputs.close(output);
+    }
+  }
+
+  signal(instance: Instance, signal: string): void {
+    if (this.look(instance) === "gone") return;
+    try {
+      process.kill(-instance.pid, signal as NodeJS.Signals);
+      // A stopped process takes no other signal before it goes on.
+      if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.kill(-instance.pid, "SIGCONT");
+    } catch {
+      // Gone between the look and the signal.
+    }
+  }
+
+  look(instance: Instance): Sight {
+    const stat = procStat(instance.pid);
+    if (!stat || stat.startTicks !== instance.startTicks || stat.state === "Z" || stat.state === "X") return "gone";
+    return stat.state === "T" ? "stopped" : "running";
+  }
+
+  async clean(spec: WorkloadSpec): Promise<Cleaned> {
+    const beganMs = this.#clock.monotonicMs();
+    try {
+      const killed = this.#families.mayLive(spec.name) ? await this.#killFamily(spec.name, beganMs) : 0;
+      const declared = spec.clean.files.length + spec.clean.sockets.length + spec.clean.ports.length > 0;
+      const removed = declared ? await release(spec) : [];
+      return { ok: true, killed, removed, tookMs: this.#clock.monotonicMs() - beganMs };
+    } catch (error) {
+      return { ok: false, because: (error as Error).message };
+    }
+  }
+
+  async #killFamily(workload: string, beganMs: number): Promise<number> {
+    const seen = new Set<number>();
+    for (;;) {
+      const members = await this.#families.members(workload);
+      if (members.length === 0) return seen.size;
+      // Killed again in each round: a member may have forked between the walk and the signal.
+      this.#families.kill(members);
+      for (const member of members) seen.add(member.pid);
+      if (this.#clock.monotonicMs() > beganMs + killLimitMs) {
+        throw new Error(
+          `${members.length} processes survive SIGKILL: ${members.map((member) => `${member.pid} (state ${procStat(member.pid)?.state ?? "gone"})`).join(", ")}`,
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, killPollMs));
+    }
+  }
+
+  async find() {
+    const found = new Map<string, { id: string; pid: number; startTicks: number }[]>();
+    for (const marked of await this.#families.walk()) {
+      if (!marked.leader) continue;
+      const list = found.get(marked.workload) ?? [];
+      list.push({ id: marked.instance, pid: marked.pid, startTicks: marked.startTicks });
+      found.set(marked.workload, list);
+    }
+    return found;
+  }
+
+  async rotate(spec: WorkloadSpec): Promise<void> {
+    await this.#outputs.rotate(spec.name, spec.output.maxBytes, spec.output.files);
+  }
+
+  close(): void {
+    for (const child of this.#children.values()) child.removeAllListeners();
+    this.#children.clear();
+  }
+}
+
+/** Removes declared files and sockets that nobody else holds. Throws when one of them is held. */
+async function release(spec: WorkloadSpec): Promise<string[]> {
+  const removed: string[] = [];
+  for (const path of [...spec.clean.files, ...spec.clean.sockets]) {
+    const found = await stat(path, { bigint: true }).catch(() => undefined);
+    if (!found) continue;
+    const holder = found.isSocket()
+      ? (await answers(path))
+        ? "a process that answers on it"
+        : undefined
+      : lockHolder(found.ino);
+    if (holder) throw new Error(`${path} is held by ${holder}, which is not of this workload's family`);
+    await rm(path, { force: true });
+    removed.push(path);
+  }
+  for (const port of spec.clean.ports) {
+    if (listens(port)) throw new Error(`port ${port} is held by a process that is not of this workload's family`);
+  }
+  return removed;
+}
+
+/** The living process that holds a lock on this inode, by /proc/locks. */
+function lockHolder(inode: bigint): string | undefined {
+  let locks: string;
+  try {
+    locks = readFileSync("/proc/locks", "latin1");
+  } catch {
+    return undefined;
+  }
+  for (const line of locks.split("\n")) {
+    const fields = line.trim().split(/\s+/);
+    const pid = fields.at(4);
+    if (fields.at(5)?.endsWith(`:${inode}`) && pid && procStat(Number(pid))) return `pid ${pid}`;
+  }
+  return undefined;
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const done = (answered: boolean) => {
+      socket.destroy();
+      resolve(answered);
+    };
+    socket.setTimeout(socketAnswerMs, () => done(false));
+    socket.once("connect", () => done(true));
+    socket.once("error", () => done(false));
+  });
+}
+
+/** Does anybody on this machine listen on the TCP port? State 0A in /proc/net/tcp is LISTEN. */
+function listens(port: number): boolean {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+    try {
+      for (const line of readFileSync(table, "latin1").split("\n")) {
+        const fields = line.trim().split(/\s+/);
+        if (fields[1]?.endsWith(suffix) && fields[3] === "0A") return true;
+      }
+    } catch {
+      // No such table here: the bind of the workload itself will tell.
+    }
+  }
+  return false;
+}

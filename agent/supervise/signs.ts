@@ -1,0 +1,33 @@
+/** How what is seen of a workload becomes evidence. Pure, a part of `machine.ts`. */
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { amnesty } from "./evidence.ts";
+import type { Event, State } from "./state.ts";
+
+export function probed(state: State, event: Extract<Event, { is: "probed" }>): State {
+  const before = state.evidence.probes[event.probe];
+  const facts = {
+    passed: (before?.passed ?? false) || event.ok,
+    failures: event.ok ? 0 : (before?.failures ?? 0) + 1,
+    because: event.because,
+  };
+  return { ...state, evidence: { ...state.evidence, probes: { ...state.evidence.probes, [event.probe]: facts } } };
+}
+
+export function seen(state: State, isStopped: boolean, now: Moment): State {
+  if (isStopped === (state.evidence.stoppedSinceMs !== undefined)) return state;
+  const { stoppedSinceMs: _before, ...rest } = state.evidence;
+  return { ...state, evidence: isStopped ? { ...rest, stoppedSinceMs: now.ms } : rest };
+}
+
+/** The best guess at when a frozen process froze: right after its last sign of life. */
+export function faultWall(state: State, now: Moment): number {
+  const signs = [state.evidence.lastBeatMs, state.evidence.stoppedSinceMs].filter((at) => at !== undefined);
+  return signs.length > 0 ? now.wallMs - (now.ms - Math.min(...signs)) : now.wallMs;
+}
+
+export function late(state: State, byMs: number): State {
+  const evidence = amnesty(state.evidence, byMs);
+  const phase =
+    state.phase.at === "starting" ? { ...state.phase, graceUntilMs: state.phase.graceUntilMs + byMs } : state.phase;
+  return { ...state, evidence, phase };
+}
