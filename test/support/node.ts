@@ -1,0 +1,158 @@
+import { createHash } from "node:crypto";
+import type { Node } from "@blueflame/agent/node.ts";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import {
+  AuditOutcome,
+  type AuditRecord,
+  AuditRecordSchema,
+  type DecisionRecord,
+  type Incident,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import {
+  WorkloadHealth,
+  WorkloadPhase,
+  type WorkloadStatus,
+  WorkloadStatusSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { GetStatusResponseSchema, LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import { create } from "@bufbuild/protobuf";
+
+/** A workload of the {@link memoryNode}, and what it has done. */
+export interface MemoryWorkload {
+  readonly name: string;
+  readonly token: string;
+  phase: WorkloadPhase;
+  pid: number;
+  restarts: number;
+  readonly beats: { ready: boolean; status: string }[];
+  readonly state: Map<string, { value: Uint8Array; revision: bigint }>;
+}
+
+/** What a test may set and look at. */
+export interface MemoryNode extends Node {
+  readonly workloads: Map<string, MemoryWorkload>;
+  readonly actions: AuditRecord[];
+  incidentList: Incident[];
+  decisionList: DecisionRecord[];
+  /** Shown in the status. */
+  warnings: string[];
+  dataDir: string;
+  /** Awaited before each put is written, and again before it is acknowledged: a test may hold, or throw, here. */
+  onPut: (moment: "before" | "after", workload: string, key: string) => Promise<void> | void;
+}
+
+/** A node that behaves like the real one towards its doors, and forgets everything when the test ends. */
+export function memoryNode(names: readonly string[]): MemoryNode {
+  const workloads = new Map<string, MemoryWorkload>();
+  for (const [at, name] of names.entries()) {
+    const token = `token-of-${name}`;
+    const phase = WorkloadPhase.RUNNING;
+    workloads.set(name, { name, token, phase, pid: 1000 + at, restarts: 0, beats: [], state: new Map() });
+  }
+  const actions: AuditRecord[] = [];
+  const named = (name: string): MemoryWorkload => {
+    const found = workloads.get(name);
+    if (found === undefined) throw new Fault("WORKLOAD_UNKNOWN", `there is no workload '${name}'`);
+    return found;
+  };
+  const holding = (token: string): MemoryWorkload => {
+    const found = [...workloads.values()].find((workload) => workload.token === token);
+    if (found === undefined) throw new Fault("DENIED", "the token belongs to no workload");
+    return found;
+  };
+  const record = (actor: string, action: string, name: string) => {
+    const id = createHash("sha256").update(`${actions.length}`).digest("hex").slice(0, 32);
+    const at = { seconds: BigInt(Math.floor(Date.now() / 1000)), nanos: 0 };
+    const outcome = AuditOutcome.SUCCESS;
+    actions.push(
+      create(AuditRecordSchema, { id, at, actor, action, target: `workload/${name}`, because: "asked", outcome }),
+    );
+  };
+
+  const node: MemoryNode = {
+    workloads,
+    actions,
+    incidentList: [],
+    decisionList: [],
+    warnings: [],
+    dataDir: "",
+    onPut: () => {},
+    status: () =>
+      create(GetStatusResponseSchema, {
+        nodeId: "node-under-test",
+        version: "0.1.0",
+        pid: process.pid,
+        startedAt: { seconds: BigInt(Math.floor(Date.now() / 1000)) - 3700n, nanos: 0 },
+        incarnation: 1n,
+        session: 3n,
+        link: LinkState.NONE,
+        health: NodeHealth.HEALTHY,
+        dataDir: node.dataDir,
+        warnings: node.warnings,
+        workloads: [...workloads.values()].map(statusOf),
+      }),
+    async startWorkload(name, person) {
+      const workload = named(name);
+      workload.phase = WorkloadPhase.RUNNING;
+      record(`person:${person}`, "intent.start", name);
+      return statusOf(workload);
+    },
+    async stopWorkload(name, person) {
+      const workload = named(name);
+      workload.phase = WorkloadPhase.STOPPED;
+      record(`person:${person}`, "intent.stop", name);
+      return statusOf(workload);
+    },
+    async restartWorkload(name, who) {
+      const workload = named(name);
+      if (workload.phase === WorkloadPhase.STOPPED) throw new Fault("WORKLOAD_STOPPED", `'${name}' is stopped`);
+      workload.restarts += 1;
+      workload.pid += 1000;
+      record(who, "workload.restart", name);
+      return statusOf(workload);
+    },
+    async down(person) {
+      const running = [...workloads.values()].filter((workload) => workload.phase !== WorkloadPhase.STOPPED);
+      for (const workload of running) workload.phase = WorkloadPhase.STOPPED;
+      record(`person:${person}`, "agent.down", "*");
+      return running.length;
+    },
+    beat(token, ready, status) {
+      holding(token).beats.push({ ready, status });
+      return { nextWithinMs: 3000 };
+    },
+    async stateGet(token, key) {
+      return holding(token).state.get(key);
+    },
+    async statePut(token, key, value, expected) {
+      const workload = holding(token);
+      await node.onPut("before", workload.name, key);
+      const revision = workload.state.get(key)?.revision ?? 0n;
+      if (expected !== undefined && expected !== revision) {
+        throw new Fault("STATE_CONFLICT", `key '${key}' has revision ${revision}, not ${expected}`);
+      }
+      workload.state.set(key, { value: Uint8Array.from(value), revision: revision + 1n });
+      await node.onPut("after", workload.name, key);
+      return revision + 1n;
+    },
+    incidents: async (limit, openOnly) =>
+      node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(0, limit),
+    audit: async (limit) => actions.toReversed().slice(0, limit),
+    decisions: async (limit) => node.decisionList.slice(0, limit),
+  };
+  return node;
+}
+
+function statusOf(workload: MemoryWorkload): WorkloadStatus {
+  const running = workload.phase === WorkloadPhase.RUNNING;
+  return create(WorkloadStatusSchema, {
+    name: workload.name,
+    phase: workload.phase,
+    health: running ? WorkloadHealth.HEALTHY : WorkloadHealth.UNSPECIFIED,
+    pid: running ? workload.pid : 0,
+    ...(running ? { startedAt: { seconds: BigInt(Math.floor(Date.now() / 1000)) - 65n, nanos: 0 } } : {}),
+    restarts: BigInt(workload.restarts),
+    because: running ? "running and ready" : "stopped by a person",
+  });
+}
