@@ -92,7 +92,7 @@ class RealProcesses implements ProcessPort {
     return stat.state === "T" ? "stopped" : "running";
   }
 
-  async clean(spec: WorkloadSpec): Promise<Cleaned> {
+  async clean(spec: Pick<WorkloadSpec, "name" | "clean">): Promise<Cleaned> {
     const beganMs = this.#clock.monotonicMs();
     try {
       const killed = this.#families.mayLive(spec.name) ? await this.#killFamily(spec.name, beganMs) : 0;
@@ -143,7 +143,7 @@ class RealProcesses implements ProcessPort {
 }
 
 /** Removes declared files and sockets that nobody else holds. Throws when one of them is held. */
-async function release(spec: WorkloadSpec): Promise<string[]> {
+async function release(spec: Pick<WorkloadSpec, "clean">): Promise<string[]> {
   const removed: string[] = [];
   for (const path of [...spec.clean.files, ...spec.clean.sockets]) {
     const found = await stat(path, { bigint: true }).catch(() => undefined);

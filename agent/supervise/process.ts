@@ -34,7 +34,7 @@ export interface ProcessPort {
    * Kills what is left of the workload's family, whatever instance it belongs to, and removes the declared files and sockets
    * that nobody else holds. Never throws; bounded to a few seconds.
    */
-  clean(spec: WorkloadSpec): Promise<Cleaned>;
+  clean(spec: Pick<WorkloadSpec, "name" | "clean">): Promise<Cleaned>;
   /** All living main processes that carry our marker, by workload name: what an earlier agent process has left running. */
   find(): Promise<Map<string, { readonly id: string; readonly pid: number; readonly startTicks: number }[]>>;
   /** Bounds the output files of a workload; loses at most what is written during one copy. */

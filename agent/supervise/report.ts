@@ -1,0 +1,176 @@
+/** How a workload's state reads in the words of the wire. Pure. */
+
+import {
+  AuditOutcome,
+  type AuditRecord,
+  AuditRecordSchema,
+  type Incident,
+  IncidentSchema,
+  IncidentState,
+  Rung,
+  Severity,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import {
+  WorkloadHealth,
+  WorkloadPhase,
+  type WorkloadStatus,
+  WorkloadStatusSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import { type Duration, DurationSchema, type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { readyNow } from "./evidence.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import { type Effect, type IncidentFacts, instanceOf, type Phase, type State } from "./state.ts";
+
+const phases: Record<Phase["at"], WorkloadPhase> = {
+  stopped: WorkloadPhase.STOPPED,
+  completed: WorkloadPhase.COMPLETED,
+  cleaning: WorkloadPhase.CLEANING,
+  backoff: WorkloadPhase.BACKOFF,
+  spawning: WorkloadPhase.STARTING,
+  starting: WorkloadPhase.STARTING,
+  running: WorkloadPhase.RUNNING,
+  stopping: WorkloadPhase.STOPPING,
+};
+
+const incidentStates: Record<IncidentFacts["at"], IncidentState> = {
+  open: IncidentState.OPEN,
+  recovering: IncidentState.RECOVERING,
+  verifying: IncidentState.VERIFYING,
+  probation: IncidentState.PROBATION,
+  closed: IncidentState.CLOSED,
+};
+
+const severities: Record<IncidentFacts["severity"], Severity> = {
+  low: Severity.LOW,
+  medium: Severity.MEDIUM,
+  high: Severity.HIGH,
+  critical: Severity.CRITICAL,
+};
+
+const outcomes: Record<Extract<Effect, { do: "audit" }>["outcome"], AuditOutcome> = {
+  success: AuditOutcome.SUCCESS,
+  failure: AuditOutcome.FAILURE,
+  refused: AuditOutcome.REFUSED,
+};
+
+/** Milliseconds as a Duration of the wire. */
+export function duration(ms: number): Duration {
+  const seconds = Math.floor(ms / 1000);
+  return create(DurationSchema, { seconds: BigInt(seconds), nanos: Math.round((ms - seconds * 1000) * 1e6) });
+}
+
+/** Wall milliseconds as a Timestamp of the wire. */
+export function timestamp(wallMs: number): Timestamp {
+  return timestampFromMs(Math.round(wallMs));
+}
+
+/** The judgement over a workload. */
+export function healthOf(
+  spec: WorkloadSpec,
+  state: State,
+): { readonly health: WorkloadHealth; readonly because: string } {
+  switch (state.phase.at) {
+    case "stopped":
+    case "completed":
+      return { health: WorkloadHealth.UNSPECIFIED, because: state.because };
+    case "running": {
+      const ready = readyNow(spec, state.evidence);
+      if (!ready.ready) return { health: WorkloadHealth.DEGRADED, because: ready.because };
+      if (state.incident)
+        return { health: WorkloadHealth.DEGRADED, because: `on probation after: ${state.incident.summary}` };
+      return { health: WorkloadHealth.HEALTHY, because: state.evidence.beatStatus || state.because };
+    }
+    case "starting":
+      if (!state.incident) return { health: WorkloadHealth.UNSPECIFIED, because: state.because };
+      return { health: WorkloadHealth.UNHEALTHY, because: state.because };
+    default:
+      return { health: state.incident ? WorkloadHealth.UNHEALTHY : WorkloadHealth.UNSPECIFIED, because: state.because };
+  }
+}
+
+/** The workload as status, heartbeat and hub show it. */
+export function statusOf(spec: WorkloadSpec, state: State, nowMs: number): WorkloadStatus {
+  const instance = instanceOf(state.phase);
+  const judged = healthOf(spec, state);
+  return create(WorkloadStatusSchema, {
+    name: spec.name,
+    phase: phases[state.phase.at],
+    health: judged.health,
+    pid: instance?.pid ?? 0,
+    ...(instance && { startedAt: timestamp(instance.sinceWallMs) }),
+    restarts: BigInt(Math.max(0, state.starts - 1)),
+    incidentId: state.incident?.id ?? "",
+    because: judged.because,
+    ...(state.phase.at === "backoff" && { backoffRemaining: duration(Math.max(0, state.phase.untilMs - nowMs)) }),
+    adopted: instance?.adopted ?? false,
+  });
+}
+
+/** The node's view of itself over all of its workloads. */
+export function nodeHealth(workloads: readonly { readonly spec: WorkloadSpec; readonly state: State }[]): NodeHealth {
+  let health = NodeHealth.HEALTHY;
+  for (const { spec, state } of workloads) {
+    if (state.incident?.needsPerson) return NodeHealth.FAILED;
+    const judged = healthOf(spec, state).health;
+    if (judged === WorkloadHealth.UNHEALTHY || judged === WorkloadHealth.DEGRADED) health = NodeHealth.DEGRADED;
+  }
+  return health;
+}
+
+/** The incident as node and hub exchange it. */
+export function incidentOf(facts: IncidentFacts, nodeId: string, site: string, workload: string): Incident {
+  return create(IncidentSchema, {
+    id: facts.id,
+    revision: BigInt(facts.revision),
+    nodeId,
+    site,
+    workload,
+    state: incidentStates[facts.at],
+    severity: severities[facts.severity],
+    symptom: facts.symptom,
+    summary: facts.summary,
+    rung: Rung.QUICK_RESTART,
+    faultAt: timestamp(facts.faultWallMs),
+    detectedAt: timestamp(facts.detectedWallMs),
+    ...(facts.recoveredWallMs !== undefined && { recoveredAt: timestamp(facts.recoveredWallMs) }),
+    ...(facts.closedWallMs !== undefined && { closedAt: timestamp(facts.closedWallMs) }),
+    ...(facts.recoverTookMs !== undefined && { timeToRecover: duration(facts.recoverTookMs) }),
+    needsPerson: facts.needsPerson,
+    timeline: facts.timeline.map((entry) => ({
+      at: timestamp(entry.wallMs),
+      what: entry.what,
+      because: entry.because,
+      decisionId: entry.decisionId,
+    })),
+  });
+}
+
+/** One audit effect as a record. `id` is a fresh UUIDv7. */
+export function auditOf(
+  effect: Extract<Effect, { do: "audit" }>,
+  id: string,
+  nodeId: string,
+  workload: string,
+  before: State,
+  after: State,
+  now: Moment,
+): AuditRecord {
+  return create(AuditRecordSchema, {
+    id,
+    at: timestamp(now.wallMs),
+    actor: effect.actor,
+    action: effect.action,
+    target: `workload/${workload}`,
+    because: effect.because,
+    outcome: outcomes[effect.outcome],
+    ...(effect.tookMs !== undefined && { took: duration(effect.tookMs) }),
+    incidentId: after.incident?.id ?? before.incident?.id ?? "",
+    decisionId: now.id,
+    beforeJson: JSON.stringify({ phase: before.phase.at, pid: instanceOf(before.phase)?.pid ?? 0 }),
+    afterJson: JSON.stringify({ phase: after.phase.at, pid: instanceOf(after.phase)?.pid ?? 0 }),
+    nodeId,
+  });
+}

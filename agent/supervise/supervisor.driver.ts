@@ -1,0 +1,501 @@
+/**
+ * Runs the machine of each workload against the real world. One event at a time per workload:
+ *
+ *   event ──▶ step() ──▶ state, decision, incident and audit in one write ──▶ effects ──▶ their answers are the next events
+ *
+ * A write that the disk refuses is told and tried again, but it never keeps a workload down. Answers of effects go before
+ * what was queued meanwhile, so nobody sees a spawn half done. The agent's own absence is measured before each judgement.
+ */
+
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import {
+  type AuditRecord,
+  type DecisionRecord,
+  DecisionRecordSchema,
+  type Incident,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Cancel, Clock, Moment } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import type { AgentStore } from "../store/ports.ts";
+import { nextLookMs, step } from "./machine.ts";
+import type { ProcessPort } from "./process.ts";
+import { auditOf, incidentOf, nodeHealth, statusOf, timestamp } from "./report.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import { type Effect, type Event, fresh, type Instance, instanceOf, type State, type Step } from "./state.ts";
+
+/** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
+const tickMs = 250;
+/** Every process is looked at this often for a stop by a signal, and its output for its bound. */
+const checkEveryTicks = 4;
+/** A tick that is later than this was no tick: the agent was stopped, starved or suspended. */
+const lateMs = 1000;
+/** Files of a workload that are watched from outside the machine are retried this often when the disk refused a write. */
+const retryWriteMs = 1000;
+/** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
+const queueMax = 1000;
+
+/** Where beats and answers of probes come from; started and stopped with the instance. */
+export interface SignsPort {
+  watch(spec: WorkloadSpec): void;
+  unwatch(workload: string): void;
+}
+
+/** What the supervisor is made of. */
+export interface SupervisorParts {
+  readonly nodeId: string;
+  readonly site: string;
+  readonly bootId: string;
+  readonly specs: readonly WorkloadSpec[];
+  readonly store: AgentStore;
+  readonly processes: ProcessPort;
+  readonly signs: SignsPort;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** What a new process gets in its environment beside its spec: socket, token, name. */
+  readonly envFor: (workload: string) => Readonly<Record<string, string>>;
+  /** After each change of a workload that people may see. */
+  readonly changed: () => void;
+  readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
+}
+
+interface Actor {
+  readonly spec: WorkloadSpec;
+  readonly specJson: string;
+  state: State;
+  readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
+  running: boolean;
+  cancelLook: Cancel | undefined;
+  lookAtMs: number;
+  watching: boolean;
+  /** The last write failed: the state on disk is older than this one. */
+  unsaved: boolean;
+  readonly waiters: (() => void)[];
+}
+
+/** Supervises all workloads of one agent. Made by {@link superviseAll}; whoever made it closes it. */
+export class Supervisor {
+  readonly #parts: SupervisorParts;
+  readonly #actors = new Map<string, Actor>();
+  #lastTickMs: number;
+  #ticks = 0;
+  #cancelTick: Cancel | undefined;
+  #worstLagMs = 0;
+  #closed = false;
+
+  constructor(parts: SupervisorParts, stored: ReadonlyMap<string, State>) {
+    this.#parts = parts;
+    this.#lastTickMs = parts.clock.monotonicMs();
+    for (const spec of parts.specs) {
+      const state = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
+      this.#actors.set(spec.name, {
+        spec,
+        specJson: JSON.stringify(spec),
+        state,
+        queue: [],
+        running: false,
+        cancelLook: undefined,
+        lookAtMs: Number.POSITIVE_INFINITY,
+        watching: false,
+        unsaved: false,
+        waiters: [],
+      });
+    }
+    parts.processes.onExit((id, code, signal) => this.#onExit(id, code, signal));
+  }
+
+  /** Adopts what lives and starts what should. Resolves when every workload was told; starts go on in dependency order. */
+  async boot(): Promise<void> {
+    const found = await this.#parts.processes.find();
+    const order = dependencyOrder(this.#parts.specs);
+    const adopted = new Set<string>();
+    for (const name of order) {
+      const instance = this.#adoptable(name, found.get(name) ?? []);
+      if (!instance) continue;
+      adopted.add(name);
+      this.post(name, { is: "boot", bootId: this.#parts.bootId, found: instance });
+    }
+    for (const name of found.keys()) if (!this.#actors.has(name)) await this.#dismiss(name);
+    this.#tick();
+    void this.#startRest(order, adopted);
+  }
+
+  /** Starts what was not adopted; a workload waits until what it depends on is ready, but never for ever. */
+  async #startRest(order: readonly string[], adopted: ReadonlySet<string>): Promise<void> {
+    const told = new Map<string, Promise<void>>();
+    for (const name of order) {
+      const actor = this.#actor(name);
+      const needs = actor.spec.dependsOn.map((need) => told.get(need)).filter((promise) => promise !== undefined);
+      told.set(
+        name,
+        Promise.all(needs).then(async () => {
+          if (this.#closed) return;
+          if (!instanceOf(actor.state.phase) || !actor.watching)
+            this.post(name, { is: "boot", bootId: this.#parts.bootId });
+          await this.#until(
+            name,
+            (state) => state.phase.at !== "spawning" && state.phase.at !== "starting" && state.phase.at !== "cleaning",
+            actor.spec.startGraceMs + 10_000,
+          );
+        }),
+      );
+    }
+    await Promise.all(told.values());
+  }
+
+  /** A workload that is no longer in the config: what runs of it is ended, and it is forgotten. */
+  async #dismiss(name: string): Promise<void> {
+    const cleaned = await this.#parts.processes.clean({ name, clean: { files: [], sockets: [], ports: [] } });
+    this.#parts.log(
+      cleaned.ok ? "info" : "error",
+      { workload: name },
+      cleaned.ok ? "it is no longer in the config and was ended" : cleaned.because,
+    );
+    if (cleaned.ok) await this.#parts.store.forgetWorkload(name).catch(() => undefined);
+  }
+
+  /** The process that the stored state speaks of, or that our marker names, if it lives and is who it was. */
+  #adoptable(name: string, found: readonly { id: string; pid: number; startTicks: number }[]): Instance | undefined {
+    const { phase } = this.#actor(name).state;
+    const known = instanceOf(phase);
+    const expected = known?.id ?? (phase.at === "spawning" ? phase.id : undefined);
+    if (expected === undefined) return undefined;
+    const process = found.find((one) => one.id === expected);
+    if (process) {
+      const { clock } = this.#parts;
+      return { sinceMs: clock.monotonicMs(), sinceWallMs: clock.wallMs(), ...known, ...process, adopted: true };
+    }
+    // A process that hides its environment is still known by PID and start time.
+    return known &&
+      this.#actor(name).state.bootId === this.#parts.bootId &&
+      this.#parts.processes.look(known) !== "gone"
+      ? known
+      : undefined;
+  }
+
+  /** Tells a workload what happened. Throws WORKLOAD_UNKNOWN. */
+  post(name: string, event: Event): void {
+    const actor = this.#actor(name);
+    if (actor.queue.length >= queueMax && (event.is === "beat" || event.is === "probed" || event.is === "look")) return;
+    actor.queue.push({ event });
+    void this.#drain(actor);
+  }
+
+  /** Tells it and resolves when the answer is durable and its effects have begun. Rejects with STORE_WRITE_FAILED when it is not durable. */
+  tell(name: string, event: Event): Promise<void> {
+    const actor = this.#actor(name);
+    return new Promise((resolve, reject) => {
+      actor.queue.push({ event, settled: (problem) => (problem ? reject(problem) : resolve()) });
+      void this.#drain(actor);
+    });
+  }
+
+  /** Resolves when the state satisfies `holds`, at the latest after `limitMs`; true when it does. */
+  until(name: string, holds: (state: State) => boolean, limitMs: number): Promise<boolean> {
+    return this.#until(name, holds, limitMs);
+  }
+
+  state(name: string): State {
+    return this.#actor(name).state;
+  }
+  spec(name: string): WorkloadSpec {
+    return this.#actor(name).spec;
+  }
+  names(): string[] {
+    return [...this.#actors.keys()].sort();
+  }
+  status(name: string): WorkloadStatus {
+    const actor = this.#actor(name);
+    return statusOf(actor.spec, actor.state, this.#parts.clock.monotonicMs());
+  }
+  statuses(): WorkloadStatus[] {
+    return this.names().map((name) => this.status(name));
+  }
+  health(): NodeHealth {
+    return nodeHealth([...this.#actors.values()]);
+  }
+  /** The worst lateness of the agent's own tick since the last call. */
+  takeWorstLagMs(): number {
+    const worst = this.#worstLagMs;
+    this.#worstLagMs = 0;
+    return worst;
+  }
+  /** Names in the order in which they may be stopped: what depends on others first. */
+  stopOrder(): string[] {
+    return dependencyOrder(this.#parts.specs).reverse();
+  }
+
+  /** Stops looking. Processes go on. */
+  close(): void {
+    this.#closed = true;
+    this.#cancelTick?.();
+    for (const actor of this.#actors.values()) actor.cancelLook?.();
+    this.#parts.processes.close();
+  }
+
+  #actor(name: string): Actor {
+    const actor = this.#actors.get(name);
+    if (!actor) throw new Fault("WORKLOAD_UNKNOWN", `there is no workload '${name}'`);
+    return actor;
+  }
+
+  // ── one event at a time ────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #drain(actor: Actor): Promise<void> {
+    if (actor.running) return;
+    actor.running = true;
+    try {
+      for (let next = actor.queue.shift(); next && !this.#closed; next = actor.queue.shift()) {
+        const problem = await this.#apply(actor, next.event);
+        next.settled?.(problem);
+      }
+    } finally {
+      actor.running = false;
+    }
+  }
+
+  async #apply(actor: Actor, event: Event): Promise<Fault | undefined> {
+    this.#forgiveOwnAbsence();
+    const now = this.#moment();
+    const before = actor.state;
+    const result = step(actor.spec, before, event, now);
+    actor.state = result.state;
+    const matters =
+      result.effects.length > 0 || before.phase !== result.state.phase || before.intent !== result.state.intent;
+    let problem: Fault | undefined;
+    if (matters) {
+      problem = await this.#save(actor, event, before, result, now);
+      this.#tellPeople(actor, before, result, event);
+      await this.#run(actor, result.effects);
+    }
+    this.#watch(actor);
+    this.#scheduleLook(actor);
+    if (matters) {
+      this.#parts.changed();
+      for (const waiter of actor.waiters.splice(0)) waiter();
+    }
+    return problem;
+  }
+
+  async #save(actor: Actor, event: Event, before: State, result: Step, now: Moment): Promise<Fault | undefined> {
+    const { store, nodeId, site, random, clock } = this.#parts;
+    const name = actor.spec.name;
+    const audit: AuditRecord[] = [];
+    let incident: Incident | undefined;
+    for (const effect of result.effects) {
+      if (effect.do === "audit")
+        audit.push(auditOf(effect, uuid7(now.wallMs, random), nodeId, name, before, result.state, now));
+      if (effect.do === "incident") incident = incidentOf(effect.facts, nodeId, site, name);
+    }
+    // A person's word is durable over a power cut before it is answered; the rest need not outlive the processes it is about.
+    const durability = before.intent !== result.state.intent ? "synced" : "batched";
+    try {
+      await store.saveStep(
+        {
+          workload: name,
+          state: result.state,
+          decision: this.#decision(actor, event, before, result, now),
+          ...(incident && { incident }),
+          audit,
+        },
+        durability,
+      );
+      actor.unsaved = false;
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      if (!actor.unsaved) this.#parts.log("error", { workload: name, code: error.code }, error.message);
+      actor.unsaved = true;
+      clock.wakeAt(clock.monotonicMs() + retryWriteMs, () => void this.#saveAgain(actor));
+      return error;
+    }
+  }
+
+  async #saveAgain(actor: Actor): Promise<void> {
+    if (!actor.unsaved || this.#closed) return;
+    const { clock, store } = this.#parts;
+    try {
+      await store.saveStep({ workload: actor.spec.name, state: actor.state }, "batched");
+      actor.unsaved = false;
+    } catch {
+      clock.wakeAt(clock.monotonicMs() + retryWriteMs, () => void this.#saveAgain(actor));
+    }
+  }
+
+  #decision(actor: Actor, event: Event, before: State, result: Step, now: Moment): DecisionRecord {
+    return create(DecisionRecordSchema, {
+      id: now.id,
+      at: timestamp(now.wallMs),
+      machine: "agent/supervise",
+      subject: `workload/${actor.spec.name}`,
+      inputJson: `{"policy":${actor.specJson},"state":${JSON.stringify(before)},"event":${JSON.stringify(event)},"now":${JSON.stringify(now)}}`,
+      outputJson: JSON.stringify(result),
+      because: result.state.because,
+    });
+  }
+
+  #tellPeople(actor: Actor, before: State, result: Step, event: Event): void {
+    const failed = result.effects.some((effect) => effect.do === "audit" && effect.outcome === "failure");
+    const fields = {
+      workload: actor.spec.name,
+      event: event.is,
+      from: before.phase.at,
+      to: result.state.phase.at,
+      pid: instanceOf(result.state.phase)?.pid,
+    };
+    this.#parts.log(failed ? "warn" : "info", fields, result.state.because);
+  }
+
+  // ── effects ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #run(actor: Actor, effects: readonly Effect[]): Promise<void> {
+    const { processes } = this.#parts;
+    for (const effect of effects) {
+      if (effect.do === "signal") processes.signal(effect.instance, effect.signal);
+      if (effect.do === "spawn") this.#spawn(actor, effect.id);
+      if (effect.do === "clean") {
+        const cleaned = await processes.clean(actor.spec);
+        const answer: Event = cleaned.ok
+          ? { is: "cleaned", killed: cleaned.killed, removed: cleaned.removed, tookMs: cleaned.tookMs }
+          : { is: "cleanFailed", because: cleaned.because };
+        actor.queue.unshift({ event: answer });
+      }
+    }
+  }
+
+  #spawn(actor: Actor, id: string): void {
+    const { processes, clock, envFor } = this.#parts;
+    const spawned = processes.spawn({ spec: actor.spec, id, env: envFor(actor.spec.name) });
+    if ("failed" in spawned) {
+      actor.queue.unshift({ event: { is: "spawnFailed", because: spawned.failed } });
+      return;
+    }
+    const instance: Instance = {
+      id,
+      ...spawned,
+      sinceMs: clock.monotonicMs(),
+      sinceWallMs: clock.wallMs(),
+      adopted: false,
+    };
+    actor.queue.unshift({ event: { is: "spawned", instance } });
+  }
+
+  #onExit(id: string, code: number | null, signal: string | null): void {
+    for (const actor of this.#actors.values()) {
+      const { phase } = actor.state;
+      const current = instanceOf(phase)?.id ?? (phase.at === "spawning" ? phase.id : undefined);
+      if (current === id) this.post(actor.spec.name, { is: "exited", id, code, signal });
+    }
+  }
+
+  /** Beats and probes are taken while an instance lives, and no longer. */
+  #watch(actor: Actor): void {
+    const { phase } = actor.state;
+    const wanted = phase.at === "starting" || phase.at === "running";
+    if (wanted === actor.watching) return;
+    actor.watching = wanted;
+    if (wanted) this.#parts.signs.watch(actor.spec);
+    else this.#parts.signs.unwatch(actor.spec.name);
+  }
+
+  // ── time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #scheduleLook(actor: Actor): void {
+    const atMs = nextLookMs(actor.spec, actor.state);
+    if (atMs === undefined) return;
+    // Beats move the deadline on each time; the earlier wake finds nothing due and sets the next one.
+    if (actor.cancelLook && actor.lookAtMs <= atMs) return;
+    actor.cancelLook?.();
+    actor.lookAtMs = atMs;
+    actor.cancelLook = this.#parts.clock.wakeAt(atMs, () => {
+      actor.cancelLook = undefined;
+      actor.lookAtMs = Number.POSITIVE_INFINITY;
+      if (!this.#closed) this.post(actor.spec.name, { is: "look" });
+    });
+  }
+
+  #tick(): void {
+    if (this.#closed) return;
+    this.#forgiveOwnAbsence();
+    this.#lastTickMs = this.#parts.clock.monotonicMs();
+    this.#ticks++;
+    const all = this.#ticks % checkEveryTicks === 0;
+    for (const actor of this.#actors.values()) {
+      const instance = instanceOf(actor.state.phase);
+      if (instance && (all || instance.adopted)) this.#lookAt(actor, instance);
+      if (all) void this.#parts.processes.rotate(actor.spec);
+    }
+    this.#cancelTick = this.#parts.clock.wakeAt(this.#lastTickMs + tickMs, () => this.#tick());
+  }
+
+  #lookAt(actor: Actor, instance: Instance): void {
+    const sight = this.#parts.processes.look(instance);
+    if (sight === "gone" && instance.adopted) this.post(actor.spec.name, { is: "vanished", id: instance.id });
+    const stopped = sight === "stopped";
+    if (stopped || actor.state.evidence.stoppedSinceMs !== undefined)
+      this.post(actor.spec.name, { is: "seen", stopped });
+  }
+
+  /** Before anybody is judged: was I away? Then every deadline of judgement moves by that time. */
+  #forgiveOwnAbsence(): void {
+    const { clock } = this.#parts;
+    const awayMs = clock.monotonicMs() - this.#lastTickMs - tickMs;
+    this.#worstLagMs = Math.max(this.#worstLagMs, awayMs);
+    if (awayMs < lateMs) return;
+    this.#lastTickMs = clock.monotonicMs();
+    this.#parts.log(
+      "warn",
+      { awayMs: Math.round(awayMs) },
+      "the agent was away; deadlines of judgement move by that time",
+    );
+    for (const actor of this.#actors.values())
+      actor.state = step(actor.spec, actor.state, { is: "late", byMs: awayMs }, this.#moment()).state;
+  }
+
+  #moment(): Moment {
+    const { clock, random } = this.#parts;
+    const wallMs = clock.wallMs();
+    return { ms: clock.monotonicMs(), wallMs, id: uuid7(wallMs, random) };
+  }
+
+  #until(name: string, holds: (state: State) => boolean, limitMs: number): Promise<boolean> {
+    const actor = this.#actor(name);
+    const { clock } = this.#parts;
+    return new Promise((resolve) => {
+      const cancel = clock.wakeAt(clock.monotonicMs() + limitMs, () => resolve(holds(actor.state)));
+      const check = () => {
+        if (this.#closed || holds(actor.state)) {
+          cancel();
+          resolve(holds(actor.state));
+        } else actor.waiters.push(check);
+      };
+      check();
+    });
+  }
+}
+
+/** Opens the supervisor over what the store remembers. */
+export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> {
+  const stored = new Map<string, State>();
+  for (const { name, state } of await parts.store.workloads()) stored.set(name, state as State);
+  return new Supervisor(parts, stored);
+}
+
+/** Dependencies before their dependents; the config loader has refused cycles. */
+export function dependencyOrder(specs: readonly WorkloadSpec[]): string[] {
+  const byName = new Map(specs.map((spec) => [spec.name, spec]));
+  const order = new Set<string>();
+  const visit = (spec: WorkloadSpec) => {
+    if (order.has(spec.name)) return;
+    for (const need of spec.dependsOn) {
+      const needed = byName.get(need);
+      if (needed) visit(needed);
+    }
+    order.add(spec.name);
+  };
+  for (const spec of specs) visit(spec);
+  return [...order];
+}
