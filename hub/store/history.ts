@@ -1,0 +1,61 @@
+import {
+  type AuditRecord,
+  AuditRecordSchema,
+  type DecisionRecord,
+  DecisionRecordSchema,
+  type Incident,
+  IncidentSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { type ReadingBatch, ReadingBatchSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { Item, Log } from "@blueflame/shared/store/log.ts";
+import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
+import { streams } from "./keys.ts";
+
+/** Which part of a history is asked for. */
+export interface Asked {
+  readonly nodeId?: string | undefined;
+  readonly limit: number;
+  /** Only what is older, wall milliseconds. */
+  readonly beforeMs?: number | undefined;
+}
+
+/** What grows only, newest first. With a node, at most the newest 100,000 items of all nodes are looked through. */
+export interface History {
+  audit(asked: Asked): Promise<AuditRecord[]>;
+  decisions(asked: Asked): Promise<DecisionRecord[]>;
+  closedIncidents(asked: Asked): Promise<Incident[]>;
+  readings(nodeId: string, limit: number): Promise<ReadingBatch[]>;
+}
+
+const pageSize = 1_000;
+const pagesMax = 100;
+
+export function history(log: Log): History {
+  const read = async <D extends DescMessage>(stream: string, schema: D, asked: Asked): Promise<MessageShape<D>[]> =>
+    (await newest(log, stream, asked)).map((item) => fromBinary(schema, item.data));
+  return {
+    audit: (asked) => read(streams.audit, AuditRecordSchema, asked),
+    decisions: (asked) => read(streams.decisions, DecisionRecordSchema, asked),
+    closedIncidents: (asked) => read(streams.incidents, IncidentSchema, asked),
+    readings: (nodeId, limit) => read(streams.readings(nodeId), ReadingBatchSchema, { limit }),
+  };
+}
+
+// Items carry their node in front of their id, so that looking through many decodes none of them.
+async function newest(log: Log, stream: string, { nodeId, limit, beforeMs }: Asked): Promise<Item[]> {
+  const found: Item[] = [];
+  let after: string | undefined;
+  for (let page = 0; page < pagesMax && found.length < limit; page++) {
+    const items = await log.range(stream, {
+      limit: nodeId === undefined ? limit : pageSize,
+      reverse: true,
+      ...(beforeMs === undefined ? {} : { to: beforeMs }),
+      ...(after === undefined ? {} : { after }),
+    });
+    found.push(...(nodeId === undefined ? items : items.filter(({ id }) => id.startsWith(`${nodeId}/`))));
+    const last = items.at(-1);
+    if (!last || nodeId === undefined || items.length < pageSize) break;
+    after = last.id;
+  }
+  return found.slice(0, limit);
+}

@@ -1,0 +1,161 @@
+import {
+  type AuditRecord,
+  AuditRecordSchema,
+  type DecisionRecord,
+  DecisionRecordSchema,
+  type Incident,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { Item, Log } from "@blueflame/shared/store/log.ts";
+import type { Op, State } from "@blueflame/shared/store/state.ts";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { openCommits } from "./commits.ts";
+import { type History, history } from "./history.ts";
+import { type Batch, intake, type Kept } from "./intake.ts";
+import { closedIncidentItem, fleetKey, incidentKey, nodeKey, orderKey, stateKey, streams, throughKey } from "./keys.ts";
+import {
+  incidentBytes,
+  incidentOf,
+  type NodeRow,
+  nodeBytes,
+  nodeOf,
+  type OrderRow,
+  orderBytes,
+  orderOf,
+  rowBytes,
+  rowOf,
+} from "./rows.ts";
+
+/** What one or more decisions change, written together: decisions and audit first, then all of the rest. */
+export interface Step {
+  readonly nodes?: readonly NodeRow[];
+  /** Escalation state by node, as the machine's own JSON. */
+  readonly states?: ReadonlyMap<string, JsonObject>;
+  /** State of the machines over many nodes, by name. */
+  readonly fleet?: ReadonlyMap<string, JsonObject>;
+  readonly openIncidents?: readonly Incident[];
+  readonly closedIncidents?: readonly Incident[];
+  readonly orders?: readonly OrderRow[];
+  readonly endedOrders?: readonly { readonly nodeId: string; readonly id: string }[];
+  readonly decisions?: readonly { readonly nodeId: string; readonly record: DecisionRecord }[];
+  readonly audit?: readonly AuditRecord[];
+}
+
+/** Everything that was there at the start. */
+export interface Remembered {
+  readonly nodes: readonly NodeRow[];
+  readonly states: ReadonlyMap<string, JsonObject>;
+  readonly fleet: ReadonlyMap<string, JsonObject>;
+  readonly orders: readonly OrderRow[];
+  readonly incidents: readonly Incident[];
+  /** Rows that are not of this version's format; they are left as they are. */
+  readonly unreadable: number;
+}
+
+/** How long things are kept, in milliseconds. Audit and what is of unknown kinds is kept as long as incidents. */
+export interface Keep {
+  readonly readingsMs: number;
+  readonly decisionsMs: number;
+  readonly incidentsMs: number;
+}
+
+/** The hub's memory in the words of the domain. Rejects with what the engine rejects with; see `commits.ts` for STORE_LOCKED. */
+export interface HubStore extends History {
+  epoch(): bigint;
+  raiseEpoch(above: bigint): Promise<bigint>;
+  remembered(): Promise<Remembered>;
+  /** Durable on return. */
+  save(step: Step): Promise<void>;
+  /** Durable on return; see `intake.ts`. */
+  keep(batch: Batch): Promise<Kept>;
+  /** The highest durable seq of this outbox; 0 when there is none. */
+  durableThrough(nodeId: string, generation: string): Promise<bigint>;
+  /** Forgets what is older than its time. */
+  trim(keep: Keep, nodeIds: readonly string[]): Promise<void>;
+}
+
+/** Opens the hub's memory over an engine, and takes the next epoch. The caller closes the engine. */
+export async function openHubStore(state: State, log: Log, wallMs: () => number): Promise<HubStore> {
+  const commits = await openCommits(state);
+  return {
+    ...history(log),
+    keep: intake(log, commits, wallMs).keep,
+    epoch: commits.epoch,
+    raiseEpoch: commits.raise,
+    remembered: () => remember(state),
+    async save(step) {
+      const decisions: Item[] = (step.decisions ?? []).map(({ nodeId, record }) => ({
+        id: `${nodeId || "hub"}/${record.id}`,
+        at: record.at ? timestampMs(record.at) : wallMs(),
+        data: toBinary(DecisionRecordSchema, record),
+      }));
+      const audit: Item[] = (step.audit ?? []).map((record) => ({
+        id: `${record.nodeId || "hub"}/${record.id}`,
+        at: record.at ? timestampMs(record.at) : wallMs(),
+        data: toBinary(AuditRecordSchema, record),
+      }));
+      const closed = (step.closedIncidents ?? []).map(closedIncidentItem);
+      // A decision that was written and not carried out is harmless; one that was carried out and not written is not.
+      await Promise.all([
+        decisions.length > 0 ? log.append(streams.decisions, decisions) : undefined,
+        audit.length > 0 ? log.append(streams.audit, audit) : undefined,
+        closed.length > 0 ? log.append(streams.incidents, closed) : undefined,
+      ]);
+      const ops = opsOf(step);
+      if (ops.length > 0) await commits.write(ops);
+    },
+    async durableThrough(nodeId, generation) {
+      const entry = await state.get(throughKey(nodeId, generation));
+      return entry ? BigInt(String(rowOf(entry.value)?.through ?? 0)) : 0n;
+    },
+    async trim(keep, nodeIds) {
+      const now = wallMs();
+      await log.trim(streams.decisions, now - keep.decisionsMs);
+      for (const stream of [streams.incidents, streams.audit, streams.unknown]) {
+        await log.trim(stream, now - keep.incidentsMs);
+      }
+      for (const nodeId of nodeIds) await log.trim(streams.readings(nodeId), now - keep.readingsMs);
+    },
+  };
+}
+
+function opsOf(step: Step): Op[] {
+  const ops: Op[] = [];
+  for (const row of step.nodes ?? []) ops.push({ put: nodeKey(row.id), value: nodeBytes(row) });
+  for (const incident of step.openIncidents ?? [])
+    ops.push({ put: incidentKey(incident), value: incidentBytes(incident) });
+  for (const incident of step.closedIncidents ?? []) ops.push({ del: incidentKey(incident) });
+  for (const row of step.orders ?? []) ops.push({ put: orderKey(row.nodeId, row.order.id), value: orderBytes(row) });
+  for (const { nodeId, id } of step.endedOrders ?? []) ops.push({ del: orderKey(nodeId, id) });
+  // A state names its incident and its order: it goes behind them, in case that one commit does not take them all.
+  for (const [nodeId, row] of step.states ?? []) ops.push({ put: stateKey(nodeId), value: rowBytes(row) });
+  for (const [name, row] of step.fleet ?? []) ops.push({ put: fleetKey(name), value: rowBytes(row) });
+  return ops;
+}
+
+async function remember(state: State): Promise<Remembered> {
+  let unreadable = 0;
+  const rows = async <T>(prefix: string, read: (rest: string, value: Uint8Array) => T | undefined) => {
+    const found: [string, T][] = [];
+    for (const { key, value } of (await state.list(prefix)).entries) {
+      const row = read(key.slice(prefix.length), value);
+      if (row === undefined) unreadable += 1;
+      else found.push([key.slice(prefix.length), row]);
+    }
+    return found;
+  };
+  const nodes = await rows("node/", nodeOf);
+  const states = await rows("state/", (_, value) => rowOf(value));
+  const fleet = await rows("fleet/", (_, value) => rowOf(value));
+  const orders = await rows("order/", (_, value) => orderOf(value));
+  const incidents = await rows("incident/", (_, value) => incidentOf(value));
+  return {
+    nodes: nodes.map(([, row]) => row),
+    states: new Map(states),
+    fleet: new Map(fleet),
+    orders: orders.map(([, row]) => row),
+    incidents: incidents.map(([, row]) => row),
+    unreadable,
+  };
+}

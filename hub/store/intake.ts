@@ -1,0 +1,209 @@
+import {
+  AuditOutcome,
+  AuditRecordSchema,
+  DecisionRecordSchema,
+  type Incident,
+  IncidentState,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import {
+  type Record as LinkRecord,
+  OrderOutcome,
+  type OrderResult,
+  ReadingBatchSchema,
+  RecordSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { Item, Log } from "@blueflame/shared/store/log.ts";
+import type { Op } from "@blueflame/shared/store/state.ts";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Commits } from "./commits.ts";
+import { closedIncidentItem, incidentKey, streams, throughKey } from "./keys.ts";
+import { incidentBytes, rowBytes } from "./rows.ts";
+
+/** Fresh records of one node's outbox, ascending. */
+export interface Batch {
+  readonly nodeId: string;
+  readonly site: string;
+  readonly generation: string;
+  readonly records: readonly LinkRecord[];
+}
+
+/** What the hub has to hear of a batch, once it is durable. */
+export interface Kept {
+  /** The newest revision of each incident, oldest record first. */
+  readonly incidents: readonly Incident[];
+  readonly orderResults: readonly OrderResult[];
+  /** Records of kinds that this hub does not know: kept as they are. */
+  readonly unknown: number;
+}
+
+interface Waiting {
+  readonly batch: Batch;
+  readonly resolve: (kept: Kept) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** So many batches share one write; beyond it the next write takes them. */
+const batchesPerWrite = 64;
+
+/**
+ * Writes batches of many nodes together, one write after the other. What a record is goes into the logs first, where
+ * writing it again is harmless; the node's place in its outbox follows, in one commit with its incidents. A crash at any
+ * point in between makes the node send the same records again, and they are found to be there: exactly once.
+ */
+export function intake(log: Log, commits: Commits, wallMs: () => number) {
+  let waiting: Waiting[] = [];
+  let running = false;
+
+  const writeAll = async (batches: readonly Batch[]): Promise<Kept[]> => {
+    const sorted = batches.map((batch) => sortOut(batch, wallMs()));
+    const items = new Map<string, Item[]>();
+    for (const { logged } of sorted) {
+      for (const { stream, item } of logged) items.set(stream, [...(items.get(stream) ?? []), item]);
+    }
+    await Promise.all([...items].map(([stream, list]) => log.append(stream, list)));
+    await commits.write(sorted.flatMap(({ ops }) => ops));
+    return sorted.map(({ kept }) => kept);
+  };
+  const run = async (): Promise<void> => {
+    running = true;
+    while (waiting.length > 0) {
+      const part = waiting.slice(0, batchesPerWrite);
+      waiting = waiting.slice(batchesPerWrite);
+      try {
+        const kept = await writeAll(part.map(({ batch }) => batch));
+        for (const [index, { resolve }] of part.entries()) {
+          const one = kept[index];
+          if (one) resolve(one);
+        }
+      } catch (error) {
+        for (const { reject } of part) reject(error);
+      }
+    }
+    running = false;
+  };
+  return {
+    /** Durable on return. The caller bounds what waits: one batch per stream, at most a window of records. */
+    keep: (batch: Batch): Promise<Kept> =>
+      new Promise((resolve, reject) => {
+        waiting.push({ batch, resolve, reject });
+        if (!running) void run();
+      }),
+  };
+}
+
+interface Sorted {
+  readonly logged: readonly { readonly stream: string; readonly item: Item }[];
+  readonly ops: readonly Op[];
+  readonly kept: Kept;
+}
+
+function sortOut(batch: Batch, nowMs: number): Sorted {
+  const logged: { stream: string; item: Item }[] = [];
+  const incidents = new Map<string, Incident>();
+  const orderResults: OrderResult[] = [];
+  let unknown = 0;
+  for (const record of batch.records) {
+    const put = (stream: string, data: Uint8Array) =>
+      logged.push({ stream, item: { id: itemId(batch, record.seq), at: recordedAt(record.at, nowMs), data } });
+    switch (record.kind.case) {
+      case "incident": {
+        if (!/^[\w-]{1,64}$/.test(record.kind.value.id)) {
+          unknown += 1;
+          put(streams.unknown, toBinary(RecordSchema, record));
+          break;
+        }
+        const incident = { ...record.kind.value, nodeId: batch.nodeId, site: batch.site };
+        const earlier = incidents.get(incident.id);
+        if (!earlier || earlier.revision < incident.revision) incidents.set(incident.id, incident);
+        break;
+      }
+      case "audit":
+        put(streams.audit, toBinary(AuditRecordSchema, { ...record.kind.value, nodeId: batch.nodeId }));
+        break;
+      case "decision":
+        put(streams.decisions, toBinary(DecisionRecordSchema, record.kind.value));
+        break;
+      case "readings":
+        put(streams.readings(batch.nodeId), toBinary(ReadingBatchSchema, record.kind.value));
+        break;
+      case "orderResult":
+        orderResults.push(record.kind.value);
+        put(streams.audit, auditOfResult(batch, record, record.kind.value));
+        break;
+      case "dropped": {
+        const { kind, count, firstSeq, lastSeq } = record.kind.value;
+        const because = `the outbox was full: ${count} records of kind ${kind} between ${firstSeq} and ${lastSeq} were dropped`;
+        put(streams.audit, auditBytes(batch, record, "outbox.drop", because, AuditOutcome.FAILURE));
+        break;
+      }
+      default:
+        unknown += 1;
+        put(streams.unknown, toBinary(RecordSchema, record));
+    }
+  }
+  const newest = [...incidents.values()];
+  for (const incident of newest) {
+    if (incident.state === IncidentState.CLOSED)
+      logged.push({ stream: streams.incidents, item: closedIncidentItem(incident) });
+  }
+  const ops: Op[] = newest.map((incident) =>
+    incident.state === IncidentState.CLOSED
+      ? { del: incidentKey(incident) }
+      : { put: incidentKey(incident), value: incidentBytes(incident) },
+  );
+  const last = batch.records.at(-1);
+  // The place goes last: what is split over two commits is then sent again as a whole.
+  if (last) ops.push({ put: throughKey(batch.nodeId, batch.generation), value: rowBytes({ through: `${last.seq}` }) });
+  return { logged, ops, kept: { incidents: newest, orderResults, unknown } };
+}
+
+function itemId(batch: Batch, seq: bigint): string {
+  return `${batch.nodeId}/${batch.generation}/${seq.toString().padStart(20, "0")}`;
+}
+
+const oldestMs = 400 * 86_400_000;
+
+/** The node's own time, unless its clock is plainly wrong: then the log would drop it at once, or keep it for ever. */
+function recordedAt(at: Timestamp | undefined, nowMs: number): number {
+  const ms = at ? timestampMs(at) : nowMs;
+  return ms < nowMs - oldestMs || ms > nowMs ? nowMs : ms;
+}
+
+function auditOfResult(batch: Batch, record: LinkRecord, result: OrderResult): Uint8Array {
+  const outcome = {
+    [OrderOutcome.UNSPECIFIED]: AuditOutcome.UNSPECIFIED,
+    [OrderOutcome.DONE]: AuditOutcome.SUCCESS,
+    [OrderOutcome.FAILED]: AuditOutcome.FAILURE,
+    [OrderOutcome.REFUSED]: AuditOutcome.REFUSED,
+  }[result.outcome];
+  return auditBytes(
+    batch,
+    record,
+    "order.end",
+    `order ${result.orderId}: ${result.because}`,
+    outcome ?? AuditOutcome.UNSPECIFIED,
+  );
+}
+
+function auditBytes(
+  batch: Batch,
+  record: LinkRecord,
+  action: string,
+  because: string,
+  outcome: AuditOutcome,
+): Uint8Array {
+  return toBinary(
+    AuditRecordSchema,
+    create(AuditRecordSchema, {
+      id: itemId(batch, record.seq),
+      at: record.at ?? timestampFromMs(0),
+      actor: "agent",
+      action,
+      target: `node/${batch.nodeId}`,
+      because,
+      outcome,
+      nodeId: batch.nodeId,
+    }),
+  );
+}

@@ -1,0 +1,43 @@
+import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { Item } from "@blueflame/shared/store/log.ts";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { incidentBytes } from "./rows.ts";
+
+/**
+ * The hub's tables.
+ *
+ *   State                                   what must be right
+ *     hub/epoch                    -> epoch of the hub that holds this store; the condition of every commit
+ *     node/<id>                    -> NodeRow              the registry
+ *     state/<node>                 -> escalation state with the hub's own clock beside it
+ *     fleet/<name>                 -> state of the machines over many nodes: mass silence, budget
+ *     order/<node>/<id>            -> OrderRow             made and not ended
+ *     incident/<node>/<id>         -> Incident             open ones only; under its node, so that no node writes another's
+ *     through/<node>/<generation>  -> seq                  everything up to here of that outbox is durable
+ *   Log                                     what is large and only grows
+ *     audit, decisions             id <node>/<generation>/<seq>, or hub/<uuid> of the hub's own
+ *     incidents                    id <node>/<incident>    closed ones
+ *     readings/<node>              id as above
+ *     unknown                      records of kinds that a newer hub will know
+ */
+export const nodeKey = (id: string) => `node/${id}`;
+export const stateKey = (nodeId: string) => `state/${nodeId}`;
+export const fleetKey = (name: string) => `fleet/${name}`;
+export const orderKey = (nodeId: string, id: string) => `order/${nodeId}/${id}`;
+export const incidentKey = (incident: Pick<Incident, "id" | "nodeId">) =>
+  `incident/${incident.nodeId || "-"}/${incident.id}`;
+export const throughKey = (nodeId: string, generation: string) => `through/${nodeId}/${generation}`;
+
+export const streams = {
+  audit: "audit",
+  decisions: "decisions",
+  incidents: "incidents",
+  unknown: "unknown",
+  readings: (nodeId: string) => `readings/${nodeId}`,
+} as const;
+
+/** A closed incident as an item: in the order of its opening, once however often it is closed. */
+export function closedIncidentItem(incident: Incident): Item {
+  const at = incident.detectedAt ?? incident.closedAt;
+  return { id: `${incident.nodeId}/${incident.id}`, at: at ? timestampMs(at) : 0, data: incidentBytes(incident) };
+}
