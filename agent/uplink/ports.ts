@@ -73,3 +73,21 @@ export interface LinkView {
   /** The last error, with its code, or how long the session has been open. */
   readonly because: string;
 }
+
+/** Where the uplink tells what happened: facts with fields, one line per change. */
+export interface UplinkLog {
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+}
+
+/** A running uplink. */
+export interface Uplink {
+  view(): LinkView;
+  /** Called after each change of the view; returns a function that ends the subscription. */
+  onView(changed: (view: LinkView) => void): () => void;
+  /**
+   * Says goodbye where there is somebody to hear it, lets the order at work write its result, and ends the connection; at
+   * most about 5 s. `because`: stop, upgrade, agent_restart. May be called twice; never rejects.
+   */
+  close(because: string, workloadsContinue: boolean): Promise<void>;
+}

@@ -1,0 +1,64 @@
+import { unreachable } from "@blueflame/shared/errors/fault.ts";
+import {
+  DroppedSchema,
+  type Record as LinkRecord,
+  type LinkResponse,
+  RecordSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Event } from "./state.ts";
+
+/** Milliseconds of a protobuf duration; 0 when it is unset or negative. */
+export function durationMs(duration: Duration | undefined): number {
+  if (!duration) return 0;
+  return Math.max(0, Number(duration.seconds) * 1000 + duration.nanos / 1e6);
+}
+
+/** The protocol's bound on one Records message, less some room for its frame. */
+export const recordBytesMax = 1_000_000;
+
+/**
+ * A stored record as it goes on the wire. One that cannot be decoded or is larger than the hub accepts would end every
+ * stream it is sent on, and nothing behind it would ever arrive: in its place goes a Dropped record that says so.
+ */
+export function recordFrom(stored: { readonly seq: bigint; readonly bytes: Uint8Array }): {
+  readonly record: LinkRecord;
+  readonly dropped?: "undecodable" | "oversize";
+} {
+  if (stored.bytes.byteLength > recordBytesMax) return tombstone(stored.seq, "oversize");
+  try {
+    const record = fromBinary(RecordSchema, stored.bytes);
+    record.seq = stored.seq;
+    return { record };
+  } catch {
+    return tombstone(stored.seq, "undecodable");
+  }
+}
+
+function tombstone(seq: bigint, kind: "undecodable" | "oversize") {
+  const value = create(DroppedSchema, { kind, count: 1n, firstSeq: seq, lastSeq: seq });
+  return { record: create(RecordSchema, { seq, kind: { case: "dropped", value } }), dropped: kind };
+}
+
+/** The session's event for a message of the hub; undefined for one that is of a newer kind than this agent. */
+export function eventOf(response: LinkResponse, lastSeq: bigint, bootMs: () => number): Event | undefined {
+  const { message } = response;
+  switch (message.case) {
+    case "welcome": {
+      const { heartbeatInterval, hubEpoch, durableThroughSeq, recordsWindow } = message.value;
+      const welcome = { intervalMs: durationMs(heartbeatInterval), epoch: hubEpoch, durable: durableThroughSeq };
+      return { is: "welcome", welcome: { ...welcome, window: recordsWindow, lastSeq } };
+    }
+    case "ack":
+      return { is: "ack", through: message.value.throughSeq, lastSeq: lastSeq };
+    case "order":
+      return { is: "order", order: message.value, bootMs: bootMs() };
+    case "move":
+      return { is: "move", withinMs: durationMs(message.value.comeBackWithin), because: message.value.because };
+    case undefined:
+      return undefined;
+    default:
+      return unreachable(message);
+  }
+}
