@@ -130,6 +130,12 @@ export const catalogue = {
     remedy: "The key was changed by somebody else: read it again and decide again.",
   },
   BAD_REQUEST: { retry: "never", exit: 2, remedy: "Correct the request as the message says." },
+  STORE_RESTORED: {
+    retry: "never",
+    exit: 1,
+    remedy:
+      "An older copy of the store was put back. Nothing is sent to the hub until the store gets a new generation.",
+  },
   NOT_BUILT: { retry: "never", exit: 1, remedy: "Build it with `npm run build`." },
 } as const satisfies Record<string, { retry: "never" | "later"; exit: number; remedy: string }>;
 
