@@ -47,6 +47,12 @@ export interface ConnectOptions {
   readonly patienceMs?: number;
 }
 
+interface PutInit {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly expectedRevision?: bigint;
+}
+
 const beatTimeoutMs = 1_000;
 /** One try; a frozen agent takes the connection and never answers. Disks under load take a second for a synced write. */
 const tryTimeoutMs = 5_000;
@@ -86,13 +92,14 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
   const within = (timeoutMs: number): CallOptions => ({ metadata, timeoutMs, signal: closing.signal });
 
   /** Runs `ask` until it gets an answer. `again` is true where an earlier try may have reached the agent. */
-  async function insist<T>(ask: (again: boolean) => Promise<T>): Promise<T> {
+  async function insist<T>(ask: (options: CallOptions, again: boolean) => Promise<T>): Promise<T> {
     const giveUpAt = performance.now() + patienceMs;
     for (let tries = 0; ; tries += 1) {
       try {
-        return await ask(tries > 0);
+        const leftMs = Math.max(1, giveUpAt - performance.now());
+        return await ask(within(Math.min(tryTimeoutMs, leftMs)), tries > 0);
       } catch (error) {
-        const fault = faultFrom(error, "AGENT_UNREACHABLE");
+        const fault = faultOf(error);
         if (closing.signal.aborted || !passes(fault)) throw fault;
         if (performance.now() >= giveUpAt)
           throw new Fault("AGENT_UNREACHABLE", gaveUp(patienceMs, fault), { cause: fault });
@@ -104,27 +111,28 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
     }
   }
 
-  async function get(key: string): Promise<Kept | undefined> {
+  async function get(key: string, options: CallOptions): Promise<Kept | undefined> {
     try {
-      const { value, revision } = await states.get({ key }, within(tryTimeoutMs));
-      return { value, revision };
+      const { value, revision } = await states.get({ key }, options);
+      // A copy: the message's bytes are a view into everything that arrived with it.
+      return { value: Uint8Array.from(value), revision };
     } catch (error) {
-      const fault = faultFrom(error, "AGENT_UNREACHABLE");
+      const fault = faultOf(error);
       if (fault.code === "NOT_FOUND") return undefined;
       throw fault;
     }
   }
 
-  async function put(key: string, value: Uint8Array, expected: bigint | undefined, again: boolean): Promise<bigint> {
+  async function put(request: PutInit, options: CallOptions, again: boolean): Promise<bigint> {
     try {
-      const request = expected === undefined ? { key, value } : { key, value, expectedRevision: expected };
-      return (await states.put(request, within(tryTimeoutMs))).revision;
+      return (await states.put(request, options)).revision;
     } catch (error) {
-      const fault = faultFrom(error, "AGENT_UNREACHABLE");
+      const fault = faultOf(error);
+      const expected = request.expectedRevision;
       // Our own earlier try may be what moved the revision: its answer was lost, not the write.
       if (expected === undefined || !again || !isFault(fault, "STATE_CONFLICT")) throw fault;
-      const kept = await get(key);
-      if (kept?.revision === expected + 1n && Buffer.from(kept.value).equals(value)) return kept.revision;
+      const kept = await get(request.key, options);
+      if (kept?.revision === expected + 1n && Buffer.from(kept.value).equals(request.value)) return kept.revision;
       throw fault;
     }
   }
@@ -135,7 +143,7 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
         const { nextWithin } = await beats.beat({ status: status.slice(0, 200), ready }, within(beatTimeoutMs));
         return Number(nextWithin?.seconds ?? 0n) * 1000 + (nextWithin?.nanos ?? 0) / 1e6;
       } catch (error) {
-        throw faultFrom(error, "AGENT_UNREACHABLE");
+        throw faultOf(error);
       }
     },
     startBeating(everyMs, status = () => "") {
@@ -153,8 +161,11 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
       closing.signal.addEventListener("abort", stop, { once: true });
       return stop;
     },
-    get: (key) => insist(() => get(key)),
-    put: (key, value, expectedRevision) => insist((again) => put(key, value, expectedRevision, again)),
+    get: (key) => insist((options) => get(key, options)),
+    put(key, value, expectedRevision) {
+      const request = expectedRevision === undefined ? { key, value } : { key, value, expectedRevision };
+      return insist((options, again) => put(request, options, again));
+    },
     close() {
       closing.abort();
       beats.close();
@@ -162,6 +173,13 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
     },
   };
   return agent;
+}
+
+/** An agent that ends cancels what is open; to its workloads that is one that is away, like one that was killed. */
+function faultOf(error: unknown): Fault {
+  const fault = faultFrom(error, "AGENT_UNREACHABLE");
+  const cut = fault.cause instanceof Error && "code" in fault.cause && fault.cause.code === grpc.status.CANCELLED;
+  return cut ? new Fault("AGENT_UNREACHABLE", "the agent ended the call", { cause: error }) : fault;
 }
 
 /** What passes by itself: nobody there, a try that took too long, a disk that refuses for now. */

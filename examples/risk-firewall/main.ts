@@ -13,6 +13,9 @@ import { Meter } from "./meter.ts";
 /** A beat or put older than this makes the firewall unready: it must not take orders that it cannot remember. */
 const staleAfterMs = 5_000;
 
+/** Below the agent's default grace of 5 s, after which it kills. */
+const leaveWithinMs = 2_000;
+
 const settings = {
   stepMs: wholeNumber("RISK_FIREWALL_STEP_MS", 200, 1, 60_000),
   port: wholeNumber("RISK_FIREWALL_PORT", 7490, 0, 65_535),
@@ -27,7 +30,7 @@ const leaving = new AbortController();
 let keptAtMs = Number.NEGATIVE_INFINITY;
 let beatenAtMs = Number.NEGATIVE_INFINITY;
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => leaving.abort());
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, leave);
 // A drill: the event loop spins for good, alive to a process list and dead to everybody else. See the README.
 process.on("SIGUSR2", () => {
   say("drill: spinning from now on, as a program with an endless loop does");
@@ -35,6 +38,9 @@ process.on("SIGUSR2", () => {
 });
 
 let now = await memory.recall().catch((error: unknown) => fail(`cannot recall the risk state: ${messageOf(error)}`));
+const recalled = verify(defaultRules, bars, now.state);
+// A ledger that is not that of these bars needs a person: trading on it could take a lock off.
+if (!recalled.ok) fail(`the remembered state does not verify: ${recalled.because}`);
 const doors = await openDoors(settings.port, {
   "/live": () => ({ status: 200, body: { alive: true, time: new Date().toISOString() } }),
   "/ready": ready,
@@ -68,9 +74,15 @@ async function trade(): Promise<boolean> {
   } catch (error) {
     // Unknown outcome, or another instance was faster: what is remembered decides, not what this process believes.
     say(`step not confirmed, reading back: ${messageOf(error)}`);
-    now = await memory.recall().catch(() => now);
+    if (!leaving.signal.aborted) now = await memory.recall().catch(() => now);
     return false;
   }
+}
+
+/** The step that is under way may end; one that waits for an agent that is away is given up, for nothing was promised yet. */
+function leave(): void {
+  leaving.abort();
+  setTimeout(() => agent?.close(), leaveWithinMs).unref();
 }
 
 async function beat(to: Agent | undefined): Promise<void> {
@@ -109,10 +121,8 @@ function greet(): void {
 
 function recollection(): string {
   const { run, next, ledger, lossStreak, session } = now.state;
-  const verdict = verify(defaultRules, bars, now.state);
-  const check = verdict.ok ? "ledger verified" : `LEDGER WRONG: ${verdict.because}`;
   const lock = session.lock === null ? "unlocked" : `LOCKED since ${session.lock.date}`;
-  return `go on at bar ${next} of run ${run}: ${ledger.trades} trades, loss streak ${lossStreak}, ${lock}, ${check}`;
+  return `go on at bar ${next} of run ${run}: ${ledger.trades} trades, loss streak ${lossStreak}, ${lock}, ledger verified`;
 }
 
 function tell(happening: Happening): void {

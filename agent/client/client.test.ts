@@ -1,0 +1,178 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
+import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
+import { type Agent, connect, connectOptional } from "./client.ts";
+
+let dir: string;
+let socket: string;
+let node: MemoryNode;
+let api: LocalApi | undefined;
+let agents: Agent[];
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "bf-client-"));
+  socket = join(dir, "agent.sock");
+  node = memoryNode(["firewall"]);
+  agents = [];
+  await up();
+});
+
+afterEach(async () => {
+  for (const agent of agents) agent.close();
+  await api?.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function up(): Promise<void> {
+  api = await serveLocalApi({ node, socketPath: socket, log: () => {} });
+}
+
+function connected(options: { patienceMs?: number; token?: string } = {}): Agent {
+  const agent = connect({ socket, token: "token-of-firewall", ...options });
+  agents.push(agent);
+  return agent;
+}
+
+function kept(): string {
+  return Buffer.from(node.workloads.get("firewall")?.state.get("risk")?.value ?? []).toString();
+}
+
+test("a program that no agent started is told so, or goes on without", () => {
+  const before = { ...process.env };
+  delete process.env.BLUEFLAME_SOCKET;
+  delete process.env.BLUEFLAME_TOKEN;
+  try {
+    expect(connectOptional()).toBeUndefined();
+    expect(connectOptional({ socket })).toBeUndefined();
+    expect(() => connect()).toThrow("[USAGE] BLUEFLAME_SOCKET and BLUEFLAME_TOKEN are not set");
+    process.env.BLUEFLAME_SOCKET = socket;
+    process.env.BLUEFLAME_TOKEN = "token-of-firewall";
+    agents.push(connect());
+  } finally {
+    process.env = before;
+  }
+});
+
+test("a beat arrives with its status and says when the next one is due", async () => {
+  expect(await connected().beat("bar 7", false)).toBe(3000);
+  expect(node.workloads.get("firewall")?.beats).toEqual([{ ready: false, status: "bar 7" }]);
+});
+
+test("a beat with a wrong token is denied, and one without an agent is unreachable at once", async () => {
+  await expect(connected({ token: "guessed" }).beat()).rejects.toMatchObject({ code: "DENIED" });
+  await api?.close();
+  await expect(connected().beat()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+});
+
+test("startBeating goes on over a restart of the agent and ends with close", async () => {
+  const beats = node.workloads.get("firewall")?.beats ?? [];
+  const agent = connected();
+  agent.startBeating(20, () => "well");
+  await until(() => beats.length >= 3);
+  await api?.close();
+  await pause(100);
+  await up();
+  const before = beats.length;
+  await until(() => beats.length >= before + 3);
+  agent.close();
+  await pause(50);
+  const after = beats.length;
+  await pause(100);
+  expect(beats.length).toBe(after);
+});
+
+test("a value is read back with the revision to put the next one on", async () => {
+  const agent = connected();
+  expect(await agent.get("risk")).toBeUndefined();
+  expect(await agent.put("risk", Buffer.from("one"), 0n)).toBe(1n);
+  expect(await agent.put("risk", Buffer.from("two"), 1n)).toBe(2n);
+  expect(await agent.put("risk", Buffer.from("three"))).toBe(3n);
+  expect(await agent.get("risk")).toEqual({ value: new Uint8Array(Buffer.from("three")), revision: 3n });
+  await expect(agent.put("risk", Buffer.from("stale"), 1n)).rejects.toMatchObject({ code: "STATE_CONFLICT" });
+  await expect(agent.put("no blanks", Buffer.from("x"))).rejects.toMatchObject({ code: "BAD_REQUEST" });
+});
+
+test("PHX-9 a put waits for an agent that is being restarted, and is written once", async () => {
+  const agent = connected();
+  await agent.put("risk", Buffer.from("one"), 0n);
+  await api?.close();
+  const put = agent.put("risk", Buffer.from("two"), 1n);
+  const got = agent.get("other");
+  await pause(700);
+  await up();
+  expect(await put).toBe(2n);
+  expect(await got).toBeUndefined();
+  expect(kept()).toBe("two");
+});
+
+test("PHX-9 a put whose answer was lost with the agent is recognised as written, not written again", async () => {
+  const agent = connected();
+  let lose = true;
+  node.onPut = async (moment) => {
+    if (moment !== "after" || !lose) return;
+    lose = false;
+    // The agent dies between its write and its answer; the next one comes up at the same place.
+    const dying = api?.close();
+    await dying;
+    await up();
+  };
+  expect(await agent.put("risk", Buffer.from("one"), 0n)).toBe(1n);
+  expect(node.workloads.get("firewall")?.state.get("risk")?.revision).toBe(1n);
+});
+
+test("a conflict with somebody else is reported even after a try of unknown outcome", async () => {
+  const agent = connected();
+  let first = true;
+  node.onPut = (moment) => {
+    if (moment !== "before" || !first) return;
+    first = false;
+    node.workloads.get("firewall")?.state.set("risk", { value: Buffer.from("theirs"), revision: 1n });
+    throw new Fault("STORE_WRITE_FAILED", "the disk refused");
+  };
+  await expect(agent.put("risk", Buffer.from("mine"), 0n)).rejects.toMatchObject({ code: "STATE_CONFLICT" });
+  expect(kept()).toBe("theirs");
+});
+
+test("a disk that refuses for a while delays a put and loses nothing", async () => {
+  let refusals = 3;
+  node.onPut = (moment) => {
+    if (moment === "before" && refusals-- > 0) throw new Fault("STORE_WRITE_FAILED", "no space left");
+  };
+  expect(await connected().put("risk", Buffer.from("one"), 0n)).toBe(1n);
+  expect(kept()).toBe("one");
+});
+
+test("patience ends with the code for an agent that is away, also when it is frozen rather than gone", async () => {
+  await api?.close();
+  const agent = connected({ patienceMs: 300 });
+  await expect(agent.put("risk", Buffer.from("x"), 0n)).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  await expect(agent.get("risk")).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  const frozen = net.createServer(() => {});
+  await new Promise<void>((listening) => frozen.listen(socket, listening));
+  const started = performance.now();
+  await expect(agent.get("risk")).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  expect(performance.now() - started).toBeGreaterThanOrEqual(250);
+  agent.close();
+  frozen.close();
+});
+
+test("close ends what waits", async () => {
+  await api?.close();
+  const agent = connected();
+  const waiting = agent.put("risk", Buffer.from("x"), 0n);
+  setTimeout(() => agent.close(), 100);
+  await expect(waiting).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let tries = 0; !holds(); tries += 1) {
+    if (tries > 500) throw new Error("waited 5 s in vain");
+    await pause(10);
+  }
+}

@@ -1,0 +1,233 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { type LocalApi, serveLocalApi } from "@blueflame/agent/api/server.driver.ts";
+import { seeded } from "@blueflame/shared/random/random.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundle } from "../../test/support/bundle.ts";
+import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
+import { parseBars } from "./bars.ts";
+import { begin, decode, defaultRules, encode, type State, step, verify } from "./firewall.ts";
+
+const file = fileURLToPath(new URL("../data/sp500-2000.csv", import.meta.resolve("vega-datasets")));
+const bars = parseBars(readFileSync(file, "utf8"));
+
+let built: string;
+let program: string;
+let dir: string;
+let node: MemoryNode;
+let api: LocalApi;
+let lives: ChildProcess[];
+
+beforeAll(async () => {
+  built = mkdtempSync(join(tmpdir(), "bf-firewall-"));
+  program = join(built, "risk-firewall.mjs");
+  await bundle(join(import.meta.dirname, "main.ts"), program);
+});
+afterAll(() => rmSync(built, { recursive: true, force: true }));
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "bf-firewall-"));
+  node = memoryNode(["firewall"]);
+  lives = [];
+  api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {} });
+});
+
+afterEach(async () => {
+  for (const life of lives) life.kill("SIGKILL");
+  await api.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+interface Life {
+  readonly child: ChildProcess;
+  readonly output: () => string;
+  readonly exit: Promise<number | null>;
+}
+
+function start(env: Record<string, string> = {}): Life {
+  const own = { RISK_FIREWALL_DATA: file, RISK_FIREWALL_STEP_MS: "1", RISK_FIREWALL_PORT: "0" };
+  const agent = { BLUEFLAME_SOCKET: join(dir, "agent.sock"), BLUEFLAME_TOKEN: "token-of-firewall" };
+  const child = spawn(process.execPath, [program], {
+    env: { ...own, ...agent, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  lives.push(child);
+  let text = "";
+  const collect = (chunk: Buffer) => {
+    text += chunk;
+  };
+  child.stdout.on("data", collect);
+  child.stderr.on("data", collect);
+  return { child, output: () => text, exit: new Promise((ended) => child.once("exit", ended)) };
+}
+
+function remembered(): State | undefined {
+  const kept = node.workloads.get("firewall")?.state.get("firewall");
+  const text = kept && Buffer.from(kept.value).toString("utf8");
+  return text === undefined ? undefined : decode(text.slice(text.indexOf("\n") + 1));
+}
+
+async function until<T>(look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
+  for (let tries = 0; tries < 2000; tries += 1) {
+    const seen = await look();
+    if (seen) return seen;
+    await pause(10);
+  }
+  throw new Error("waited 20 s in vain");
+}
+
+function tradesIn(output: string): number[] {
+  return [...output.matchAll(/ trade (\d+): /g)].map((match) => Number(match[1]));
+}
+
+test("PHX-9 killed at random moments it goes on where it was: no trade twice, none lost, a lock stays a lock", async () => {
+  const random = seeded(20_261_122);
+  const told: number[] = [];
+  for (let life = 0; life < 25; life += 1) {
+    const before = remembered();
+    const { child, output, exit } = start();
+    await until(() => (remembered()?.next ?? 0) > (before?.next ?? 0));
+    await pause(random() * 120);
+    child.kill("SIGKILL");
+    await exit;
+    told.push(...tradesIn(output()));
+    const after = remembered();
+    if (after === undefined) throw new Error("something was remembered");
+    expect(verify(defaultRules, bars, after)).toEqual({ ok: true });
+    if (before) expect(output()).toContain(`go on at bar ${before.next} of run 1`);
+  }
+  expect(new Set(told).size, "no trade is told twice").toBe(told.length);
+  expect(remembered()?.ledger.trades).toBeGreaterThan(10);
+});
+
+test("PHX-9 killed again and again while its session is locked, it never trades before the next session", async () => {
+  let locked = begin(1);
+  while (locked.session.lock === null) locked = step(defaultRules, bars, locked).state;
+  const value = Buffer.from(`x\n${encode(locked)}`);
+  node.workloads.get("firewall")?.state.set("firewall", { value, revision: 1n });
+  const session = locked.session.name;
+  while (remembered()?.session.name === session) {
+    const before = remembered()?.next ?? 0;
+    const { child, output, exit } = start({ RISK_FIREWALL_STEP_MS: "300" });
+    await until(() => (remembered()?.next ?? 0) > before);
+    child.kill("SIGKILL");
+    await exit;
+    expect(output()).toContain(`LOCKED since ${locked.session.lock?.date}`);
+    const now = remembered();
+    if (now?.session.name !== session) break;
+    expect(now.session).toEqual(locked.session);
+    expect(now.ledger).toEqual(locked.ledger);
+  }
+});
+
+test("PHX-9 the agent dies and comes back many times under it: same process, same ledger", async () => {
+  const { child } = start();
+  for (let times = 0; times < 8; times += 1) {
+    const before = remembered()?.next ?? 0;
+    await until(() => (remembered()?.next ?? 0) > before + 5);
+    await api.close();
+    await pause(150);
+    api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {} });
+  }
+  const before = remembered()?.next ?? 0;
+  await until(() => (remembered()?.next ?? 0) > before);
+  expect(child.exitCode).toBeNull();
+  expect(child.signalCode).toBeNull();
+  const state = remembered();
+  expect(state && verify(defaultRules, bars, state)).toEqual({ ok: true });
+});
+
+test("its probes answer on loopback, and readiness names the check that fails when the agent is away", async () => {
+  const { output } = start();
+  const url = await until(() => /http:\/\/127\.0\.0\.1:\d+/.exec(output())?.[0]);
+  const ask = async (path: string) => {
+    const answer = await fetch(url + path);
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+  };
+  await until(async () => (await ask("/ready")).status === 200);
+  expect(await ask("/live")).toMatchObject({ status: 200, body: { alive: true } });
+  const { body } = await ask("/performance");
+  expect(Object.keys(body).sort()).toEqual([
+    "avg_latency_ms",
+    "cpu_usage",
+    "error_rate",
+    "memory_usage_mb",
+    "p95_latency_ms",
+    "p99_latency_ms",
+    "requests_per_second",
+  ]);
+  for (const figure of Object.values(body)) expect(figure).toBeGreaterThanOrEqual(0);
+  expect((await ask("/state")).body).toMatchObject({ run: 1, verified: { ok: true } });
+  expect(node.workloads.get("firewall")?.beats.at(-1)?.status).toMatch(/^run 1, bar \d+ of 5105, \d+ trades/);
+  await api.close();
+  const unready = await until(async () => {
+    const answer = await ask("/ready");
+    return answer.status === 503 && answer.body;
+  });
+  expect(unready.checks).toContainEqual(expect.objectContaining({ name: "memory", ok: false }));
+  expect((await ask("/live")).status).toBe(200);
+});
+
+test("SIGTERM ends it in good order, also in a long pause and while the agent is away", async () => {
+  const slow = start({ RISK_FIREWALL_STEP_MS: "60000" });
+  await until(() => remembered());
+  slow.child.kill("SIGTERM");
+  expect(await slow.exit).toBe(0);
+  expect(slow.output()).toContain("leaving in good order");
+  const orphan = start();
+  await until(() => orphan.output().includes("go on at bar"));
+  await api.close();
+  await pause(200);
+  orphan.child.kill("SIGTERM");
+  expect(await orphan.exit).toBe(0);
+});
+
+test("SIGUSR2 is the drill of a spinning program: alive, and silent on every door", async () => {
+  const { child, output } = start();
+  const url = await until(() => /http:\/\/127\.0\.0\.1:\d+/.exec(output())?.[0]);
+  child.kill("SIGUSR2");
+  await until(() => output().includes("drill: spinning"));
+  const beats = node.workloads.get("firewall")?.beats.length;
+  await expect(fetch(`${url}/live`, { signal: AbortSignal.timeout(500) })).rejects.toThrow();
+  expect(node.workloads.get("firewall")?.beats.length).toBe(beats);
+  expect(child.exitCode).toBeNull();
+});
+
+test("a remembered state that the bars do not give ends it before it trades", async () => {
+  const { child, exit } = start();
+  await until(() => (remembered()?.next ?? 0) > 30);
+  child.kill("SIGKILL");
+  await exit;
+  const state = remembered();
+  const forged = JSON.stringify({ ...state, lossStreak: 9 });
+  node.workloads.get("firewall")?.state.set("firewall", { value: Buffer.from(`x\n${forged}`), revision: 1000n });
+  const next = start();
+  expect(await next.exit).toBe(1);
+  expect(next.output()).toContain("does not verify");
+  expect(node.workloads.get("firewall")?.state.get("firewall")?.revision).toBe(1000n);
+});
+
+test("nonsense in its settings ends it with one line that names the setting", async () => {
+  for (const [name, value] of [
+    ["RISK_FIREWALL_STEP_MS", "soon"],
+    ["RISK_FIREWALL_PORT", "70000"],
+    ["RISK_FIREWALL_DATA", "/no/such/file.csv"],
+  ] as const) {
+    const { output, exit } = start({ [name]: value });
+    expect(await exit).toBe(1);
+    expect(output().trim().split("\n")).toHaveLength(1);
+    expect(output()).toContain(value);
+  }
+});
+
+test("without an agent it runs, and says that it will forget", async () => {
+  const { child, output, exit } = start({ BLUEFLAME_SOCKET: "", BLUEFLAME_TOKEN: "" });
+  await until(() => output().includes(" trade 1: "));
+  expect(output()).toContain("nothing is remembered when it ends");
+  child.kill("SIGTERM");
+  expect(await exit).toBe(0);
+});
