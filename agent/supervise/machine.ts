@@ -98,7 +98,7 @@ function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "
   const lost = instanceOf(state.phase);
   if (lost && !rebooted && state.phase.at !== "stopping")
     return gone(spec, state, lost.id, "it ended while no agent was there to see how", false, now);
-  if (state.phase.at === "completed" && !rebooted) return stay(state);
+  if ((state.phase.at === "completed" || state.phase.at === "backoff") && !rebooted) return stay(state);
   const because = rebooted && state.starts > 0 ? "the machine was rebooted" : "the agent has started";
   return cleanThen(state, "start", lost, because, []);
 }
@@ -106,15 +106,21 @@ function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "
 function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {
   const instance: Instance = { ...found, adopted: true };
   // Nobody listened while no agent was there: every sign of life starts anew from here.
-  const state: State = { ...before, evidence: { probes: {} } };
+  const state: State = { ...before, evidence: { probes: {}, lastBeatMs: now.ms } };
   const effects: Effect[] = [
     audit("workload.adopt", "agent", `pid ${found.pid} is alive and its identity is right`, "success"),
   ];
+  const because = `adopted pid ${found.pid}`;
   if (state.intent === "stopped") return leave(spec, state, instance, "stop", "a person stopped it", effects, now);
-  if (before.phase.at === "stopping")
+  if (before.phase.at === "stopping") {
     return leave(spec, state, instance, before.phase.next, "it was being stopped", effects, now);
-  const graceUntilMs = graceEnd(spec, instance, now);
-  return to(state, { at: "starting", instance, graceUntilMs }, `adopted pid ${found.pid}`, [...effects]);
+  }
+  // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
+  if (before.phase.at === "running") {
+    return to(state, { at: "running", instance, readySinceMs: before.phase.readySinceMs }, because, effects);
+  }
+  const starting: State = { ...state, evidence: { probes: {} } };
+  return to(starting, { at: "starting", instance, graceUntilMs: graceEnd(spec, instance, now) }, because, effects);
 }
 
 // ── a life begins ────────────────────────────────────────────────────────────────────────────────────────────────────

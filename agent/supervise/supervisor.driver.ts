@@ -133,8 +133,7 @@ export class Supervisor {
         name,
         Promise.all(needs).then(async () => {
           if (this.#closed) return;
-          if (!instanceOf(actor.state.phase) || !actor.watching)
-            this.post(name, { is: "boot", bootId: this.#parts.bootId });
+          if (!adopted.has(name)) this.post(name, { is: "boot", bootId: this.#parts.bootId });
           await this.#until(
             name,
             (state) => state.phase.at !== "spawning" && state.phase.at !== "starting" && state.phase.at !== "cleaning",

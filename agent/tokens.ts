@@ -1,0 +1,37 @@
+import { createHash, randomBytes } from "node:crypto";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+
+/**
+ * Which workload calls? Each start of a workload gets a token of 256 random bits in its environment; only its SHA-256 is kept,
+ * also over restarts of the agent, so that an adopted workload is still known. A workload's earlier token ends with a new one.
+ */
+export class Tokens {
+  readonly #workloadOf = new Map<string, string>();
+  readonly #save: (workload: string, hash: string) => void;
+
+  /** `known` is hash → workload from the store; `save` keeps a new hash and need not be awaited. */
+  constructor(known: ReadonlyMap<string, string>, save: (workload: string, hash: string) => void) {
+    for (const [hash, workload] of known) this.#workloadOf.set(hash, workload);
+    this.#save = save;
+  }
+
+  issue(workload: string): string {
+    for (const [hash, owner] of this.#workloadOf) if (owner === workload) this.#workloadOf.delete(hash);
+    const token = randomBytes(32).toString("base64url");
+    const hash = hashOf(token);
+    this.#workloadOf.set(hash, workload);
+    this.#save(workload, hash);
+    return token;
+  }
+
+  /** Throws DENIED for a token that no living workload holds. Looked up by hash: timing tells nothing of the token. */
+  holder(token: string): string {
+    const workload = this.#workloadOf.get(hashOf(token));
+    if (workload === undefined) throw new Fault("DENIED", "the token belongs to no workload of this node");
+    return workload;
+  }
+}
+
+function hashOf(token: string): string {
+  return createHash("sha256").update(token).digest("hex");
+}
