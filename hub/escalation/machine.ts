@@ -92,7 +92,7 @@ function look(policy: Policy, state: State, now: Moment): Step {
         ? turnOrange(policy, state, silentMs, now)
         : stay(state, "still within YELLOW");
     case "orange":
-      return silentMs > policy.redSilentMs ? turnRed(policy, state, silentMs, now) : stay(state, "still within ORANGE");
+      return silentMs > policy.redSilentMs ? turnRed(policy, state, now) : stay(state, "still within ORANGE");
     case "red":
       return phaseLook(policy, state, now);
     case "away": {

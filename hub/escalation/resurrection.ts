@@ -33,8 +33,8 @@ import {
 export type Red = Extract<State, { at: "red" }>;
 
 /** The silence passed the limit: alert first, whatever becomes of the rest. */
-export function turnRed(policy: Policy, state: State, silentMs: number, now: Moment): Step {
-  const because = `silent for ${seconds(silentMs)}, the limit is ${seconds(policy.redSilentMs)}`;
+export function turnRed(policy: Policy, state: State, now: Moment): Step {
+  const because = `silent for longer than ${seconds(policy.redSilentMs)}`;
   const release = state.holds === "restart";
   const red: Red = {
     ...move(state, redPlace, { order: shelveOrder(state.order), holds: release ? null : state.holds }),
