@@ -32,9 +32,11 @@ export interface Installation {
   readonly down: readonly string[];
 }
 
-/** Chooses ports and names; writes nothing but the folder. */
-export async function plan(): Promise<Installation> {
-  const dir = inRoot(".blueflame");
+/** The agent as `npm run build` makes it. */
+export const builtAgent: readonly string[] = [process.execPath, inRoot("dist", "blueflame-agent.cjs")];
+
+/** Chooses ports and names for an installation in `dir`, whose agent is `agentProgram`; writes nothing but the folder. */
+export async function plan(dir: string, agentProgram: readonly string[]): Promise<Installation> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   chmodSync(dir, 0o700); // it holds private keys
   const taken = new Set<number>();
@@ -55,7 +57,7 @@ export async function plan(): Promise<Installation> {
   const hub = { data: at("hub"), config: at("hub.yaml"), log: at("hub.log") };
   const agent = { data: at("agent"), config: at("agent.yaml"), log: at("agent.log"), certificates: at("certificates") };
   const nodeId = nodeName(hostname());
-  const program = (name: string) => [process.execPath, inRoot("dist", name)];
+  const hubProgram = [process.execPath, inRoot("dist", "blueflame-hub.mjs")];
   return {
     dir,
     nodeId,
@@ -66,19 +68,16 @@ export async function plan(): Promise<Installation> {
     moved,
     hub,
     agent,
-    serve: [...program("blueflame-hub.mjs"), "serve", "--config", hub.config, "--data-dir", hub.data].concat(
+    serve: [...hubProgram, "serve", "--config", hub.config, "--data-dir", hub.data].concat(
       "--grpc",
       grpc,
       "--http",
       http,
     ),
-    cert: [...program("blueflame-hub.mjs"), "cert", "--data-dir", hub.data, "--node", nodeId].concat(
-      "--out",
-      agent.certificates,
-    ),
-    up: [...program("blueflame-agent.cjs"), "up", "--config", agent.config, "--data-dir", agent.data],
-    status: [...program("blueflame-agent.cjs"), "status", "--data-dir", agent.data],
-    down: [...program("blueflame-agent.cjs"), "down", "--data-dir", agent.data],
+    cert: [...hubProgram, "cert", "--data-dir", hub.data, "--node", nodeId].concat("--out", agent.certificates),
+    up: [...agentProgram, "up", "--config", agent.config, "--data-dir", agent.data],
+    status: [...agentProgram, "status", "--data-dir", agent.data],
+    down: [...agentProgram, "down", "--data-dir", agent.data],
   };
 }
 

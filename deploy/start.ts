@@ -8,6 +8,7 @@ import { type Hub, hubAt } from "./fleet.ts";
 import { isRunning, type NodeJson, workloadOf } from "./fleet-json.ts";
 import { Story } from "./follow.ts";
 import {
+  builtAgent,
   hasCertificate,
   type Installation,
   plan,
@@ -78,7 +79,7 @@ async function everything(noDemo: boolean): Promise<void> {
     say(`Stopping what an earlier start left behind: PID ${left.join(", ")}.`);
     await sweep(inRoot(".blueflame"), 5_000);
   }
-  const to = await plan();
+  const to = await plan(inRoot(".blueflame"), builtAgent);
   installed = to;
   for (const port of to.moved) say(`Port taken, using the next free one: ${port}.`);
   leaving.signal.throwIfAborted();
