@@ -1,0 +1,310 @@
+import { statfs } from "node:fs/promises";
+import { Fault, isFault } from "../../errors/fault.ts";
+import type { Cancel, Clock } from "../../time/clock.ts";
+import { takeLock } from "./lock.ts";
+import { exists, type Handle, markMade, openFirst, type Place, placeOf, reopenHandle, type Sizes } from "./opening.ts";
+import { type Group, type Job, Unsettled, Waiting } from "./writer.ts";
+
+/** The layout of keys and values this version writes, and the newest it can read. */
+const format = 1;
+/** A batched write is synced this much later at the latest, half of what the store promises. */
+const barrierMs = 50;
+/** While the disk refuses, it is tried again this often. */
+const retryMs = 500;
+/** Reopening writes a manifest, a log and perhaps the last memtable: below this much free space it is not tried. */
+const reopenFreeBytes = 8 * 1024 * 1024;
+
+/** Bounds of a read, in key order: `gte` ≤ key < `lt`. */
+export interface KeyRange {
+  readonly gte: string;
+  readonly lt: string;
+  readonly limit?: number;
+  readonly reverse?: boolean;
+}
+export interface DatabaseOptions {
+  readonly clock: Clock;
+  readonly sizes?: Sizes;
+  /** Called after a synced batch: everything landed before is durable over a power cut. */
+  readonly onSynced?: () => void;
+}
+
+/**
+ * One LevelDB and the only way to it.
+ *
+ *   !format  -> number   the version of everything in it
+ *   !flush   -> number   counts batches; each batch writes it, so that reading it back tells which was the last to land
+ *
+ *            batch fails                   enough space, reopened, !flush read back
+ *   open ───────────────▶ poisoned ─────────────────────────────────────────────▶ open
+ *                          │  ▲ │ acknowledged batches are missing
+ *                          └──┘ └──────────▶ damaged
+ *                       every 500 ms
+ *
+ * After a failed write LevelDB goes on acknowledging writes that are gone at the next open (google/leveldb#1180). So the
+ * first error poisons the handle: it serves reads, which show acknowledged writes only, until the disk has room again;
+ * then it is dropped, and a new one must show the last acknowledged batch before any write is taken.
+ */
+export class Database {
+  readonly #place: Place;
+  readonly #options: DatabaseOptions;
+  readonly #release: () => void;
+  readonly #waiting = new Waiting();
+  #handle: Handle | undefined;
+  #flush: number;
+  #writing: Promise<void> | undefined;
+  #reopening: Promise<void> | undefined;
+  #unsettled: Group | undefined;
+  #trouble: Fault | undefined;
+  #barrier: Cancel | undefined;
+  #retry: Cancel | undefined;
+  #closed = false;
+  /** The store was made by this open. */
+  readonly made: boolean;
+  /** The store was damaged and repaired by this open: parts may be missing. */
+  readonly repaired: boolean;
+  /** What a person should know of the opening; empty when all was well. */
+  readonly notes: readonly string[];
+
+  /** Use {@link openDatabase}. */
+  constructor(opened: Opened, options: DatabaseOptions) {
+    this.#place = opened.place;
+    this.#options = options;
+    this.#release = opened.release;
+    this.#handle = opened.handle;
+    this.#flush = opened.flush;
+    this.made = opened.made;
+    this.repaired = opened.repaired;
+    this.notes = opened.notes;
+  }
+
+  /**
+   * Writes with others in one batch. Resolves when the batch is in the file, with `synced` when it is on the disk.
+   * Rejects with what `build` throws, STORE_WRITE_FAILED ({@link Unsettled} when the write may yet land), LIMIT_REACHED.
+   */
+  submit(job: Job, synced: boolean): Promise<void> {
+    if (this.#closed) return Promise.reject(new Fault("STORE_WRITE_FAILED", "the store is closed"));
+    if (this.#trouble) return Promise.reject(this.#trouble);
+    const done = this.#waiting.add(job, synced);
+    this.#writing ??= this.#write();
+    return done;
+  }
+  /** Everything written so far survives a power cut. */
+  sync(): Promise<void> {
+    return this.submit({ build: () => [] }, true);
+  }
+
+  async get(key: string): Promise<Uint8Array | undefined> {
+    return (await this.#reader()).get(key);
+  }
+  async getMany(keys: string[]): Promise<(Uint8Array | undefined)[]> {
+    return (await this.#reader()).getMany(keys);
+  }
+  async entries(range: KeyRange): Promise<[string, Uint8Array][]> {
+    return (await this.#reader()).iterator(range).all();
+  }
+  /** As many entries as `take` says yes to; it is asked before each further one. */
+  async entriesWhile(range: KeyRange, take: (value: Uint8Array) => boolean): Promise<[string, Uint8Array][]> {
+    const found: [string, Uint8Array][] = [];
+    for await (const entry of (await this.#reader()).iterator(range)) {
+      if (!take(entry[1])) break;
+      found.push(entry);
+    }
+    return found;
+  }
+  async keys(range: KeyRange): Promise<string[]> {
+    return (await this.#reader()).keys(range).all();
+  }
+
+  /** The error line while writes are refused; undefined while they work. */
+  trouble(): string | undefined {
+    return this.#trouble?.message;
+  }
+
+  /** Syncs what is written, closes, lets others open. Harmless when called again. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    if (!this.#trouble) await this.sync().catch(() => {}); // whoever wrote was told
+    this.#closed = true;
+    this.#barrier?.();
+    this.#retry?.();
+    await this.#writing;
+    await this.#reopening;
+    await this.#handle?.close();
+    this.#handle = undefined;
+    this.#release();
+  }
+
+  async #reader(): Promise<Handle> {
+    await this.#reopening;
+    if (this.#handle) return this.#handle;
+    throw this.#trouble ?? new Fault("STORE_WRITE_FAILED", "the store is closed");
+  }
+
+  async #write(): Promise<void> {
+    while (!this.#waiting.empty && !this.#trouble) {
+      const group = this.#waiting.next();
+      try {
+        if (await this.#batch(group)) this.#flush++;
+      } catch (error) {
+        await this.#poison(group, error);
+        continue;
+      }
+      this.#land(group);
+    }
+    this.#writing = undefined;
+  }
+  /** False: there was nothing to write. */
+  async #batch(group: Group): Promise<boolean> {
+    if (group.writes.length === 0 && !group.synced) return false;
+    if (!this.#handle) throw new Error("no handle");
+    const mark = { type: "put", key: "!flush", value: encodeNumber(this.#flush + 1) } as const;
+    await this.#handle.batch([...group.writes, mark], { sync: group.synced });
+    return true;
+  }
+  #land(group: Group): void {
+    for (const { job } of group.members) job.landed?.();
+    if (group.synced) {
+      this.#barrier?.();
+      this.#barrier = undefined;
+      this.#options.onSynced?.();
+    } else if (group.writes.length > 0) {
+      this.#barrier ??= this.#options.clock.wakeAt(this.#options.clock.monotonicMs() + barrierMs, () => {
+        this.#barrier = undefined;
+        this.sync().catch(() => {}); // the store is poisoned then, and says so to the next writer
+      });
+    }
+    for (const { resolve } of group.members) resolve();
+  }
+
+  /** A batch failed: nobody is answered with yes before the store was reopened and read back. */
+  async #poison(group: Group, error: unknown): Promise<void> {
+    const saw = `writing to '${this.#place.path}' failed: ${error instanceof Error ? error.message : error}`;
+    this.#trouble = new Fault("STORE_WRITE_FAILED", saw, { cause: error });
+    this.#unsettled = group;
+    this.#waiting.refuse(this.#trouble);
+    await this.#tryReopen();
+    if (this.#unsettled !== group) return; // settled: the members were answered
+    const unsettled = new Unsettled("STORE_WRITE_FAILED", saw, { cause: error });
+    for (const { reject } of group.members) reject(unsettled);
+  }
+  async #tryReopen(): Promise<void> {
+    this.#reopening = this.#reopen();
+    await this.#reopening;
+    this.#reopening = undefined;
+    if (!this.#trouble || this.#closed || this.#trouble.code === "STORE_DAMAGED") return;
+    const { clock } = this.#options;
+    this.#retry = clock.wakeAt(clock.monotonicMs() + retryMs, () => void this.#tryReopen());
+  }
+  /** Never throws: what goes wrong is the new trouble. */
+  async #reopen(): Promise<void> {
+    try {
+      const disk = await statfs(this.#place.path);
+      if (disk.bavail * disk.bsize < reopenFreeBytes && this.#handle) return;
+      await this.#handle?.close();
+      this.#handle = undefined;
+      const handle = await reopenHandle(this.#place, this.#options.sizes ?? {});
+      this.#handle = handle;
+      const read = decodeNumber(await handle.get("!flush"));
+      if (read !== this.#flush && read !== this.#flush + 1) {
+        throw new Fault("STORE_DAMAGED", `batch ${this.#flush} was acknowledged and is gone, the last one is ${read}`);
+      }
+      await handle.put("!flush", encodeNumber(read), { sync: true }); // it takes writes again
+      this.#settle(read);
+    } catch (error) {
+      this.#trouble = isFault(error)
+        ? error
+        : new Fault("STORE_WRITE_FAILED", `reopening '${this.#place.path}' failed: ${error}`, { cause: error });
+    }
+  }
+  #settle(read: number): void {
+    const group = this.#unsettled;
+    const trouble = this.#trouble;
+    this.#unsettled = undefined;
+    this.#trouble = undefined;
+    if (!group) return;
+    if (read > this.#flush) {
+      this.#flush = read;
+      this.#land({ ...group, synced: true }); // recovery wrote it anew, and synced it
+      return;
+    }
+    for (const { job } of group.members) job.lost?.();
+    for (const { reject } of group.members) reject(trouble);
+  }
+}
+
+interface Opened {
+  readonly place: Place;
+  readonly release: () => void;
+  readonly handle: Handle;
+  readonly flush: number;
+  readonly made: boolean;
+  readonly repaired: boolean;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Opens the store at `path` (LevelDB's folder; lock and marker stand beside it) for this process alone, and makes it on
+ * its first run. The caller closes. Throws STORE_LOCKED, STORE_MISSING, STORE_DAMAGED, STORE_NEWER, STORE_WRITE_FAILED,
+ * DATA_DIR_UNUSABLE.
+ */
+export async function openDatabase(path: string, options: DatabaseOptions): Promise<Database> {
+  const place = placeOf(path);
+  let release = () => {};
+  try {
+    release = takeLock(place.lock).release;
+    const wallMs = options.clock.wallMs();
+    const first = await openFirst(place, options.sizes ?? {}, wallMs);
+    try {
+      const flush = await checkFormat(place, first.handle, first.made);
+      if (!exists(place.marker)) markMade(place, wallMs);
+      return new Database({ place, release, flush, ...first }, options);
+    } catch (error) {
+      await first.handle.close();
+      throw error;
+    }
+  } catch (error) {
+    release();
+    throw diskFault(path, error);
+  }
+}
+
+async function checkFormat(place: Place, handle: Handle, made: boolean): Promise<number> {
+  const found = await handle.get("!format");
+  if (found) {
+    const version = decodeNumber(found);
+    if (version > format) {
+      throw new Fault("STORE_NEWER", `'${place.path}' has format ${version}, this version knows ${format}`);
+    }
+    return decodeNumber(await handle.get("!flush"));
+  }
+  // The process died between making the store and marking it: it is still empty.
+  if (!made && exists(place.marker)) throw new Fault("STORE_DAMAGED", `'${place.path}' has no format version`);
+  await handle.batch(
+    [
+      { type: "put", key: "!format", value: encodeNumber(format) },
+      { type: "put", key: "!flush", value: encodeNumber(0) },
+    ],
+    { sync: true } as object,
+  );
+  return 0;
+}
+
+function diskFault(path: string, error: unknown): unknown {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new Fault("STORE_WRITE_FAILED", `cannot open '${path}': ${code}`, { cause: error });
+  }
+  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR") {
+    return new Fault("DATA_DIR_UNUSABLE", `cannot open '${path}': ${code}`, { cause: error });
+  }
+  return error;
+}
+
+function encodeNumber(value: number): Uint8Array {
+  return Buffer.from(String(value));
+}
+function decodeNumber(value: Uint8Array | undefined): number {
+  const number = value ? Number(Buffer.from(value).toString()) : Number.NaN;
+  if (!Number.isSafeInteger(number)) throw new Fault("STORE_DAMAGED", "a number of the store's own cannot be read");
+  return number;
+}
