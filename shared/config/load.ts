@@ -12,6 +12,8 @@ export interface Draft<S extends DescMessage> {
   readonly message: MessageShape<S>;
   /** Adds a problem at `path` (`workloads[0].cwd`), or at the section around it when it was not written. */
   add(path: string, saw: string, allowed: string, meant?: string): void;
+  /** True when `path` stands in the file. */
+  isGiven(path: string): boolean;
   /** True when `path` or what is inside it has a problem already, so that no second one is told about the same thing. */
   isBroken(path: string): boolean;
   /** The message. Throws CONFIG_INVALID with every problem when there is one. */
@@ -43,7 +45,12 @@ export function draftConfig<S extends DescMessage>(schema: S, text: string, file
     add(path, saw, allowed, meant) {
       problems.push({ ...placeOf(walk.places, path), path, saw, allowed, ...(meant === undefined ? {} : { meant }) });
     },
-    isBroken: (path) => problems.some((problem) => problem.path === path || problem.path.startsWith(`${path}.`)),
+    isGiven: (path) => walk.places.has(`${path}#`),
+    isBroken: (path) =>
+      problems.some(
+        (problem) =>
+          problem.path === path || (/^[.[]/.test(problem.path.slice(path.length)) && problem.path.startsWith(path)),
+      ),
     finish() {
       if (problems.length > 0) throw configFault(fileName, problems);
       return message;

@@ -1,0 +1,52 @@
+import { basename } from "node:path";
+import type { Draft } from "@blueflame/shared/config/load.ts";
+import type { Machine } from "@blueflame/shared/config/machine.ts";
+import { nearest } from "@blueflame/shared/config/problems.ts";
+import type { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+
+/** The agent's config file while it is checked. */
+export type AgentDraft = Draft<typeof AgentConfigSchema>;
+
+/** Milliseconds; 0 for a duration that a broken config left out. */
+export function millis(duration: Duration | undefined): number {
+  return duration ? durationMs(duration) : 0;
+}
+
+/** HOST and PORT of `HOST:PORT`, without the brackets of an IPv6 address. */
+export function hostAndPort(address: string): { readonly host: string; readonly port: number } {
+  const at = address.lastIndexOf(":");
+  return { host: address.slice(0, at).replaceAll(/^\[|\]$/g, ""), port: Number(address.slice(at + 1)) };
+}
+
+/** What is wrong with the port of `HOST:PORT`; undefined when nothing is. */
+export function portProblem(address: string): string | undefined {
+  const { port } = hostAndPort(address);
+  return port >= 1 && port <= 65_535 ? undefined : `port ${address.slice(address.lastIndexOf(":") + 1)}`;
+}
+
+/** Where and how programs of one workload are looked up. */
+export interface Programs {
+  readonly cwd: string;
+  readonly searchPath: string;
+  readonly machine: Machine;
+}
+
+/** The command with its program as an absolute path; a problem and the command as it is when there is none. */
+export function programOf(
+  command: readonly string[],
+  path: string,
+  draft: AgentDraft,
+  { cwd, searchPath, machine }: Programs,
+): [file: string, ...args: string[]] {
+  const [program = "", ...args] = command;
+  if (draft.isBroken(path)) return [program, ...args];
+  const found = machine.findProgram(program, cwd, searchPath);
+  if ("file" in found) return [found.file, ...args];
+  // Where the folder is missing, its programs are no second problem.
+  if (machine.isFolder(cwd)) {
+    const meant = nearest(basename(program), machine.programs(searchPath));
+    draft.add(`${path}[0]`, `"${program}" cannot be started: ${found.refused}`, "allowed is an executable file", meant);
+  }
+  return [program, ...args];
+}
