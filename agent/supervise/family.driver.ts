@@ -2,6 +2,9 @@
  * A workload's whole family, set-sid grandchildren too: by cgroup where one can be made (v2, also the unified tree beside v1),
  * else by a marker in the environment that every descendant inherits. The cgroup answers in microseconds; the marker needs
  * a walk over all processes (about 4 ms for 100), which concurrent questions share.
+ *
+ * A process enters its cgroup right after its spawn, so a child that it forked before that is outside (seen with a shell that
+ * forks at once). `gather` brings such strays in; until it has done so for a workload, its cgroup alone proves nothing.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
@@ -9,6 +12,8 @@ import { allPids, environOf, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
 export const markVariable = "BLUEFLAME_MARK";
+
+const gatherRoundsMax = 10;
 
 /** One living process that carries our marker. */
 export interface Marked {
@@ -25,6 +30,8 @@ export class Families {
   readonly #owner: string;
   readonly #root: string | undefined;
   #walk: Promise<Marked[]> | undefined;
+  /** Workloads whose cgroup holds the whole family for certain. */
+  readonly #whole = new Set<string>();
 
   constructor(owner: string) {
     this.#owner = owner;
@@ -44,6 +51,7 @@ export class Families {
   enlist(workload: string, pid: number): void {
     const path = this.#path(workload);
     if (!path) return;
+    this.#whole.delete(workload);
     try {
       mkdirSync(path, { recursive: true });
       writeFileSync(`${path}/cgroup.procs`, String(pid));
@@ -55,11 +63,28 @@ export class Families {
   /** False only when it is certain that no process of the workload is left. */
   mayLive(workload: string): boolean {
     const path = this.#path(workload);
-    if (!path) return true;
+    if (!path || !this.#whole.has(workload)) return true;
     try {
       return !readFileSync(`${path}/cgroup.events`, "latin1").includes("populated 0");
     } catch {
       return true;
+    }
+  }
+
+  /** Brings every marked process into its workload's cgroup. Bounded: what forks faster than it is found stays unproven. */
+  async gather(): Promise<void> {
+    if (!this.#root) return;
+    for (let round = 0; round < gatherRoundsMax; round++) {
+      const marked = await this.walk();
+      const inside = new Map(
+        [...new Set(marked.map((one) => one.workload))].map((name) => [name, new Set(this.#cgroupPids(name))]),
+      );
+      const strays = marked.filter((one) => !inside.get(one.workload)?.has(one.pid));
+      if (strays.length === 0) {
+        for (const one of marked) this.#whole.add(one.workload);
+        return;
+      }
+      for (const stray of strays) this.enlist(stray.workload, stray.pid);
     }
   }
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
-import type { Clock } from "@blueflame/shared/time/clock.ts";
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { Outputs } from "./output.driver.ts";
 import { procStat } from "./proc.driver.ts";
@@ -13,6 +13,8 @@ import type { Instance } from "./state.ts";
 /** A family that lives longer than this after SIGKILL cannot be killed (state D): told, and tried again later. */
 const killLimitMs = 3000;
 const killPollMs = 5;
+/** So long after a spawn the strays of its first moments are gathered: later than any program forks by itself at its start. */
+const gatherAfterMs = 100;
 /** A socket file whose owner does not answer within this time is a left-over. */
 const socketAnswerMs = 200;
 
@@ -32,6 +34,7 @@ class RealProcesses implements ProcessPort {
   /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
   readonly #ownEnv: Readonly<Record<string, string | undefined>> = { ...process.env };
   readonly #children = new Map<string, ChildProcess>();
+  #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
 
   constructor(owner: string, logDir: string, clock: Clock) {
@@ -60,6 +63,7 @@ class RealProcesses implements ProcessPort {
       if (child.pid === undefined)
         return { failed: `cannot start ${file}: no such program, no permission, or no such folder ${spec.cwd}` };
       this.#families.enlist(spec.name, child.pid);
+      this.#gatherSoon();
       this.#children.set(id, child);
       child.once("exit", (code, signal) => {
         this.#children.delete(id);
@@ -73,6 +77,13 @@ class RealProcesses implements ProcessPort {
     } finally {
       if (output !== undefined) this.#outputs.close(output);
     }
+  }
+
+  #gatherSoon(): void {
+    this.#cancelGather ??= this.#clock.wakeAt(this.#clock.monotonicMs() + gatherAfterMs, () => {
+      this.#cancelGather = undefined;
+      void this.#families.gather();
+    });
   }
 
   signal(instance: Instance, signal: string): void {
@@ -137,6 +148,7 @@ class RealProcesses implements ProcessPort {
   }
 
   close(): void {
+    this.#cancelGather?.();
     for (const child of this.#children.values()) child.removeAllListeners();
     this.#children.clear();
   }

@@ -8,24 +8,19 @@
  */
 
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import {
-  type AuditRecord,
-  type DecisionRecord,
-  DecisionRecordSchema,
-  type Incident,
-} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock, Moment } from "@blueflame/shared/time/clock.ts";
-import { create } from "@bufbuild/protobuf";
 import type { AgentStore } from "../store/ports.ts";
 import { nextLookMs, step } from "./machine.ts";
+import { dependencyOrder } from "./order.ts";
 import type { ProcessPort } from "./process.ts";
-import { auditOf, incidentOf, nodeHealth, statusOf, timestamp } from "./report.ts";
+import { type Recorded, Recorder } from "./recorder.driver.ts";
+import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import { type Effect, type Event, fresh, type Instance, instanceOf, type State, type Step } from "./state.ts";
+import { type Effect, type Event, fresh, type Instance, instanceOf, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
@@ -33,8 +28,6 @@ const tickMs = 250;
 const checkEveryTicks = 4;
 /** A tick that is later than this was no tick: the agent was stopped, starved or suspended. */
 const lateMs = 1000;
-/** Files of a workload that are watched from outside the machine are retried this often when the disk refused a write. */
-const retryWriteMs = 1000;
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
 const queueMax = 1000;
 
@@ -62,23 +55,19 @@ export interface SupervisorParts {
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
 }
 
-interface Actor {
-  readonly spec: WorkloadSpec;
-  readonly specJson: string;
-  state: State;
+interface Actor extends Recorded {
   readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
   running: boolean;
   cancelLook: Cancel | undefined;
   lookAtMs: number;
   watching: boolean;
-  /** The last write failed: the state on disk is older than this one. */
-  unsaved: boolean;
   readonly waiters: (() => void)[];
 }
 
 /** Supervises all workloads of one agent. Made by {@link superviseAll}; whoever made it closes it. */
 export class Supervisor {
   readonly #parts: SupervisorParts;
+  readonly #recorder: Recorder;
   readonly #actors = new Map<string, Actor>();
   #lastTickMs: number;
   #ticks = 0;
@@ -88,6 +77,7 @@ export class Supervisor {
 
   constructor(parts: SupervisorParts, stored: ReadonlyMap<string, State>) {
     this.#parts = parts;
+    this.#recorder = new Recorder(parts);
     this.#lastTickMs = parts.clock.monotonicMs();
     for (const spec of parts.specs) {
       const state = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
@@ -134,7 +124,7 @@ export class Supervisor {
         Promise.all(needs).then(async () => {
           if (this.#closed) return;
           if (!adopted.has(name)) this.post(name, { is: "boot", bootId: this.#parts.bootId });
-          await this.#until(
+          await this.until(
             name,
             (state) => state.phase.at !== "spawning" && state.phase.at !== "starting" && state.phase.at !== "cleaning",
             actor.spec.startGraceMs + 10_000,
@@ -192,11 +182,6 @@ export class Supervisor {
     });
   }
 
-  /** Resolves when the state satisfies `holds`, at the latest after `limitMs`; true when it does. */
-  until(name: string, holds: (state: State) => boolean, limitMs: number): Promise<boolean> {
-    return this.#until(name, holds, limitMs);
-  }
-
   state(name: string): State {
     return this.#actor(name).state;
   }
@@ -230,6 +215,7 @@ export class Supervisor {
   /** Stops looking. Processes go on. */
   close(): void {
     this.#closed = true;
+    this.#recorder.close();
     this.#cancelTick?.();
     for (const actor of this.#actors.values()) actor.cancelLook?.();
     this.#parts.processes.close();
@@ -266,8 +252,7 @@ export class Supervisor {
       result.effects.length > 0 || before.phase !== result.state.phase || before.intent !== result.state.intent;
     let problem: Fault | undefined;
     if (matters) {
-      problem = await this.#save(actor, event, before, result, now);
-      this.#tellPeople(actor, before, result, event);
+      problem = await this.#recorder.save(actor, event, before, result, now);
       await this.#run(actor, result.effects);
     }
     this.#watch(actor);
@@ -277,75 +262,6 @@ export class Supervisor {
       for (const waiter of actor.waiters.splice(0)) waiter();
     }
     return problem;
-  }
-
-  async #save(actor: Actor, event: Event, before: State, result: Step, now: Moment): Promise<Fault | undefined> {
-    const { store, nodeId, site, random, clock } = this.#parts;
-    const name = actor.spec.name;
-    const audit: AuditRecord[] = [];
-    let incident: Incident | undefined;
-    for (const effect of result.effects) {
-      if (effect.do === "audit")
-        audit.push(auditOf(effect, uuid7(now.wallMs, random), nodeId, name, before, result.state, now));
-      if (effect.do === "incident") incident = incidentOf(effect.facts, nodeId, site, name);
-    }
-    // A person's word is durable over a power cut before it is answered; the rest need not outlive the processes it is about.
-    const durability = before.intent !== result.state.intent ? "synced" : "batched";
-    try {
-      await store.saveStep(
-        {
-          workload: name,
-          state: result.state,
-          decision: this.#decision(actor, event, before, result, now),
-          ...(incident && { incident }),
-          audit,
-        },
-        durability,
-      );
-      actor.unsaved = false;
-      return undefined;
-    } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      if (!actor.unsaved) this.#parts.log("error", { workload: name, code: error.code }, error.message);
-      actor.unsaved = true;
-      clock.wakeAt(clock.monotonicMs() + retryWriteMs, () => void this.#saveAgain(actor));
-      return error;
-    }
-  }
-
-  async #saveAgain(actor: Actor): Promise<void> {
-    if (!actor.unsaved || this.#closed) return;
-    const { clock, store } = this.#parts;
-    try {
-      await store.saveStep({ workload: actor.spec.name, state: actor.state }, "batched");
-      actor.unsaved = false;
-    } catch {
-      clock.wakeAt(clock.monotonicMs() + retryWriteMs, () => void this.#saveAgain(actor));
-    }
-  }
-
-  #decision(actor: Actor, event: Event, before: State, result: Step, now: Moment): DecisionRecord {
-    return create(DecisionRecordSchema, {
-      id: now.id,
-      at: timestamp(now.wallMs),
-      machine: "agent/supervise",
-      subject: `workload/${actor.spec.name}`,
-      inputJson: `{"policy":${actor.specJson},"state":${JSON.stringify(before)},"event":${JSON.stringify(event)},"now":${JSON.stringify(now)}}`,
-      outputJson: JSON.stringify(result),
-      because: result.state.because,
-    });
-  }
-
-  #tellPeople(actor: Actor, before: State, result: Step, event: Event): void {
-    const failed = result.effects.some((effect) => effect.do === "audit" && effect.outcome === "failure");
-    const fields = {
-      workload: actor.spec.name,
-      event: event.is,
-      from: before.phase.at,
-      to: result.state.phase.at,
-      pid: instanceOf(result.state.phase)?.pid,
-    };
-    this.#parts.log(failed ? "warn" : "info", fields, result.state.because);
   }
 
   // ── effects ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -460,7 +376,8 @@ export class Supervisor {
     return { ms: clock.monotonicMs(), wallMs, id: uuid7(wallMs, random) };
   }
 
-  #until(name: string, holds: (state: State) => boolean, limitMs: number): Promise<boolean> {
+  /** Resolves when the state satisfies `holds`, at the latest after `limitMs`; true when it does. */
+  until(name: string, holds: (state: State) => boolean, limitMs: number): Promise<boolean> {
     const actor = this.#actor(name);
     const { clock } = this.#parts;
     return new Promise((resolve) => {
@@ -481,20 +398,4 @@ export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> 
   const stored = new Map<string, State>();
   for (const { name, state } of await parts.store.workloads()) stored.set(name, state as State);
   return new Supervisor(parts, stored);
-}
-
-/** Dependencies before their dependents; the config loader has refused cycles. */
-export function dependencyOrder(specs: readonly WorkloadSpec[]): string[] {
-  const byName = new Map(specs.map((spec) => [spec.name, spec]));
-  const order = new Set<string>();
-  const visit = (spec: WorkloadSpec) => {
-    if (order.has(spec.name)) return;
-    for (const need of spec.dependsOn) {
-      const needed = byName.get(need);
-      if (needed) visit(needed);
-    }
-    order.add(spec.name);
-  };
-  for (const spec of specs) visit(spec);
-  return [...order];
 }

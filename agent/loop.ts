@@ -1,0 +1,259 @@
+/**
+ * The agent's loop, as a table of contents. Each line is a folder; the decisions are pure, this file only ties them together:
+ *
+ *   observe    sensors/    probes, beat files, the machine itself; beats and exits come by themselves
+ *   decide     supervise/  one pure machine per workload: symptom, incident, rung, wait, verification, probation
+ *   remember   store/      state and decision in one write, before anything is done
+ *   act        supervise/  clean up, start, signal
+ *   tell       uplink/     live to the hub when there is one, kept in the outbox when there is none; api/ for people here
+ */
+
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { AuditOutcome, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import {
+  type Heartbeat,
+  type Order,
+  OrderOutcome,
+  type Reading,
+  StatusSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import {
+  type GetStatusResponse,
+  GetStatusResponseSchema,
+  LinkState,
+} from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import type { Node } from "./node.ts";
+import type { AgentStore } from "./store/ports.ts";
+import { timestamp } from "./supervise/report.ts";
+import { instanceOf, type State } from "./supervise/state.ts";
+import type { Supervisor } from "./supervise/supervisor.driver.ts";
+import type { Tokens } from "./tokens.ts";
+import type { LinkView, UplinkNode } from "./uplink/ports.ts";
+
+/** A key of a workload's own state. */
+const keyPattern = /^[A-Za-z0-9._/-]{1,128}$/;
+const valueBytesMax = 256 * 1024;
+/** Without a configured beat the answer to a beat still says when to come again. */
+const defaultBeatMs = 10_000;
+/** How long a person waits for a stop beyond the workload's own grace: the kill and the clean-up. */
+const stopMarginMs = 10_000;
+
+/** What the node is made of; made and closed by `main.ts`. */
+export interface NodeParts {
+  readonly version: string;
+  readonly startedWallMs: number;
+  readonly pid: number;
+  readonly dataDir: string;
+  readonly store: AgentStore;
+  readonly supervisor: Supervisor;
+  readonly tokens: Tokens;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** The newest reading of each sensor. */
+  readonly readings: () => readonly Reading[];
+  readonly link: () => LinkView;
+  /** Lines with a code that people must see although the agent goes on. */
+  readonly warnings: () => readonly string[];
+  /** Restarts the agent's own process, after the answer to the order was kept. */
+  readonly restartSelf: () => void;
+}
+
+/** The running node behind its doors: the local API and the uplink. */
+export class RunningNode implements Node {
+  readonly #parts: NodeParts;
+  readonly #watchers = new Set<() => void>();
+
+  constructor(parts: NodeParts) {
+    this.#parts = parts;
+  }
+
+  // ── for people at the node ─────────────────────────────────────────────────────────────────────────────────────────
+
+  status(): GetStatusResponse {
+    const { store, supervisor, dataDir, version, pid, startedWallMs, link, warnings } = this.#parts;
+    const view = link();
+    const states = { none: LinkState.NONE, connecting: LinkState.CONNECTING, connected: LinkState.CONNECTED };
+    return create(GetStatusResponseSchema, {
+      nodeId: store.identity.nodeId,
+      version,
+      pid,
+      startedAt: timestamp(startedWallMs),
+      incarnation: store.identity.incarnation,
+      session: store.identity.session,
+      link: states[view.state],
+      hub: view.hub,
+      linkBecause: view.because,
+      outboxDepth: store.outbox.depth(),
+      health: supervisor.health(),
+      workloads: supervisor.statuses(),
+      dataDir,
+      warnings: [...warnings()],
+    });
+  }
+
+  async startWorkload(name: string, person: string): Promise<WorkloadStatus> {
+    await this.#parts.supervisor.tell(name, { is: "start", who: `person:${person}` });
+    return this.#parts.supervisor.status(name);
+  }
+
+  async stopWorkload(name: string, person: string): Promise<WorkloadStatus> {
+    const { supervisor } = this.#parts;
+    await supervisor.tell(name, { is: "stop", who: `person:${person}` });
+    await supervisor.until(name, isDown, supervisor.spec(name).stop.graceMs + stopMarginMs);
+    return supervisor.status(name);
+  }
+
+  async restartWorkload(name: string, who: string): Promise<WorkloadStatus> {
+    const { supervisor } = this.#parts;
+    await supervisor.tell(name, { is: "restart", who });
+    if (supervisor.state(name).intent === "stopped") throw new Fault("WORKLOAD_STOPPED", `'${name}' was not restarted`);
+    return supervisor.status(name);
+  }
+
+  async down(person: string): Promise<number> {
+    const { supervisor } = this.#parts;
+    let stopped = 0;
+    for (const name of supervisor.stopOrder()) {
+      if (instanceOf(supervisor.state(name).phase)) stopped++;
+      await supervisor.tell(name, { is: "down", who: `person:${person}` }).catch((error) => {
+        // A full disk keeps nobody from stopping: the processes end, and the next start finds them ended.
+        if (!isFault(error, "STORE_WRITE_FAILED")) throw error;
+      });
+      await supervisor.until(name, isDown, supervisor.spec(name).stop.graceMs + stopMarginMs);
+    }
+    return stopped;
+  }
+
+  incidents(limit: number, openOnly: boolean) {
+    return this.#parts.store.incidents(limit, openOnly);
+  }
+  audit(limit: number) {
+    return this.#parts.store.audit(limit);
+  }
+  decisions(limit: number) {
+    return this.#parts.store.decisions(limit);
+  }
+
+  // ── for workloads ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  beat(token: string, ready: boolean, status: string): { nextWithinMs: number } {
+    const name = this.#parts.tokens.holder(token);
+    this.#parts.supervisor.post(name, { is: "beat", ready, status });
+    return { nextWithinMs: this.#parts.supervisor.spec(name).beat?.timeoutMs ?? defaultBeatMs };
+  }
+
+  async stateGet(token: string, key: string) {
+    const name = this.#parts.tokens.holder(token);
+    checkKey(key);
+    return this.#parts.store.get(name, key);
+  }
+
+  async statePut(token: string, key: string, value: Uint8Array, expectedRevision: bigint | undefined): Promise<bigint> {
+    const name = this.#parts.tokens.holder(token);
+    checkKey(key);
+    if (value.length > valueBytesMax)
+      throw new Fault("BAD_REQUEST", `the value of '${key}' has ${value.length} bytes, allowed are ${valueBytesMax}`);
+    return this.#parts.store.put(name, key, value, expectedRevision);
+  }
+
+  // ── for the hub ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The node as its uplink sees it. */
+  forHub(): UplinkNode {
+    const { store, supervisor } = this.#parts;
+    return {
+      heartbeat: () => this.#heartbeat(),
+      status: () => create(StatusSchema, { workloads: supervisor.statuses() }),
+      onStatusChange: (wake) => {
+        this.#watchers.add(wake);
+        return () => this.#watchers.delete(wake);
+      },
+      execute: (order) => this.#executeAudited(order),
+      hubEpoch: () => store.hubEpoch(),
+      setHubEpoch: (epoch) => store.setHubEpoch(epoch),
+      orderSeen: (id) => store.orderSeen(id),
+      rememberOrder: (id) => store.rememberOrder(id),
+    };
+  }
+
+  #heartbeat(): Omit<Heartbeat, "count" | "$typeName"> {
+    const { supervisor, clock, readings, store } = this.#parts;
+    return {
+      health: supervisor.health(),
+      monotonicMs: BigInt(Math.round(clock.monotonicMs())),
+      worstLagMs: Math.round(Math.max(0, supervisor.takeWorstLagMs())),
+      readings: [...readings()],
+      outboxDepth: store.outbox.depth(),
+    };
+  }
+
+  /** To be called after each change that people may see. */
+  changed(): void {
+    for (const wake of this.#watchers) wake();
+  }
+
+  async #executeAudited(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
+    const result = await this.#execute(order).catch((error: unknown) => ({
+      outcome:
+        isFault(error, "WORKLOAD_STOPPED") || isFault(error, "WORKLOAD_UNKNOWN")
+          ? OrderOutcome.REFUSED
+          : OrderOutcome.FAILED,
+      because: isFault(error, "WORKLOAD_STOPPED")
+        ? "stopped_by_person"
+        : isFault(error, "WORKLOAD_UNKNOWN")
+          ? "not_found"
+          : String(error),
+    }));
+    await this.#auditOrder(order, result);
+    return result;
+  }
+
+  async #execute(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
+    switch (order.action.case) {
+      case "restartAgent":
+        this.#parts.restartSelf();
+        return { outcome: OrderOutcome.DONE, because: "the agent's process restarts; its workloads go on" };
+      case "restartWorkload":
+        await this.restartWorkload(order.action.value.workload, "hub");
+        return { outcome: OrderOutcome.DONE, because: "restarted" };
+      default:
+        return { outcome: OrderOutcome.REFUSED, because: "unknown_action" };
+    }
+  }
+
+  async #auditOrder(order: Order, result: { outcome: OrderOutcome; because: string }): Promise<void> {
+    const { clock, random, store } = this.#parts;
+    const wallMs = clock.wallMs();
+    const outcomes = { [OrderOutcome.DONE]: AuditOutcome.SUCCESS, [OrderOutcome.REFUSED]: AuditOutcome.REFUSED };
+    const record = create(AuditRecordSchema, {
+      id: uuid7(wallMs, random),
+      at: timestamp(wallMs),
+      actor: "hub",
+      action: `order.${order.action.case ?? "unknown"}`,
+      target: `node/${store.identity.nodeId}`,
+      because: `${order.because}: ${result.because}`,
+      outcome: outcomes[result.outcome as keyof typeof outcomes] ?? AuditOutcome.FAILURE,
+      incidentId: order.incidentId,
+      nodeId: store.identity.nodeId,
+    });
+    // The order's own result says the same; an audit that the disk refuses must not undo what was done.
+    await store.appendAudit([record]).catch(() => undefined);
+  }
+}
+
+function isDown(state: State): boolean {
+  return state.phase.at === "stopped" || state.phase.at === "completed";
+}
+
+function checkKey(key: string): void {
+  if (!keyPattern.test(key))
+    throw new Fault(
+      "BAD_REQUEST",
+      `'${key.slice(0, 140)}' is no key: allowed are 1 to 128 of letters, digits, dot, dash, underscore and slash`,
+    );
+}

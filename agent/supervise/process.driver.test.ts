@@ -1,0 +1,181 @@
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { Families } from "./family.driver.ts";
+import { allPids, environOf, procStat } from "./proc.driver.ts";
+import { realProcesses } from "./process.driver.ts";
+import type { ProcessPort } from "./process.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import type { Instance } from "./state.ts";
+
+let dir: string;
+let owner: string;
+let port: ProcessPort;
+const exits: { id: string; code: number | null; signal: string | null }[] = [];
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "blueflame-process-"));
+  owner = `test-${process.pid}-${Math.random().toString(36).slice(2)}`;
+  port = open();
+  exits.length = 0;
+});
+afterEach(async () => {
+  for (const name of (await port.find()).keys()) await port.clean(specOf({ name }));
+  port.close();
+  const { cgroupRoot } = new Families(owner);
+  if (cgroupRoot) execFileSync("find", [cgroupRoot, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function open(): ProcessPort {
+  const opened = realProcesses({ owner, logDir: join(dir, "logs"), clock: realClock() });
+  opened.onExit((id, code, signal) => exits.push({ id, code, signal }));
+  return opened;
+}
+
+function sh(script: string, over: Partial<WorkloadSpec> = {}): WorkloadSpec {
+  return specOf({ command: ["/bin/sh", "-c", script], cwd: dir, ...over });
+}
+
+function start(spec: WorkloadSpec, id = "i1"): Instance {
+  const started = port.spawn({ spec, id, env: {} });
+  if ("failed" in started) throw new Error(started.failed);
+  return { id, ...started, sinceMs: 0, sinceWallMs: 0, adopted: false };
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let n = 0; n < 1000 && !holds(); n++) await pause(10);
+  expect(holds()).toBe(true);
+}
+
+const lives = (pid: number) => {
+  const state = procStat(pid)?.state;
+  return state !== undefined && state !== "Z";
+};
+
+test("PHX-3 the exit of a workload comes as an event, with its code or its signal", async () => {
+  start(sh("exit 7"), "coded");
+  const killed = start(sh("exec sleep 60"), "killed");
+  process.kill(killed.pid, "SIGKILL");
+  await until(() => exits.length === 2);
+  expect(exits).toContainEqual({ id: "coded", code: 7, signal: null });
+  expect(exits).toContainEqual({ id: "killed", code: null, signal: "SIGKILL" });
+});
+
+test("a command that is not there is a failed spawn, not a crash of the agent", () => {
+  expect(port.spawn({ spec: specOf({ command: ["/no/such/program"] }), id: "x", env: {} })).toHaveProperty("failed");
+});
+
+test("PHX-4 the clean-up ends the whole family, also grandchildren that left the session", async () => {
+  const spec = sh(
+    `setsid sh -c 'echo $$ > far; exec sleep 60' & sh -c 'echo $$ > near; exec sleep 60' & exec sleep 60`,
+  );
+  const main = start(spec);
+  await until(() => existsSync(join(dir, "far")) && existsSync(join(dir, "near")));
+  await pause(50);
+  process.kill(main.pid, "SIGKILL");
+  await until(() => exits.length === 1);
+  const left = ["far", "near"].map((name) => Number(readFileSync(join(dir, name), "utf8")));
+  expect(left.every(lives)).toBe(true);
+  const cleaned = await port.clean(spec);
+  expect(cleaned).toMatchObject({ ok: true, killed: 2 });
+  expect(left.some(lives)).toBe(false);
+});
+
+test("PHX-4 without any cgroup the marker in the environment finds the family as well", async () => {
+  const spec = sh(`setsid sh -c 'echo $$ > far; exec sleep 60' & exec sleep 60`);
+  start(spec);
+  await until(() => existsSync(join(dir, "far")));
+  const far = Number(readFileSync(join(dir, "far"), "utf8"));
+  const marked = await new Families(owner).walk();
+  expect(marked.map((one) => one.pid)).toContain(far);
+  expect(marked.filter((one) => one.leader).length).toBeGreaterThanOrEqual(1);
+});
+
+test("PHX-4 declared lock files and sockets of the dead are removed; what somebody else holds is told and left", async () => {
+  const files = ["pid.lock"].map((name) => join(dir, name));
+  const dead = join(dir, "dead.sock");
+  for (const file of files) writeFileSync(file, "1");
+  execFileSync("python3", ["-c", `import socket; socket.socket(socket.AF_UNIX).bind("${dead}")`]);
+  const spec = sh("true", { clean: { files, sockets: [dead], ports: [] } });
+  expect(await port.clean(spec)).toMatchObject({ ok: true, removed: [...files, dead] });
+
+  const living: Server = createServer().listen(join(dir, "living.sock"));
+  const held = await port.clean(sh("true", { clean: { files: [], sockets: [join(dir, "living.sock")], ports: [] } }));
+  expect(held.ok).toBe(false);
+  expect(existsSync(join(dir, "living.sock"))).toBe(true);
+  living.close();
+});
+
+test("PHX-4 a declared port that a stranger holds is named before the start", async () => {
+  const stranger = createServer().listen(0, "127.0.0.1");
+  await until(() => stranger.address() !== null);
+  const { port: number } = stranger.address() as { port: number };
+  expect(await port.clean(sh("true", { clean: { files: [], sockets: [], ports: [number] } }))).toMatchObject({
+    ok: false,
+  });
+  stranger.close();
+  await until(() => !stranger.listening);
+  expect(await port.clean(sh("true", { clean: { files: [], sockets: [], ports: [number] } }))).toMatchObject({
+    ok: true,
+  });
+});
+
+test("a process that a signal stopped is seen as stopped, and one that took its PID is never touched", async () => {
+  const main = start(sh("exec sleep 60"));
+  expect(port.look(main)).toBe("running");
+  process.kill(main.pid, "SIGSTOP");
+  await until(() => port.look(main) === "stopped");
+  const reused = { ...main, startTicks: main.startTicks + 1 };
+  expect(port.look(reused)).toBe("gone");
+  port.signal(reused, "SIGKILL");
+  await pause(50);
+  expect(lives(main.pid)).toBe(true);
+  port.signal(main, "SIGTERM");
+  await until(() => exits.length === 1);
+});
+
+test("the marker and the given variables reach the workload, and its output reaches its file", async () => {
+  const spec = sh('echo "out $GREETING"; echo err >&2; exec sleep 60', { env: { GREETING: "hello" } });
+  const main = start(spec);
+  await until(
+    () =>
+      existsSync(join(dir, "logs", "engine.log")) &&
+      readFileSync(join(dir, "logs", "engine.log"), "utf8").includes("err"),
+  );
+  expect(readFileSync(join(dir, "logs", "engine.log"), "utf8")).toBe("out hello\nerr\n");
+  expect(environOf(main.pid, "BLUEFLAME_MARK")).toBe(`${owner}:engine:i1`);
+  expect(allPids()).toContain(main.pid);
+});
+
+test("output is bounded by rotation while the workload goes on writing", async () => {
+  const spec = sh("while :; do echo 0123456789012345678901234567890123456789; done", {
+    output: { maxBytes: 4096, files: 2 },
+  });
+  start(spec);
+  const log = join(dir, "logs", "engine.log");
+  for (let round = 0; round < 4; round++) {
+    await until(() => existsSync(log) && readFileSync(log).length > 4096);
+    await port.rotate(spec);
+  }
+  expect(existsSync(`${log}.1`)).toBe(true);
+  expect(existsSync(`${log}.2`)).toBe(true);
+  expect(existsSync(`${log}.3`)).toBe(false);
+});
+
+test("CARD-4 a new agent finds what the earlier one left running, by its marker, and only its own", async () => {
+  const main = start(sh("sleep 60 & exec sleep 60"));
+  port.close();
+  const stranger = spawn("/bin/sleep", ["60"], { env: { BLUEFLAME_MARK: "another:engine:i9" }, stdio: "ignore" });
+  port = open();
+  const found = await port.find();
+  expect([...found.keys()]).toEqual(["engine"]);
+  expect(found.get("engine")).toEqual([{ id: "i1", pid: main.pid, startTicks: main.startTicks }]);
+  stranger.kill("SIGKILL");
+});
