@@ -19,6 +19,7 @@ import {
   levelChange,
   move,
   type OpenIncident,
+  type Place,
   type State,
   type Step,
   stay,
@@ -147,7 +148,7 @@ function open(silentMs: number, because: string, now: Moment): Told {
 // The same incident goes on: a node that comes and goes has one trouble, not many.
 function relapse(policy: Policy, incident: OpenIncident, because: string): Told {
   const relapses = incident.relapses + 1;
-  const flaps = relapses >= policy.personAfter && !incident.needsPerson;
+  const flaps = relapses % policy.personAfter === 0 && !incident.needsPerson;
   const next: OpenIncident = { ...incident, stage: "recovering", relapses, needsPerson: incident.needsPerson || flaps };
   const summary = `the node came back and is silent again, ${relapses} times by now`;
   const change = {
@@ -183,6 +184,7 @@ function forgive(state: State, byMs: number, now: Moment): Step {
   const { incident, flight, order } = state;
   const common = {
     sinceMs: Math.min(now.ms, state.sinceMs + byMs),
+    helloUntilMs: state.helloUntilMs === null ? null : state.helloUntilMs + byMs,
     incident: incident && { ...incident, untilMs: incident.untilMs + byMs },
     flight: flight && { ...flight, untilMs: flight.untilMs + byMs },
     // An order's expiry is no judgement: it stays where it is.
@@ -192,7 +194,7 @@ function forgive(state: State, byMs: number, now: Moment): Step {
   return stay(move(state, laterPlace(state, byMs), common), because);
 }
 
-function laterPlace(state: State, byMs: number): State {
+function laterPlace(state: State, byMs: number): Place {
   if (state.at === "away" && state.backByMs !== null) return { ...state, backByMs: state.backByMs + byMs };
   if (state.at !== "red") return state;
   const { phase } = state;
@@ -229,7 +231,7 @@ function thaw(policy: Policy, state: State, group: string, now: Moment): Step {
   return stay(move(state, thawedPlace(policy, state, now), common), because);
 }
 
-function thawedPlace(policy: Policy, state: State, now: Moment): State {
+function thawedPlace(policy: Policy, state: State, now: Moment): Place {
   if (state.at === "red") return { ...state, phase: thawedPhase(policy, state.phase, now) };
   if (state.at !== "away" || state.backByMs === null) return state;
   return { ...state, backByMs: Math.max(state.backByMs, now.ms + policy.redSilentMs) };

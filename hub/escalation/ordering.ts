@@ -1,5 +1,5 @@
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { type Policy, seconds, yellowMs } from "./policy.ts";
+import { type Policy, yellowMs } from "./policy.ts";
 import {
   type Effect,
   type Health,
@@ -154,23 +154,20 @@ export function returnOrder(policy: Policy, state: State, health: Health, now: M
 export function hello(policy: Policy, state: State, incarnation: number, now: Moment): Step {
   const reborn = incarnation > state.incarnation;
   const dropped = reborn ? dropOrder(state, `it is a new life, ${incarnation}`) : { order: state.order, effects: [] };
-  const beatDueMs = now.ms + yellowMs(policy);
-  const order =
-    dropped.order?.is === "kept" && dropped.order.sendAtMs === null
-      ? { ...dropped.order, sendAtMs: beatDueMs }
-      : dropped.order;
-  const common = { connected: true, incarnation: Math.max(incarnation, state.incarnation), order };
+  // Granted once a silence: an agent that only ever says hello must not put everything off for ever.
+  const helloUntilMs = state.helloUntilMs ?? now.ms + yellowMs(policy);
+  const kept = dropped.order?.is === "kept" && dropped.order.sendAtMs === null ? dropped.order : undefined;
+  const order = kept ? { ...kept, sendAtMs: helloUntilMs } : dropped.order;
+  const common = { connected: true, helloUntilMs, incarnation: Math.max(incarnation, state.incarnation), order };
   const because = reborn ? `hello of life ${incarnation}` : "hello";
+  const { effects } = dropped;
   if (state.at === "away") {
-    return { state: move(state, { at: "green" }, { ...common, sinceMs: now.ms }), effects: dropped.effects, because };
+    return { state: move(state, { at: "green" }, { ...common, sinceMs: now.ms }), effects, because };
   }
-  const patient = state.at === "red" && !state.greeted && ["asking", "budgeting", "waiting"].includes(state.phase.is);
-  if (!patient) return { state: { ...state, ...common }, effects: dropped.effects, because };
-  return {
-    state: { ...state, ...common, greeted: true, phase: { is: "waiting", atMs: beatDueMs } },
-    effects: dropped.effects,
-    because: `${because}: resurrection waits ${seconds(yellowMs(policy))} for a beat`,
-  };
+  const begins = state.at === "red" && ["asking", "budgeting", "waiting"].includes(state.phase.is);
+  if (!begins || now.ms > helloUntilMs) return { state: { ...state, ...common }, effects, because };
+  const phase = { is: "waiting", atMs: helloUntilMs } as const;
+  return { state: { ...state, ...common, phase }, effects, because: `${because}: a beat may follow` };
 }
 
 /** A line in the timeline of the node's incident, where there is one. */

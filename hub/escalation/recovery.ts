@@ -26,14 +26,16 @@ export function recover(policy: Policy, state: State, health: Health, now: Momen
     {
       sinceMs: now.ms,
       heard: true,
+      helloUntilMs: null,
       order: ordered.order,
       holds: release ? null : state.holds,
       incident: told ? told.incident : null,
     },
   );
-  const effects: Effect[] = [...levelChange(state, next, because), ...ordered.effects];
+  const effects: Effect[] = levelChange(state, next, because);
   if (release) effects.push({ do: "releaseBudget", because });
   if (told) effects.push(...told.effects);
+  effects.push(...ordered.effects); // last: it may ask the budget anew
   return { state: next, effects, because };
 }
 

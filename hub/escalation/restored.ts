@@ -14,6 +14,7 @@ export function restored(policy: Policy, state: State, now: Pick<Moment, "ms">):
     sinceMs: now.ms,
     heard: false,
     connected: false,
+    helloUntilMs: null,
     incident: state.incident && { ...state.incident, detectedMs: null, untilMs: now.ms + policy.probationMs },
     order: restoredOrder(state.order),
     flight: null,
@@ -27,7 +28,7 @@ function restoredPlace(policy: Policy, state: State, nowMs: number): Place {
   }
   if (state.at !== "red") return { at: state.at };
   const { attempt, told } = state;
-  return { at: "red", phase: restoredPhase(policy, state.phase, nowMs), attempt, told, greeted: false };
+  return { at: "red", phase: restoredPhase(policy, state.phase, nowMs), attempt, told };
 }
 
 function restoredPhase(policy: Policy, phase: Phase, nowMs: number): Phase {

@@ -58,13 +58,15 @@ const redPlace: Omit<Red, keyof Common> = {
   at: "red",
   phase: { is: "respawning" },
   attempt: 0,
-  greeted: false,
   told: null,
 };
 
 // The next attempt: the second path first, then the budget, then the driver.
 function begin(policy: Policy, red: Red, now: Moment): Step & { state: Red } {
   if (red.flight) return { ...stayRed(red, { is: "respawning" }), because: "an earlier respawn still runs" };
+  if (red.helloUntilMs !== null && now.ms <= red.helloUntilMs) {
+    return { ...stayRed(red, { is: "waiting", atMs: red.helloUntilMs }), because: "it said hello: a beat may follow" };
+  }
   if (policy.secondPath) return ask(policy, red, now);
   if (policy.respawn) return wantBudget(policy, red, "no second path is configured", now);
   return helpless(red, null, "neither a second path nor a respawn driver is configured: a person is needed");

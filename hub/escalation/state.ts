@@ -25,8 +25,6 @@ export type Place =
       readonly phase: Phase;
       /** Failed attempts so far; the backoff grows with it. */
       readonly attempt: number;
-      /** A hello has delayed the next attempt; once, or an agent that only says hello would put it off for ever. */
-      readonly greeted: boolean;
       /** What the incident was told last, so that the same news does not make a revision every minute. */
       readonly told: "alive" | "dead" | "refused" | null;
     };
@@ -56,6 +54,8 @@ export interface Common {
   readonly heard: boolean;
   /** True while a session is open. */
   readonly connected: boolean;
+  /** It said hello and has until then to beat before anything is begun. Once a silence: it may say hello for ever. */
+  readonly helloUntilMs: number | null;
   /** Life of the identity, as its latest session said. */
   readonly incarnation: number;
   /** The groups for which escalation is frozen; empty: none. */
@@ -145,7 +145,7 @@ export type Effect =
   | { readonly do: "openIncident"; readonly id: string; readonly change: Change }
   | { readonly do: "updateIncident"; readonly id: string; readonly change: Change }
   | { readonly do: "closeIncident"; readonly id: string; readonly change: Change }
-  /** Ask `actions/budget.ts` and answer with a `budget` event, at once. */
+  /** Ask `actions/budget.ts` and answer with a `budget` event at once. Always the last effect of its step. */
   | { readonly do: "askBudget"; readonly for: Spending }
   | { readonly do: "releaseBudget"; readonly because: string }
   /** Make the order to restart the agent: on the stream now, or kept. See `actions/order.ts`. */
@@ -180,9 +180,35 @@ export function stay(state: State, because: string): Step {
 
 /** The same node at another place, with what else changes. */
 export function move(state: State, place: Place, change: Partial<Common> = {}): State {
-  const { sinceMs, heard, connected, incarnation, frozenBy, incident, order, flight, holds, count, seed } = state;
-  const common = { sinceMs, heard, connected, incarnation, frozenBy, incident, order, flight, holds, count, seed };
-  return { ...common, ...change, ...place };
+  const {
+    sinceMs,
+    heard,
+    connected,
+    helloUntilMs,
+    incarnation,
+    frozenBy,
+    incident,
+    order,
+    flight,
+    holds,
+    count,
+    seed,
+  } = state;
+  const common: Common = {
+    sinceMs,
+    heard,
+    connected,
+    helloUntilMs,
+    incarnation,
+    frozenBy,
+    incident,
+    order,
+    flight,
+    holds,
+    count,
+    seed,
+  };
+  return { ...common, ...place, ...change };
 }
 
 /** The level changes; nothing when it does not. */
@@ -198,6 +224,7 @@ export function newNode(seed: number, now: Pick<Moment, "ms">): State {
     sinceMs: now.ms,
     heard: false,
     connected: false,
+    helloUntilMs: null,
     incarnation: 0,
     frozenBy: [],
     incident: null,
@@ -237,6 +264,7 @@ export function quiet(state: State): boolean {
   return (
     state.at === "green" &&
     state.heard &&
+    state.helloUntilMs === null &&
     state.order === null &&
     state.flight === null &&
     state.holds === null &&
