@@ -47,6 +47,8 @@ export interface Known {
 export const recordsWindow = 512;
 
 const claimMax = 128;
+/** It is a part of keys, and those are bounded; ours are UUIDs. */
+const generationMax = 64;
 
 /** Judges a Hello. `certified` is the node id in the client's certificate. */
 export function greet(
@@ -58,7 +60,7 @@ export function greet(
     return refuse("NODE_ID_MISMATCH", `the node calls itself '${clip(claim.nodeId)}', its certificate '${certified}'`);
   }
   if (claim.incarnation < 1n) return refuse("LINK_PROTOCOL", `${certified} said Hello without an incarnation`);
-  if (claim.generation === "" || claim.generation.length > claimMax || !/^[\w.-]+$/.test(claim.generation)) {
+  if (claim.generation === "" || claim.generation.length > generationMax || !/^[\w.-]+$/.test(claim.generation)) {
     return refuse("LINK_PROTOCOL", `${certified} said Hello with the store generation '${clip(claim.generation)}'`);
   }
   if (claim.incarnation < known.incarnation) {

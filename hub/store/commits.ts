@@ -73,8 +73,10 @@ export async function openCommits(state: State): Promise<Commits> {
   };
 }
 
-/** Splits operations, in order, into commits that every engine takes. */
-export function parts(ops: readonly Op[]): Op[][] {
+/** Splits operations, in order, into commits that every engine takes. Of several on one key only the last counts. */
+export function parts(all: readonly Op[]): Op[][] {
+  const lastOn = new Map(all.map((op) => ["put" in op ? op.put : op.del, op]));
+  const ops = lastOn.size === all.length ? all : all.filter((op) => lastOn.get("put" in op ? op.put : op.del) === op);
   const made: Op[][] = [];
   let part: Op[] = [];
   let bytes = 0;

@@ -10,22 +10,23 @@ import type { Op, State } from "@blueflame/shared/store/state.ts";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { toBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Order } from "../actions/order.ts";
+import type { Alert } from "../notify/alert.ts";
 import { openCommits } from "./commits.ts";
 import { type History, history } from "./history.ts";
 import { type Batch, intake, type Kept } from "./intake.ts";
-import { closedIncidentItem, fleetKey, incidentKey, nodeKey, orderKey, stateKey, streams, throughKey } from "./keys.ts";
 import {
-  incidentBytes,
-  incidentOf,
-  type NodeRow,
-  nodeBytes,
-  nodeOf,
-  type OrderRow,
-  orderBytes,
-  orderOf,
-  rowBytes,
-  rowOf,
-} from "./rows.ts";
+  alertKey,
+  closedIncidentItem,
+  fleetKey,
+  incidentKey,
+  nodeKey,
+  orderKey,
+  stateKey,
+  streams,
+  throughKey,
+} from "./keys.ts";
+import { incidentBytes, incidentOf, type NodeRow, nodeBytes, nodeOf, rowBytes, rowOf } from "./rows.ts";
 
 /** What one or more decisions change, written together: decisions and audit first, then all of the rest. */
 export interface Step {
@@ -36,8 +37,11 @@ export interface Step {
   readonly fleet?: ReadonlyMap<string, JsonObject>;
   readonly openIncidents?: readonly Incident[];
   readonly closedIncidents?: readonly Incident[];
-  readonly orders?: readonly OrderRow[];
-  readonly endedOrders?: readonly { readonly nodeId: string; readonly id: string }[];
+  readonly orders?: readonly Order[];
+  readonly endedOrders?: readonly Pick<Order, "node" | "id">[];
+  /** Kept until they were told. */
+  readonly alerts?: readonly Alert[];
+  readonly toldAlerts?: readonly string[];
   readonly decisions?: readonly { readonly nodeId: string; readonly record: DecisionRecord }[];
   readonly audit?: readonly AuditRecord[];
 }
@@ -47,7 +51,9 @@ export interface Remembered {
   readonly nodes: readonly NodeRow[];
   readonly states: ReadonlyMap<string, JsonObject>;
   readonly fleet: ReadonlyMap<string, JsonObject>;
-  readonly orders: readonly OrderRow[];
+  readonly orders: readonly Order[];
+  /** Decided before and perhaps not told. */
+  readonly alerts: readonly Alert[];
   readonly incidents: readonly Incident[];
   /** Rows that are not of this version's format; they are left as they are. */
   readonly unreadable: number;
@@ -120,14 +126,21 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
   };
 }
 
+/** What the pure machines hand over is plain JSON by their promise. */
+function json(row: Order | Alert): JsonObject {
+  return row as unknown as JsonObject;
+}
+
 function opsOf(step: Step): Op[] {
   const ops: Op[] = [];
   for (const row of step.nodes ?? []) ops.push({ put: nodeKey(row.id), value: nodeBytes(row) });
   for (const incident of step.openIncidents ?? [])
     ops.push({ put: incidentKey(incident), value: incidentBytes(incident) });
   for (const incident of step.closedIncidents ?? []) ops.push({ del: incidentKey(incident) });
-  for (const row of step.orders ?? []) ops.push({ put: orderKey(row.nodeId, row.order.id), value: orderBytes(row) });
-  for (const { nodeId, id } of step.endedOrders ?? []) ops.push({ del: orderKey(nodeId, id) });
+  for (const row of step.orders ?? []) ops.push({ put: orderKey(row.node, row.id), value: rowBytes(json(row)) });
+  for (const { node, id } of step.endedOrders ?? []) ops.push({ del: orderKey(node, id) });
+  for (const alert of step.alerts ?? []) ops.push({ put: alertKey(alert.id), value: rowBytes(json(alert)) });
+  for (const id of step.toldAlerts ?? []) ops.push({ del: alertKey(id) });
   // A state names its incident and its order: it goes behind them, in case that one commit does not take them all.
   for (const [nodeId, row] of step.states ?? []) ops.push({ put: stateKey(nodeId), value: rowBytes(row) });
   for (const [name, row] of step.fleet ?? []) ops.push({ put: fleetKey(name), value: rowBytes(row) });
@@ -148,13 +161,15 @@ async function remember(state: State): Promise<Remembered> {
   const nodes = await rows("node/", nodeOf);
   const states = await rows("state/", (_, value) => rowOf(value));
   const fleet = await rows("fleet/", (_, value) => rowOf(value));
-  const orders = await rows("order/", (_, value) => orderOf(value));
+  const orders = await rows("order/", (_, value) => rowOf(value) as unknown as Order | undefined);
+  const alerts = await rows("alert/", (_, value) => rowOf(value) as unknown as Alert | undefined);
   const incidents = await rows("incident/", (_, value) => incidentOf(value));
   return {
     nodes: nodes.map(([, row]) => row),
     states: new Map(states),
     fleet: new Map(fleet),
     orders: orders.map(([, row]) => row),
+    alerts: alerts.map(([, row]) => row),
     incidents: incidents.map(([, row]) => row),
     unreadable,
   };

@@ -11,7 +11,8 @@ import { incidentBytes } from "./rows.ts";
  *     node/<id>                    -> NodeRow              the registry
  *     state/<node>                 -> escalation state with the hub's own clock beside it
  *     fleet/<name>                 -> state of the machines over many nodes: mass silence, budget
- *     order/<node>/<id>            -> OrderRow             made and not ended
+ *     order/<node>/<id>            -> Order of actions/order.ts, made and not ended
+ *     alert/<id>                   -> Alert                decided and not yet told
  *     incident/<node>/<id>         -> Incident             open ones only; under its node, so that no node writes another's
  *     through/<node>/<generation>  -> seq                  everything up to here of that outbox is durable
  *   Log                                     what is large and only grows
@@ -23,6 +24,7 @@ import { incidentBytes } from "./rows.ts";
 export const nodeKey = (id: string) => `node/${id}`;
 export const stateKey = (nodeId: string) => `state/${nodeId}`;
 export const fleetKey = (name: string) => `fleet/${name}`;
+export const alertKey = (id: string) => `alert/${id}`;
 export const orderKey = (nodeId: string, id: string) => `order/${nodeId}/${id}`;
 export const incidentKey = (incident: Pick<Incident, "id" | "nodeId">) =>
   `incident/${incident.nodeId || "-"}/${incident.id}`;
@@ -39,5 +41,9 @@ export const streams = {
 /** A closed incident as an item: in the order of its opening, once however often it is closed. */
 export function closedIncidentItem(incident: Incident): Item {
   const at = incident.detectedAt ?? incident.closedAt;
-  return { id: `${incident.nodeId}/${incident.id}`, at: at ? timestampMs(at) : 0, data: incidentBytes(incident) };
+  return {
+    id: `${incident.nodeId}/${incident.id}`,
+    at: at ? Math.max(0, timestampMs(at)) : 0,
+    data: incidentBytes(incident),
+  };
 }

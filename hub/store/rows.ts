@@ -1,10 +1,5 @@
 import { type Incident, IncidentSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
-import {
-  type Inventory,
-  InventorySchema,
-  type Order,
-  OrderSchema,
-} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { type Inventory, InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { fromBinary, fromJson, type JsonObject, toBinary, toJson } from "@bufbuild/protobuf";
 
 /** What the registry remembers of a node, from its last Hello; the time of the last beat is written on transitions only. */
@@ -22,14 +17,6 @@ export interface NodeRow {
   /** Since when the node is at its level, wall milliseconds. */
   readonly levelSinceWallMs: number;
   readonly levelBecause: string;
-}
-
-/** An order that was made and has not ended. */
-export interface OrderRow {
-  readonly nodeId: string;
-  readonly order: Order;
-  /** Wall milliseconds, for people. */
-  readonly madeWallMs: number;
 }
 
 const encoder = new TextEncoder();
@@ -76,18 +63,6 @@ export function nodeOf(id: string, bytes: Uint8Array): NodeRow | undefined {
     levelSinceWallMs: Number(row.levelSinceWallMs ?? 0),
     levelBecause: text(row.levelBecause),
   };
-}
-
-export function orderBytes(row: OrderRow): Uint8Array {
-  const order = Buffer.from(toBinary(OrderSchema, row.order)).toString("base64");
-  return rowBytes({ nodeId: row.nodeId, madeWallMs: row.madeWallMs, order });
-}
-
-export function orderOf(bytes: Uint8Array): OrderRow | undefined {
-  const row = rowOf(bytes);
-  if (!row) return undefined;
-  const order = fromBinary(OrderSchema, Buffer.from(text(row.order), "base64"));
-  return { nodeId: text(row.nodeId), madeWallMs: Number(row.madeWallMs ?? 0), order };
 }
 
 /** Incidents are kept as on the wire: fields of newer agents survive. */
