@@ -130,6 +130,7 @@ export const catalogue = {
     remedy: "The key was changed by somebody else: read it again and decide again.",
   },
   BAD_REQUEST: { retry: "never", exit: 2, remedy: "Correct the request as the message says." },
+  NODE_UNWELL: { retry: "later", exit: 1, remedy: "Do what is said beside each of them, then look again." },
   STORE_RESTORED: {
     retry: "never",
     exit: 1,

@@ -1,0 +1,102 @@
+import { resolve } from "node:path";
+import { formatFlag } from "@blueflame/shared/cli/print.ts";
+import { parseDuration } from "@blueflame/shared/cli/text.ts";
+import type { Command } from "commander";
+import { type ControlOptions, control, down } from "./control.ts";
+import { type DoctorOptions, doctor } from "./doctor.ts";
+import { type LogsOptions, lineCount, logs } from "./logs.ts";
+import { defaultDataDir } from "./place.ts";
+import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
+import { type StatusOptions, status } from "./status.ts";
+
+/**
+ * Adds what a person at the node can say, and the flag `--data-dir` for all of it: status, start, stop, restart, down, logs,
+ * incidents, audit, decisions, doctor. Run it with `runCli`; commands reject with Faults.
+ */
+export function addAgentCommands(program: Command): Command {
+  const dataDir = defaultDataDir(process.env, process.getuid?.());
+  program.option("--data-dir <dir>", "where the agent keeps everything of its own", (dir) => resolve(dir), dataDir);
+  addStatus(program);
+  addControls(program);
+  addLogs(program);
+  addRecords(program);
+  addDoctor(program);
+  return program;
+}
+
+/** The directory that `--data-dir` names, absolute, or its default. */
+export function dataDirOf(command: Command): string {
+  return String(command.optsWithGlobals().dataDir);
+}
+
+function addStatus(program: Command): void {
+  formatFlag(program.command("status").description("the node and its workloads"))
+    .option("-w, --watch", "print each change until Ctrl-C", false)
+    .option("--exit-code", "exit with 6 unless everything is well", false)
+    .action((_options, command: Command) => status(command.optsWithGlobals<StatusOptions>()));
+}
+
+function addControls(program: Command): void {
+  const verbs = {
+    start: "start what a person has stopped",
+    stop: "stop for good: over restarts of the agent and of the machine",
+    restart: "stop and start once",
+  } as const;
+  for (const verb of ["start", "stop", "restart"] as const) {
+    patient(program.command(verb).description(verbs[verb]))
+      .argument("[workload]", "may be left out when there is only one")
+      .action((workload: string | undefined, _options, command: Command) => control(verb, workload, patience(command)));
+  }
+  patient(
+    program.command("down").description("stop all workloads in order, then the agent; `up` starts them again"),
+  ).action((_options, command: Command) => down(patience(command)));
+}
+
+function patient(command: Command): Command {
+  return formatFlag(command).option(
+    "--timeout <duration>",
+    "how long to wait for it, like 30s",
+    parseDuration,
+    300_000,
+  );
+}
+
+function patience(command: Command): ControlOptions {
+  const options = command.optsWithGlobals<Omit<ControlOptions, "timeoutMs"> & { timeout: number }>();
+  return { ...options, timeoutMs: options.timeout };
+}
+
+function addLogs(program: Command): void {
+  formatFlag(program.command("logs").description("a workload's output; works while the agent is down"))
+    .argument("[workload]", "may be left out when there is only one")
+    .option("-f, --follow", "go on with what comes, over rotations, until Ctrl-C", false)
+    .option("-n, --lines <count>", "how many of the last lines", lineCount, 50)
+    .action((workload: string | undefined, _options, command: Command) =>
+      logs(workload, command.optsWithGlobals<LogsOptions>()),
+    );
+}
+
+function addRecords(program: Command): void {
+  listing(program.command("incidents").description("what went wrong, newest first"))
+    .argument("[id]", "show one with its timeline: its id, the id's beginning or end, or `last`")
+    .option("--open", "only those that are not closed", false)
+    .action((id: string | undefined, _options, command: Command) =>
+      incidents(id, command.optsWithGlobals<RecordsOptions & { open: boolean }>()),
+    );
+  listing(program.command("audit").description("who did what and why, newest first")).action(
+    (_options, command: Command) => audit(command.optsWithGlobals<RecordsOptions>()),
+  );
+  listing(program.command("decisions").description("what was decided and why, newest first")).action(
+    (_options, command: Command) => decisions(command.optsWithGlobals<RecordsOptions>()),
+  );
+}
+
+function listing(command: Command): Command {
+  return formatFlag(command).option("-n, --limit <count>", "how many at most", recordCount, 20);
+}
+
+function addDoctor(program: Command): void {
+  formatFlag(program.command("doctor").description("look for what is wrong with this node, and say what to do"))
+    .option("--config <file>", "look at this config and its certificates too")
+    .action((_options, command: Command) => doctor(command.optsWithGlobals<DoctorOptions>()));
+}

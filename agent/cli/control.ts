@@ -1,0 +1,68 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { type WorkloadStatus, WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { toJson } from "@bufbuild/protobuf";
+import { answers } from "../api/socket.driver.ts";
+import { ask, type Desk, namesOf, personHere, pickWorkload, whilePatient } from "./ask.driver.ts";
+import { socketOf } from "./place.ts";
+import { workloadColumns } from "./rows.ts";
+
+/** The flags of what changes something. */
+export interface ControlOptions extends OutputOptions {
+  readonly dataDir: string;
+  readonly timeoutMs: number;
+}
+
+const goneWithinMs = 10_000;
+
+/** Starts, stops or restarts a workload, waits for it, and prints it. Rejects with the agent's Fault. */
+export async function control(
+  verb: "start" | "stop" | "restart",
+  given: string | undefined,
+  options: ControlOptions,
+): Promise<void> {
+  const workload = await whilePatient((signal) =>
+    ask(options.dataDir, async (desk) => {
+      const name = pickWorkload(given, namesOf(await desk.getStatus({}, { signal })));
+      const answer = await call(desk, verb, name, { timeoutMs: options.timeoutMs, signal });
+      if (answer === undefined) throw new Fault("LINK_PROTOCOL", "the agent's answer has no workload");
+      return answer;
+    }),
+  );
+  const json = (row: WorkloadStatus) => toJson(WorkloadStatusSchema, row);
+  printRows([workload], workloadColumns(Date.now()), { ...options, json });
+}
+
+async function call(
+  desk: Desk,
+  verb: "start" | "stop" | "restart",
+  name: string,
+  options: { timeoutMs: number; signal: AbortSignal },
+) {
+  const request = { name, person: personHere() };
+  switch (verb) {
+    case "start":
+      return (await desk.startWorkload(request, options)).workload;
+    case "stop":
+      return (await desk.stopWorkload(request, options)).workload;
+    case "restart":
+      return (await desk.restartWorkload(request, options)).workload;
+  }
+}
+
+/** Stops all workloads and the agent; resolves when nobody answers on its socket any more. */
+export async function down(options: ControlOptions): Promise<void> {
+  const { stopped } = await whilePatient((signal) =>
+    ask(options.dataDir, (desk) => desk.down({ person: personHere() }, { timeoutMs: options.timeoutMs, signal })),
+  );
+  for (let waitedMs = 0; await answers(socketOf(options.dataDir)); waitedMs += 50) {
+    if (waitedMs >= goneWithinMs)
+      throw new Fault("TIMED_OUT", "the workloads are stopped, but the agent still answers");
+    await pause(50);
+  }
+  const columns = [{ title: "STOPPED", value: (row: { stopped: number }) => String(row.stopped) }];
+  if ((options.output ?? "table") !== "table")
+    return printOne({ stopped }, columns, { ...options, json: (row) => row });
+  process.stdout.write(`${stopped === 1 ? "1 workload" : `${stopped} workloads`} stopped, the agent has ended\n`);
+}

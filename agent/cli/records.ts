@@ -1,0 +1,77 @@
+import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import type { Column } from "@blueflame/shared/cli/table.ts";
+import { clean } from "@blueflame/shared/cli/text.ts";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import {
+  AuditRecordSchema,
+  DecisionRecordSchema,
+  type Incident,
+  IncidentSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { type DescMessage, type MessageShape, toJson } from "@bufbuild/protobuf";
+import { ask } from "./ask.driver.ts";
+import { auditColumns, decisionColumns, incidentColumns, incidentFacts, timelineLines } from "./rows.ts";
+
+/** The flags of what lists. */
+export interface RecordsOptions extends OutputOptions {
+  readonly dataDir: string;
+  readonly limit: number;
+}
+
+/** As many as the agent gives at once. */
+const limitMax = 500;
+
+/** Prints incidents, newest first; or, given an id (its beginning or end is enough, or `last`), one with its timeline. */
+export async function incidents(
+  which: string | undefined,
+  options: RecordsOptions & { readonly open: boolean },
+): Promise<void> {
+  const limit = which === undefined ? options.limit : limitMax;
+  const found = await ask(options.dataDir, (desk) => desk.listIncidents({ limit, openOnly: options.open }));
+  const nowMs = Date.now();
+  if (which === undefined) return print(IncidentSchema, found.incidents, incidentColumns(nowMs), options);
+  const one = pickIncident(found.incidents, which);
+  const json = (row: Incident) => toJson(IncidentSchema, row);
+  printOne(one, incidentFacts(nowMs), { ...options, json }, ["", ...timelineLines(one)]);
+}
+
+/** Prints the audit, newest first. */
+export async function audit(options: RecordsOptions): Promise<void> {
+  const { records } = await ask(options.dataDir, (desk) => desk.listAudit({ limit: options.limit }));
+  print(AuditRecordSchema, records, auditColumns(Date.now()), options);
+}
+
+/** Prints the decision records, newest first. */
+export async function decisions(options: RecordsOptions): Promise<void> {
+  const { records } = await ask(options.dataDir, (desk) => desk.listDecisions({ limit: options.limit }));
+  print(DecisionRecordSchema, records, decisionColumns(Date.now()), options);
+}
+
+function print<S extends DescMessage>(
+  schema: S,
+  rows: readonly MessageShape<S>[],
+  columns: readonly Column<MessageShape<S>>[],
+  options: OutputOptions,
+): void {
+  printRows(rows, columns, { ...options, json: (row) => toJson(schema, row) });
+  // Of the newest `limit`; a person who sees only titles should know that this is the whole answer.
+  if (rows.length === 0 && (options.output ?? "table") === "table") process.stderr.write("none\n");
+}
+
+function pickIncident(all: readonly Incident[], which: string): Incident {
+  const found = which === "last" ? all.slice(0, 1) : all.filter(({ id }) => id.startsWith(which) || id.endsWith(which));
+  const [one, another] = found;
+  if (one === undefined) throw new Fault("NOT_FOUND", `no incident '${clean(which)}' among the newest ${limitMax}`);
+  if (another !== undefined)
+    throw new Fault("USAGE", `'${clean(which)}' fits ${found.length} incidents; give more of the id`);
+  return one;
+}
+
+/** `-n`: how many records. Throws USAGE. */
+export function recordCount(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || count > limitMax) {
+    throw new Fault("USAGE", `-n '${clean(text)}' must be a whole number from 1 to ${limitMax}`);
+  }
+  return count;
+}

@@ -1,0 +1,170 @@
+import type { Column } from "@blueflame/shared/cli/table.ts";
+import { clean, formatAge, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
+import {
+  AuditOutcome,
+  type AuditRecord,
+  type DecisionRecord,
+  type Incident,
+  IncidentState,
+  Severity,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import {
+  WorkloadHealth,
+  WorkloadPhase,
+  type WorkloadStatus,
+} from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { type GetStatusResponse, LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import { type Duration, durationMs, type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
+
+/** Columns of one workload, short enough for 80. `nowMs` is wall time. */
+export function workloadColumns(nowMs: number): Column<WorkloadStatus>[] {
+  return [
+    { title: "WORKLOAD", value: (row) => row.name },
+    { title: "PHASE", value: (row) => word(WorkloadPhase, row.phase) },
+    { title: "HEALTH", value: (row) => healthWord(row.health), tone: (row) => healthTone(row.health) },
+    { title: "PID", value: (row) => (row.pid === 0 ? "-" : String(row.pid)), right: true },
+    { title: "UP", value: (row) => formatDuration(since(row.startedAt, nowMs)), right: true },
+    { title: "STARTS", value: (row) => String(row.restarts + (row.startedAt ? 1n : 0n)), right: true },
+    { title: "WHY", value: because },
+  ];
+}
+
+/** The node in one or two lines. */
+export function nodeLines(status: GetStatusResponse, nowMs: number): string[] {
+  const up = formatDuration(since(status.startedAt, nowMs));
+  const hub = {
+    [LinkState.UNSPECIFIED]: "link unknown",
+    [LinkState.NONE]: "no hub",
+    [LinkState.CONNECTING]: `connecting to ${status.hub}`,
+    [LinkState.CONNECTED]: `connected to ${status.hub}`,
+  };
+  const waiting = status.outboxDepth > 0n ? `, ${status.outboxDepth} records wait` : "";
+  const lines = [
+    clean(`${status.nodeId} ${nodeHealthWord(status.health)} · ${verdict(status)}`),
+    clean(`agent ${status.version}, pid ${status.pid}, up ${up} · ${hub[status.link] ?? "link unknown"}${waiting}`),
+  ];
+  if (status.link === LinkState.CONNECTING && status.linkBecause !== "") lines.push(clean(status.linkBecause));
+  return [...lines, ...status.warnings.map((warning) => clean(`warning: ${warning}`))];
+}
+
+export function nodeTone(health: NodeHealth): Tone | undefined {
+  const tones = { [NodeHealth.HEALTHY]: "good", [NodeHealth.DEGRADED]: "warn", [NodeHealth.FAILED]: "worst" } as const;
+  return health === NodeHealth.UNSPECIFIED ? undefined : tones[health];
+}
+
+export function incidentColumns(nowMs: number): Column<Incident>[] {
+  return [
+    { title: "DETECTED", value: (row) => formatAge(since(row.detectedAt, nowMs)), right: true },
+    { title: "WORKLOAD", value: (row) => row.workload || "-" },
+    { title: "STATE", value: (row) => word(IncidentState, row.state), tone: incidentTone },
+    { title: "SEVERITY", value: (row) => word(Severity, row.severity) },
+    { title: "HEALED IN", value: (row) => took(row.timeToRecover), right: true },
+    { title: "WHAT", value: (row) => `${row.needsPerson ? "NEEDS A PERSON: " : ""}${row.summary || row.symptom}` },
+  ];
+}
+
+/** One incident whole, above its timeline. */
+export function incidentFacts(nowMs: number): Column<Incident>[] {
+  return [{ title: "INCIDENT", value: (row) => row.id }, ...incidentColumns(nowMs)];
+}
+
+/** What happened, oldest first, with times since the first entry. */
+export function timelineLines(incident: Incident): string[] {
+  const first = incident.timeline[0]?.at;
+  const firstMs = first ? timestampMs(first) : 0;
+  return incident.timeline.map((entry) => {
+    const at = entry.at ? `+${formatDuration(timestampMs(entry.at) - firstMs)}` : "";
+    return clean(`${at.padStart(10)}  ${entry.what.padEnd(12)}  ${entry.because}`);
+  });
+}
+
+export function auditColumns(nowMs: number): Column<AuditRecord>[] {
+  return [
+    { title: "WHEN", value: (row) => formatAge(since(row.at, nowMs)), right: true },
+    { title: "WHO", value: (row) => row.actor },
+    { title: "ACTION", value: (row) => row.action },
+    { title: "ON", value: (row) => row.target },
+    { title: "OUTCOME", value: (row) => outcomeWord(row.outcome), tone: outcomeTone },
+    { title: "WHY", value: (row) => row.because },
+  ];
+}
+
+export function decisionColumns(nowMs: number): Column<DecisionRecord>[] {
+  return [
+    { title: "WHEN", value: (row) => formatAge(since(row.at, nowMs)), right: true },
+    { title: "BY", value: (row) => row.machine },
+    { title: "ON", value: (row) => row.subject },
+    { title: "WHY", value: (row) => row.because },
+  ];
+}
+
+/** True when nothing here needs anybody: every workload healthy, stopped by a person, or completed. */
+export function allWell(status: GetStatusResponse): boolean {
+  return status.health === NodeHealth.HEALTHY && status.workloads.every(isWell) && status.warnings.length === 0;
+}
+
+function isWell(workload: WorkloadStatus): boolean {
+  const { health, phase } = workload;
+  return health === WorkloadHealth.HEALTHY || phase === WorkloadPhase.STOPPED || phase === WorkloadPhase.COMPLETED;
+}
+
+function verdict(status: GetStatusResponse): string {
+  const total = status.workloads.length;
+  const unwell = status.workloads.filter((workload) => !isWell(workload)).length;
+  if (total === 0) return "no workloads";
+  const things = total === 1 ? "1 workload" : `${total} workloads`;
+  if (unwell > 0) return `${unwell} of ${things} not healthy`;
+  const stopped = status.workloads.filter((workload) => workload.phase === WorkloadPhase.STOPPED).length;
+  return stopped > 0 ? `${things}, ${stopped} stopped by a person` : `${things}, all well`;
+}
+
+function because(row: WorkloadStatus): string {
+  const wait = row.backoffRemaining ? `next start in ${took(row.backoffRemaining)}; ` : "";
+  const adopted = row.adopted ? " (adopted)" : "";
+  return `${wait}${row.because}${adopted}`;
+}
+
+/** `WORKLOAD_PHASE_RUNNING` → `running`: the enum's own names are the words. */
+function word(of: Readonly<Record<number, string>>, value: number): string {
+  return (of[value] ?? `unknown ${value}`).toLowerCase().replaceAll("_", " ");
+}
+
+function healthWord(health: WorkloadHealth): string {
+  return health === WorkloadHealth.UNSPECIFIED ? "-" : word(WorkloadHealth, health);
+}
+
+function nodeHealthWord(health: NodeHealth): string {
+  return health === NodeHealth.UNSPECIFIED ? "unknown" : word(NodeHealth, health);
+}
+
+function healthTone(health: WorkloadHealth): Tone | undefined {
+  const tones = {
+    [WorkloadHealth.UNSPECIFIED]: undefined,
+    [WorkloadHealth.HEALTHY]: "good",
+    [WorkloadHealth.DEGRADED]: "warn",
+    [WorkloadHealth.UNHEALTHY]: "worst",
+  } as const;
+  return tones[health];
+}
+
+function incidentTone(row: Incident): Tone | undefined {
+  if (row.needsPerson) return "worst";
+  return row.state === IncidentState.CLOSED ? "faint" : "warn";
+}
+
+function outcomeWord(outcome: AuditOutcome): string {
+  return outcome === AuditOutcome.UNSPECIFIED ? "unknown" : word(AuditOutcome, outcome);
+}
+
+function outcomeTone(row: AuditRecord): Tone | undefined {
+  return row.outcome === AuditOutcome.FAILURE || row.outcome === AuditOutcome.REFUSED ? "worst" : undefined;
+}
+
+function took(duration: Duration | undefined): string {
+  return formatDuration(duration ? durationMs(duration) : undefined);
+}
+
+function since(at: Timestamp | undefined, nowMs: number): number | undefined {
+  return at ? Math.max(0, nowMs - timestampMs(at)) : undefined;
+}
