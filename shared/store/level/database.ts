@@ -227,7 +227,7 @@ export class Database {
       this.#land({ ...group, synced: true }); // recovery wrote it anew, and synced it
       return;
     }
-    for (const { job } of group.members) job.lost?.();
+    for (const { job } of [...group.members].reverse()) job.lost?.();
     for (const { reject } of group.members) reject(trouble);
   }
 }

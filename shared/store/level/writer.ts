@@ -7,8 +7,9 @@ export type Write =
 
 /**
  * A change on its way to the disk. `build` runs in the order of submission, right before its batch is written; what it
- * throws rejects this job alone. Then exactly one of `landed` and `lost` is called, `landed` in the same order. With an
- * unsettled outcome that call comes after the promise was rejected, once the store was read back.
+ * throws rejects this job alone. Then exactly one of `landed` and `lost` is called: `landed` in the same order, `lost` in
+ * the reverse one, so that each can undo what its `build` noted. With an unsettled outcome that call comes after the
+ * promise was rejected, once the store was read back; nothing is built in between.
  */
 export interface Job {
   build(): readonly Write[];

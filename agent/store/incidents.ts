@@ -1,0 +1,90 @@
+import { type Incident, IncidentSchema, IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { Database } from "@blueflame/shared/store/level/database.ts";
+import type { Write } from "@blueflame/shared/store/level/writer.ts";
+import { fromBinary } from "@bufbuild/protobuf";
+import { seal, unseal } from "./codec.ts";
+import { type Part, Rows } from "./rows.ts";
+
+/** Incidents by id; ids are UUIDv7, so their order is the order of opening. All open ones, and the newest closed ones. */
+export class Incidents {
+  readonly #database: Database;
+  readonly #closedMax: number;
+  readonly #closedRows: Rows;
+  readonly #open = new Set<string>();
+  /** Id → its row in `closed`, and back. */
+  readonly #closed = new Map<string, number>();
+  readonly #closedIds = new Map<number, string>();
+
+  constructor(database: Database, closedMax: number) {
+    this.#database = database;
+    this.#closedMax = closedMax;
+    this.#closedRows = new Rows(database, "closed", closedMax);
+  }
+  async load(): Promise<void> {
+    for (const key of await this.#database.keys({ gte: "open/", lt: "open0" })) this.#open.add(key.slice(5));
+    await this.#closedRows.load();
+    for (const { at, value } of await this.#closedRows.all()) this.#noteClosed(Buffer.from(value).toString(), at);
+  }
+
+  /** The rows of an incident's new revision. */
+  stage(incident: Incident, bytes: Uint8Array): Part[] {
+    const { id } = incident;
+    const row: Part = { writes: [{ type: "put", key: `incident/${id}`, value: seal(`incident/${id}`, bytes) }] };
+    if (incident.state !== IncidentState.CLOSED) return this.#open.has(id) ? [row] : [row, this.#opening(id)];
+    return this.#closed.has(id) ? [row] : [row, ...this.#closing(id)];
+  }
+  async newest(limit: number, openOnly: boolean): Promise<Incident[]> {
+    const ids = openOnly ? [...this.#open] : [...this.#open, ...this.#closed.keys()];
+    const keys = ids
+      .sort()
+      .reverse()
+      .slice(0, limit)
+      .map((id) => `incident/${id}`);
+    const found = await this.#database.getMany(keys);
+    return found.flatMap((value, at) => (value ? [fromBinary(IncidentSchema, unseal(keys[at] ?? "", value))] : []));
+  }
+
+  #opening(id: string): Part {
+    const closedAt = this.#closed.get(id);
+    this.#open.add(id);
+    const writes: Write[] = [{ type: "put", key: `open/${id}`, value: seal(`open/${id}`, new Uint8Array()) }];
+    if (closedAt !== undefined) {
+      this.#forgetClosed(closedAt);
+      writes.push({ type: "del", key: this.#closedRows.keyOf(closedAt) });
+    }
+    return {
+      writes,
+      undo: () => {
+        this.#open.delete(id);
+        if (closedAt !== undefined) this.#noteClosed(id, closedAt);
+      },
+    };
+  }
+  #closing(id: string): Part[] {
+    const row = this.#closedRows.append(Buffer.from(id));
+    const wasOpen = this.#open.delete(id);
+    this.#noteClosed(id, row.at);
+    const evictedAt = row.at - this.#closedMax;
+    const evicted = this.#closedIds.get(evictedAt);
+    const writes: Write[] = wasOpen ? [{ type: "del", key: `open/${id}` }] : [];
+    if (evicted !== undefined) {
+      this.#forgetClosed(evictedAt);
+      writes.push({ type: "del", key: `incident/${evicted}` });
+    }
+    const undo = () => {
+      if (evicted !== undefined) this.#noteClosed(evicted, evictedAt);
+      this.#forgetClosed(row.at);
+      if (wasOpen) this.#open.add(id);
+    };
+    return [row, { writes, undo }];
+  }
+  #noteClosed(id: string, at: number): void {
+    this.#closed.set(id, at);
+    this.#closedIds.set(at, id);
+  }
+  #forgetClosed(at: number): void {
+    const id = this.#closedIds.get(at);
+    this.#closedIds.delete(at);
+    if (id !== undefined) this.#closed.delete(id);
+  }
+}

@@ -1,0 +1,89 @@
+import type { Kind } from "./outbox-record.ts";
+
+/** What may be given up when the outbox is full, least important first. */
+export const droppable = ["r", "d", "a"] as const;
+export type Droppable = (typeof droppable)[number];
+
+/** Records of one kind, ascending by seq; two arrays of numbers, for there may be many. */
+interface Line {
+  readonly seqs: number[];
+  readonly sizes: number[];
+}
+/** A record as the index knows it. */
+export interface Indexed {
+  readonly kind: Kind;
+  readonly seq: number;
+  readonly bytes: number;
+}
+
+/** Which records the outbox holds, without their bytes. Pure memory; the rows on the disk are written by the outbox. */
+export class OutboxIndex {
+  readonly #lines: Record<Kind, Line> = {
+    i: { seqs: [], sizes: [] },
+    a: { seqs: [], sizes: [] },
+    d: { seqs: [], sizes: [] },
+    r: { seqs: [], sizes: [] },
+    o: { seqs: [], sizes: [] },
+    x: { seqs: [], sizes: [] },
+  };
+  records = 0;
+  bytes = 0;
+
+  /** Seqs ascend within a kind. */
+  add({ kind, seq, bytes }: Indexed): void {
+    this.#lines[kind].seqs.push(seq);
+    this.#lines[kind].sizes.push(bytes);
+    this.records++;
+    this.bytes += bytes;
+  }
+  /** At most `limit` of the records up to `through`; not in the order of their seqs. */
+  through(through: number, limit: number): Indexed[] {
+    const found: Indexed[] = [];
+    for (const kind of Object.keys(this.#lines) as Kind[]) {
+      const { seqs, sizes } = this.#lines[kind];
+      for (let at = 0; at < seqs.length && found.length < limit; at++) {
+        const seq = seqs[at] ?? 0;
+        if (seq > through) break;
+        found.push({ kind, seq, bytes: sizes[at] ?? 0 });
+      }
+    }
+    return found;
+  }
+  /** The oldest records of a kind above `after`, until they are `records` and `bytes`, or `limit` records. */
+  oldest(kind: Kind, after: number, until: { records: number; bytes: number; limit: number }): Indexed[] {
+    const { seqs, sizes } = this.#lines[kind];
+    const found: Indexed[] = [];
+    let freed = 0;
+    for (let at = 0; at < seqs.length && found.length < until.limit; at++) {
+      if (found.length >= until.records && freed >= until.bytes) break;
+      const seq = seqs[at] ?? 0;
+      if (seq <= after) continue;
+      const size = sizes[at] ?? 0;
+      found.push({ kind, seq, bytes: size });
+      freed += size;
+    }
+    return found;
+  }
+  remove(gone: readonly Indexed[]): void {
+    const byKind = Map.groupBy(gone, (record) => record.kind);
+    for (const [kind, records] of byKind) {
+      const line = this.#lines[kind];
+      const seqs = new Set(records.map((record) => record.seq));
+      let kept = 0;
+      for (let at = 0; at < line.seqs.length; at++) {
+        const seq = line.seqs[at] ?? 0;
+        const size = line.sizes[at] ?? 0;
+        if (seqs.has(seq)) {
+          this.records--;
+          this.bytes -= size;
+          continue;
+        }
+        line.seqs[kept] = seq;
+        line.sizes[kept] = size;
+        kept++;
+      }
+      line.seqs.length = kept;
+      line.sizes.length = kept;
+    }
+  }
+}

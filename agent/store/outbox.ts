@@ -1,0 +1,224 @@
+import {
+  type Dropped,
+  DroppedSchema,
+  type Record as LinkRecord,
+} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { Database } from "@blueflame/shared/store/level/database.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { Outbox } from "../uplink/ports.ts";
+import { ordinal, seal, sealText, unseal, unsealText } from "./codec.ts";
+import { type Droppable, droppable, type Indexed, OutboxIndex } from "./outbox-index.ts";
+import { encodeRecord, type Kind, kindNames, type Payload, payloadOf } from "./outbox-record.ts";
+import { type Part, writeParts } from "./rows.ts";
+
+/** The most that waits for the hub. */
+export interface OutboxMax {
+  readonly records: number;
+  readonly bytes: number;
+}
+/** So many rows are forgotten in one batch. */
+const forgetStep = 2000;
+const ackedKey = "meta/acked";
+
+/** A Dropped record that no uplink has read yet: the next drop of its kind replaces it. */
+interface Unread {
+  readonly record: Indexed;
+  readonly dropped: Dropped;
+}
+
+/**
+ * The queue towards the hub. Invariants:
+ *   – seqs ascend without being reused, over restarts and over a power cut: a record is read out only once it is synced,
+ *     so that no seq the hub may have seen can be given again;
+ *   – forgetting (acknowledge, the bound) is one job at a time, so that no record is both acknowledged and dropped.
+ */
+export class DurableOutbox implements Outbox {
+  readonly #database: Database;
+  readonly #clock: Clock;
+  readonly #max: OutboxMax;
+  readonly #index = new OutboxIndex();
+  readonly #unread = new Map<Droppable, Unread>();
+  readonly #wakes = new Set<() => void>();
+  #next = 1;
+  /** The highest seq in the file, on the disk, and read out. */
+  #landed = 0;
+  #synced = 0;
+  #readTo = 0;
+  #forgetting: Promise<void> = Promise.resolve();
+  #trimming = false;
+
+  constructor(database: Database, clock: Clock, max: OutboxMax) {
+    this.#database = database;
+    this.#clock = clock;
+    this.#max = max;
+  }
+  async load(): Promise<void> {
+    const acked = await this.#database.get(ackedKey);
+    this.#landed = acked ? Number(unsealText(ackedKey, acked)) : 0;
+    for (const key of await this.#database.keys({ gte: "outbox/", lt: "outbox0" })) {
+      const record = parseKey(key);
+      this.#index.add(record);
+      this.#landed = Math.max(this.#landed, record.seq);
+    }
+    this.#next = this.#landed + 1;
+    this.#synced = this.#landed; // opening wrote a synced batch behind them
+  }
+
+  /** A record of the batch that is being built. */
+  stage(payload: Payload): Part {
+    const seq = this.#next++;
+    const plain = encodeRecord(seq, this.#clock.wallMs(), payload);
+    const record = { kind: payload.kind, seq, bytes: plain.byteLength };
+    const key = keyOf(record);
+    return {
+      writes: [{ type: "put", key, value: seal(key, plain) }],
+      undo: () => {
+        this.#next = seq;
+      },
+      landed: () => {
+        this.#index.add(record);
+        this.#landed = seq;
+        this.#keepBound();
+      },
+    };
+  }
+  /** Everything landed is on the disk now. */
+  synced(): void {
+    if (this.#synced === this.#landed) return;
+    this.#synced = this.#landed;
+    for (const wake of [...this.#wakes]) wake();
+  }
+
+  async read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]> {
+    const from = Number(after) + 1;
+    // Nothing synced is left to read: rather than wait for the barrier, ask for it.
+    if (from > this.#synced && from <= this.#landed) await this.#database.sync();
+    if (from > this.#synced || limit < 1) return [];
+    let bytes = 0;
+    let count = 0;
+    const found = await this.#database.entriesWhile(
+      { gte: `outbox/${ordinal(from)}`, lt: `outbox/${ordinal(this.#synced + 1)}`, limit },
+      (value) => {
+        bytes += value.byteLength;
+        return count++ === 0 || bytes <= maxBytes;
+      },
+    );
+    const records = found.map(([key, value]) => ({ seq: BigInt(parseKey(key).seq), bytes: unseal(key, value) }));
+    this.#readTo = Math.max(this.#readTo, Number(records.at(-1)?.seq ?? 0));
+    return records;
+  }
+  acknowledge(through: bigint): Promise<void> {
+    return this.#forget(async () => {
+      const upTo = Math.min(Number(through), this.#landed);
+      for (;;) {
+        const gone = this.#index.through(upTo, forgetStep);
+        if (gone.length === 0) return;
+        // Which seqs were given must outlive the rows: the highest acknowledged one is written with their deletion.
+        await writeParts(this.#database, false, () => [
+          { writes: [{ type: "put", key: ackedKey, value: sealText(ackedKey, String(upTo)) }] },
+          this.#removal(gone),
+        ]);
+      }
+    });
+  }
+  lastSeq(): bigint {
+    return BigInt(this.#landed);
+  }
+  depth(): bigint {
+    return BigInt(this.#index.records);
+  }
+  onAppend(wake: () => void): () => void {
+    const own = () => wake();
+    this.#wakes.add(own);
+    return () => void this.#wakes.delete(own);
+  }
+  async append(record: LinkRecord): Promise<void> {
+    const payload = payloadOf(record);
+    await writeParts(this.#database, true, () => [this.stage(payload)]);
+  }
+  /** Resolves when no bound is being kept any more. */
+  async settled(): Promise<void> {
+    await this.#forgetting;
+  }
+
+  #forget(work: () => Promise<void>): Promise<void> {
+    const done = this.#forgetting.then(work);
+    this.#forgetting = done.catch(() => {});
+    return done;
+  }
+  #removal(gone: readonly Indexed[]): Part {
+    return {
+      writes: gone.map((record) => ({ type: "del", key: keyOf(record) })),
+      landed: () => this.#index.remove(gone),
+    };
+  }
+
+  get #over(): boolean {
+    return this.#index.records > this.#max.records || this.#index.bytes > this.#max.bytes;
+  }
+  #keepBound(): void {
+    if (!this.#over || this.#trimming) return;
+    this.#trimming = true;
+    this.#forget(async () => {
+      try {
+        while (this.#over && (await this.#dropOnce())) {}
+      } finally {
+        this.#trimming = false;
+      }
+    }).catch(() => {}); // the store refuses writes and says so; the next append tries again
+  }
+  /** Drops down to 2 % below the bound, so that not every append drops. False: nothing that may go is left. */
+  async #dropOnce(): Promise<boolean> {
+    const records = Math.ceil(this.#index.records - this.#max.records * 0.98);
+    const bytes = Math.ceil(this.#index.bytes - this.#max.bytes * 0.98);
+    const gone = this.#victims(records, bytes);
+    const kind = gone[0]?.kind;
+    if (!isDroppable(kind)) return false;
+    const first = gone[0]?.seq ?? 0;
+    const last = gone.at(-1)?.seq ?? 0;
+    await writeParts(this.#database, false, () => {
+      const earlier = this.#unread.get(kind);
+      const merge = earlier && earlier.record.seq > this.#readTo ? earlier : undefined;
+      const dropped = create(DroppedSchema, {
+        kind: kindNames[kind],
+        count: BigInt(gone.length) + (merge?.dropped.count ?? 0n),
+        firstSeq: BigInt(Math.min(first, Number(merge?.dropped.firstSeq ?? first))),
+        lastSeq: BigInt(Math.max(last, Number(merge?.dropped.lastSeq ?? last))),
+      });
+      const seq = this.#next;
+      const record = this.stage({ kind: "x", bytes: toBinary(DroppedSchema, dropped) });
+      const [write] = record.writes;
+      const indexed = write ? parseKey(write.key) : { kind: "x" as const, seq, bytes: 0 };
+      const remember = { writes: [], landed: () => void this.#unread.set(kind, { record: indexed, dropped }) };
+      return [this.#removal(merge ? [...gone, merge.record] : gone), record, remember];
+    });
+    return true;
+  }
+  /** Of one kind, oldest first; what the uplink has read may be on its way, and goes only when nothing else can. */
+  #victims(records: number, bytes: number): Indexed[] {
+    for (const after of [this.#readTo, 0]) {
+      for (const kind of droppable) {
+        const found = this.#index.oldest(kind, after, { records, bytes, limit: forgetStep });
+        if (found.length > 0) return found;
+      }
+    }
+    return [];
+  }
+}
+
+function isDroppable(kind: Kind | undefined): kind is Droppable {
+  return droppable.some((one) => one === kind);
+}
+/** The key carries what the index needs, so that opening reads no values: seq, kind, size. */
+function keyOf({ kind, seq, bytes }: Indexed): string {
+  return `outbox/${ordinal(seq)}${kind}${bytes.toString(36)}`;
+}
+function parseKey(key: string): Indexed {
+  const at = "outbox/".length;
+  return {
+    seq: Number.parseInt(key.slice(at, at + 14), 16),
+    kind: key.slice(at + 14, at + 15) as Kind,
+    bytes: Number.parseInt(key.slice(at + 15), 36),
+  };
+}

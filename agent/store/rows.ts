@@ -1,0 +1,80 @@
+import type { Database } from "@blueflame/shared/store/level/database.ts";
+import type { Write } from "@blueflame/shared/store/level/writer.ts";
+import { ordinal, seal, unseal } from "./codec.ts";
+
+/** A part of a batch that is being built: what to write, and how to take back what was noted of it in memory. */
+export interface Part {
+  readonly writes: readonly Write[];
+  readonly undo?: () => void;
+  readonly landed?: () => void;
+}
+
+/**
+ * A table of rows in the order of their arrival, of which the newest `max` are kept: each new row deletes the one that is
+ * `max` older, in the same batch. Nothing has to be counted, and the bound is exact.
+ */
+export class Rows {
+  readonly #database: Database;
+  readonly #prefix: string;
+  readonly #max: number;
+  #next = 1;
+
+  /** `prefix` without its slash. */
+  constructor(database: Database, prefix: string, max: number) {
+    this.#database = database;
+    this.#prefix = prefix;
+    this.#max = max;
+  }
+  async load(): Promise<void> {
+    const [last] = await this.#database.keys({ ...this.#all(), reverse: true, limit: 1 });
+    this.#next = last === undefined ? 1 : Number.parseInt(last.slice(this.#prefix.length + 1), 16) + 1;
+  }
+  append(value: Uint8Array): Part & { readonly at: number } {
+    const at = this.#next++;
+    const key = this.keyOf(at);
+    const writes: Write[] = [{ type: "put", key, value: seal(key, value) }];
+    if (at > this.#max) writes.push({ type: "del", key: this.keyOf(at - this.#max) });
+    const undo = () => {
+      this.#next = at;
+    };
+    return { at, writes, undo };
+  }
+  async newest(limit: number): Promise<Uint8Array[]> {
+    const found = await this.#database.entries({ ...this.#all(), reverse: true, limit });
+    return found.map(([key, value]) => unseal(key, value));
+  }
+  /** Every row, oldest first. */
+  async all(): Promise<{ at: number; value: Uint8Array }[]> {
+    const found = await this.#database.entries(this.#all());
+    return found.map(([key, value]) => ({
+      at: Number.parseInt(key.slice(this.#prefix.length + 1), 16),
+      value: unseal(key, value),
+    }));
+  }
+  keyOf(at: number): string {
+    return `${this.#prefix}/${ordinal(at)}`;
+  }
+  #all() {
+    return { gte: `${this.#prefix}/`, lt: `${this.#prefix}0` }; // "0" follows "/"
+  }
+}
+
+/** Writes the parts that `make` gives, together or not at all. */
+export async function writeParts(database: Database, synced: boolean, make: () => readonly Part[]): Promise<void> {
+  let parts: readonly Part[] = [];
+  await database.submit(
+    {
+      build() {
+        parts = make();
+        return parts.flatMap((part) => part.writes);
+      },
+      landed() {
+        for (const part of parts) part.landed?.();
+      },
+      lost() {
+        for (const part of [...parts].reverse()) part.undo?.();
+      },
+    },
+    synced,
+  );
+}
