@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { stringify } from "yaml";
 import { blockLines, type Column, layOut, type TableLayout, tableLines } from "./table.ts";
 
@@ -32,7 +32,7 @@ export interface Out {
 /** Gives `command` the flags `-o, --output` and `--no-headers`; its action receives them as {@link OutputOptions}. */
 export function formatFlag(command: Command): Command {
   return command
-    .addOption(new Option("-o, --output <format>", "how to print (default: table)").choices([...formats]))
+    .addOption(command.createOption("-o, --output <format>", "how to print (default: table)").choices([...formats]))
     .option("--no-headers", "leave out the table's line of titles");
 }
 

@@ -1,5 +1,5 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { type Command, CommanderError } from "commander";
+import type { Command } from "commander";
 import { clean } from "./text.ts";
 
 /** Thrown by what waits when a person or the system asked to leave; {@link runCli} answers with `exit`. */
@@ -55,7 +55,8 @@ export async function runCli(program: Command, argv: readonly string[]): Promise
 
 function report(error: unknown): number {
   // Commander has printed it already, through outputError; help and version end with exit code 0.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const parsed = commanderExit(error);
+  if (parsed !== undefined) return parsed === 0 ? 0 : 2;
   if (error instanceof Interrupted) return error.exit;
   if (error instanceof Fault) {
     process.stderr.write(`${clean(error.message)}\n`);
@@ -63,6 +64,15 @@ function report(error: unknown): number {
   }
   process.stderr.write(`unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   return 1;
+}
+
+/**
+ * The exit code of commander's own error, undefined for any other. Recognised by its code: with several copies of commander in
+ * one tree, `instanceof` would ask for the wrong class, so nothing of commander is imported here but types.
+ */
+function commanderExit(error: unknown): number | undefined {
+  if (!(error instanceof Error) || !("code" in error) || !("exitCode" in error)) return undefined;
+  return String(error.code).startsWith("commander.") ? Number(error.exitCode) : undefined;
 }
 
 /** Commander's `error: unknown command 'nods'\n(Did you mean nodes?)` in the form of our faults. */

@@ -138,6 +138,7 @@ export const catalogue = {
       "An older copy of the store was put back. Nothing is sent to the hub until the store gets a new generation.",
   },
   NOT_BUILT: { retry: "never", exit: 1, remedy: "Build it with `npm run build`." },
+  HUB_FAILED: { retry: "later", exit: 1, remedy: "The hub could not answer; its log has the details." },
 } as const satisfies Record<string, { retry: "never" | "later"; exit: number; remedy: string }>;
 
 /** A code of the {@link catalogue}. */
