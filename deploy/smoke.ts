@@ -22,8 +22,10 @@ async function main(): Promise<number> {
   // pkg puts the addon where this says, and by default into the home of the user: a service has none that it may write to.
   process.env.PKG_NATIVE_CACHE_PATH = join(dir, "native");
   const to = await plan(dir, [executable]);
+  let works = false;
   try {
     await prove(to);
+    works = true;
     console.log("The executable works.");
     return 0;
   } catch (error) {
@@ -33,7 +35,7 @@ async function main(): Promise<number> {
   } finally {
     const left = await sweep(dir, 5_000);
     if (left.length > 0) console.error(`Still running: PID ${left.join(", ")}`);
-    else if (process.exitCode === 0) rmSync(dir, { recursive: true, force: true });
+    else if (works) rmSync(dir, { recursive: true, force: true });
   }
 }
 
