@@ -1,0 +1,59 @@
+import { type ChildProcess, spawn } from "node:child_process";
+
+/** Of a command's output the last part is kept, for people. */
+const keptMax = 1024;
+/** After the command has ended, its last output is awaited this long: a left-over child may hold the pipe open. */
+const lastOutputMs = 50;
+
+/**
+ * Runs a command in a process group of its own and settles by its exit code. The whole group gets SIGKILL when `stop`
+ * aborts, and what it left behind when the command itself has ended. `gone` is called once when the command was reaped.
+ */
+export function runCommand(
+  [file, ...args]: readonly [string, ...string[]],
+  cwd: string,
+  stop: AbortSignal,
+  settle: (outcome: { ok: boolean; because: string }) => void,
+  gone: () => void,
+): void {
+  const child = spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const pipe of [child.stdout, child.stderr]) {
+    pipe.setEncoding("utf8");
+    pipe.on("data", (text: string) => {
+      output = (output + text).slice(-keptMax);
+    });
+  }
+  stop.addEventListener("abort", () => release(child), { once: true });
+  child.on("error", (error) => {
+    settle({ ok: false, because: `cannot be started: ${error.message}` });
+    gone();
+  });
+  child.on("exit", (code, signal) => {
+    killGroup(child);
+    gone();
+    const finish = () => {
+      clearTimeout(patience);
+      const how = code === null ? `ended by ${signal}` : `exit code ${code}`;
+      settle({ ok: code === 0, because: output.trim() === "" ? how : `${how}: ${output}` });
+    };
+    const patience = setTimeout(finish, lastOutputMs);
+    child.on("close", finish);
+  });
+}
+
+/** Nothing of it may hold the agent: neither a process nor a pipe. */
+function release(child: ChildProcess): void {
+  if (child.exitCode === null && child.signalCode === null) killGroup(child);
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+}
+
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // Nobody is left in the group, which is what was wanted.
+  }
+}
