@@ -81,13 +81,13 @@ function look(policy: Policy, state: State, now: Moment): Step {
   if (now.ms <= deadline(policy, state)) return stay(state, "nothing is due");
   if (state.flight && now.ms > state.flight.untilMs) return flightLost(policy, state, now);
   if (state.order?.is === "sent" && now.ms > state.order.untilMs) return orderExpired(state);
-  if (state.frozenBy.length > 0) return stay(state, `escalation is frozen for ${state.frozenBy.join(" and ")}`);
+  if (state.frozenBy.length > 0) return lookFrozen(policy, state, now);
   const ordered = orderLook(policy, state, now);
   if (ordered) return ordered;
   const silentMs = now.ms - state.sinceMs;
   switch (state.at) {
     case "green":
-      return silentMs > yellowMs(policy) ? turnYellow(state, silentMs) : watchOver(state);
+      return silentMs > yellowMs(policy) ? turnYellow(state, silentMs) : watchOver(state, now);
     case "yellow":
       return silentMs > orangeMs(policy)
         ? turnOrange(policy, state, silentMs, now)
@@ -103,6 +103,11 @@ function look(policy: Policy, state: State, now: Moment): Step {
     default:
       return unreachable(state);
   }
+}
+
+function lookFrozen(policy: Policy, state: State, now: Moment): Step {
+  const wellNow = state.at === "green" && now.ms - state.sinceMs <= yellowMs(policy);
+  return wellNow ? watchOver(state, now) : stay(state, `escalation is frozen for ${state.frozenBy.join(" and ")}`);
 }
 
 function turnYellow(state: State, silentMs: number): Step {

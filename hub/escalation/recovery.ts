@@ -84,9 +84,9 @@ function verified(policy: Policy, incident: OpenIncident, now: Moment): Told {
 }
 
 /** The probation of a green node is over, and it was silent for no longer than one beat: the incident closes. */
-export function watchOver(state: State): Step {
+export function watchOver(state: State, now: Moment): Step {
   const { incident } = state;
-  if (incident?.stage !== "probation") return stay(state, "nothing is due");
+  if (incident?.stage !== "probation" || now.ms <= incident.untilMs) return stay(state, "nothing is due");
   const because = "the probation passed without a relapse";
   const change = { what: "closed", because, stage: "closed" } as const;
   return {

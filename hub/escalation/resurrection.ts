@@ -16,6 +16,8 @@ import {
   type Verdict,
 } from "./state.ts";
 
+type Refusal = Extract<Verdict, { granted: false }>;
+
 /**
  * What is done about a RED node. A beat ends it from anywhere (recovery.ts).
  *
@@ -150,12 +152,7 @@ function dead(policy: Policy, red: Red, why: string, now: Moment): Step {
 export function respawnBudget(policy: Policy, state: State, verdict: Verdict, now: Moment): Step {
   const free = state.holds === null && state.flight === null && state.frozenBy.length === 0;
   if (!(state.at === "red" && state.phase.is === "budgeting" && free)) return unwanted(state, verdict);
-  if (!verdict.granted) {
-    const because = `the budget refuses the respawn: ${verdict.because}`;
-    const phase: Phase = { is: "waiting", atMs: Math.max(now.ms, verdict.againAtMs) };
-    const news = state.told === "refused" ? [] : tell(state, { what: "decision", because });
-    return { state: { ...state, phase, told: "refused" }, effects: news, because };
-  }
+  if (!verdict.granted) return refused(policy, state, verdict, now);
   const count = state.count + 1;
   const because = `resurrection, attempt ${state.attempt + 1}`;
   const next: Red = {
@@ -170,6 +167,23 @@ export function respawnBudget(policy: Policy, state: State, verdict: Verdict, no
     effects: [...note(state, "remedy", because), { do: "respawn", attempt: count, because }],
     because,
   };
+}
+
+// A short refusal paces; a long one is a standstill, and a person may raise the budget or act.
+function refused(policy: Policy, red: Red, verdict: Refusal, now: Moment): Step {
+  const waitMs = Math.max(0, verdict.againAtMs - now.ms);
+  const because = `the budget refuses the respawn: ${verdict.because}; asked again in ${seconds(waitMs)}`;
+  const call = waitMs > policy.retryCapMs && red.incident?.needsPerson === false;
+  const next: Red = {
+    ...red,
+    phase: { is: "waiting", atMs: now.ms + waitMs },
+    told: "refused",
+    incident: call && red.incident ? { ...red.incident, needsPerson: true } : red.incident,
+  };
+  const news = call || red.told !== "refused";
+  const effects = news ? tell(red, { what: "decision", because, ...(call && { needsPerson: true }) }) : [];
+  if (call) effects.push({ do: "alert", kind: "needs_person", because });
+  return { state: next, effects, because };
 }
 
 /** The respawn driver ended. */

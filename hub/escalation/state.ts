@@ -2,6 +2,8 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Change } from "../incidents/change.ts";
 import { orangeMs, type Policy, yellowMs } from "./policy.ts";
 
+const never = Number.POSITIVE_INFINITY;
+
 /** The hub's escalation of a node. */
 export type Level = "GREEN" | "YELLOW" | "ORANGE" | "RED";
 /** What people see: GONE left on purpose, UNKNOWN has not been heard since the hub's start. */
@@ -287,21 +289,28 @@ export function heardAt(state: State, ms: number): State {
  * nothing is due. For a quiet node whose beats the shell remembers it is `deadline(policy, heardAt(state, lastBeatMs))`.
  */
 export function deadline(policy: Policy, state: State): number {
-  const flight = state.flight ? state.flight.untilMs : Number.POSITIVE_INFINITY;
+  const flight = state.flight ? state.flight.untilMs : never;
   const order = orderDeadline(state);
-  if (state.frozenBy.length > 0) return Math.min(flight, state.order?.is === "sent" ? order : Number.POSITIVE_INFINITY);
-  return Math.min(flight, order, placeDeadline(policy, state));
+  if (state.frozenBy.length === 0) return Math.min(flight, order, placeDeadline(policy, state));
+  return Math.min(flight, state.order?.is === "sent" ? order : never, frozenDeadline(policy, state));
+}
+
+// A freeze holds what would rise or begin, not what ends well.
+function frozenDeadline(policy: Policy, state: State): number {
+  const { incident } = state;
+  if (state.at !== "green" || incident?.stage !== "probation") return never;
+  return incident.untilMs <= state.sinceMs + yellowMs(policy) ? incident.untilMs : never;
 }
 
 function placeDeadline(policy: Policy, state: State): number {
   switch (state.at) {
     case "green": {
       const incident = state.incident;
-      const ends = incident?.stage === "probation" ? incident.untilMs : Number.POSITIVE_INFINITY;
+      const ends = incident?.stage === "probation" ? incident.untilMs : never;
       return Math.min(ends, state.sinceMs + yellowMs(policy));
     }
     case "away":
-      return state.backByMs ?? Number.POSITIVE_INFINITY;
+      return state.backByMs ?? never;
     case "yellow":
       return state.sinceMs + orangeMs(policy);
     case "orange":
@@ -321,9 +330,9 @@ function phaseDeadline(phase: Phase): number {
     case "waiting":
       return phase.atMs;
     case "helpless":
-      return phase.atMs ?? Number.POSITIVE_INFINITY;
+      return phase.atMs ?? never;
     case "respawning":
-      return Number.POSITIVE_INFINITY; // the flight's own
+      return never; // the flight's own
   }
 }
 
@@ -334,10 +343,10 @@ function orderDeadline(state: State): number {
     case "asking":
       return state.order.atMs;
     case "kept":
-      return state.order.sendAtMs ?? Number.POSITIVE_INFINITY;
+      return state.order.sendAtMs ?? never;
     case "sent":
       return state.order.untilMs;
     default:
-      return Number.POSITIVE_INFINITY;
+      return never;
   }
 }
