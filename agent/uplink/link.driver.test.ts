@@ -1,9 +1,11 @@
+import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { type ChaosProxy, chaosProxy } from "../../test/support/chaos-proxy.ts";
 import { type Papers, type TestAuthority, testAuthority } from "../../test/support/link-certificates.ts";
-import { type HubManners, type HubMemory, type LinkHub, startLinkHub } from "../../test/support/link-hub.ts";
+import { type HubManners, HubMemory, type LinkHub, startLinkHub } from "../../test/support/link-hub.ts";
 import { memoryLog, memoryNode, memoryOutbox, testSelf } from "../../test/support/link-node.ts";
 import { openUplink, type UplinkOptions } from "./link.driver.ts";
 import type { Uplink } from "./ports.ts";
@@ -73,3 +75,186 @@ test("CARD-3 heartbeats, status and records stream to a hub over mutual TLS, liv
   expect(uplink.view()).toMatchObject({ state: "connected", hub: `127.0.0.1:${hub.port}` });
   expect(uplink.view().because).toMatch(/^session open for \d+ s$/);
 });
+
+test("PHX-1 a line that is cut again and again costs no record and brings none twice", async () => {
+  const hub = await hubWith({ window: 20 });
+  const line = await lineTo(hub);
+  const { outbox, uplink } = uplinkTo(line.address);
+  for (let cuts = 0; cuts < 8; cuts += 1) {
+    outbox.fill(150);
+    const before = hub.arrived.records.length;
+    await until(() => hub.arrived.records.length > before + 20);
+    line.cut();
+  }
+  await until(() => outbox.depth() === 0n);
+  expect(hub.memory.kept.get("g1")).toEqual(Array.from({ length: 1200 }, (_, n) => BigInt(n + 1)));
+  await until(() => uplink.view().state === "connected");
+  expect(hub.arrived.hellos.at(-1)).toMatchObject({ because: "lost", lastHubEpoch: 1n });
+});
+
+test("a half-open line is noticed by keepalive, and the node is back as soon as it heals", async () => {
+  const hub = await hubWith();
+  const line = await lineTo(hub);
+  const { uplink, log } = uplinkTo(line.address, { policy: { openWithinMs: 300 } });
+  await until(() => hub.arrived.heartbeats.length > 1);
+  line.blackhole();
+  await until(() => code(uplink) === "HUB_UNREACHABLE");
+  // Tries into the dark are given up one by one, and leave no connection behind.
+  const tries = line.accepted();
+  await until(() => line.accepted() > tries + 4);
+  expect(line.open()).toBeLessThanOrEqual(2);
+  await line.heal();
+  const beats = hub.arrived.heartbeats.length;
+  await until(() => hub.arrived.heartbeats.length > beats && uplink.view().state === "connected");
+  expect(line.open()).toBe(1);
+  const losses = log.lines.filter(({ facts }) => facts.code === "HUB_UNREACHABLE");
+  expect(losses).toHaveLength(1);
+});
+
+test("a slow line delays, and nothing else", async () => {
+  const hub = await hubWith();
+  const line = await lineTo(hub);
+  line.delay(50);
+  const { outbox, uplink } = uplinkTo(line.address);
+  outbox.fill(300);
+  await until(() => outbox.depth() === 0n);
+  expect(hub.memory.duplicates).toBe(0);
+  expect(uplink.view().state).toBe("connected");
+});
+
+test.each(["up", "down"] as const)("bytes torn off in the middle (%s) end the session, not the agent", async (way) => {
+  const hub = await hubWith();
+  const line = await lineTo(hub);
+  const { outbox } = uplinkTo(line.address);
+  for (const bytes of [1, 300, 1_500, 2_500, 4_000]) {
+    line.truncate(way, bytes);
+    const tries = line.accepted();
+    outbox.fill(100);
+    await until(() => line.accepted() > tries + 1);
+    await line.heal();
+  }
+  await until(() => outbox.depth() === 0n);
+  expect(hub.memory.kept.get("g1")).toEqual(Array.from({ length: 500 }, (_, n) => BigInt(n + 1)));
+});
+
+test("PHX-13 a hub that restarts finds the node again, with everything that it recorded meanwhile, once", async () => {
+  const memory = new HubMemory();
+  const first = await hubWith({}, memory);
+  const { outbox, uplink } = uplinkTo(`127.0.0.1:${first.port}`);
+  outbox.fill(100);
+  await until(() => outbox.depth() === 0n);
+  first.stop();
+  await until(() => code(uplink) === "HUB_UNREACHABLE");
+  outbox.fill(400);
+  const second = await hubWith({ epoch: 2n }, memory, first.port);
+  await until(() => outbox.depth() === 0n);
+  expect(memory.kept.get("g1")).toEqual(Array.from({ length: 500 }, (_, n) => BigInt(n + 1)));
+  expect(memory.duplicates).toBe(0);
+  expect(second.arrived.hellos[0]).toMatchObject({ because: "lost", lastHubEpoch: 1n, lastSeq: 500n });
+});
+
+test("Move is obeyed: the node leaves, comes back in the given time and says why", async () => {
+  const hub = await hubWith();
+  const { uplink } = uplinkTo(`127.0.0.1:${hub.port}`);
+  await until(() => hub.sessions() === 1);
+  hub.move(300, "hub_stop");
+  await until(() => hub.arrived.hellos.length === 2);
+  expect(hub.arrived.hellos[1]?.because).toBe("moved");
+  await until(() => uplink.view().state === "connected");
+});
+
+test("the second address is taken when nobody is at the first", async () => {
+  const hub = await hubWith();
+  const nobody = await lineTo(hub);
+  await nobody.refuse();
+  const addresses = [nobody.address, `127.0.0.1:${hub.port}`];
+  const { uplink } = uplinkTo("", { target: { addresses, ...nodePapers } });
+  await until(() => uplink.view().state === "connected");
+  expect(uplink.view().hub).toBe(addresses[1]);
+});
+
+test("messages of the hub that cannot be decoded, or are of a newer kind, are skipped and the stream lives on", async () => {
+  const hub = await hubWith();
+  const { node, log } = uplinkTo(`127.0.0.1:${hub.port}`);
+  await until(() => hub.sessions() === 1);
+  hub.raw(Uint8Array.of(0xff, 0xff, 0xff));
+  hub.raw(new Uint8Array(0));
+  hub.raw(Uint8Array.of(0x1a, 0x05, 0x01));
+  hub.order(anOrder("o1"));
+  await until(() => node.executed.length === 1);
+  expect(hub.arrived.hellos).toHaveLength(1);
+  expect(log.lines.filter(({ text }) => text === "a message of the hub was skipped")).toHaveLength(1);
+});
+
+test("a record that cannot be sent does not block what is behind it, and the hub is told", async () => {
+  const hub = await hubWith();
+  const { outbox } = uplinkTo(`127.0.0.1:${hub.port}`);
+  outbox.fill(2);
+  outbox.fillRaw(Uint8Array.of(0xff, 0xff));
+  outbox.fillRaw(new Uint8Array(6_000_000));
+  outbox.fill(2);
+  await until(() => outbox.depth() === 0n);
+  const kinds = hub.arrived.records.map(({ kind }) => (kind.case === "dropped" ? kind.value.kind : kind.case));
+  expect(kinds).toEqual(["readings", "readings", "undecodable", "oversize", "readings", "readings"]);
+});
+
+test("while the line takes nothing, heartbeats and status wait as one each, and nothing piles up", async () => {
+  const hub = await hubWith({ intervalMs: 50, window: 1_000 });
+  const { outbox, node } = uplinkTo(`127.0.0.1:${hub.port}`, { keepalive: { timeMs: 60_000, timeoutMs: 60_000 } });
+  let asked = 0;
+  const beat = node.heartbeat;
+  node.heartbeat = () => {
+    asked += 1;
+    return beat();
+  };
+  await until(() => hub.sessions() === 1);
+  hub.pause();
+  for (let n = 0; n < 300; n += 1) outbox.fillRaw(bigRecord());
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  // 60 heartbeats fell due; the library takes 16 messages before it says that it is full.
+  expect(asked).toBeLessThan(40);
+  hub.resume();
+  await until(() => outbox.depth() === 0n);
+  const counts = hub.arrived.heartbeats.map(({ count }) => count);
+  expect(counts).toEqual(counts.toSorted((a, b) => Number(a - b)));
+  expect(counts.at(-1)).toBeGreaterThan(50n);
+});
+
+test("close says goodbye, leaves no connection behind, and nothing is sent after it", async () => {
+  const hub = await hubWith();
+  const line = await lineTo(hub);
+  const { uplink } = uplinkTo(line.address);
+  await until(() => hub.sessions() === 1);
+  await uplink.close("upgrade", true);
+  await until(() => line.open() === 0 && hub.arrived.farewells.length === 1);
+  expect(hub.arrived.farewells[0]).toMatchObject({ because: "upgrade", workloadsContinue: true });
+  expect(hub.arrived.kinds.at(-1)).toBe("goingAway");
+  expect(uplink.view().state).toBe("none");
+});
+
+test("a process that is not the first of its store says that the agent was restarted", async () => {
+  const hub = await hubWith();
+  uplinkTo(`127.0.0.1:${hub.port}`, { self: testSelf({ session: 5n }) });
+  await until(() => hub.arrived.hellos.length === 1);
+  expect(hub.arrived.hellos[0]).toMatchObject({ because: "agent_restart", session: 5n });
+});
+
+test("a listener of the view hears each change, and status changes reach the hub", async () => {
+  const hub = await hubWith();
+  const { uplink, node } = uplinkTo(`127.0.0.1:${hub.port}`);
+  const states: string[] = [];
+  uplink.onView((view) => states.push(view.state));
+  await until(() => hub.arrived.statuses.length === 1);
+  node.changeStatus();
+  await until(() => hub.arrived.statuses.length === 2);
+  expect(states).toEqual(["connected"]);
+});
+
+function anOrder(id: string, hubEpoch = 1n) {
+  const action = { case: "restartAgent" as const, value: {} };
+  return { id, hubEpoch, targetIncarnation: 1n, validFor: { seconds: 60n }, because: "test", action };
+}
+function bigRecord(): Uint8Array {
+  const because = "x".repeat(50_000);
+  return toBinary(RecordSchema, create(RecordSchema, { kind: { case: "audit", value: { because } } }));
+}

@@ -4,13 +4,13 @@ import { type Hello, HelloSchema } from "@blueflame/shared/gen/blueflame/link/v1
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import * as grpc from "@grpc/grpc-js";
 import { causeOf, type Validity } from "./cause.ts";
 import { OrderDesk } from "./order-desk.driver.ts";
 import { Forgetting, readChunk } from "./outbox-feed.driver.ts";
 import { defaults, type Policy, validPolicy } from "./policy.ts";
 import type { HubTarget, LinkView, Outbox, Self, Uplink, UplinkLog, UplinkNode } from "./ports.ts";
 import { nextWakeMs, start, step } from "./session.ts";
+import { type OwnedCredentials, ownedCredentials } from "./sockets.driver.ts";
 import type { Effect, Event, Report, State } from "./state.ts";
 import { type KeepaliveTimes, type LinkStream, openStream } from "./stream.driver.ts";
 import { eventOf } from "./wire.ts";
@@ -222,23 +222,19 @@ class Link implements Uplink {
 
   #connect(address: string): void {
     const { target, node, keepalive, clock, outbox } = this.#given;
-    let credentials: grpc.ChannelCredentials;
+    let owned: OwnedCredentials;
     let validity: Validity;
     try {
       const certificate = new X509Certificate(target.cert);
       validity = { fromMs: certificate.validFromDate.getTime(), toMs: certificate.validToDate.getTime() };
-      credentials = grpc.credentials.createSsl(
-        Buffer.from(target.ca),
-        Buffer.from(target.key),
-        Buffer.from(target.cert),
-      );
+      owned = ownedCredentials(target);
     } catch (error) {
       const saw = error instanceof Error ? error.message : String(error);
       this.#apply({ is: "failed", code: "CERT_UNUSABLE", saw });
       return;
     }
     this.#skipped = 0;
-    this.#stream = openStream(address, credentials, node, keepalive, {
+    this.#stream = openStream(address, owned, node, keepalive, {
       opened: () => this.#apply({ is: "opened" }),
       message: (message) => {
         const event = eventOf(message, outbox.lastSeq(), () => clock.bootMs());

@@ -12,6 +12,7 @@ import { codeKey } from "@blueflame/shared/rpc/status.ts";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import * as grpc from "@grpc/grpc-js";
 import type { Ended } from "./cause.ts";
+import type { OwnedCredentials } from "./sockets.driver.ts";
 
 type Message = NonNullable<MessageInitShape<typeof LinkRequestSchema>["message"]>;
 
@@ -49,14 +50,14 @@ export interface KeepaliveTimes {
 /** Opens a stream; the outcome comes as an event, also when it fails at once. The caller closes it. */
 export function openStream(
   address: string,
-  credentials: grpc.ChannelCredentials,
+  owned: OwnedCredentials,
   node: { heartbeat(): Omit<Heartbeat, "count" | "$typeName">; status(): Status },
   keepalive: KeepaliveTimes | undefined,
   events: StreamEvents,
 ): LinkStream {
   // A client per stream: a channel that survived a failure can be stuck in a state of its own, and sits in a backoff of
   // its own. The address is the config's word: neither a proxy variable nor a DNS record of settings may bend it.
-  const link = client(LinkService, address, credentials, channelOptions(keepalive), { tolerant: true });
+  const link = client(LinkService, address, owned.credentials, channelOptions(keepalive), { tolerant: true });
   const call = link.link();
   let over = false;
   const finish = (how: Ended) => {
@@ -77,9 +78,7 @@ export function openStream(
     stuck = false;
     flush();
   });
-  link.raw.waitForReady(Number.POSITIVE_INFINITY, (error) => {
-    if (!error && !over) events.opened();
-  });
+  whenReady(link.raw.getChannel(), () => over, events.opened);
 
   let stuck = false;
   let last = false;
@@ -134,8 +133,27 @@ export function openStream(
       over = true;
       call.cancel();
       link.close();
+      owned.destroy();
     },
   };
+}
+
+/**
+ * Calls `ready` once the channel is connected. Not grpc-js's own `waitForReady`: it asks a closed channel to connect again,
+ * and the channel does, for ever and behind everybody's back (1.14.7).
+ */
+function whenReady(channel: ReturnType<grpc.Client["getChannel"]>, over: () => boolean, ready: () => void): void {
+  const look = (): void => {
+    if (over()) return;
+    const state = channel.getConnectivityState(false);
+    if (state === grpc.connectivityState.READY) {
+      ready();
+      return;
+    }
+    if (state === grpc.connectivityState.SHUTDOWN) return;
+    channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, look);
+  };
+  look();
 }
 
 function take<T>(value: T, forget: () => void): T {

@@ -39,6 +39,7 @@ interface Pair {
 /** Listens on a free port of 127.0.0.1 and forwards to `port`. */
 export async function chaosProxy(port: number): Promise<ChaosProxy> {
   const pairs = new Set<Pair>();
+  const torn = new Set<Socket>();
   const count = { accepted: 0, forwarded: 0 };
   const left: Record<Way, number> = { up: Number.POSITIVE_INFINITY, down: Number.POSITIVE_INFINITY };
   let targetPort = port;
@@ -70,9 +71,10 @@ export async function chaosProxy(port: number): Promise<ChaosProxy> {
     });
     from.on("error", () => {});
     from.on("close", () => {
-      if (swallow) return;
+      // A pulled cable tells the other end nothing; here it only stops counting.
       pairs.delete(pair);
-      to.destroy();
+      if (swallow) torn.add(to);
+      else to.destroy();
     });
   };
   const server: Server = createServer((near) => {
@@ -91,6 +93,8 @@ export async function chaosProxy(port: number): Promise<ChaosProxy> {
   const own = (server.address() as AddressInfo).port;
   const resetAll = () => {
     for (const pair of pairs) reset(pair);
+    for (const socket of torn) socket.destroy();
+    torn.clear();
   };
   const stopListening = async () => {
     if (!server.listening) return;

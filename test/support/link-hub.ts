@@ -77,8 +77,6 @@ export interface HubManners {
   beforeAck: (() => void) | undefined;
   /** Answers each Hello with this. */
   refuses: FaultCode | undefined;
-  /** False: leaves what the node sends in the stream. */
-  reads: boolean;
 }
 
 /** What has arrived. */
@@ -107,6 +105,9 @@ export interface LinkHub {
   ack(through: bigint): void;
   /** Bytes as a message, whatever they are. */
   raw(bytes: Uint8Array): void;
+  /** Leaves what nodes send in their streams until `resume`. */
+  pause(): void;
+  resume(): void;
   /** Ends everything at once, as a killed process does. */
   stop(): void;
 }
@@ -126,7 +127,6 @@ export async function startLinkHub(
     acks: true,
     beforeAck: undefined,
     refuses: undefined,
-    reads: true,
     ...given,
   };
   const arrived: Arrivals = { hellos: [], heartbeats: [], statuses: [], records: [], farewells: [], kinds: [] };
@@ -143,7 +143,6 @@ export async function startLinkHub(
     call.on("end", () => call.end());
     call.on("close", () => calls.delete(call));
     call.on("cancelled", () => calls.delete(call));
-    if (!manners.reads) return;
     call.on("data", (request: LinkRequest | Undecodable) => {
       if (isUndecodable(request)) return;
       const { message } = request;
@@ -207,6 +206,12 @@ export async function startLinkHub(
     ack: (through) => say({ case: "ack", value: { throughSeq: through } }),
     raw(bytes) {
       for (const call of calls) call.write(Buffer.from(bytes));
+    },
+    pause() {
+      for (const call of calls) call.pause();
+    },
+    resume() {
+      for (const call of calls) call.resume();
     },
     stop: () => server.forceShutdown(),
   };
