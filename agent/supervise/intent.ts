@@ -10,6 +10,7 @@ export function started(state: State, who: string): Step {
   const willing: State = { ...state, intent: "run" };
   switch (state.phase.at) {
     case "stopped":
+    case "waiting":
     case "completed":
     case "backoff":
       return cleanThen({ ...willing, attempt: 0, recentMs: [] }, "start", undefined, `started by ${who}`, effects);
@@ -34,6 +35,7 @@ export function stopped(spec: WorkloadSpec, state: State, who: string, action: s
     case "completed":
       return to(state, { at: "stopped" }, because, effects);
     case "backoff":
+    case "waiting":
       return cleanThen(state, "stop", undefined, because, effects);
     case "cleaning":
       return to(state, { ...state.phase, next: "stop" }, because, effects);

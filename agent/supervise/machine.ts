@@ -99,6 +99,7 @@ function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "
   if (lost && !rebooted && state.phase.at !== "stopping")
     return gone(spec, state, lost.id, "it ended while no agent was there to see how", false, now);
   if ((state.phase.at === "completed" || state.phase.at === "backoff") && !rebooted) return stay(state);
+  if (event.waitFor?.length) return to(state, { at: "waiting" }, `waits for ${event.waitFor.join(", ")}`, []);
   const because = rebooted && state.starts > 0 ? "the machine was rebooted" : "the agent has started";
   return cleanThen(state, "start", lost, because, []);
 }

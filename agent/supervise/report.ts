@@ -26,6 +26,7 @@ import { type Effect, type IncidentFacts, instanceOf, type Phase, type State } f
 
 const phases: Record<Phase["at"], WorkloadPhase> = {
   stopped: WorkloadPhase.STOPPED,
+  waiting: WorkloadPhase.STARTING,
   completed: WorkloadPhase.COMPLETED,
   cleaning: WorkloadPhase.CLEANING,
   backoff: WorkloadPhase.BACKOFF,

@@ -15,7 +15,7 @@ export interface Instance {
 /**
  * Where supervision of one workload stands.
  *
- *                                                  time is up
+ *   waiting ── what it depends on is ready ─▶ cleaning          time is up
  *                              ┌──────── backoff ──────────────┐
  *                      cleaned │ (must wait)                   ▼        spawned              ready, or grace over
  *   stopped ──start──▶ cleaning ──────── cleaned ─────────▶ spawning ──────────▶ starting ──────────────▶ running
@@ -28,6 +28,8 @@ export interface Instance {
 export type Phase =
   /** Not running, on purpose: by a person, or because the agent goes down. */
   | { readonly at: "stopped" }
+  /** The agent has started, and what this one depends on is not ready yet. */
+  | { readonly at: "waiting" }
   /** Its restart policy says that its end was enough. */
   | { readonly at: "completed" }
   /** What the last instance left behind is being released. */
@@ -117,8 +119,8 @@ export interface State {
 
 /** What may happen to a workload. */
 export type Event =
-  /** The agent has started: what of this workload is alive. */
-  | { readonly is: "boot"; readonly bootId: string; readonly found?: Instance }
+  /** The agent has started: what of this workload is alive, and which dependency it has to wait for. */
+  | { readonly is: "boot"; readonly bootId: string; readonly found?: Instance; readonly waitFor?: readonly string[] }
   | { readonly is: "spawned"; readonly instance: Instance }
   | { readonly is: "spawnFailed"; readonly because: string }
   | { readonly is: "exited"; readonly id: string; readonly code: number | null; readonly signal: string | null }

@@ -31,6 +31,9 @@ const lateMs = 1000;
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
 const queueMax = 1000;
 
+/** A dependent waits at most the grace of what it depends on, and this. */
+const startMarginMs = 10_000;
+
 /** Where beats and answers of probes come from; started and stopped with the instance. */
 export interface SignsPort {
   watch(spec: WorkloadSpec): void;
@@ -113,26 +116,24 @@ export class Supervisor {
     void this.#startRest(order, adopted);
   }
 
-  /** Starts what was not adopted; a workload waits until what it depends on is ready, but never for ever. */
+  /** Starts what was not adopted; a workload waits until what it depends on has started, but never for ever. */
   async #startRest(order: readonly string[], adopted: ReadonlySet<string>): Promise<void> {
-    const told = new Map<string, Promise<void>>();
+    const { bootId } = this.#parts;
+    const started = new Map<string, Promise<unknown>>();
     for (const name of order) {
-      const actor = this.#actor(name);
-      const needs = actor.spec.dependsOn.map((need) => told.get(need)).filter((promise) => promise !== undefined);
-      told.set(
+      const { spec } = this.#actor(name);
+      const waitFor = spec.dependsOn.filter((need) => !adopted.has(need));
+      const now = adopted.has(name) || waitFor.length === 0;
+      if (!adopted.has(name)) this.post(name, { is: "boot", bootId, ...(!now && { waitFor }) });
+      const told = now
+        ? Promise.resolve()
+        : Promise.all(waitFor.map((need) => started.get(need))).then(() => this.post(name, { is: "boot", bootId }));
+      started.set(
         name,
-        Promise.all(needs).then(async () => {
-          if (this.#closed) return;
-          if (!adopted.has(name)) this.post(name, { is: "boot", bootId: this.#parts.bootId });
-          await this.until(
-            name,
-            (state) => state.phase.at !== "spawning" && state.phase.at !== "starting" && state.phase.at !== "cleaning",
-            actor.spec.startGraceMs + 10_000,
-          );
-        }),
+        told.then(() => this.until(name, hasStarted, spec.startGraceMs + startMarginMs)),
       );
     }
-    await Promise.all(told.values());
+    await Promise.all(started.values());
   }
 
   /** A workload that is no longer in the config: what runs of it is ended, and it is forgotten. */
@@ -398,4 +399,9 @@ export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> 
   const stored = new Map<string, State>();
   for (const { name, state } of await parts.store.workloads()) stored.set(name, state as State);
   return new Supervisor(parts, stored);
+}
+
+/** It runs, or it has ended or failed in a way that waiting does not mend. */
+function hasStarted(state: State): boolean {
+  return !["waiting", "cleaning", "spawning", "starting"].includes(state.phase.at);
 }

@@ -1,0 +1,102 @@
+import { spawn } from "node:child_process";
+import { runCli } from "@blueflame/shared/cli/run.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { version } from "@blueflame/shared/version.ts";
+import { Command } from "commander";
+import { type Logger, pino } from "pino";
+import { addAgentCommands, dataDirOf } from "./cli/commands.ts";
+import { readAgentConfig, workloadFromCommand } from "./config.driver.ts";
+import type { AgentConfig } from "./config.ts";
+import { keepLastGood, lastGood } from "./last-good.driver.ts";
+import { runAgent } from "./run.driver.ts";
+
+/** How long an ordered restart waits for its own answer to be kept and sent. */
+const restartDelayMs = 300;
+
+interface UpOptions {
+  readonly config?: string;
+  readonly lastGood: boolean;
+}
+
+/** What a node guards that was given nothing: itself. Workloads may come from the hub later. */
+const bare: AgentConfig = {
+  site: "default",
+  labels: {},
+  sensors: { everyMs: 5000, historyEveryMs: 60_000 },
+  workloads: [],
+};
+
+function readConfig(options: UpOptions, command: readonly string[], dataDir: string, log: Logger): AgentConfig {
+  if (options.config && command.length > 0) {
+    throw new Fault("USAGE", "up was given both --config and a command; name the command in the config");
+  }
+  if (command.length > 0) return { ...bare, workloads: [workloadFromCommand(command, process.cwd(), process.env)] };
+  if (!options.config) return bare;
+  try {
+    return readAgentConfig(options.config, process.env);
+  } catch (error) {
+    const kept = options.lastGood ? lastGood(dataDir) : undefined;
+    if (!kept || !(isFault(error, "CONFIG_INVALID") || isFault(error, "CONFIG_NOT_FOUND"))) throw error;
+    log.error({ code: error.code }, `${error.message} The last good config is used instead.`);
+    return kept;
+  }
+}
+
+async function up(options: UpOptions, command: readonly string[], dataDir: string): Promise<void> {
+  const log = pino(
+    { base: { part: "agent" }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
+  const config = readConfig(options, command, dataDir, log);
+  let leave: (because: string) => void = () => undefined;
+  const left = new Promise<string>((resolve) => {
+    leave = resolve;
+  });
+  const agent = await runAgent({
+    dataDir,
+    config,
+    clock: realClock(),
+    random: Math.random,
+    log,
+    onDown: () => leave("down"),
+    onRestart: () => setTimeout(() => leave("agent_restart"), restartDelayMs),
+  });
+  if (!keepLastGood(dataDir, config)) log.warn("the config could not be kept as the last good one");
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
+  const because = await left;
+  log.info({ because }, because === "down" ? "everything is stopped" : "the agent leaves; its workloads go on");
+  await agent.close(because);
+  if (because === "agent_restart") succeed();
+  process.exit(0);
+}
+
+/** Starts this program again with the same arguments. Under a service manager leaving is enough: it starts the next one. */
+function succeed(): void {
+  if (process.env.INVOCATION_ID || process.env.BLUEFLAME_SUPERVISED) return;
+  spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    detached: true,
+    stdio: "inherit",
+  }).unref();
+}
+
+const program = new Command("blueflame-agent")
+  .description(
+    "Guards the workloads of one node: finds crashes and hangs, heals them, remembers, with or without a hub.",
+  )
+  .version(version)
+  .enablePositionalOptions();
+addAgentCommands(program);
+program
+  .command("up")
+  .description("guard this node; in the foreground, until SIGTERM or Ctrl-C. Workloads outlive it; `down` stops them")
+  .option("--config <file>", "what to guard, as YAML; see examples/agent.yaml")
+  .option(
+    "--last-good",
+    "when the config cannot be used, go on with the last one that could (for service managers)",
+    false,
+  )
+  .argument("[command...]", "instead of a config: one command to guard, after --")
+  .action((command: string[], options: UpOptions, self: Command) => up(options, command, dataDirOf(self)));
+
+process.exitCode = await runCli(program, process.argv.slice(2));

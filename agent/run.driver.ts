@@ -1,0 +1,202 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { version } from "@blueflame/shared/version.ts";
+import type { Logger } from "pino";
+import { type LocalApi, serveLocalApi } from "./api/server.driver.ts";
+import { outputOf, socketOf } from "./cli/place.ts";
+import type { AgentConfig } from "./config.ts";
+import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
+import { RunningNode } from "./loop.ts";
+import { inventory } from "./sensors/inventory.driver.ts";
+import { Signs } from "./sensors/signs.driver.ts";
+import { openSystemSensor } from "./sensors/system.driver.ts";
+import { openAgentStore } from "./store/agent-store.ts";
+import { bootId } from "./supervise/proc.driver.ts";
+import { realProcesses } from "./supervise/process.driver.ts";
+import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
+import { Tokens } from "./tokens.ts";
+import { openUplink } from "./uplink/link.driver.ts";
+import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
+
+/** What an agent is started with. */
+export interface RunOptions {
+  readonly dataDir: string;
+  readonly config: AgentConfig;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** The local API answered `down`: everything is stopped, the process may end. */
+  readonly onDown: () => void;
+  /** The hub ordered a restart of the agent's own process. */
+  readonly onRestart: () => void;
+}
+
+/** A running agent; whoever ran it closes it. */
+export interface RunningAgent {
+  readonly nodeId: string;
+  /** Says goodbye to the hub and leaves the workloads running. `because`: stop, down, agent_restart. */
+  close(because: string): Promise<void>;
+}
+
+/**
+ * Runs an agent until it is closed. Rejects, with nothing started, with DATA_DIR_UNUSABLE, DATA_DIR_OF_ANOTHER, STORE_*,
+ * SOCKET_PATH_TOO_LONG. What is wrong with hub, certificates or disk later is a warning in its status: the workloads are
+ * guarded all the same.
+ */
+export async function runAgent(options: RunOptions): Promise<RunningAgent> {
+  const { dataDir, config, clock, random, log } = options;
+  const socketPath = socketOf(dataDir);
+  makeDataDir(dataDir);
+  const warnings = new Map<string, string>();
+  const target = readHub(config, warnings, log);
+  const certifiedId = target && nodeIdOf(target.cert);
+  const boot = bootId();
+  const store = await openAgentStore(dataDir, {
+    clock,
+    random,
+    nodeId: config.nodeId ?? certifiedId,
+    defaultNodeId: defaultNodeId(),
+    bootId: boot,
+  });
+  for (const note of store.notes) log.warn(note);
+  let api: LocalApi | undefined;
+  let uplink: Uplink | undefined;
+  let supervisor: Supervisor | undefined;
+  const system = openSystemSensor({ dataDir, everyMs: config.sensors.everyMs, clock });
+  const closeAll = async (because: string) => {
+    await uplink?.close(because, because !== "down");
+    await api?.close();
+    signs.close();
+    system.close();
+    supervisor?.close();
+    stopHistory();
+    await store.close();
+  };
+  const signs = new Signs({
+    clock,
+    random,
+    beat: (workload) => supervisor?.post(workload, { is: "beat", ready: true, status: "" }),
+    probed: (workload, probe, { ok, because }) => supervisor?.post(workload, { is: "probed", probe, ok, because }),
+  });
+  const tokens = new Tokens(await store.tokenHashes(), (workload, hash) => {
+    // Lost with a power cut at worst, and then the workload that holds the token is gone too.
+    void store.saveTokenHash(workload, hash).catch(() => undefined);
+  });
+  supervisor = await superviseAll({
+    nodeId: store.identity.nodeId,
+    site: config.site,
+    bootId: boot,
+    specs: config.workloads,
+    store,
+    processes: realProcesses({ owner: store.identity.generation, logDir: outputOf(dataDir), clock }),
+    signs,
+    clock,
+    random,
+    envFor: (workload) => ({
+      BLUEFLAME_SOCKET: socketPath,
+      BLUEFLAME_TOKEN: tokens.issue(workload),
+      BLUEFLAME_WORKLOAD: workload,
+    }),
+    changed: () => node.changed(),
+    log: (level, fields, message) => log[level](fields, message),
+  });
+  const noLink: LinkView = {
+    state: "none",
+    hub: "",
+    because: config.hub ? (warnings.get("hub") ?? "") : "no hub is configured",
+  };
+  const node = new RunningNode({
+    version,
+    startedWallMs: clock.wallMs(),
+    pid: process.pid,
+    dataDir,
+    store,
+    supervisor,
+    tokens,
+    clock,
+    random,
+    readings: () => system.latest(),
+    link: () => uplink?.view() ?? noLink,
+    warnings: () => [...warnings.values(), ...[store.trouble()].filter((line) => line !== undefined)],
+    restartSelf: options.onRestart,
+  });
+  const stopHistory = keepHistory(
+    clock,
+    config.sensors.historyEveryMs,
+    () => system.latest(),
+    (readings) => store.appendReadings(readings),
+  );
+  try {
+    // The door first: a workload beats from its first moment on.
+    api = await serveLocalApi({ node, socketPath, log: (fact) => log.info(fact, "local API"), onDown: options.onDown });
+    await supervisor.boot();
+  } catch (error) {
+    await closeAll("stop");
+    throw error;
+  }
+  if (target) uplink = await openLink(target);
+  log.info(
+    { nodeId: store.identity.nodeId, session: String(store.identity.session), socket: socketPath },
+    "the agent guards its node",
+  );
+  return { nodeId: store.identity.nodeId, close: closeAll };
+
+  async function openLink(hub: HubTarget): Promise<Uplink> {
+    const { identity } = store;
+    const self = {
+      nodeId: identity.nodeId,
+      incarnation: identity.incarnation,
+      session: identity.session,
+      bootId: boot,
+      version,
+      storeGeneration: identity.generation,
+      site: config.site,
+      labels: config.labels,
+      inventory: await inventory(),
+    };
+    return openUplink({ target: hub, self, node: node.forHub(), outbox: store.outbox, clock, random, log });
+  }
+}
+
+function makeDataDir(dataDir: string): void {
+  try {
+    mkdirSync(join(dataDir, "logs"), { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new Fault("DATA_DIR_UNUSABLE", `cannot use ${dataDir}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** A certificate that cannot be read is a warning: the node is guarded without a hub until somebody mends it. */
+function readHub(config: AgentConfig, warnings: Map<string, string>, log: Logger): HubTarget | undefined {
+  if (!config.hub) return undefined;
+  try {
+    return readTarget(config.hub.addresses, config.hub);
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    warnings.set("hub", error.message);
+    log.error({ code: error.code }, error.message);
+    return undefined;
+  }
+}
+
+/** Keeps a reading of each sensor for the hub's history. A disk that refuses costs a gap, told by the store's own trouble. */
+function keepHistory(
+  clock: Clock,
+  everyMs: number,
+  latest: () => readonly Reading[],
+  keep: (readings: readonly Reading[]) => Promise<void>,
+): () => void {
+  let cancel = () => undefined as undefined | void;
+  const again = () => {
+    cancel = clock.wakeAt(clock.monotonicMs() + everyMs, () => {
+      void keep(latest()).catch(() => undefined);
+      again();
+    });
+  };
+  again();
+  return () => cancel();
+}

@@ -1,0 +1,216 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
+import { Families } from "./family.driver.ts";
+import { step } from "./machine.ts";
+import { procStat } from "./proc.driver.ts";
+import { realProcesses } from "./process.driver.ts";
+import type { ProcessPort } from "./process.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import { type Event, instanceOf, type State } from "./state.ts";
+import { type Supervisor, superviseAll } from "./supervisor.driver.ts";
+
+const clock = realClock();
+let dir: string;
+let store: OpenedAgentStore;
+let processes: ProcessPort;
+let supervisor: Supervisor;
+let specs: WorkloadSpec[];
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "blueflame-supervisor-"));
+});
+afterEach(async () => {
+  await supervisor.close();
+  for (const name of (await processes.find()).keys()) await processes.clean(specOf({ name }));
+  const { cgroupRoot } = new Families(store.identity.generation);
+  await store.close();
+  if (cgroupRoot) {
+    for (const name of readdirSync(cgroupRoot, { withFileTypes: true }))
+      if (name.isDirectory()) rmdirSync(join(cgroupRoot, name.name));
+    rmdirSync(cgroupRoot);
+  }
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** One life of the agent. */
+async function life(bootId = "boot-1"): Promise<void> {
+  store = await openAgentStore(dir, { clock, random: Math.random, nodeId: "n1", bootId });
+  processes = realProcesses({ owner: store.identity.generation, logDir: join(dir, "logs"), clock });
+  supervisor = await superviseAll({
+    nodeId: "n1",
+    site: "s",
+    bootId,
+    specs,
+    store,
+    processes,
+    signs: { watch: () => undefined, unwatch: () => undefined },
+    clock,
+    random: Math.random,
+    envFor: () => ({}),
+    changed: () => undefined,
+    log: () => undefined,
+  });
+  await supervisor.boot();
+}
+
+/** The agent dies: no goodbye, nothing written any more. */
+async function death(): Promise<void> {
+  supervisor.close();
+  await store.close();
+}
+
+function sleeper(name: string, over: Partial<WorkloadSpec> = {}): WorkloadSpec {
+  return specOf({
+    name,
+    cwd: dir,
+    command: ["/bin/sh", "-c", `echo start >> ${name}.starts; exec sleep 600`],
+    ...over,
+  });
+}
+const starts = (name: string) =>
+  readFileSync(join(dir, `${name}.starts`), "utf8")
+    .trim()
+    .split("\n").length;
+const pidOf = (name: string) => instanceOf(supervisor.state(name).phase)?.pid ?? 0;
+const runs = async (name: string) =>
+  expect(await supervisor.until(name, (state) => state.phase.at === "running", 10_000)).toBe(true);
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let n = 0; n < 1000 && !holds(); n++) await pause(10);
+  expect(holds()).toBe(true);
+}
+
+test("PHX-5 a killed workload is back with the same spec, verified, and its incident says why", async () => {
+  specs = [sleeper("engine")];
+  await life();
+  await runs("engine");
+  const first = pidOf("engine");
+  process.kill(first, "SIGKILL");
+  await until(() => pidOf("engine") !== first && supervisor.state("engine").phase.at === "running");
+  const [incident] = await store.incidents(10, false);
+  expect(incident).toMatchObject({ symptom: "crash", workload: "engine", summary: "ended by SIGKILL" });
+  expect(incident?.timeline.map((entry) => entry.what)).toEqual(["symptom", "decision", "remedy", "verification"]);
+  expect((await store.audit(50)).map((record) => record.action)).toEqual(
+    expect.arrayContaining(["workload.spawn", "workload.crash"]),
+  );
+});
+
+test("CARD-4 an agent that dies leaves its workloads alone, and the next one adopts them and starts no second copy", async () => {
+  specs = [sleeper("one"), sleeper("two")];
+  await life();
+  await runs("one");
+  await runs("two");
+  const pids = [pidOf("one"), pidOf("two")];
+  for (let round = 0; round < 3; round++) {
+    await death();
+    await pause(50);
+    expect(pids.every((pid) => procStat(pid)?.state === "S")).toBe(true);
+    await life();
+    await runs("one");
+    await runs("two");
+    expect([pidOf("one"), pidOf("two")]).toEqual(pids);
+  }
+  expect([starts("one"), starts("two")]).toEqual([1, 1]);
+  process.kill(pidOf("one"), "SIGKILL");
+  await until(() => starts("one") === 2);
+  expect(pidOf("two")).toBe(pids[1]);
+});
+
+test("what crashed while no agent was there is started by the next one", async () => {
+  specs = [sleeper("engine")];
+  await life();
+  await runs("engine");
+  const pid = pidOf("engine");
+  await death();
+  process.kill(pid, "SIGKILL");
+  await life();
+  await runs("engine");
+  expect(pidOf("engine")).not.toBe(pid);
+  expect((await store.incidents(10, false))[0]?.summary).toContain("while no agent was there");
+});
+
+test("GRC-7 a stop by a person survives the agent's death and a reboot", async () => {
+  specs = [sleeper("engine")];
+  await life();
+  await runs("engine");
+  await supervisor.tell("engine", { is: "stop", who: "person:asha" });
+  await supervisor.until("engine", (state) => state.phase.at === "stopped", 10_000);
+  for (const boot of ["boot-1", "boot-2"]) {
+    await death();
+    await life(boot);
+    await pause(200);
+    expect(supervisor.state("engine").phase.at).toBe("stopped");
+  }
+  expect(starts("engine")).toBe(1);
+});
+
+test("GRC-10 CARD-4 after a reboot without any hub everything is back", async () => {
+  specs = [sleeper("db"), sleeper("app", { dependsOn: ["db"] })];
+  await life();
+  await runs("app");
+  const pids = [pidOf("db"), pidOf("app")];
+  await death();
+  for (const pid of pids) process.kill(pid, "SIGKILL");
+  await life("boot-2");
+  await runs("app");
+  expect([starts("db"), starts("app")]).toEqual([2, 2]);
+  expect(await store.incidents(10, true)).toEqual([]);
+});
+
+test("a workload that left the config is ended and forgotten", async () => {
+  specs = [sleeper("keep"), sleeper("gone")];
+  await life();
+  await runs("keep");
+  await runs("gone");
+  const pid = pidOf("gone");
+  await death();
+  specs = [sleeper("keep")];
+  await life();
+  await until(() => procStat(pid) === undefined || procStat(pid)?.state === "Z");
+  expect((await store.workloads()).map((one) => one.name)).toEqual(["keep"]);
+  expect(existsSync(join(dir, "keep.starts"))).toBe(true);
+});
+
+test("PHX-3 a workload without beats or probes that a signal stopped is found and healed", async () => {
+  specs = [sleeper("engine")];
+  await life();
+  await runs("engine");
+  const pid = pidOf("engine");
+  process.kill(pid, "SIGSTOP");
+  await until(() => pidOf("engine") !== pid && supervisor.state("engine").phase.at === "running");
+  expect((await store.incidents(1, false))[0]?.symptom).toBe("frozen");
+});
+
+test("PHX-11 every decision of a run, replayed from the store, gives the same state and effects", async () => {
+  specs = [
+    sleeper("engine"),
+    specOf({
+      name: "broken",
+      command: ["/bin/false"],
+      cwd: dir,
+      backoff: { baseMs: 10, capMs: 50, resetAfterMs: 1000 },
+    }),
+  ];
+  await life();
+  await runs("engine");
+  process.kill(pidOf("engine"), "SIGKILL");
+  await pause(1500);
+  await supervisor.tell("engine", { is: "stop", who: "person:asha" });
+  const records = await store.decisions(500);
+  expect(records.length).toBeGreaterThan(10);
+  for (const record of records) {
+    const input = JSON.parse(record.inputJson) as {
+      policy: WorkloadSpec;
+      state: State;
+      event: Event;
+      now: { ms: number; wallMs: number; id: string };
+    };
+    expect(JSON.stringify(step(input.policy, input.state, input.event, input.now))).toBe(record.outputJson);
+  }
+});
