@@ -1,0 +1,80 @@
+/** Busy and total CPU time since boot, in clock ticks of all cores together. */
+export interface CpuTimes {
+  readonly busy: number;
+  readonly total: number;
+}
+
+/** From the first line of /proc/stat. Guest time is part of user time already, and is not counted twice. */
+export function parseCpu(stat: string): CpuTimes | undefined {
+  const figures = /^cpu\s+(.*)$/m.exec(stat)?.[1]?.trim().split(/\s+/).map(Number);
+  if (!figures || figures.length < 4) return undefined;
+  const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0] = figures;
+  const busy = user + nice + system + irq + softirq + steal;
+  return { busy, total: busy + idle + iowait };
+}
+
+/** Bytes from /proc/meminfo. Used is what cannot be had without swapping: total less available. */
+export function parseMemory(
+  meminfo: string,
+): { totalBytes: number; usedBytes: number; swapUsedBytes: number } | undefined {
+  const bytes = (key: string): number | undefined => {
+    const kib = new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(meminfo)?.[1];
+    return kib === undefined ? undefined : Number(kib) * 1024;
+  };
+  const totalBytes = bytes("MemTotal");
+  const available = bytes("MemAvailable") ?? bytes("MemFree");
+  if (totalBytes === undefined || available === undefined) return undefined;
+  const swapUsedBytes = (bytes("SwapTotal") ?? 0) - (bytes("SwapFree") ?? 0);
+  return { totalBytes, usedBytes: totalBytes - available, swapUsedBytes };
+}
+
+/** Bytes since boot of all interfaces but the loopback, from /proc/net/dev. */
+export function parseNetwork(dev: string): { receivedBytes: number; sentBytes: number } {
+  let receivedBytes = 0;
+  let sentBytes = 0;
+  for (const line of dev.split("\n")) {
+    const [, name, figures] = /^\s*(\S+):\s*(.*)$/.exec(line) ?? [];
+    if (!name || !figures || name === "lo") continue;
+    const columns = figures.split(/\s+/).map(Number);
+    receivedBytes += columns[0] ?? 0;
+    sentBytes += columns[8] ?? 0;
+  }
+  return { receivedBytes, sentBytes };
+}
+
+/** The one-minute load, from /proc/loadavg. */
+export function parseLoad(loadavg: string): number | undefined {
+  const load = Number.parseFloat(loadavg);
+  return Number.isFinite(load) ? load : undefined;
+}
+
+/** Where the file system that holds `path` is mounted, from /proc/self/mounts; `path` is absolute and has no links. */
+export function mountOf(mounts: string, path: string): string {
+  let best = "/";
+  for (const line of mounts.split("\n")) {
+    const point = line
+      .split(" ")[1]
+      ?.replaceAll(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+    if (!point || point.length <= best.length) continue;
+    if (path === point || path.startsWith(`${point}/`)) best = point;
+  }
+  return best;
+}
+
+/** CPU time in clock ticks and the start time, from /proc/PID/stat. */
+export function parseProcessTimes(stat: string): { cpuTicks: number; startTicks: number } | undefined {
+  // The command may hold blanks and parentheses: fields start after the last one.
+  const fields = stat
+    .slice(stat.lastIndexOf(")") + 2)
+    .split(" ")
+    .map(Number);
+  const [userTicks, systemTicks, startTicks] = [fields[11], fields[12], fields[19]];
+  if (userTicks === undefined || systemTicks === undefined || startTicks === undefined) return undefined;
+  return { cpuTicks: userTicks + systemTicks, startTicks };
+}
+
+/** Resident bytes and threads, from /proc/PID/status; a zombie has no memory. */
+export function parseProcessStatus(status: string): { memoryBytes: number; threads: number } {
+  const figure = (pattern: RegExp): number => Number(pattern.exec(status)?.[1] ?? 0);
+  return { memoryBytes: figure(/^VmRSS:\s+(\d+) kB$/m) * 1024, threads: figure(/^Threads:\s+(\d+)$/m) };
+}

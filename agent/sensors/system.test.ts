@@ -1,0 +1,132 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { hostname, release, tmpdir, type } from "node:os";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { afterEach, expect, test } from "vitest";
+import { inventory, readInventory } from "./inventory.driver.ts";
+import { mountOf, parseCpu, parseLoad, parseMemory, parseNetwork, parseProcessTimes } from "./proc-text.ts";
+import { processSensors } from "./process.driver.ts";
+import type { Reading } from "./reading.ts";
+import { singleFlight } from "./single-flight.driver.ts";
+import { diskReader, systemSensors } from "./system.driver.ts";
+
+let child: ChildProcess | undefined;
+afterEach(() => child?.kill("SIGKILL"));
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const figure = (readings: readonly Reading[], sensor: string) => readings.find((one) => one.sensor === sensor)?.value;
+
+test("the machine's figures are read, with rates from the second time on", async () => {
+  const system = systemSensors(tmpdir(), realClock());
+  const first = await system.read();
+  expect(figure(first, "cpu_busy_ratio")).toBeUndefined();
+  const total = figure(first, "memory_total_bytes") ?? 0;
+  expect(total).toBeGreaterThan(64 * 2 ** 20);
+  expect(figure(first, "memory_used_bytes")).toBeLessThan(total);
+  const disk = first.find(({ sensor }) => sensor === "disk_free_bytes");
+  expect(tmpdir().startsWith(disk?.subject ?? "none")).toBe(true);
+  expect(disk?.value).toBeGreaterThan(0);
+  expect(disk?.value).toBeLessThanOrEqual(figure(first, "disk_total_bytes") ?? 0);
+  const until = performance.now() + 300;
+  while (performance.now() < until); // Busy on purpose: the ratio must see it.
+  const second = await system.read();
+  expect(figure(second, "cpu_busy_ratio")).toBeGreaterThan(0.05);
+  expect(figure(second, "cpu_busy_ratio")).toBeLessThanOrEqual(1);
+  expect(figure(second, "network_sent_bytes_per_second")).toBeGreaterThanOrEqual(0);
+  expect(figure(second, "load_1m_ratio")).toBeGreaterThanOrEqual(0);
+});
+
+test("every sensor's name ends with its unit", async () => {
+  const system = systemSensors(tmpdir(), realClock());
+  await system.read();
+  await wait(20);
+  const names = [...(await system.read()), ...processSensors(realClock()).read([{ subject: "", pid: process.pid }])];
+  for (const { sensor } of names) {
+    expect(sensor).toMatch(/_(ratio|bytes|bytes_per_second|celsius|seconds|inodes|threads|files)$/);
+  }
+});
+
+test("a disk that hangs is told as silent, is asked once only, and holds nothing up", async () => {
+  let asked = 0;
+  const hanging = Promise.withResolvers<{ mount: string; freeBytes: number; totalBytes: number; freeInodes: number }>();
+  const disk = diskReader("/data", () => {
+    asked += 1;
+    return hanging.promise;
+  });
+  const [first, second] = await Promise.all([disk(), disk()]);
+  expect(first).toEqual([{ sensor: "disk_silent_seconds", subject: "/data", value: expect.any(Number) }]);
+  expect(figure(second, "disk_silent_seconds")).toBeGreaterThan(0.4);
+  const third = await disk();
+  expect(figure(third, "disk_silent_seconds")).toBeGreaterThan(0.9);
+  expect(asked).toBe(1);
+  hanging.resolve({ mount: "/mnt", freeBytes: 5, totalBytes: 9, freeInodes: Number.NaN });
+  await wait(0);
+  expect(await disk()).toEqual([
+    { sensor: "disk_free_bytes", subject: "/mnt", value: 5 },
+    { sensor: "disk_total_bytes", subject: "/mnt", value: 9 },
+  ]);
+});
+
+test("a question that fails is no silence, and the next one is asked anew", async () => {
+  let asked = 0;
+  const ask = singleFlight(() => Promise.reject(new Error(`no ${++asked}`)), 1000);
+  expect(await ask()).toMatchObject({ is: "failed" });
+  expect(await ask()).toMatchObject({ is: "failed", error: new Error("no 2") });
+});
+
+test("a process that spins uses about one core, and one that is gone gives nothing", async () => {
+  child = spawn(process.execPath, ["-e", "for (;;);"]);
+  const sensors = processSensors(realClock());
+  const one = [{ subject: "workload/spin", pid: child.pid ?? 0 }];
+  await wait(200);
+  const first = sensors.read(one);
+  expect(figure(first, "process_cpu_ratio")).toBeUndefined();
+  expect(figure(first, "process_memory_bytes")).toBeGreaterThan(2 ** 20);
+  expect(figure(first, "process_threads")).toBeGreaterThan(1);
+  expect(figure(first, "process_open_files")).toBeGreaterThan(2);
+  await wait(500);
+  const second = sensors.read(one);
+  expect(figure(second, "process_cpu_ratio")).toBeGreaterThan(0.1);
+  expect(second.every(({ subject }) => subject === "workload/spin")).toBe(true);
+  child.kill("SIGKILL");
+  await new Promise((resolve) => child?.once("exit", resolve));
+  expect(sensors.read(one)).toEqual([]);
+});
+
+test("the inventory names the machine, and is asked once", async () => {
+  const known = await readInventory(20_000);
+  const plain = await readInventory(20_000, () => Promise.reject(new Error("no names")));
+  expect(known).toMatchObject({ hostName: hostname(), cores: plain.cores, memoryBytes: plain.memoryBytes });
+  // The built-in module says "Linux" where the library knows the distribution.
+  expect(known.os).not.toBe(plain.os);
+  expect(inventory()).toBe(inventory());
+});
+
+test("an inventory that does not answer is replaced by what the built-in module knows", async () => {
+  const known = await readInventory(20, () => new Promise(() => {}));
+  expect(known).toMatchObject({ hostName: hostname(), os: type(), kernel: release() });
+});
+
+test("texts of /proc are read as the kernel writes them", () => {
+  expect(parseCpu("cpu  100 5 50 800 40 3 2 0 10 0\ncpu0 1 1 1 1\n")).toEqual({ busy: 160, total: 1000 });
+  expect(
+    parseMemory("MemTotal:  1000 kB\nMemFree: 100 kB\nMemAvailable:  600 kB\nSwapTotal: 50 kB\nSwapFree: 20 kB\n"),
+  ).toEqual({
+    totalBytes: 1_024_000,
+    usedBytes: 409_600,
+    swapUsedBytes: 30_720,
+  });
+  const dev =
+    "Inter-|   Receive\n face |bytes\n    lo: 999 1 0 0 0 0 0 0 999 1 0 0 0 0 0 0\n  eth0:100 1 0 0 0 0 0 0 50 1 0 0 0 0 0 0\nwlan0: 7 1 0 0 0 0 0 0 3 0 0 0 0 0 0 0\n";
+  expect(parseNetwork(dev)).toEqual({ receivedBytes: 107, sentBytes: 53 });
+  expect([parseLoad("0.52 0.40 0.30 1/130 999\n"), parseLoad("")]).toEqual([0.52, undefined]);
+  const mounts = "/dev/a / ext4 rw 0 0\n/dev/b /var ext4 rw 0 0\n/dev/c /var/my\\040disk ext4 rw 0 0\n";
+  expect(["/etc", "/var/lib/x", "/var/my disk/x", "/variety"].map((path) => mountOf(mounts, path))).toEqual([
+    "/",
+    "/var",
+    "/var/my disk",
+    "/",
+  ]);
+  const stat = `7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 4711 0 0`;
+  expect(parseProcessTimes(stat)).toEqual({ cpuTicks: 42, startTicks: 4711 });
+  expect([parseCpu(""), parseMemory(""), parseProcessTimes("")]).toEqual([undefined, undefined, undefined]);
+});
