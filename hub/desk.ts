@@ -1,0 +1,182 @@
+import {
+  type Incident,
+  IncidentSchema,
+  IncidentState,
+  Severity,
+  TimelineEntrySchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { type Hello, NodeHealth, OrderOutcome } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Health } from "./escalation/state.ts";
+import type { LinkDesk, SessionDesk } from "./ingest/desk.ts";
+import type { Quarantine } from "./ingest/quarantine.driver.ts";
+import { clip, type OpenSession } from "./ingest/session.ts";
+import type { Entry } from "./judge/entry.ts";
+import type { Judge } from "./judge/judge.ts";
+import type { HubStore } from "./store/hub-store.ts";
+import type { NodeRow } from "./store/rows.ts";
+
+const healths: Readonly<Record<number, Health>> = {
+  [NodeHealth.HEALTHY]: "healthy",
+  [NodeHealth.DEGRADED]: "degraded",
+  [NodeHealth.FAILED]: "failed",
+};
+const outcomes: Readonly<Record<number, "done" | "failed" | "refused">> = {
+  [OrderOutcome.DONE]: "done",
+  [OrderOutcome.REFUSED]: "refused",
+};
+/** What a node says of itself is for people, and bounded like everything that comes from outside. */
+const labelsMax = 32;
+const workloadsMax = 1_000;
+const readingsMax = 1_000;
+
+export interface DeskOptions {
+  readonly judge: Judge;
+  readonly store: HubStore;
+  readonly quarantine: Quarantine;
+  readonly heartbeatIntervalMs: number;
+  nodeChanged(id: string): void;
+}
+
+/** Where the link meets the rest of the hub: sessions become events of the judge, records become rows of the store. */
+export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeChanged }: DeskOptions): LinkDesk {
+  const { clock, log } = judge.ports;
+  return {
+    async known(nodeId, generation) {
+      const incarnation = judge.entries.get(nodeId)?.row.incarnation ?? 0n;
+      return { incarnation, durableThrough: await store.durableThrough(nodeId, generation) };
+    },
+    async open(session, hello, storeBehind) {
+      await store.raiseEpoch(hello.lastHubEpoch);
+      const known = judge.entries.get(session.nodeId);
+      const row = rowOf(session, hello, known?.row, Math.floor(clock.wallMs()));
+      await store.save({ nodes: [row] });
+      const leftSite = known?.row.site;
+      const entry = known ?? judge.add(row, undefined);
+      // The level may have changed while the row was being written.
+      entry.row = { ...row, levelSinceWallMs: entry.row.levelSinceWallMs, levelBecause: entry.row.levelBecause };
+      judge.groups.join(entry, leftSite);
+      entry.connected = true;
+      judge.step(entry, { is: "sessionOpened", incarnation: Number(session.incarnation) });
+      log.info({ node: entry.id, session: `${session.session}`, because: clip(hello.because) }, "session opened");
+      if (storeBehind) tellStoreBehind(judge, entry);
+      nodeChanged(entry.id);
+      return sessionDesk(judge, store, entry, session, nodeChanged);
+    },
+    welcome: () => ({ heartbeatIntervalMs, hubEpoch: store.epoch(), hubTimeMs: Math.floor(clock.wallMs()) }),
+    quarantine(nodeId, bytes, because) {
+      log.warn(
+        { node: nodeId, bytes: bytes.length, because: clip(because) },
+        "a message could not be decoded and was set aside",
+      );
+      quarantine.keep(nodeId, bytes, clock.wallMs());
+    },
+    clone(nodeId) {
+      const entry = judge.entries.get(nodeId);
+      if (entry) tellClone(judge, entry);
+    },
+    refused(nodeId, fault) {
+      log.warn({ node: nodeId, code: fault.code, because: fault.saw }, "session refused");
+    },
+  };
+}
+
+function sessionDesk(
+  judge: Judge,
+  store: HubStore,
+  entry: Entry,
+  session: OpenSession,
+  nodeChanged: (id: string) => void,
+): SessionDesk {
+  return {
+    beat(heartbeat) {
+      entry.heartbeat = heartbeat.readings.length > readingsMax ? { ...heartbeat, readings: [] } : heartbeat;
+      judge.beat(entry, healths[heartbeat.health] ?? "unspecified");
+      nodeChanged(entry.id);
+    },
+    status(status) {
+      entry.status = { ...status, workloads: status.workloads.slice(0, workloadsMax) };
+      nodeChanged(entry.id);
+    },
+    goingAway({ because, workloadsContinue }) {
+      // An agent that stops for good says so; one that upgrades or restarts comes back, and silence after it is a symptom.
+      const comesBack = because === "upgrade" || because === "agent_restart";
+      judge.ports.log.info({ node: entry.id, because: clip(because), workloadsContinue }, "the node goes away");
+      judge.step(entry, { is: "goingAway", because: clip(because), comesBack });
+      nodeChanged(entry.id);
+    },
+    async keep(records) {
+      const { generation } = session;
+      const kept = await store.keep({ nodeId: entry.id, site: entry.row.site, generation, records });
+      for (const incident of kept.incidents) judge.carrier.reported(incident);
+      for (const result of kept.orderResults) {
+        judge.carrier.orderResult(entry.id, result.orderId, outcomes[result.outcome] ?? "failed", clip(result.because));
+      }
+      if (kept.incidents.length > 0) nodeChanged(entry.id);
+    },
+    closed() {
+      entry.connected = false;
+      judge.step(entry, { is: "sessionClosed" });
+      nodeChanged(entry.id);
+    },
+  };
+}
+
+function rowOf(session: OpenSession, hello: Hello, known: NodeRow | undefined, nowMs: number): NodeRow {
+  const labels = Object.entries(hello.labels).slice(0, labelsMax);
+  return {
+    id: session.nodeId,
+    site: clip(hello.site),
+    labels: Object.fromEntries(labels.map(([key, value]) => [clip(key), clip(value)])),
+    incarnation: session.incarnation,
+    session: session.session,
+    bootId: session.bootId,
+    version: clip(hello.version),
+    inventory: hello.inventory,
+    seenWallMs: known?.seenWallMs ?? 0,
+    levelSinceWallMs: known?.levelSinceWallMs ?? nowMs,
+    levelBecause: known?.levelBecause ?? "it said hello for the first time",
+  };
+}
+
+/** Two machines with one identity: a person has to tell them apart, so the incident stays open until one does. */
+function tellClone(judge: Judge, entry: Entry): void {
+  const because = `two agents take the session of ${entry.id} from each other: one of them is a clone`;
+  tell(judge, entry, "clone", because, Severity.HIGH);
+}
+
+/** Its next records carry numbers that this hub takes for duplicates; the agent starts a new generation when it sees that. */
+function tellStoreBehind(judge: Judge, entry: Entry): void {
+  const because = `the store of ${entry.id} knows less than it once sent: it was set back without starting anew`;
+  judge.ports.log.warn({ node: entry.id, because }, "store behind");
+  const now = judge.now();
+  judge.carrier.act(now, { action: "node.store_behind", target: `node/${entry.id}`, because, nodeId: entry.id });
+  judge.write();
+}
+
+function tell(judge: Judge, entry: Entry, symptom: string, because: string, severity: Severity): void {
+  const now = judge.now();
+  const at = timestampFromMs(now.wallMs);
+  const held = [...judge.carrier.incidents.values()].find((one) => one.nodeId === entry.id && one.symptom === symptom);
+  const incident: Incident = create(IncidentSchema, {
+    ...(held ?? {
+      id: now.id,
+      nodeId: entry.id,
+      site: entry.row.site,
+      symptom,
+      severity,
+      state: IncidentState.OPEN,
+      summary: because,
+      faultAt: at,
+      detectedAt: at,
+      needsPerson: true,
+    }),
+    revision: (held?.revision ?? 0n) + 1n,
+    timeline: [...(held?.timeline ?? []), create(TimelineEntrySchema, { at, what: "symptom", because })].slice(-100),
+  });
+  judge.carrier.took(incident, held);
+  judge.draft.incident(incident, true);
+  judge.carrier.alert({ kind: symptom, node: entry.id, site: entry.row.site, because, incidentId: incident.id }, now);
+  judge.write();
+}
