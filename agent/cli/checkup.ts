@@ -188,14 +188,14 @@ function orphanCheck({ agent, processes }: Findings): Check {
       .join(", ");
   if (agent.is === "away") {
     if (processes.length === 0) return ok("orphans", "no workload runs without its agent");
-    const saw = `${processes.length} processes run without an agent: ${shown(processes)}`;
+    const saw = `${processes.length === 1 ? "1 process runs" : `${processes.length} processes run`} without an agent: ${shown(processes)}`;
     return { check: "orphans", state: "warn", saw, remedy: "`blueflame-agent up` adopts them." };
   }
   const over = [WorkloadPhase.STOPPED, WorkloadPhase.COMPLETED, WorkloadPhase.BACKOFF];
   const running = new Set(agent.status.workloads.filter(({ phase }) => !over.includes(phase)).map(({ name }) => name));
   const orphans = processes.filter(({ workload }) => !running.has(workload));
   if (orphans.length === 0) return ok("orphans", "every process belongs to a running workload");
-  const saw = `${orphans.length} processes belong to no running workload: ${shown(orphans)}`;
+  const saw = `${orphans.length === 1 ? "1 process belongs" : `${orphans.length} processes belong`} to no running workload: ${shown(orphans)}`;
   return { check: "orphans", state: "warn", saw, remedy: "Look at them with ps, and end them if they are of no use." };
 }
 
