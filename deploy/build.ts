@@ -11,8 +11,12 @@ if (unknown.length > 0) {
 for (const program of programs) {
   if (asked.length > 0 && !asked.includes(program.name)) continue;
   const began = performance.now();
-  const outcome = await bundle(program);
-  if (outcome === "missing") {
+  // esbuild has printed what is wrong and where.
+  const outcome = await bundle(program).catch(() => "broken" as const);
+  if (outcome === "broken") {
+    console.error(`${program.outfile} was not built.`);
+    process.exitCode = 1;
+  } else if (outcome === "missing") {
     console.error(`${program.outfile} was not built: its entry ${program.entry} does not exist.`);
     process.exitCode = 1;
   } else if (outcome === "built") {
