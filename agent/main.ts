@@ -84,8 +84,7 @@ const program = new Command("blueflame-agent")
   .description(
     "Guards the workloads of one node: finds crashes and hangs, heals them, remembers, with or without a hub.",
   )
-  .version(version)
-  .enablePositionalOptions();
+  .version(version);
 addAgentCommands(program);
 program
   .command("up")
@@ -99,4 +98,7 @@ program
   .argument("[command...]", "instead of a config: one command to guard, after --")
   .action((command: string[], options: UpOptions, self: Command) => up(options, command, dataDirOf(self)));
 
-process.exitCode = await runCli(program, process.argv.slice(2));
+void runCli(program, process.argv.slice(2)).then((code) => {
+  process.exitCode ??= code;
+  if (code !== 0) process.exitCode = code;
+});

@@ -1,10 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { version } from "@blueflame/shared/version.ts";
+import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { type LocalApi, serveLocalApi } from "./api/server.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
@@ -13,7 +14,8 @@ import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
-import { openSystemSensor } from "./sensors/system.driver.ts";
+import { systemSensors } from "./sensors/system.driver.ts";
+import { watchSensors } from "./sensors/watch.driver.ts";
 import { openAgentStore } from "./store/agent-store.ts";
 import { bootId } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
@@ -66,14 +68,18 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   let api: LocalApi | undefined;
   let uplink: Uplink | undefined;
   let supervisor: Supervisor | undefined;
-  const system = openSystemSensor({ dataDir, everyMs: config.sensors.everyMs, clock });
+  const machine = watchSensors({
+    ...config.sensors,
+    sensors: systemSensors(dataDir, clock),
+    clock,
+    keep: (readings) => store.appendReadings(readings),
+  });
   const closeAll = async (because: string) => {
     await uplink?.close(because, because !== "down");
     await api?.close();
     signs.close();
-    system.close();
+    machine.close();
     supervisor?.close();
-    stopHistory();
     await store.close();
   };
   const signs = new Signs({
@@ -119,17 +125,11 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     tokens,
     clock,
     random,
-    readings: () => system.latest(),
+    readings: () => machine.latest(),
     link: () => uplink?.view() ?? noLink,
     warnings: () => [...warnings.values(), ...[store.trouble()].filter((line) => line !== undefined)],
     restartSelf: options.onRestart,
   });
-  const stopHistory = keepHistory(
-    clock,
-    config.sensors.historyEveryMs,
-    () => system.latest(),
-    (readings) => store.appendReadings(readings),
-  );
   try {
     // The door first: a workload beats from its first moment on.
     api = await serveLocalApi({ node, socketPath, log: (fact) => log.info(fact, "local API"), onDown: options.onDown });
@@ -147,6 +147,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
 
   async function openLink(hub: HubTarget): Promise<Uplink> {
     const { identity } = store;
+    const found = await inventory();
     const self = {
       nodeId: identity.nodeId,
       incarnation: identity.incarnation,
@@ -156,7 +157,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
       storeGeneration: identity.generation,
       site: config.site,
       labels: config.labels,
-      inventory: await inventory(),
+      inventory: create(InventorySchema, { ...found, memoryBytes: BigInt(found.memoryBytes) }),
     };
     return openUplink({ target: hub, self, node: node.forHub(), outbox: store.outbox, clock, random, log });
   }
@@ -181,22 +182,4 @@ function readHub(config: AgentConfig, warnings: Map<string, string>, log: Logger
     log.error({ code: error.code }, error.message);
     return undefined;
   }
-}
-
-/** Keeps a reading of each sensor for the hub's history. A disk that refuses costs a gap, told by the store's own trouble. */
-function keepHistory(
-  clock: Clock,
-  everyMs: number,
-  latest: () => readonly Reading[],
-  keep: (readings: readonly Reading[]) => Promise<void>,
-): () => void {
-  let cancel = () => undefined as undefined | void;
-  const again = () => {
-    cancel = clock.wakeAt(clock.monotonicMs() + everyMs, () => {
-      void keep(latest()).catch(() => undefined);
-      again();
-    });
-  };
-  again();
-  return () => cancel();
 }

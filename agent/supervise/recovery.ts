@@ -33,7 +33,7 @@ export function planRestart(spec: WorkloadSpec, state: State, stable: boolean, n
   const because = exhausted
     ? `${kept.length + 1} starts within ${spec.starts.withinMs} ms, allowed are ${spec.starts.max}: slow retry in ${Math.round(waitMs)} ms, a person is needed`
     : waitMs === 0
-      ? "quick restart at once: it was stable"
+      ? `quick restart at once: ${stable ? "it was stable" : "it is the first"}`
       : `quick restart number ${attempt + 1} since it was stable, in ${Math.round(waitMs)} ms`;
   return { state: { ...state, seed: drawn.seed, attempt: attempt + 1, recentMs }, waitMs, exhausted, because };
 }

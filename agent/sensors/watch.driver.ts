@@ -1,0 +1,45 @@
+import { type Reading, ReadingSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import type { SystemSensors } from "./system.driver.ts";
+
+/** The newest figures of the machine, and the pace at which they are kept. Whoever made it closes it. */
+export interface SensorWatch {
+  latest(): readonly Reading[];
+  close(): void;
+}
+
+/**
+ * Reads the sensors every `everyMs`, never two readings at a time, and gives the newest to `keep` every `historyEveryMs`.
+ * A reading that is not kept (the disk refuses) is a gap in the history, which the store tells as its own trouble.
+ */
+export function watchSensors(parts: {
+  readonly sensors: SystemSensors;
+  readonly clock: Clock;
+  readonly everyMs: number;
+  readonly historyEveryMs: number;
+  readonly keep: (readings: readonly Reading[]) => Promise<void>;
+}): SensorWatch {
+  const { sensors, clock, everyMs, historyEveryMs, keep } = parts;
+  let newest: readonly Reading[] = [];
+  let keptMs = clock.monotonicMs();
+  let cancel: Cancel = () => undefined;
+  let closed = false;
+  const read = async () => {
+    newest = (await sensors.read()).map((reading) => create(ReadingSchema, { ...reading }));
+    const now = clock.monotonicMs();
+    if (newest.length > 0 && now >= keptMs + historyEveryMs) {
+      keptMs = now;
+      await keep(newest).catch(() => undefined);
+    }
+    if (!closed) cancel = clock.wakeAt(now + everyMs, () => void read());
+  };
+  void read();
+  return {
+    latest: () => newest,
+    close() {
+      closed = true;
+      cancel();
+    },
+  };
+}
