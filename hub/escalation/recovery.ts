@@ -18,7 +18,9 @@ export function recover(policy: Policy, state: State, health: Health, now: Momen
   const returns = state.at !== "green";
   const because = returns ? `it beats again after ${seconds(silentMs)} of silence` : "it beats";
   const ordered = returnOrder(policy, state, health, now);
-  const release = state.holds !== null && state.flight === null && ordered.order?.is !== "sent";
+  // What is still at work keeps its part of the budget: a respawn that runs, an order that is out.
+  const atWork = state.flight !== null || (state.holds === "restart" && ordered.order?.is === "sent");
+  const release = state.holds !== null && !atWork;
   const told = state.incident ? progress(policy, state.incident, returns, because, now) : undefined;
   const next = move(
     state,
