@@ -37,6 +37,8 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
+let installed: Installation | undefined;
+
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: readonly string[]): Promise<number> {
@@ -66,8 +68,6 @@ async function main(args: readonly string[]): Promise<number> {
   lock.release();
   return stopped ? code : 1;
 }
-
-let installed: Installation | undefined;
 
 async function everything(noDemo: boolean): Promise<void> {
   for (const program of programs.filter(({ name }) => wanted.includes(name))) {
@@ -228,4 +228,6 @@ function lastLines(logFile: string): string {
   return `\nThe end of ${logFile}:\n${lines.map((line) => `  ${line}`).join("\n")}`;
 }
 
-const rest = (ms: number): Promise<void> => pause(ms, undefined, { signal: leaving.signal });
+function rest(ms: number): Promise<void> {
+  return pause(ms, undefined, { signal: leaving.signal });
+}
