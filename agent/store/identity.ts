@@ -20,16 +20,19 @@ interface Stored {
   readonly incarnation: string;
   readonly session: string;
   readonly bootId: string;
+  /** How often the store had been repaired. */
+  readonly repairs: number;
 }
 
 /** Counts this open and makes it durable. Throws DATA_DIR_OF_ANOTHER, STORE_DAMAGED, STORE_WRITE_FAILED. */
 export async function countOpen(database: Database, opener: Opener): Promise<StoreIdentity> {
   const stored = await read(database);
+  if (!stored && database.repairs > 0) throw new Fault("STORE_DAMAGED", "the repaired store does not say whose it is");
   if (stored && opener.nodeId !== undefined && stored.nodeId !== opener.nodeId) {
     throw new Fault("DATA_DIR_OF_ANOTHER", `the store belongs to '${stored.nodeId}', this node is '${opener.nodeId}'`);
   }
   // A repaired store may lack what it acknowledged: it goes on as a new life, so that nobody takes it for the old one.
-  const goesOn = stored && !database.repaired ? stored : undefined;
+  const goesOn = stored?.repairs === database.repairs ? stored : undefined;
   const identity: StoreIdentity = {
     nodeId: stored?.nodeId ?? opener.nodeId ?? opener.defaultNodeId,
     generation: goesOn?.generation ?? opener.newId(),
@@ -43,6 +46,7 @@ export async function countOpen(database: Database, opener: Opener): Promise<Sto
     incarnation: String(identity.incarnation),
     session: String(identity.session),
     bootId: opener.bootId,
+    repairs: database.repairs,
   };
   const value = sealText(key, JSON.stringify(next));
   await database.submit({ build: () => [{ type: "put", key, value }] }, true);
@@ -53,9 +57,10 @@ async function read(database: Database): Promise<Stored | undefined> {
   const sealed = await database.get(key);
   if (!sealed) return undefined;
   try {
-    const { nodeId, generation, incarnation, session, bootId } = JSON.parse(unsealText(key, sealed)) as Partial<Stored>;
-    if (nodeId && generation && incarnation && session && bootId !== undefined) {
-      return { nodeId, generation, incarnation, session, bootId };
+    const found = JSON.parse(unsealText(key, sealed)) as Partial<Stored>;
+    const { nodeId, generation, incarnation, session, bootId, repairs } = found;
+    if (nodeId && generation && incarnation && session && bootId !== undefined && repairs !== undefined) {
+      return { nodeId, generation, incarnation, session, bootId, repairs };
     }
   } catch (cause) {
     throw new Fault("STORE_DAMAGED", `'${key}' cannot be read`, { cause });

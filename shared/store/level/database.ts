@@ -31,8 +31,9 @@ export interface DatabaseOptions {
 /**
  * One LevelDB and the only way to it.
  *
- *   !format  -> number   the version of everything in it
- *   !flush   -> number   counts batches; each batch writes it, so that reading it back tells which was the last to land
+ *   !format   -> number   the version of everything in it
+ *   !repairs  -> number   how often it was repaired
+ *   !flush    -> number   counts batches; each batch writes it, so that reading it back tells which was the last to land
  *
  *            batch fails                   enough space, reopened, !flush read back
  *   open ───────────────▶ poisoned ─────────────────────────────────────────────▶ open
@@ -60,8 +61,8 @@ export class Database {
   #closed = false;
   /** The store was made by this open. */
   readonly made: boolean;
-  /** The store was damaged and repaired by this open: parts may be missing. */
-  readonly repaired: boolean;
+  /** How often the store was damaged and repaired in its life: what was acknowledged before may be missing. */
+  readonly repairs: number;
   /** What a person should know of the opening; empty when all was well. */
   readonly notes: readonly string[];
 
@@ -73,7 +74,7 @@ export class Database {
     this.#handle = opened.handle;
     this.#flush = opened.flush;
     this.made = opened.made;
-    this.repaired = opened.repaired;
+    this.repairs = opened.repairs;
     this.notes = opened.notes;
   }
 
@@ -238,7 +239,7 @@ interface Opened {
   readonly handle: Handle;
   readonly flush: number;
   readonly made: boolean;
-  readonly repaired: boolean;
+  readonly repairs: number;
   readonly notes: readonly string[];
 }
 
@@ -256,8 +257,9 @@ export async function openDatabase(path: string, options: DatabaseOptions): Prom
     const first = await openFirst(place, options.sizes ?? {}, wallMs);
     try {
       const flush = await checkFormat(place, first.handle, first.made);
+      const repairs = await countRepairs(first.handle, first.repaired);
       if (!exists(place.marker)) markMade(place, wallMs);
-      return new Database({ place, release, flush, ...first }, options);
+      return new Database({ place, release, flush, repairs, ...first }, options);
     } catch (error) {
       await first.handle.close();
       throw error;
@@ -289,12 +291,21 @@ async function checkFormat(place: Place, handle: Handle, made: boolean): Promise
   return 0;
 }
 
+/** Counted for good: whoever builds on the store may have to start a new life after a repair, also one that was cut short. */
+async function countRepairs(handle: Handle, repaired: boolean): Promise<number> {
+  const found = await handle.get("!repairs");
+  const before = found ? decodeNumber(found) : 0;
+  if (!repaired) return before;
+  await handle.put("!repairs", encodeNumber(before + 1), { sync: true });
+  return before + 1;
+}
+
 function diskFault(path: string, error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new Fault("STORE_WRITE_FAILED", `cannot open '${path}': ${code}`, { cause: error });
   }
-  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR") {
+  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR" || code === "EEXIST") {
     return new Fault("DATA_DIR_UNUSABLE", `cannot open '${path}': ${code}`, { cause: error });
   }
   return error;

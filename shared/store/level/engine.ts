@@ -13,6 +13,8 @@ export interface LevelEngine {
   readonly log: Log;
   /** What a person should know of the opening; empty when all was well. */
   readonly notes: readonly string[];
+  /** How often the store was damaged and repaired in its life: what was acknowledged before may be missing. */
+  readonly repairs: number;
   /** The error line while writes are refused; undefined while they work. */
   trouble(): string | undefined;
   /** Closes state, log and database. */
@@ -35,6 +37,7 @@ export async function openLevelEngine(
       state,
       log: levelLog(database),
       notes: database.notes,
+      repairs: database.repairs,
       trouble: () => database.trouble(),
       async close() {
         await state.close();

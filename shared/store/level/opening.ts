@@ -1,6 +1,6 @@
-import { closeSync, cpSync, fsyncSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, cpSync, fsyncSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { Level } from "level";
 import { Fault, isFault } from "../../errors/fault.ts";
 
@@ -31,6 +31,9 @@ export function levelCode(error: unknown): string {
   }
   return "";
 }
+
+/** A store that breaks again after so many repairs is left as it is: copies must not fill the disk. */
+const damagedMax = 3;
 
 async function openHandle(path: string, createIfMissing: boolean, sizes: Sizes): Promise<Handle> {
   const handle: Handle = new Level(path, { keyEncoding: "utf8", valueEncoding: "view" });
@@ -95,8 +98,17 @@ export async function openFirst(
 }
 
 async function repair(place: Place, sizes: Sizes, wallMs: number, damage: Fault) {
-  const aside = `${place.path}.damaged-${wallMs}`;
-  cpSync(place.path, aside, { recursive: true, errorOnExist: true });
+  const earlier = filesIn(dirname(place.path)).filter((file) => file.startsWith(`${basename(place.path)}.damaged-`));
+  if (earlier.length >= damagedMax) {
+    throw new Fault("STORE_DAMAGED", `${damage.saw}, and ${earlier.length} damaged copies already lie beside it`);
+  }
+  const aside = `${place.path}.damaged-${Math.floor(wallMs)}`;
+  try {
+    cpSync(place.path, aside, { recursive: true });
+  } catch (error) {
+    rmSync(aside, { recursive: true, force: true });
+    throw error; // without the copy nothing is touched
+  }
   const run: unknown = Reflect.get(Level, "repair"); // the typings of `level` leave it out, the library has it
   if (typeof run !== "function") throw damage;
   try {
