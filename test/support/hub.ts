@@ -1,0 +1,115 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openUplink, type UplinkOptions } from "@blueflame/agent/uplink/link.driver.ts";
+import type { Self } from "@blueflame/agent/uplink/ports.ts";
+import { readHubConfig } from "@blueflame/hub/config.driver.ts";
+import type { HubConfig } from "@blueflame/hub/config.ts";
+import { type Hub, type HubOptions, startHub } from "@blueflame/hub/hub.ts";
+import { type IssuedCertificate, openAuthority } from "@blueflame/hub/trust/authority.driver.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { memoryNode, memoryOutbox, testSelf } from "./link-node.ts";
+
+const clock = realClock();
+
+/** A data directory that is removed by `clear`, with what was opened on it closed before, in reverse order. */
+export function hubFolder() {
+  const dir = mkdtempSync(join(tmpdir(), "bf-hub-"));
+  const open: (() => unknown)[] = [];
+  return {
+    dir,
+    closeLater: (close: () => unknown) => void open.push(close),
+    async clear(): Promise<void> {
+      for (const close of open.splice(0).reverse()) await close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+export type HubFolder = ReturnType<typeof hubFolder>;
+
+/** The default config at a pace for tests: a beat every 300 ms, YELLOW after 0.36 s, ORANGE after 0.96 s, RED after 1.8 s. */
+export function quickConfig(given: Partial<HubConfig> = {}): HubConfig {
+  const config = readHubConfig(undefined, process.env);
+  const escalation = { ...config.escalation, heartbeatIntervalMs: 300, redSilentMs: 1_800 };
+  return { ...config, escalation, ...given };
+}
+
+/** Keeps what the hub logs. */
+export function hubLog() {
+  const lines: { level: string; fields: Record<string, unknown>; message: string }[] = [];
+  const line = (level: string) => (fields: object, message: string) => {
+    lines.push({ level, fields: { ...fields }, message });
+  };
+  return { lines, info: line("info"), warn: line("warn"), error: line("error") };
+}
+
+/** A real hub in this process on free ports. */
+export async function hubIn(
+  folder: HubFolder,
+  given: Partial<HubOptions> = {},
+): Promise<Hub & { end(): Promise<void> }> {
+  const hub = await startHub({
+    dataDir: join(folder.dir, "hub"),
+    config: quickConfig(),
+    grpc: { host: "127.0.0.1", port: 0 },
+    http: null,
+    clock,
+    random: Math.random,
+    log: hubLog(),
+    ...given,
+  });
+  let ended: Promise<void> | undefined;
+  const end = () => {
+    ended ??= hub.close(500);
+    return ended;
+  };
+  folder.closeLater(end);
+  return { ...hub, end };
+}
+
+/** A certificate by the CA of the hub in `folder`. */
+export async function certificateOf(
+  folder: HubFolder,
+  name: string,
+  role: "node" | "operator" = "node",
+): Promise<IssuedCertificate> {
+  const authority = await openAuthority(join(folder.dir, "hub", "trust"), () => Date.now());
+  return authority.issue({ role, name });
+}
+
+/** A real agent's uplink to the hub, with a node and an outbox in memory. `kill` drops its line without a word. */
+export async function agentOf(
+  folder: HubFolder,
+  hub: { readonly grpcAddress: string },
+  self: Partial<Self> & { readonly nodeId: string },
+  given: Partial<UplinkOptions> = {},
+) {
+  const target = { addresses: [hub.grpcAddress], ...(await certificateOf(folder, self.nodeId)) };
+  const outbox = given.outbox ?? memoryOutbox();
+  const node = memoryNode();
+  const log = hubLog();
+  const uplink = openUplink({
+    target,
+    self: testSelf(self),
+    node,
+    clock,
+    random: Math.random,
+    log,
+    ...given,
+    outbox,
+    policy: { baseMs: 50, capMs: 200, slowCapMs: 400, ...given.policy },
+  });
+  let closed: Promise<void> | undefined;
+  const close = () => {
+    closed ??= uplink.close("stop", true);
+    return closed;
+  };
+  folder.closeLater(close);
+  return { uplink, node, outbox, log, close };
+}
+
+/** Waits for real until it holds; the test's own limit is the bound. */
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+export const pass = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
