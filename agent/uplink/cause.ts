@@ -81,6 +81,7 @@ function brief(details: string): string {
   return details
     .replace(/^No connection established\. Last error: (Error: )?/, "")
     .replace(/\.? Resolution note: .*$/s, "")
+    .replace(/; if the root CA is installed locally.*?--use-system-ca/, "")
     .replace(/\s*\(\d{4}-\d\d-\d\dT[^)]*\)/g, "")
     .replace(/\s+/g, " ")
     .trim()

@@ -83,7 +83,8 @@ export function stop(
 ): State {
   if (state.phase.at === "leaving") return state;
   effects.push(report(policy, state, "none", undefined, `the agent leaves: ${event.because}`, true));
-  if (state.phase.at !== "connected") {
+  // A hub that has our Hello may have opened the session already, and would take the silence for a symptom.
+  if (state.phase.at !== "connected" && state.phase.at !== "greeting") {
     if (state.phase.at !== "offline") effects.push({ do: "close" });
     return { ...state, phase: { at: "left" } };
   }

@@ -1,67 +1,11 @@
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
-import { seeded } from "@blueflame/shared/random/random.ts";
-import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { afterEach, beforeAll, expect, test } from "vitest";
-import { type ChaosProxy, chaosProxy } from "../../test/support/chaos-proxy.ts";
-import { type Papers, type TestAuthority, testAuthority } from "../../test/support/link-certificates.ts";
-import { type HubManners, HubMemory, type LinkHub, startLinkHub } from "../../test/support/link-hub.ts";
-import { memoryLog, memoryNode, memoryOutbox, testSelf } from "../../test/support/link-node.ts";
-import { openUplink, type UplinkOptions } from "./link.driver.ts";
-import type { Uplink } from "./ports.ts";
+import { expect, test } from "vitest";
+import { HubMemory } from "../../test/support/link-hub.ts";
+import { testSelf } from "../../test/support/link-node.ts";
+import { until, uplinkRig } from "../../test/support/uplink-rig.ts";
 
-const clock = realClock();
-let authority: TestAuthority;
-let hubPapers: Papers;
-let nodePapers: Papers;
-beforeAll(async () => {
-  authority = await testAuthority();
-  hubPapers = await authority.hub();
-  nodePapers = await authority.node("n1");
-});
-
-const open: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const close of open.splice(0).reverse()) await close();
-});
-
-/** Waits for real; the test's own time limit is the bound. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
-async function hubWith(manners: Partial<HubManners> = {}, memory?: HubMemory, port?: number): Promise<LinkHub> {
-  const hub = await startLinkHub(hubPapers, memory, manners, port);
-  open.push(() => hub.stop());
-  return hub;
-}
-async function lineTo(hub: { readonly port: number }): Promise<ChaosProxy> {
-  const proxy = await chaosProxy(hub.port);
-  open.push(() => proxy.close());
-  return proxy;
-}
-
-/** An uplink with short waits over the real network. */
-function uplinkTo(address: string, given: Partial<UplinkOptions> = {}) {
-  const outbox = memoryOutbox();
-  const node = memoryNode();
-  const log = memoryLog();
-  const uplink = openUplink({
-    target: { addresses: [address], ...nodePapers },
-    self: testSelf(),
-    node,
-    outbox,
-    clock,
-    random: seeded(7),
-    log,
-    keepalive: { timeMs: 400, timeoutMs: 400 },
-    ...given,
-    policy: { baseMs: 20, capMs: 100, slowCapMs: 200, openWithinMs: 2_000, welcomeWithinMs: 1_000, ...given.policy },
-  });
-  open.push(() => uplink.close("stop", true));
-  return { uplink, outbox, node, log };
-}
-const code = (uplink: Uplink) => /^\[(\w+)\]/.exec(uplink.view().because)?.[1];
+const { hubWith, lineTo, uplinkTo, papers } = uplinkRig();
 
 test("CARD-3 heartbeats, status and records stream to a hub over mutual TLS, live first", async () => {
   const hub = await hubWith();
@@ -95,10 +39,10 @@ test("PHX-1 a line that is cut again and again costs no record and brings none t
 test("a half-open line is noticed by keepalive, and the node is back as soon as it heals", async () => {
   const hub = await hubWith();
   const line = await lineTo(hub);
-  const { uplink, log } = uplinkTo(line.address, { policy: { openWithinMs: 300 } });
+  const { uplink, log, code } = uplinkTo(line.address, { policy: { openWithinMs: 300 } });
   await until(() => hub.arrived.heartbeats.length > 1);
   line.blackhole();
-  await until(() => code(uplink) === "HUB_UNREACHABLE");
+  await until(() => code() === "HUB_UNREACHABLE");
   // Tries into the dark are given up one by one, and leave no connection behind.
   const tries = line.accepted();
   await until(() => line.accepted() > tries + 4);
@@ -140,11 +84,11 @@ test.each(["up", "down"] as const)("bytes torn off in the middle (%s) end the se
 test("PHX-13 a hub that restarts finds the node again, with everything that it recorded meanwhile, once", async () => {
   const memory = new HubMemory();
   const first = await hubWith({}, memory);
-  const { outbox, uplink } = uplinkTo(`127.0.0.1:${first.port}`);
+  const { outbox, code } = uplinkTo(`127.0.0.1:${first.port}`);
   outbox.fill(100);
   await until(() => outbox.depth() === 0n);
   first.stop();
-  await until(() => code(uplink) === "HUB_UNREACHABLE");
+  await until(() => code() === "HUB_UNREACHABLE");
   outbox.fill(400);
   const second = await hubWith({ epoch: 2n }, memory, first.port);
   await until(() => outbox.depth() === 0n);
@@ -168,7 +112,7 @@ test("the second address is taken when nobody is at the first", async () => {
   const nobody = await lineTo(hub);
   await nobody.refuse();
   const addresses = [nobody.address, `127.0.0.1:${hub.port}`];
-  const { uplink } = uplinkTo("", { target: { addresses, ...nodePapers } });
+  const { uplink } = uplinkTo("", { target: { addresses, ...papers().node } });
   await until(() => uplink.view().state === "connected");
   expect(uplink.view().hub).toBe(addresses[1]);
 });
@@ -224,7 +168,7 @@ test("close says goodbye, leaves no connection behind, and nothing is sent after
   const hub = await hubWith();
   const line = await lineTo(hub);
   const { uplink } = uplinkTo(line.address);
-  await until(() => hub.sessions() === 1);
+  await until(() => hub.arrived.heartbeats.length > 0);
   await uplink.close("upgrade", true);
   await until(() => line.open() === 0 && hub.arrived.farewells.length === 1);
   expect(hub.arrived.farewells[0]).toMatchObject({ because: "upgrade", workloadsContinue: true });

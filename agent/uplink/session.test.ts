@@ -356,6 +356,9 @@ test("a stop says goodbye, waits for the hub at most two seconds, and never conn
   expect(rig.state.phase.at).toBe("left");
   rig.pass(3_600_000);
   expect(rig.times("connect")).toHaveLength(1);
+  const greeting = new Rig().connect();
+  greeting.apply({ is: "opened" });
+  expect(kinds(greeting.apply({ is: "stopped", because: "stop", workloadsContinue: true }))).toContain("goingAway");
   const offline = new Rig();
   offline.apply({ is: "stopped", because: "stop", workloadsContinue: true });
   expect(offline.state.phase.at).toBe("left");

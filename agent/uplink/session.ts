@@ -32,8 +32,8 @@ export function start(policy: Policy, seed: number, hubEpoch: bigint, nowMs: num
  *   │        next address, wait drawn from [0, min(cap, base·2^failures)), or what the hub asked for
  *   └ start: the first try is drawn too, so that a fleet that gets power together does not connect together
  *
- *   stopped: offline, connecting, greeting ───▶ left
- *            connected ──GoingAway──▶ leaving ──failed, 2 s──▶ left
+ *   stopped: offline, connecting ───▶ left
+ *            greeting, connected ──GoingAway──▶ leaving ──failed, 2 s──▶ left
  *
  * Deadlines are state, wakes are hints: every event first settles what is due. A deadline that judges the hub moves by the
  * time our own tick was late. While connected: the first Heartbeat and Status go before the first record.

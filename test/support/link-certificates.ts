@@ -12,7 +12,7 @@ export interface Papers {
 /** A throw-away CA, with the freedom to issue what a real one must not: certificates of yesterday and of tomorrow. */
 export interface TestAuthority {
   readonly ca: string;
-  hub(life?: Life): Promise<Papers>;
+  hub(life?: Life, address?: string): Promise<Papers>;
   node(id: string, life?: Life): Promise<Papers>;
 }
 
@@ -64,7 +64,8 @@ export async function testAuthority(name = "test CA"): Promise<TestAuthority> {
   const good = { fromMs: -hour, toMs: hour };
   return {
     ca,
-    hub: (life = good) => leaf([{ type: "ip", value: "127.0.0.1" }], x509.ExtendedKeyUsage.serverAuth, life),
+    hub: (life = good, address = "127.0.0.1") =>
+      leaf([{ type: "ip", value: address }], x509.ExtendedKeyUsage.serverAuth, life),
     node: (id, life = good) =>
       leaf([{ type: "url", value: `spiffe://blueflame/node/${id}` }], x509.ExtendedKeyUsage.clientAuth, life),
   };
