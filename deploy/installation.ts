@@ -124,7 +124,7 @@ export function writeAgentConfig(to: Installation): void {
 
 /** Where `npx blueflame …` looks for the hub when it is run in this clone. */
 export function writeContext(to: Installation): void {
-  writeFileSync(join(to.dir, "context.json"), `${JSON.stringify({ hub: to.http })}\n`);
+  writeFileSync(join(to.dir, "context.json"), `${JSON.stringify({ hub: `http://${to.http}` })}\n`);
 }
 
 /** True when the node's certificate was issued earlier, by the CA that the hub still has. */

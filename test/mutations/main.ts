@@ -56,13 +56,10 @@ function judge(copy: string, mutation: Mutation): string {
 function breakAndRun(copy: string, { file, tests }: Mutation): string {
   const applied = git(copy, "apply", "-C2", file);
   if (applied.status !== 0) return "NO LONGER APPLIES";
-  try {
-    const { failed } = suite(copy, tests);
-    return failed > 0 ? `killed by ${failed} test${failed > 1 ? "s" : ""}` : "SURVIVED";
-  } finally {
-    const undone = git(copy, "apply", "-R", "-C2", file);
-    if (undone.status !== 0) throw new Error(`${file} cannot be taken back: ${undone.stderr}`);
-  }
+  const { failed } = suite(copy, tests);
+  const undone = git(copy, "apply", "-R", "-C2", file);
+  if (undone.status !== 0) throw new Error(`${file} cannot be taken back: ${undone.stderr}`);
+  return failed > 0 ? `killed by ${failed} test${failed > 1 ? "s" : ""}` : "SURVIVED";
 }
 
 /** Runs these test files of the copy, or all of them. */
@@ -75,6 +72,7 @@ function suite(copy: string, tests: readonly string[]): { readonly failed: numbe
     encoding: "utf8",
     timeout: runTimeoutMs,
     killSignal: "SIGKILL",
+    env: { ...process.env, CI: "1" }, // a snapshot that differs is a failure, never a new snapshot
   });
   return tally(readReport(report), done.status ?? 1);
 }
