@@ -1,4 +1,4 @@
-import type { Column } from "@blueflame/shared/cli/table.ts";
+import { type Column, layOut, tableLines } from "@blueflame/shared/cli/table.ts";
 import { clean, formatAge, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
 import {
   AuditOutcome,
@@ -7,6 +7,7 @@ import {
   type Incident,
   IncidentState,
   Severity,
+  type TimelineEntry,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import {
@@ -58,7 +59,6 @@ export function incidentColumns(nowMs: number): Column<Incident>[] {
     { title: "DETECTED", value: (row) => formatAge(since(row.detectedAt, nowMs)), right: true },
     { title: "WORKLOAD", value: (row) => row.workload || "-" },
     { title: "STATE", value: (row) => word(IncidentState, row.state), tone: incidentTone },
-    { title: "SEVERITY", value: (row) => word(Severity, row.severity) },
     { title: "HEALED IN", value: (row) => took(row.timeToRecover), right: true },
     { title: "WHAT", value: (row) => `${row.needsPerson ? "NEEDS A PERSON: " : ""}${row.summary || row.symptom}` },
   ];
@@ -66,17 +66,25 @@ export function incidentColumns(nowMs: number): Column<Incident>[] {
 
 /** One incident whole, above its timeline. */
 export function incidentFacts(nowMs: number): Column<Incident>[] {
-  return [{ title: "INCIDENT", value: (row) => row.id }, ...incidentColumns(nowMs)];
+  return [
+    { title: "INCIDENT", value: (row) => row.id },
+    { title: "SEVERITY", value: (row) => word(Severity, row.severity) },
+    ...incidentColumns(nowMs),
+  ];
 }
 
-/** What happened, oldest first, with times since the first entry. */
-export function timelineLines(incident: Incident): string[] {
-  const first = incident.timeline[0]?.at;
+/** What happened, oldest first, with times since the first entry; folded at `width` columns where one is given. */
+export function timelineLines(incident: Incident, width?: number): string[] {
+  const { timeline } = incident;
+  const first = timeline[0]?.at;
   const firstMs = first ? timestampMs(first) : 0;
-  return incident.timeline.map((entry) => {
-    const at = entry.at ? `+${formatDuration(timestampMs(entry.at) - firstMs)}` : "";
-    return clean(`${at.padStart(10)}  ${entry.what.padEnd(12)}  ${entry.because}`);
-  });
+  const columns: Column<TimelineEntry>[] = [
+    { title: "", value: ({ at }) => (at ? `+${formatDuration(timestampMs(at) - firstMs)}` : ""), right: true },
+    { title: "", value: (entry) => entry.what },
+    { title: "", value: (entry) => entry.because },
+  ];
+  const room = width === undefined ? {} : { width };
+  return tableLines(timeline, columns, layOut(timeline, columns), { headers: false, ...room });
 }
 
 export function auditColumns(nowMs: number): Column<AuditRecord>[] {
@@ -84,9 +92,8 @@ export function auditColumns(nowMs: number): Column<AuditRecord>[] {
     { title: "WHEN", value: (row) => formatAge(since(row.at, nowMs)), right: true },
     { title: "WHO", value: (row) => row.actor },
     { title: "ACTION", value: (row) => row.action },
-    { title: "ON", value: (row) => row.target },
-    { title: "OUTCOME", value: (row) => outcomeWord(row.outcome), tone: outcomeTone },
-    { title: "WHY", value: (row) => row.because },
+    { title: "ON", value: (row) => thing(row.target) },
+    { title: "WHY", value: (row) => `${outcomeWord(row.outcome)}${row.because}`, tone: outcomeTone },
   ];
 }
 
@@ -94,7 +101,7 @@ export function decisionColumns(nowMs: number): Column<DecisionRecord>[] {
   return [
     { title: "WHEN", value: (row) => formatAge(since(row.at, nowMs)), right: true },
     { title: "BY", value: (row) => row.machine },
-    { title: "ON", value: (row) => row.subject },
+    { title: "ON", value: (row) => thing(row.subject) },
     { title: "WHY", value: (row) => row.because },
   ];
 }
@@ -153,8 +160,20 @@ function incidentTone(row: Incident): Tone | undefined {
   return row.state === IncidentState.CLOSED ? "faint" : "warn";
 }
 
+/** What did not end well says so first; success goes without saying. */
 function outcomeWord(outcome: AuditOutcome): string {
-  return outcome === AuditOutcome.UNSPECIFIED ? "unknown" : word(AuditOutcome, outcome);
+  const words = {
+    [AuditOutcome.UNSPECIFIED]: "outcome unknown: ",
+    [AuditOutcome.SUCCESS]: "",
+    [AuditOutcome.FAILURE]: "FAILED: ",
+    [AuditOutcome.REFUSED]: "REFUSED: ",
+  };
+  return words[outcome] ?? "";
+}
+
+/** `workload/NAME` → `NAME`: on a node it is nearly always a workload; other things keep their kind. */
+function thing(target: string): string {
+  return target.startsWith("workload/") ? target.slice("workload/".length) : target;
 }
 
 function outcomeTone(row: AuditRecord): Tone | undefined {
