@@ -63,6 +63,8 @@ function node(from: Partial<typeof policy> = {}) {
   };
 }
 
+fc.configureGlobal({ numRuns: 300 });
+
 const named = (effects: readonly Effect[]) => effects.map((effect) => effect.do);
 
 describe("levels", () => {
@@ -148,13 +150,13 @@ describe("RED", () => {
   });
 
   test("a respawn that still runs when its node falls silent again is waited for: never two", () => {
-    const one = red();
-    one.tell({ is: "probeAnswered", ask: 1, alive: false, because: "no" });
+    const one = red({ secondPath: false });
     expect(named(one.tell({ is: "budget", for: "respawn", verdict: { granted: true } }))).toContain("respawn");
     one.beat();
     expect(named(one.pass(200_000))).not.toContain("askBudget");
     expect(levelOf(one.state)).toBe("RED");
     expect(one.state.flight).not.toBeNull();
+    expect(named(one.pass(600_000)).slice(0, 3)).toEqual(["releaseBudget", "updateIncident", "askBudget"]);
   });
 
   test("a budget that is spent for longer than the retry cap calls a person, once", () => {

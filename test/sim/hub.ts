@@ -67,6 +67,8 @@ interface Row {
   readonly site: string;
   /** The arrival of the latest beat that did not go through `step`. */
   quietMs: number;
+  /** When a sweep has something to do; kept beside the state, so that a sweep is a comparison for most nodes. */
+  dueMs: number;
 }
 
 export const sweepEveryMs = 1_000;
@@ -96,13 +98,15 @@ export class Hub {
   }
 
   add(node: string, site: string, policy: Policy): void {
-    this.rows.set(node, { state: newNode(this.rows.size + 1, this.#now()), policy, site, quietMs: 0 });
+    this.rows.set(node, { state: newNode(this.rows.size + 1, this.#now()), policy, site, quietMs: 0, dueMs: 0 });
+    this.#due(node);
   }
   beat(node: string, health: Health): void {
     const row = this.#row(node);
     const event: Event = { is: "beat", health };
     if (needsStep(row.state, event)) this.tell(node, event);
     else row.quietMs = this.#options.clock.monotonicMs();
+    this.#due(node);
   }
   stateOf(node: string): State {
     const row = this.#row(node);
@@ -116,6 +120,7 @@ export class Hub {
     const now = this.#now();
     const { state, effects } = step(row.policy, before, event, now);
     row.state = state;
+    this.#due(node);
     this.#count(node, before, state);
     for (const effect of effects) this.#act(node, effect, now);
   }
@@ -126,9 +131,9 @@ export class Hub {
     const lagMs = nowMs - this.#sweptMs - sweepEveryMs;
     this.#sweptMs = nowMs;
     if (lagMs > lagToleratedMs) this.#amnesty(lagMs);
-    for (const node of this.rows.keys()) if (this.stateOf(node).at === "green") this.#look(node);
+    for (const [node, row] of this.rows) if (row.state.at === "green") this.#look(node);
     this.#census();
-    for (const node of this.rows.keys()) if (this.stateOf(node).at !== "green") this.#look(node);
+    for (const [node, row] of this.rows) if (row.state.at !== "green") this.#look(node);
     for (const order of this.orders.values()) this.#stepOrder(order, { is: "look" });
   }
 
@@ -140,6 +145,7 @@ export class Hub {
     for (const [node, row] of this.rows) {
       row.state = restored(row.policy, stored(row.state), now);
       row.quietMs = 0;
+      this.#due(node);
       if (row.state.holds) holders.add(node);
     }
     this.groups = new Map([...this.groups].map(([name, group]) => [name, restoredGroup(stored(group))]));
@@ -168,10 +174,15 @@ export class Hub {
   #look(node: string, limit = 4): void {
     for (let looks = 0; looks < limit; looks++) {
       const row = this.#row(node);
-      if (this.#options.clock.monotonicMs() <= deadline(row.policy, this.stateOf(node))) return;
+      if (this.#options.clock.monotonicMs() <= row.dueMs) return;
       this.tell(node, { is: "sweep" });
-      if (this.stateOf(node).at === "yellow") return; // the groups are asked before it climbs on
+      if (row.state.at === "yellow") return; // the groups are asked before it climbs on
     }
+  }
+
+  #due(node: string): void {
+    const row = this.#row(node);
+    row.dueMs = deadline(row.policy, this.stateOf(node));
   }
 
   #count(node: string, before: State, after: State): void {
@@ -184,6 +195,9 @@ export class Hub {
   }
 
   #census(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    const due = [...this.groups.values()].some((group) => nowMs > massDeadline(this.#options.mass, group));
+    if (!due && this.#fell.size + this.#back.size === 0) return;
     for (const [group, members] of this.#members()) {
       const state = this.groups.get(group) ?? newGroup(group);
       const fell = members.filter((node) => this.#fell.has(node));
