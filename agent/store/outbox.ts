@@ -31,7 +31,7 @@ interface Unread {
  * The queue towards the hub. Invariants:
  *   – seqs ascend without being reused, over restarts and over a power cut: a record is read out only once it is synced,
  *     so that no seq the hub may have seen can be given again;
- *   – forgetting (acknowledge, the bound) is one job at a time, so that no record is both acknowledged and dropped.
+ *   – reading and forgetting (acknowledge, the bound) take turns, so that no record is both read out and dropped.
  */
 export class DurableOutbox implements Outbox {
   readonly #database: Database;
@@ -45,7 +45,7 @@ export class DurableOutbox implements Outbox {
   #landed = 0;
   #synced = 0;
   #readTo = 0;
-  #forgetting: Promise<void> = Promise.resolve();
+  #turn: Promise<void> = Promise.resolve();
   #trimming = false;
 
   constructor(database: Database, clock: Clock, max: OutboxMax) {
@@ -90,7 +90,10 @@ export class DurableOutbox implements Outbox {
     for (const wake of [...this.#wakes]) wake();
   }
 
-  async read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]> {
+  read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]> {
+    return this.#inTurn(() => this.#read(after, limit, maxBytes));
+  }
+  async #read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]> {
     const from = Number(after) + 1;
     // Nothing synced is left to read: rather than wait for the barrier, ask for it.
     if (from > this.#synced && from <= this.#landed) await this.#database.sync();
@@ -109,7 +112,7 @@ export class DurableOutbox implements Outbox {
     return records;
   }
   acknowledge(through: bigint): Promise<void> {
-    return this.#forget(async () => {
+    return this.#inTurn(async () => {
       const upTo = Math.min(Number(through), this.#landed);
       for (;;) {
         const gone = this.#index.through(upTo, forgetStep);
@@ -137,14 +140,17 @@ export class DurableOutbox implements Outbox {
     const payload = payloadOf(record);
     await writeParts(this.#database, true, () => [this.stage(payload)]);
   }
-  /** Resolves when no bound is being kept any more. */
+  /** Resolves when nobody reads or forgets any more. */
   async settled(): Promise<void> {
-    await this.#forgetting;
+    await this.#turn;
   }
 
-  #forget(work: () => Promise<void>): Promise<void> {
-    const done = this.#forgetting.then(work);
-    this.#forgetting = done.catch(() => {});
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.then(
+      () => {},
+      () => {},
+    );
     return done;
   }
   #removal(gone: readonly Indexed[]): Part {
@@ -160,7 +166,7 @@ export class DurableOutbox implements Outbox {
   #keepBound(): void {
     if (!this.#over || this.#trimming) return;
     this.#trimming = true;
-    this.#forget(async () => {
+    this.#inTurn(async () => {
       try {
         while (this.#over && (await this.#dropOnce())) {}
       } finally {
