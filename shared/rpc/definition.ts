@@ -270,5 +270,5 @@ function unary(
   });
 }
 
-export { clientOptions, messageBytesMax, serverOptions } from "./options.ts";
+export { clientOptions, serverOptions } from "./options.ts";
 export { faultFrom, toStatus } from "./status.ts";
