@@ -51,8 +51,8 @@ export interface HubOptions {
   readonly admission?: AdmissionRate;
   /** In place of the commands of the config. */
   readonly recovery?: Recovery;
-  /** Called once when this hub must not act any more: another one has taken over its store. */
-  readonly onFatal?: (error: Error) => void;
+  /** Called once when this hub must not go on: another one has taken over its store, or a decision cannot be written. */
+  readonly onFatal?: (error: unknown) => void;
 }
 
 /** A running hub; whoever started it closes it. */
@@ -98,7 +98,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
         save: (step) => store.save(step),
         send: (nodeId, order) => streams?.send(nodeId, order) ?? false,
         nodeChanged: (id) => view?.nodeChanged(id),
-        fencedOff: (error) => options.onFatal?.(error),
+        fatal: (error) => options.onFatal?.(error),
       }),
     );
     closing.push(() => judge.close());
@@ -208,7 +208,7 @@ const noStreams = {
   turnedAway: 0,
 };
 
-type Wired = Pick<Judge["ports"], "epoch" | "save" | "send" | "nodeChanged" | "fencedOff">;
+type Wired = Pick<Judge["ports"], "epoch" | "save" | "send" | "nodeChanged" | "fatal">;
 
 /** The judge's ports: policies from the config, deeds through the drivers. */
 function portsOf(options: HubOptions, wired: Wired): Judge["ports"] {

@@ -62,7 +62,7 @@ async function serve(options: ServeOptions): Promise<void> {
   const config = readHubConfig(options.config, process.env);
   const dataDir = dataDirOf(options.dataDir);
   makeDataDir(dataDir);
-  const fatal = Promise.withResolvers<Error>();
+  const fatal = Promise.withResolvers<unknown>();
   const clock = realClock();
   const hub = await startHub({
     dataDir,
@@ -83,10 +83,13 @@ async function serve(options: ServeOptions): Promise<void> {
     leaving.addEventListener("abort", () => done(undefined), { once: true });
   });
   const failure = await Promise.race([left, fatal.promise]);
-  log.info({ because: failure ? failure.message : "asked to stop" }, "stopping: every node is told to come back");
+  log.info(
+    { because: failure === undefined ? "asked to stop" : String(failure) },
+    "stopping: every node is told to come back",
+  );
   rmSync(ready, { force: true });
   await hub.close();
-  if (failure) throw failure;
+  if (failure !== undefined) throw failure;
 }
 
 async function cert(options: CertOptions): Promise<void> {

@@ -63,7 +63,7 @@ export class Groups {
 
   /** Judges every group that has news or a deadline; the group of all first, because it explains the others. */
   census(): void {
-    const nowMs = this.#judge.ports.clock.monotonicMs();
+    const nowMs = this.#judge.now().ms;
     const [fell, back] = [this.#fell, this.#back];
     this.#fell = new Map();
     this.#back = new Map();

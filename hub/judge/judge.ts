@@ -2,6 +2,7 @@ import { isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Order as OrderMessage } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
+import { OutcomeUnknown } from "@blueflame/shared/store/state.ts";
 import type { Clock, Moment } from "@blueflame/shared/time/clock.ts";
 import type { JsonObject } from "@bufbuild/protobuf";
 import type { BudgetPolicy } from "../actions/budget.ts";
@@ -37,8 +38,8 @@ export interface JudgePorts {
   tell(alert: Alert): void;
   readonly log: Log;
   nodeChanged(nodeId: string): void;
-  /** Another hub has taken over the store: this one must not act any more. */
-  fencedOff(error: Error): void;
+  /** This hub must not go on: another one has taken over the store, or what was decided cannot be written at all. */
+  fatal(error: unknown): void;
 }
 
 /** Facts with fields, one line each. */
@@ -66,6 +67,7 @@ export class Judge {
   draft = new Draft();
   readonly #slots: Entry[] = [];
   #writing: Promise<void> | undefined;
+  #closing = false;
   #closed = false;
 
   constructor(ports: JudgePorts) {
@@ -77,7 +79,8 @@ export class Judge {
   now(): Moment {
     const { clock, random } = this.ports;
     const wallMs = Math.floor(clock.wallMs());
-    return { ms: clock.monotonicMs(), wallMs, id: uuid7(wallMs, random) };
+    // Whole milliseconds: what is computed from them goes into messages that know no fractions.
+    return { ms: Math.floor(clock.monotonicMs()), wallMs, id: uuid7(wallMs, random) };
   }
 
   /** A node that was not in memory; `state` is undefined for one that nobody has heard of. */
@@ -106,7 +109,7 @@ export class Judge {
     const event: Event = { is: "beat", health };
     entry.health = health;
     if (needsStep(entry.state, event)) this.step(entry, event);
-    this.beats.beat(entry.slot, this.ports.clock.monotonicMs());
+    this.beats.beat(entry.slot, Math.floor(this.ports.clock.monotonicMs()));
   }
 
   /** One event for one node; everything that follows from it is in the draft on return. */
@@ -177,6 +180,7 @@ export class Judge {
 
   /** Takes no more events; resolves when what was decided is durable, or a last try has failed. */
   async close(): Promise<void> {
+    this.#closing = true;
     await this.settled();
     this.#closed = true;
   }
@@ -192,16 +196,17 @@ export class Judge {
     try {
       await this.ports.save(draft.step());
     } catch (error) {
-      if (isFault(error, "STORE_LOCKED")) {
+      const passes = error instanceof OutcomeUnknown || (isFault(error) && error.retry === "later");
+      if (!passes || isFault(error, "STORE_LOCKED") || this.#closing) {
         this.#closed = true;
-        this.ports.fencedOff(error);
+        this.ports.log.error({ because: String(error) }, "what was decided cannot be written");
+        this.ports.fatal(error);
         return;
       }
       this.draft = draft.followedBy(this.draft);
       this.ports.log.error({ because: String(error) }, "the store takes nothing; what was decided waits");
-      await new Promise<void>((resolve) =>
-        this.ports.clock.wakeAt(this.ports.clock.monotonicMs() + writeAgainMs, resolve),
-      );
+      const { clock } = this.ports;
+      await new Promise<void>((resolve) => clock.wakeAt(clock.monotonicMs() + writeAgainMs, resolve));
       return;
     }
     for (const run of draft.after) run();

@@ -40,9 +40,9 @@ export function startSweeps({ clock, everyMs, sweep, amnesty, look, log }: Sweep
     const sleptMs = asleepNowMs - asleepMs > everyMs ? asleepNowMs - asleepMs : 0;
     asleepMs = asleepNowMs;
     worstMs = Math.max(worstMs, lateMs);
-    const awayMs = (lateMs > slack ? lateMs : 0) + sleptMs;
+    const awayMs = Math.round((lateMs > slack ? lateMs : 0) + sleptMs);
     if (awayMs > 0) amnesty(awayMs);
-    if (awayMs > everyMs) log.warn({ awayMs: Math.round(awayMs) }, "the hub was away; every deadline moves by that");
+    if (awayMs > everyMs) log.warn({ awayMs }, "the hub was away; every deadline moves by that");
     // Timers run before the poll phase, immediates after it: one to get there, one to let what it brought be handled.
     setImmediate(() => setImmediate(judgeNow));
   };

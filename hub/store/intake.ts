@@ -1,3 +1,4 @@
+import { invariant } from "@blueflame/shared/errors/fault.ts";
 import {
   AuditOutcome,
   AuditRecordSchema,
@@ -12,6 +13,7 @@ import {
   ReadingBatchSchema,
   RecordSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { itemLimits } from "@blueflame/shared/store/limits.ts";
 import type { Item, Log } from "@blueflame/shared/store/log.ts";
 import type { Op } from "@blueflame/shared/store/state.ts";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -43,6 +45,8 @@ interface Waiting {
   readonly reject: (reason: unknown) => void;
 }
 
+/** A hundred timeline entries fit well; more would not leave room for anything else in a commit. */
+const incidentBytesMax = 256 * 1024;
 /** So many batches share one write; beyond it the next write takes them. */
 const batchesPerWrite = 64;
 
@@ -65,6 +69,11 @@ export function intake(log: Log, commits: Commits, wallMs: () => number) {
     await commits.write(sorted.flatMap(({ ops }) => ops));
     return sorted.map(({ kept }) => kept);
   };
+  const writeAlone = async (batch: Batch): Promise<Kept> => {
+    const [kept] = await writeAll([batch]);
+    invariant(kept !== undefined, "one batch is kept as one");
+    return kept;
+  };
   const run = async (): Promise<void> => {
     running = true;
     while (waiting.length > 0) {
@@ -77,7 +86,10 @@ export function intake(log: Log, commits: Commits, wallMs: () => number) {
           if (one) resolve(one);
         }
       } catch (error) {
-        for (const { reject } of part) reject(error);
+        // What one node has sent must not keep the others' records out.
+        const [only] = part;
+        if (part.length === 1 && only) only.reject(error);
+        else await Promise.all(part.map(({ batch, resolve, reject }) => writeAlone(batch).then(resolve, reject)));
       }
     }
     running = false;
@@ -104,13 +116,20 @@ function sortOut(batch: Batch, nowMs: number): Sorted {
   const orderResults: OrderResult[] = [];
   let unknown = 0;
   for (const record of batch.records) {
-    const put = (stream: string, data: Uint8Array) =>
-      logged.push({ stream, item: { id: itemId(batch, record.seq), at: recordedAt(record.at, nowMs), data } });
+    const put = (stream: string, data: Uint8Array) => {
+      const fits = data.length <= itemLimits.bytes;
+      const because = `a record of ${data.length} bytes for '${stream}' is larger than any may be: it was dropped`;
+      // Refused for good, it would come again for ever and hold up all that is behind it.
+      const kept = fits ? data : auditBytes(batch, record, "record.drop", because, AuditOutcome.FAILURE);
+      const item = { id: itemId(batch, record.seq), at: recordedAt(record.at, nowMs), data: kept };
+      logged.push({ stream: fits ? stream : streams.audit, item });
+    };
     switch (record.kind.case) {
       case "incident": {
-        if (!/^[\w-]{1,64}$/.test(record.kind.value.id)) {
+        const bytes = toBinary(RecordSchema, record);
+        if (bytes.length > incidentBytesMax || !/^[\w-]{1,64}$/.test(record.kind.value.id)) {
           unknown += 1;
-          put(streams.unknown, toBinary(RecordSchema, record));
+          put(streams.unknown, bytes);
           break;
         }
         const incident = { ...record.kind.value, nodeId: batch.nodeId, site: batch.site };
