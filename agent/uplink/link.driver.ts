@@ -6,7 +6,7 @@ import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import { causeOf, type Validity } from "./cause.ts";
 import { OrderDesk } from "./order-desk.driver.ts";
-import { Forgetting, readChunk } from "./outbox-feed.driver.ts";
+import { type Chunk, Forgetting, readChunk } from "./outbox-feed.driver.ts";
 import { defaults, type Policy, validPolicy } from "./policy.ts";
 import type { HubTarget, LinkView, Outbox, Self, Uplink, UplinkLog, UplinkNode } from "./ports.ts";
 import { nextWakeMs, start, step } from "./session.ts";
@@ -258,18 +258,23 @@ class Link implements Uplink {
   async #send(after: bigint, limit: number, maxBytes: number): Promise<void> {
     const { outbox, log } = this.#given;
     const stream = this.#stream;
+    let chunk: Chunk | undefined;
     try {
-      const { records, through, count } = await readChunk(outbox, log, after, limit, maxBytes);
-      if (stream === undefined || stream !== this.#stream) return;
-      this.#apply({ is: "sent", through, count });
-      if (count === 0) return;
-      stream.records({ case: "records", value: records }, () => {
-        if (stream === this.#stream) this.#apply({ is: "written" });
-      });
+      chunk = await readChunk(outbox, log, after, limit, maxBytes);
     } catch (error) {
       log.warn({ error: String(error) }, "the outbox cannot be read");
-      if (stream === this.#stream) this.#apply({ is: "unread" });
     }
+    // Meanwhile the stream may be over, and another one may have asked for records of its own.
+    if (stream === undefined || stream !== this.#stream) return;
+    if (chunk === undefined) {
+      this.#apply({ is: "unread" });
+      return;
+    }
+    this.#apply({ is: "sent", through: chunk.through, count: chunk.count });
+    if (chunk.count === 0) return;
+    stream.records({ case: "records", value: chunk.records }, () => {
+      if (stream === this.#stream) this.#apply({ is: "written" });
+    });
   }
 
   #tell(report: Report): void {

@@ -322,6 +322,24 @@ test("an outbox that cannot be read is read again five seconds later", () => {
   expect(rig.times("records")).toHaveLength(2);
 });
 
+test("a record that is appended while the store is being read is sent, although that read found nothing", () => {
+  const rig = new Rig().connect();
+  rig.welcome();
+  rig.apply({ is: "appended" });
+  rig.apply({ is: "sent", through: 0n, count: 0 });
+  expect(rig.times("records")).toHaveLength(2);
+  rig.apply({ is: "sent", through: 0n, count: 0 });
+  rig.pass(60_000);
+  expect(rig.times("records")).toHaveLength(2);
+});
+
+test("after Welcome the backlog begins behind what the hub has, and that is forgotten", () => {
+  const rig = new Rig().connect();
+  rig.welcome({ durable: 40n, lastSeq: 90n });
+  expect(rig.last("acknowledge")).toMatchObject({ through: 40n });
+  expect(rig.last("records")).toMatchObject({ after: 40n, limit: 100 });
+});
+
 test("orders of an older hub, for another life, without time or of an unknown kind are refused by name", () => {
   const refused = (event: Event) => {
     const rig = new Rig({ hubEpoch: 5n }).connect();
@@ -399,7 +417,7 @@ test("whatever hub, line and store do: every record arrives, none is forgotten b
         }
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 400 },
   );
 });
 
