@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type Agent, connectOptional } from "@blueflame/agent/client/client.ts";
+import { type Agent, connectOptional } from "@blueflame/agent/client/client.driver.ts";
 import { type Bar, parseBars } from "./bars.ts";
 import { openDoors } from "./doors.driver.ts";
 import { defaultRules, type Happening, step, verify } from "./firewall.ts";

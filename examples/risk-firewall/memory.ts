@@ -1,4 +1,4 @@
-import type { Agent } from "@blueflame/agent/client/client.ts";
+import type { Agent } from "@blueflame/agent/client/client.driver.ts";
 import { begin, decode, encode, type State } from "./firewall.ts";
 
 /** The one key that holds everything: position, ledger head and risk state can never disagree. */

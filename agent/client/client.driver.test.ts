@@ -7,7 +7,7 @@ import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
 import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
-import { type Agent, connect, connectOptional } from "./client.ts";
+import { type Agent, connect, connectOptional } from "./client.driver.ts";
 
 let dir: string;
 let socket: string;
