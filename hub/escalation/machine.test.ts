@@ -16,8 +16,8 @@ import {
   presenceOf,
   quiet,
   type State,
-  type Step,
 } from "./state.ts";
+import type { Step } from "./step.ts";
 
 const policy = policyOf({ secondPath: true, respawn: true });
 const rank = { GREEN: 0, YELLOW: 1, ORANGE: 2, RED: 3 } as const;

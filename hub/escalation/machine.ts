@@ -12,18 +12,8 @@ import {
   thawedPhase,
   turnRed,
 } from "./resurrection.ts";
-import {
-  deadline,
-  type Effect,
-  type Event,
-  levelChange,
-  move,
-  type OpenIncident,
-  type Place,
-  type State,
-  type Step,
-  stay,
-} from "./state.ts";
+import { deadline, type Effect, type Event, type OpenIncident, type Place, type State } from "./state.ts";
+import { levelChange, move, type Step, stay } from "./step.ts";
 
 /**
  * What the hub does about one node that falls silent. Pure: the shell stores state and effects, then acts.

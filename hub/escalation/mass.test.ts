@@ -68,6 +68,15 @@ describe("freezing", () => {
     expect(site.tell(2_000, { is: "overridden", person: "ann" })).toEqual(["thaw"]);
   });
 
+  test("and when the larger group thaws first, it explains itself", () => {
+    const site = group();
+    site.census(1_000, names(4), [], 0, true);
+    expect(massDeadline(policy, site.state)).toBe(Number.NEGATIVE_INFINITY);
+    expect(site.census(2_000, [], [], 0, true)).toEqual([]);
+    expect(site.census(3_000, [], [], 0)).toEqual(["openIncident", "alert"]);
+    expect(site.census(4_000, [], [], 0)).toEqual([]);
+  });
+
   test("an amnesty moves the window with the hub", () => {
     const site = group();
     site.census(1_000, names(2), [], 4);

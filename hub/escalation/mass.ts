@@ -26,6 +26,7 @@ export interface Calm {
 export interface Frozen {
   readonly at: "frozen";
   readonly group: string;
+  /** Empty while a larger group's incident explains this one. */
   readonly incidentId: string;
   /** Null after a restart of the hub: the time to recover is then unknown. */
   readonly sinceMs: number | null;
@@ -69,7 +70,7 @@ export type MassEvent =
 export type MassEffect =
   /** Step every node of the group with `frozen`, and every node that joins it until the thaw. */
   | { readonly do: "freeze"; readonly group: string }
-  /** Step every node of the group with `thawed`. */
+  /** Step every node with `thawed` that the group has frozen: its `frozenBy` names it, wherever the node belongs by now. */
   | { readonly do: "thaw"; readonly group: string }
   | { readonly do: "openIncident" | "updateIncident" | "closeIncident"; readonly id: string; readonly change: Change }
   | { readonly do: "alert"; readonly kind: "mass_silence"; readonly because: string };
@@ -106,7 +107,10 @@ export function restoredGroup(state: Group): Group {
 
 /** When a census without news will have something to do; Infinity: not before something else happens. */
 export function massDeadline(policy: MassPolicy, state: Group): number {
-  if (state.at === "calm" || state.fewSinceMs === null) return Number.POSITIVE_INFINITY;
+  if (state.at === "calm") return Number.POSITIVE_INFINITY;
+  // Asked at every sweep whether the larger group still explains it.
+  if (state.incidentId === "") return Number.NEGATIVE_INFINITY;
+  if (state.fewSinceMs === null) return Number.POSITIVE_INFINITY;
   return state.fewSinceMs + policy.thawAfterMs;
 }
 
@@ -142,19 +146,31 @@ function watch(policy: MassPolicy, state: Calm, census: Census, now: Moment): Ma
 
 function freeze(state: Calm, fallen: readonly Fallen[], census: Census, now: Moment): MassStep {
   const { group } = state;
-  const of = fallen.length + census.alive;
   const spanMs = now.ms - (fallen[0]?.atMs ?? now.ms);
-  const because = `${fallen.length} of ${of} nodes of ${group} fell silent within ${seconds(spanMs)}`;
+  const because = `${fallen.length} of ${fallen.length + census.alive} nodes of ${group} fell silent within ${seconds(spanMs)}`;
   const missing = fallen.map(({ node }) => node);
-  const next: Frozen = { at: "frozen", group, incidentId: now.id, sinceMs: now.ms, missing, fewSinceMs: null };
-  const effects: MassEffect[] = [{ do: "freeze", group }];
+  const next: Frozen = { at: "frozen", group, incidentId: "", sinceMs: now.ms, missing, fewSinceMs: null };
+  const told = explain(next, census, spanMs, because, now);
+  return { state: told.state, effects: [{ do: "freeze", group }, ...told.effects], because };
+}
+
+// One cause, one incident: a site says nothing while the incident of a larger group explains its silence.
+function explain(state: Frozen, census: Census, faultAgoMs: number, because: string, now: Moment): Told {
+  if (census.covered || state.incidentId !== "") return { state, effects: [] };
   const summary = `${because}: the network or the hub is the likelier cause; nobody is restarted`;
   const change = { what: "symptom", because, stage: "open", severity: "high", summary, needsPerson: true } as const;
-  if (!census.covered) {
-    effects.push({ do: "openIncident", id: now.id, change: { ...change, faultAgoMs: spanMs } });
-    effects.push({ do: "alert", kind: "mass_silence", because: summary });
-  }
-  return { state: census.covered ? { ...next, incidentId: "" } : next, effects, because };
+  return {
+    state: { ...state, incidentId: now.id },
+    effects: [
+      { do: "openIncident", id: now.id, change: { ...change, faultAgoMs } },
+      { do: "alert", kind: "mass_silence", because: summary },
+    ],
+  };
+}
+
+interface Told {
+  readonly state: Frozen;
+  readonly effects: readonly MassEffect[];
 }
 
 function hold(policy: MassPolicy, state: Frozen, census: Census, now: Moment): MassStep {
@@ -162,15 +178,15 @@ function hold(policy: MassPolicy, state: Frozen, census: Census, now: Moment): M
   const missing = [...new Set([...state.missing, ...census.fell])].filter((node) => !back.has(node));
   const kept = { ...state, missing };
   if (many(policy, missing.length, census.alive)) {
-    const because = `${missing.length} of ${missing.length + census.alive} are missing: frozen`;
-    return { state: { ...kept, fewSinceMs: null }, effects: [], because };
+    const because = `${missing.length} of ${missing.length + census.alive} nodes of ${state.group} are missing`;
+    const told = explain(kept, census, now.ms - (state.sinceMs ?? now.ms), because, now);
+    return { state: { ...told.state, fewSinceMs: null }, effects: told.effects, because };
   }
   const fewSinceMs = state.fewSinceMs ?? now.ms;
   if (now.ms <= fewSinceMs + policy.thawAfterMs) {
     return { state: { ...kept, fewSinceMs }, effects: [], because: `only ${missing.length} are missing: thaws soon` };
   }
-  const because = `only ${missing.length} are missing for ${seconds(policy.thawAfterMs)}`;
-  return thaw(kept, because, now);
+  return thaw(kept, `only ${missing.length} are missing for ${seconds(policy.thawAfterMs)}`, now);
 }
 
 function thaw(state: Frozen, because: string, now: Moment): MassStep {

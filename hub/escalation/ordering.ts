@@ -1,16 +1,7 @@
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { type Policy, yellowMs } from "./policy.ts";
-import {
-  type Effect,
-  type Health,
-  type Kept,
-  move,
-  type OrderPart,
-  type State,
-  type Step,
-  stay,
-  type Verdict,
-} from "./state.ts";
+import type { Effect, Health, Kept, OrderPart, State, Verdict } from "./state.ts";
+import { move, type Step, stay } from "./step.ts";
 
 /**
  * The order to restart the agent's process, which ORANGE gives.

@@ -1,16 +1,8 @@
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { returnOrder } from "./ordering.ts";
 import { type Policy, seconds } from "./policy.ts";
-import {
-  type Effect,
-  type Health,
-  levelChange,
-  move,
-  type OpenIncident,
-  type State,
-  type Step,
-  stay,
-} from "./state.ts";
+import type { Effect, Health, OpenIncident, State } from "./state.ts";
+import { levelChange, move, type Step, stay } from "./step.ts";
 
 /** A beat arrived: whatever the level, the node is alive. Its incident is verified, watched, and closed in time. */
 export function recover(policy: Policy, state: State, health: Health, now: Moment): Step {

@@ -1,6 +1,7 @@
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Policy } from "./policy.ts";
-import { move, type OrderPart, type Phase, type Place, type State } from "./state.ts";
+import type { OrderPart, Phase, Place, State } from "./state.ts";
+import { move } from "./step.ts";
 
 /**
  * A state from the store after a restart of the hub. The hub was away and blames nobody: every silence counts from now.

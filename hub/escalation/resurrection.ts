@@ -4,17 +4,8 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Change } from "../incidents/change.ts";
 import { note, shelveOrder, unwanted } from "./ordering.ts";
 import { type Policy, seconds } from "./policy.ts";
-import {
-  type Common,
-  type Effect,
-  levelChange,
-  move,
-  type Phase,
-  type State,
-  type Step,
-  stay,
-  type Verdict,
-} from "./state.ts";
+import type { Common, Effect, Phase, State, Verdict } from "./state.ts";
+import { levelChange, move, type Step, stay } from "./step.ts";
 
 type Refusal = Extract<Verdict, { granted: false }>;
 

@@ -168,57 +168,6 @@ export type Effect =
   /** Never held back by a freeze, a budget or an approval. */
   | { readonly do: "alert"; readonly kind: "red" | "needs_person"; readonly because: string };
 
-/** A decision: the next state, what to do, and why in one sentence. */
-export interface Step {
-  readonly state: State;
-  readonly effects: readonly Effect[];
-  readonly because: string;
-}
-
-/** Nothing changes. */
-export function stay(state: State, because: string): Step {
-  return { state, effects: [], because };
-}
-
-/** The same node at another place, with what else changes. */
-export function move(state: State, place: Place, change: Partial<Common> = {}): State {
-  const {
-    sinceMs,
-    heard,
-    connected,
-    helloUntilMs,
-    incarnation,
-    frozenBy,
-    incident,
-    order,
-    flight,
-    holds,
-    count,
-    seed,
-  } = state;
-  const common: Common = {
-    sinceMs,
-    heard,
-    connected,
-    helloUntilMs,
-    incarnation,
-    frozenBy,
-    incident,
-    order,
-    flight,
-    holds,
-    count,
-    seed,
-  };
-  return { ...common, ...place, ...change };
-}
-
-/** The level changes; nothing when it does not. */
-export function levelChange(from: State, to: State, because: string): Effect[] {
-  const [was, is] = [levelOf(from), levelOf(to)];
-  return was === is ? [] : [{ do: "setLevel", from: was, to: is, because }];
-}
-
 /** A node that the hub has never heard of before. `seed`: any integer, its own for each node. */
 export function newNode(seed: number, now: Pick<Moment, "ms">): State {
   return {

@@ -9,6 +9,7 @@ import {
 import { newOrder, type Order, type OrderEvent, orderStep, restoredOrder } from "@blueflame/hub/actions/order.ts";
 import { step } from "@blueflame/hub/escalation/machine.ts";
 import {
+  everyone,
   type Group,
   groupsOf,
   type MassEvent,
@@ -198,14 +199,18 @@ export class Hub {
     const nowMs = this.#options.clock.monotonicMs();
     const due = [...this.groups.values()].some((group) => nowMs > massDeadline(this.#options.mass, group));
     if (!due && this.#fell.size + this.#back.size === 0) return;
-    for (const [group, members] of this.#members()) {
+    // Everyone first: a larger group explains the smaller ones.
+    const groups = [...this.#members()].sort(
+      ([left], [right]) => Number(right === everyone) - Number(left === everyone),
+    );
+    for (const [group, members] of groups) {
       const state = this.groups.get(group) ?? newGroup(group);
       const fell = members.filter((node) => this.#fell.has(node));
       const back = members.filter((node) => this.#back.has(node));
       const due = this.#options.clock.monotonicMs() > massDeadline(this.#options.mass, state);
       if (fell.length + back.length === 0 && !due) continue;
       const alive = members.filter((node) => this.stateOf(node).at === "green").length;
-      const covered = group !== "all" && this.groups.get("all")?.at === "frozen";
+      const covered = group !== everyone && this.groups.get(everyone)?.at === "frozen";
       this.#mass(group, { is: "census", fell, back, alive, covered });
     }
     this.#fell.clear();
@@ -226,13 +231,17 @@ export class Hub {
     const before = this.groups.get(group) ?? newGroup(group);
     const { state, effects, because } = massStep(this.#options.mass, before, event, now);
     this.groups.set(group, state);
-    const members = this.#members().get(group) ?? [];
     for (const effect of effects) {
       switch (effect.do) {
         case "freeze":
+          this.#options.see({ is: "group", group, what: "freeze", because });
+          for (const node of this.#members().get(group) ?? []) this.tell(node, { is: "frozen", group });
+          break;
         case "thaw":
-          this.#options.see({ is: "group", group, what: effect.do, because });
-          for (const node of members) this.tell(node, { is: effect.do === "freeze" ? "frozen" : "thawed", group });
+          this.#options.see({ is: "group", group, what: "thaw", because });
+          for (const [node, { state }] of this.rows) {
+            if (state.frozenBy.includes(group)) this.tell(node, { is: "thawed", group });
+          }
           break;
         case "alert":
           this.#options.see({ is: "group", group, what: "alert", because: effect.because });
