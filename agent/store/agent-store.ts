@@ -9,7 +9,8 @@ import {
 import { ReadingBatchSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
-import { type Database, openDatabase } from "@blueflame/shared/store/level/database.ts";
+import type { Database } from "@blueflame/shared/store/level/database.ts";
+import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { sealText, unsealText } from "./codec.ts";

@@ -9,7 +9,8 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { canMount, type SmallDisk, smallDisk } from "../../../test/contract/small-disk.ts";
 import { isFault } from "../../errors/fault.ts";
 import { realClock } from "../../time/real-clock.driver.ts";
-import { type Database, openDatabase } from "./database.ts";
+import type { Database } from "./database.ts";
+import { openDatabase } from "./open-database.ts";
 
 const clock = realClock();
 const megabytes = 1024 * 1024;
@@ -41,7 +42,7 @@ test("a second opener in the same process is refused, and the first one keeps th
 
 test("a second process is refused while the first one lives, and let in when it was killed", async () => {
   const program = `
-    import { openDatabase } from ${JSON.stringify(join(import.meta.dirname, "database.ts"))};
+    import { openDatabase } from ${JSON.stringify(join(import.meta.dirname, "open-database.ts"))};
     import { realClock } from ${JSON.stringify(join(import.meta.dirname, "../../time/real-clock.driver.ts"))};
     await openDatabase(process.argv[1], { clock: realClock() });
     console.log("open");

@@ -1,18 +1,18 @@
 import { statfs } from "node:fs/promises";
 import { Fault, isFault } from "../../errors/fault.ts";
 import type { Cancel, Clock } from "../../time/clock.ts";
-import { takeLock } from "./lock.ts";
-import { exists, type Handle, markMade, openFirst, type Place, placeOf, reopenHandle, type Sizes } from "./opening.ts";
+import { type Handle, levelCode, type Place, reopenHandle, type Sizes } from "./opening.ts";
 import { type Group, type Job, Unsettled, Waiting } from "./writer.ts";
 
-/** The layout of keys and values this version writes, and the newest it can read. */
-const format = 1;
 /** A batched write is synced this much later at the latest, half of what the store promises. */
 const barrierMs = 50;
 /** While the disk refuses, it is tried again this often. */
 const retryMs = 500;
 /** Reopening writes a manifest, a log and perhaps the last memtable: below this much free space it is not tried. */
 const reopenFreeBytes = 8 * 1024 * 1024;
+
+const nothing: Job = { build: () => [] };
+const closedFault = () => new Fault("STORE_WRITE_FAILED", "the store is closed");
 
 /** Bounds of a read, in key order: `gte` ≤ key < `lt`. */
 export interface KeyRange {
@@ -58,7 +58,7 @@ export class Database {
   #trouble: Fault | undefined;
   #barrier: Cancel | undefined;
   #retry: Cancel | undefined;
-  #closed = false;
+  #closing: Promise<void> | undefined;
   /** The store was made by this open. */
   readonly made: boolean;
   /** How often the store was damaged and repaired in its life: what was acknowledged before may be missing. */
@@ -66,7 +66,7 @@ export class Database {
   /** What a person should know of the opening; empty when all was well. */
   readonly notes: readonly string[];
 
-  /** Use {@link openDatabase}. */
+  /** Use `openDatabase`. */
   constructor(opened: Opened, options: DatabaseOptions) {
     this.#place = opened.place;
     this.#options = options;
@@ -83,7 +83,9 @@ export class Database {
    * Rejects with what `build` throws, STORE_WRITE_FAILED ({@link Unsettled} when the write may yet land), LIMIT_REACHED.
    */
   submit(job: Job, synced: boolean): Promise<void> {
-    if (this.#closed) return Promise.reject(new Fault("STORE_WRITE_FAILED", "the store is closed"));
+    return this.#closing ? Promise.reject(closedFault()) : this.#submit(job, synced);
+  }
+  #submit(job: Job, synced: boolean): Promise<void> {
     if (this.#trouble) return Promise.reject(this.#trouble);
     const done = this.#waiting.add(job, synced);
     this.#writing ??= this.#write();
@@ -91,29 +93,31 @@ export class Database {
   }
   /** Everything written so far survives a power cut. */
   sync(): Promise<void> {
-    return this.submit({ build: () => [] }, true);
+    return this.submit(nothing, true);
   }
 
-  async get(key: string): Promise<Uint8Array | undefined> {
-    return (await this.#reader()).get(key);
+  get(key: string): Promise<Uint8Array | undefined> {
+    return this.#read((handle) => handle.get(key));
   }
-  async getMany(keys: string[]): Promise<(Uint8Array | undefined)[]> {
-    return (await this.#reader()).getMany(keys);
+  getMany(keys: string[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#read((handle) => handle.getMany(keys));
   }
-  async entries(range: KeyRange): Promise<[string, Uint8Array][]> {
-    return (await this.#reader()).iterator(range).all();
+  entries(range: KeyRange): Promise<[string, Uint8Array][]> {
+    return this.#read((handle) => handle.iterator(range).all());
   }
-  /** As many entries as `take` says yes to; it is asked before each further one. */
-  async entriesWhile(range: KeyRange, take: (value: Uint8Array) => boolean): Promise<[string, Uint8Array][]> {
-    const found: [string, Uint8Array][] = [];
-    for await (const entry of (await this.#reader()).iterator(range)) {
-      if (!take(entry[1])) break;
-      found.push(entry);
-    }
-    return found;
+  keys(range: KeyRange): Promise<string[]> {
+    return this.#read((handle) => handle.keys(range).all());
   }
-  async keys(range: KeyRange): Promise<string[]> {
-    return (await this.#reader()).keys(range).all();
+  /** Entries until `take` says no to one; it is asked for each, in order. */
+  entriesWhile(range: KeyRange, take: (value: Uint8Array) => boolean): Promise<[string, Uint8Array][]> {
+    return this.#read(async (handle) => {
+      const found: [string, Uint8Array][] = [];
+      for await (const entry of handle.iterator(range)) {
+        if (!take(entry[1])) break;
+        found.push(entry);
+      }
+      return found;
+    });
   }
 
   /** The error line while writes are refused; undefined while they work. */
@@ -122,23 +126,39 @@ export class Database {
   }
 
   /** Syncs what is written, closes, lets others open. Harmless when called again. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    if (!this.#trouble) await this.sync().catch(() => {}); // whoever wrote was told
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+  async #close(): Promise<void> {
+    if (!this.#trouble) await this.#submit(nothing, true).catch(() => {}); // whoever wrote was told
     this.#barrier?.();
     this.#retry?.();
     await this.#writing;
     await this.#reopening;
-    await this.#handle?.close();
+    const handle = this.#handle;
     this.#handle = undefined;
-    this.#release();
+    try {
+      await handle?.close();
+    } finally {
+      this.#release();
+    }
   }
 
-  async #reader(): Promise<Handle> {
-    await this.#reopening;
-    if (this.#handle) return this.#handle;
-    throw this.#trouble ?? new Fault("STORE_WRITE_FAILED", "the store is closed");
+  /** Reads again when the handle was dropped under it. Throws STORE_DAMAGED, STORE_WRITE_FAILED while there is no handle. */
+  async #read<T>(work: (handle: Handle) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      await this.#reopening;
+      const handle = this.#handle;
+      if (!handle) throw this.#trouble ?? closedFault();
+      try {
+        return await work(handle);
+      } catch (error) {
+        if (handle !== this.#handle && attempt < 3) continue;
+        if (levelCode(error) !== "LEVEL_CORRUPTION") throw error;
+        throw new Fault("STORE_DAMAGED", `reading '${this.#place.path}' failed`, { cause: error });
+      }
+    }
   }
 
   async #write(): Promise<void> {
@@ -192,7 +212,7 @@ export class Database {
     this.#reopening = this.#reopen();
     await this.#reopening;
     this.#reopening = undefined;
-    if (!this.#trouble || this.#closed || this.#trouble.code === "STORE_DAMAGED") return;
+    if (!this.#trouble || this.#closing || this.#trouble.code === "STORE_DAMAGED") return;
     const { clock } = this.#options;
     this.#retry = clock.wakeAt(clock.monotonicMs() + retryMs, () => void this.#tryReopen());
   }
@@ -233,7 +253,8 @@ export class Database {
   }
 }
 
-interface Opened {
+/** What opening found out. */
+export interface Opened {
   readonly place: Place;
   readonly release: () => void;
   readonly handle: Handle;
@@ -243,78 +264,10 @@ interface Opened {
   readonly notes: readonly string[];
 }
 
-/**
- * Opens the store at `path` (LevelDB's folder; lock and marker stand beside it) for this process alone, and makes it on
- * its first run. The caller closes. Throws STORE_LOCKED, STORE_MISSING, STORE_DAMAGED, STORE_NEWER, STORE_WRITE_FAILED,
- * DATA_DIR_UNUSABLE.
- */
-export async function openDatabase(path: string, options: DatabaseOptions): Promise<Database> {
-  const place = placeOf(path);
-  let release = () => {};
-  try {
-    release = takeLock(place.lock).release;
-    const wallMs = options.clock.wallMs();
-    const first = await openFirst(place, options.sizes ?? {}, wallMs);
-    try {
-      const flush = await checkFormat(place, first.handle, first.made);
-      const repairs = await countRepairs(first.handle, first.repaired);
-      if (!exists(place.marker)) markMade(place, wallMs);
-      return new Database({ place, release, flush, repairs, ...first }, options);
-    } catch (error) {
-      await first.handle.close();
-      throw error;
-    }
-  } catch (error) {
-    release();
-    throw diskFault(path, error);
-  }
-}
-
-async function checkFormat(place: Place, handle: Handle, made: boolean): Promise<number> {
-  const found = await handle.get("!format");
-  if (found) {
-    const version = decodeNumber(found);
-    if (version > format) {
-      throw new Fault("STORE_NEWER", `'${place.path}' has format ${version}, this version knows ${format}`);
-    }
-    return decodeNumber(await handle.get("!flush"));
-  }
-  // The process died between making the store and marking it: it is still empty.
-  if (!made && exists(place.marker)) throw new Fault("STORE_DAMAGED", `'${place.path}' has no format version`);
-  await handle.batch(
-    [
-      { type: "put", key: "!format", value: encodeNumber(format) },
-      { type: "put", key: "!flush", value: encodeNumber(0) },
-    ],
-    { sync: true } as object,
-  );
-  return 0;
-}
-
-/** Counted for good: whoever builds on the store may have to start a new life after a repair, also one that was cut short. */
-async function countRepairs(handle: Handle, repaired: boolean): Promise<number> {
-  const found = await handle.get("!repairs");
-  const before = found ? decodeNumber(found) : 0;
-  if (!repaired) return before;
-  await handle.put("!repairs", encodeNumber(before + 1), { sync: true });
-  return before + 1;
-}
-
-function diskFault(path: string, error: unknown): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === "ENOSPC" || code === "EDQUOT") {
-    return new Fault("STORE_WRITE_FAILED", `cannot open '${path}': ${code}`, { cause: error });
-  }
-  if (code === "EACCES" || code === "EROFS" || code === "EPERM" || code === "ENOTDIR" || code === "EEXIST") {
-    return new Fault("DATA_DIR_UNUSABLE", `cannot open '${path}': ${code}`, { cause: error });
-  }
-  return error;
-}
-
-function encodeNumber(value: number): Uint8Array {
+export function encodeNumber(value: number): Uint8Array {
   return Buffer.from(String(value));
 }
-function decodeNumber(value: Uint8Array | undefined): number {
+export function decodeNumber(value: Uint8Array | undefined): number {
   const number = value ? Number(Buffer.from(value).toString()) : Number.NaN;
   if (!Number.isSafeInteger(number)) throw new Fault("STORE_DAMAGED", "a number of the store's own cannot be read");
   return number;

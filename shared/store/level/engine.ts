@@ -3,9 +3,9 @@ import type { Clock } from "../../time/clock.ts";
 import type { Log } from "../log.ts";
 import type { State } from "../state.ts";
 import { defaultHistory, type HistoryBound } from "../table.ts";
-import { openDatabase } from "./database.ts";
 import { levelLog } from "./level-log.ts";
 import { levelState } from "./level-state.ts";
+import { openDatabase } from "./open-database.ts";
 
 /** An embedded engine: both interfaces on one LevelDB. */
 export interface LevelEngine {

@@ -1,4 +1,4 @@
-import { isFault } from "../../errors/fault.ts";
+import { Fault, isFault } from "../../errors/fault.ts";
 import { checkCommit } from "../limits.ts";
 import { ownOps, ProcessLease } from "../memory/memory-state.ts";
 import { type Cond, type Lease, type Op, OutcomeUnknown, type Rev, type State } from "../state.ts";
@@ -98,6 +98,7 @@ async function load(database: Database): Promise<{ rev: Rev; rows: Row[]; leased
   // "0" follows "/".
   for (const [stored, bytes] of await database.entries({ gte: "s/", lt: "s0" })) {
     const key = stored.slice(2);
+    if (bytes.byteLength < 9) throw new Fault("STORE_DAMAGED", `the row of '${key}' is cut`);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     // A copy: a view would keep the row's own bytes alive beside it.
     rows.push({ key, rev: view.getBigUint64(1), value: new Uint8Array(bytes.subarray(9)) });
