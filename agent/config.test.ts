@@ -137,7 +137,7 @@ test.each([
   [
     "a cap below the base",
     one("backoff: {base: 10s, cap: 5s}"),
-    /^4:31 workloads\[0\]\.backoff\.cap: the cap is below the base/,
+    /^4:31 workloads\[0\]\.backoff\.cap: the cap of 5s is below the base of 10s; allowed is at least the base$/,
   ],
   [
     "a dependency on what is not there",

@@ -111,7 +111,7 @@ function specOf(workload: Workload, path: string, draft: AgentDraft, around: Aro
   if (capMs < baseMs) {
     draft.add(
       `${path}.backoff.cap`,
-      `the cap is below the base of ${printDuration(baseMs)}`,
+      `the cap of ${printDuration(capMs)} is below the base of ${printDuration(baseMs)}`,
       "allowed is at least the base",
     );
   }

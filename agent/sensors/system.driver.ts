@@ -27,7 +27,7 @@ export interface SystemSensors {
 /** Figures of this machine. `dataDir` names the file system that is watched. */
 export function systemSensors(dataDir: string, clock: Clock): SystemSensors {
   const procThere = proc("stat") !== undefined;
-  const quick = procThere ? procReader(clock) : foreignReader();
+  const quick = procThere ? procReader(clock) : libraryReader();
   const disk = diskReader(dataDir);
   const heat = procThere ? singleFlight(hottest, diskWaitMs) : undefined;
   return {
@@ -89,7 +89,7 @@ function procReader(clock: Clock): () => Promise<Reading[]> {
 }
 
 /** Without /proc the figures come from a library that starts processes: at most one question is under way. */
-function foreignReader(): () => Promise<Reading[]> {
+export function libraryReader(): () => Promise<Reading[]> {
   const cores = availableParallelism();
   const asked = singleFlight(async () => {
     const { default: system } = await import("systeminformation");

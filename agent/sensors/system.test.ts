@@ -7,7 +7,7 @@ import { mountOf, parseCpu, parseLoad, parseMemory, parseNetwork, parseProcessTi
 import { processSensors } from "./process.driver.ts";
 import type { Reading } from "./reading.ts";
 import { singleFlight } from "./single-flight.driver.ts";
-import { diskReader, systemSensors } from "./system.driver.ts";
+import { diskReader, libraryReader, systemSensors } from "./system.driver.ts";
 
 let child: ChildProcess | undefined;
 afterEach(() => child?.kill("SIGKILL"));
@@ -33,6 +33,21 @@ test("the machine's figures are read, with rates from the second time on", async
   expect(figure(second, "cpu_busy_ratio")).toBeLessThanOrEqual(1);
   expect(figure(second, "network_sent_bytes_per_second")).toBeGreaterThanOrEqual(0);
   expect(figure(second, "load_1m_ratio")).toBeGreaterThanOrEqual(0);
+});
+
+test("where there is no /proc a library gives the same figures under the same names", async () => {
+  const read = libraryReader();
+  let readings = await read();
+  while (readings.length === 0) readings = await read();
+  const own = await systemSensors(tmpdir(), realClock()).read();
+  expect(figure(readings, "memory_total_bytes")).toBe(figure(own, "memory_total_bytes"));
+  expect(readings.map(({ sensor }) => sensor)).toEqual([
+    "cpu_busy_ratio",
+    "load_1m_ratio",
+    "memory_used_bytes",
+    "memory_total_bytes",
+    "swap_used_bytes",
+  ]);
 });
 
 test("every sensor's name ends with its unit", async () => {
