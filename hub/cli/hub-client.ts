@@ -35,23 +35,26 @@ export async function withHub<Result>(command: Command, use: (hub: HubClient) =>
   const hub: HubClient = {
     context,
     async ask(question) {
+      const late = AbortSignal.timeout(answerMs);
       try {
-        return await question(client, AbortSignal.any([signal, AbortSignal.timeout(answerMs)]));
+        return await question(client, AbortSignal.any([signal, late]));
       } catch (error) {
-        throw faultOf(error, context, signal);
+        throw faultOf(error, context, { late: late.aborted, answered: false });
       }
     },
     async *watch(question) {
       const quiet = new AbortController();
       const timer = setTimeout(() => quiet.abort(), answerMs);
+      let answered = false;
       try {
         for await (const message of question(client, AbortSignal.any([signal, done.signal, quiet.signal]))) {
           clearTimeout(timer);
+          answered = true;
           yield message;
         }
         throw new Fault("HUB_UNREACHABLE", `the hub at ${context.hub.origin} ended the stream`);
       } catch (error) {
-        throw faultOf(error, context, signal);
+        throw faultOf(error, context, { late: quiet.signal.aborted, answered });
       } finally {
         clearTimeout(timer);
       }
@@ -106,7 +109,15 @@ const byTls: readonly (readonly [RegExp, FaultCode])[] = [
   [/ERR_OSSL|KEY_VALUES_MISMATCH|PEM/, "CERT_UNUSABLE"],
 ];
 
-function faultOf(error: unknown, { hub, from }: HubContext, signal: AbortSignal): Error {
+interface Call {
+  /** It was ended because nothing came in time. */
+  readonly late: boolean;
+  /** Something had come before. */
+  readonly answered: boolean;
+}
+
+function faultOf(error: unknown, { hub, from, tls: mutual }: HubContext, { late, answered }: Call): Error {
+  const signal = interruption();
   if (signal.aborted && signal.reason instanceof Interrupted) return signal.reason;
   if (error instanceof Fault) return error;
   const connect = ConnectError.from(error);
@@ -115,10 +126,13 @@ function faultOf(error: unknown, { hub, from }: HubContext, signal: AbortSignal)
   const words = causes(error).join(" ");
   const tls = byTls.find(([pattern]) => pattern.test(words))?.[1];
   if (tls !== undefined) return new Fault(tls, `${hub.origin}: ${words}`, { cause: error });
+  // Node refuses a client's certificate by closing the connection after the handshake; TLS 1.3 tells the client no more.
+  if (mutual !== undefined && connect.code === Code.Canceled && !late && !answered) {
+    return new Fault("CERT_REFUSED", `${hub.origin} closed the connection right after the handshake`, { cause: error });
+  }
   const code = byCode[connect.code] ?? "HUB_FAILED";
   if (code !== "HUB_UNREACHABLE") return new Fault(code, connect.rawMessage, { cause: error });
-  const why =
-    isTimeout(error) || connect.code === Code.Canceled ? `no answer within ${answerMs / 1000} s` : connect.rawMessage;
+  const why = late ? `no answer within ${answerMs / 1000} s` : connect.rawMessage;
   return new Fault(code, `no hub answers at ${hub.origin} (from ${from}): ${why}`, { cause: error });
 }
 
@@ -131,10 +145,6 @@ function sawOf(code: FaultCode, message: string): string {
   const bare = message.startsWith(`[${code}] `) ? message.slice(code.length + 3) : message;
   const remedy = `. ${catalogue[code].remedy}`;
   return bare.endsWith(remedy) ? bare.slice(0, -remedy.length) : bare;
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof Error && (error.name === "TimeoutError" || isTimeout(error.cause));
 }
 
 function causes(error: unknown): string[] {

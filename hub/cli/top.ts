@@ -32,11 +32,12 @@ export async function top(hub: HubClient): Promise<void> {
         .join("\r\n")}\u001b[J`,
     );
   const key = (pressed: Buffer) => {
-    const text = pressed.toString();
-    if (text === "q" || text === "Q") quit.abort();
-    else if (text === "\u0003")
-      process.kill(process.pid, "SIGINT"); // raw mode swallows the terminal's own Ctrl-C
-    else screen.scroll(text === "j" || text === "\u001b[B" ? 1 : text === "k" || text === "\u001b[A" ? -1 : 0);
+    for (const one of keysOf(pressed.toString())) {
+      if (one === "q" || one === "Q") quit.abort();
+      // Raw mode swallows the terminal's own Ctrl-C.
+      else if (one === "\u0003") process.kill(process.pid, "SIGINT");
+      else screen.scroll(steps[one] ?? 0);
+    }
     repaint();
   };
   const restore = () => {
@@ -88,6 +89,22 @@ export async function top(hub: HubClient): Promise<void> {
     process.off("exit", restore);
     restore();
   }
+}
+
+const steps: Readonly<Record<string, number>> = {
+  j: 1,
+  k: -1,
+  "\u001b[B": 1,
+  "\u001b[A": -1,
+  "\u001bOB": 1,
+  "\u001bOA": -1,
+};
+const esc = "\u001b";
+const keys = new RegExp(`${esc}[[O][A-Za-z]|[\\s\\S]`, "gu");
+
+/** Keys that were pressed quickly come in one piece; an arrow is three characters. */
+function keysOf(text: string): readonly string[] {
+  return text.match(keys) ?? [];
 }
 
 /** Runs `task` again and again until the end, and says on screen what failed. */
