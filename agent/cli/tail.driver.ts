@@ -2,6 +2,7 @@ import { type FileHandle, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { setTimeout as pause } from "node:timers/promises";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
 
 const chunkBytes = 64 * 1024;
 /** A line longer than this is handed out in pieces, so that output without line breaks needs no memory. */
@@ -162,7 +163,7 @@ async function openOrNothing(path: string): Promise<FileHandle | undefined> {
     return await open(path, "r");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
+    throw new Fault("DATA_DIR_UNUSABLE", `cannot read '${path}': ${(error as Error).message}`, { cause: error });
   }
 }
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -174,6 +174,11 @@ test("characters that are cut by a read come out whole", async () => {
   await tail.seen(1);
   await tail.stop();
   expect(tail.lines).toEqual([`x${line}`]);
+});
+
+test("output that cannot be read is an error by name, not an empty log", async () => {
+  symlinkSync(current, current); // a loop: permissions would not stop root
+  await expect(lastLines(folder, "firewall", 3)).rejects.toMatchObject({ code: "DATA_DIR_UNUSABLE" });
 });
 
 test("the folder tells which workloads have output", async () => {
