@@ -11,7 +11,7 @@ import { type Accepted, judge, type Refusal } from "./order.ts";
 import type { Outbox, UplinkLog, UplinkNode } from "./ports.ts";
 
 /** The bounds of the desk, in milliseconds where they are times. */
-export const deskBounds = {
+const deskBounds = {
   /** Orders that wait behind the one that is executed; more are refused as too_many_orders. */
   waiting: 100,
   /** An order that has not ended by then is reported as failed, and the next one is taken. */

@@ -1,73 +1,13 @@
 import { OrderSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
-import type { Cancel } from "@blueflame/shared/time/clock.ts";
-import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { inFlight } from "./backlog.ts";
-import { bounds, defaults, type Policy, validPolicy } from "./policy.ts";
-import { start, step } from "./session.ts";
-import type { Connected, Effect, Event, State, Welcome } from "./state.ts";
+import { Rig, unreachableHub } from "../../test/support/session-rig.ts";
+import { bounds, defaults } from "./policy.ts";
+import type { Effect, Event } from "./state.ts";
 
-/** Runs `step` as the driver does, on virtual time, and keeps every step for a replay. */
-class Rig {
-  readonly clock = new VirtualClock(1_000);
-  readonly policy: Policy;
-  readonly steps: { state: State; event: Event; nowMs: number; after: State; effects: readonly Effect[] }[] = [];
-  readonly done: { atMs: number; effect: Effect }[] = [];
-  state: State;
-  #cancel: Cancel = () => {};
-
-  constructor(given: Partial<Policy> & { seed?: number; hubEpoch?: bigint } = {}) {
-    const { seed = 1, hubEpoch = 0n, ...rest } = given;
-    this.policy = validPolicy({ ...defaults, addresses: ["a:1"], incarnation: 1n, restarted: false, ...rest });
-    this.state = start(this.policy, seed, hubEpoch, this.clock.monotonicMs());
-    this.apply({ is: "wake" });
-  }
-  apply(event: Event): readonly Effect[] {
-    const nowMs = this.clock.monotonicMs();
-    const { state, effects } = step(this.policy, this.state, event, nowMs);
-    this.steps.push({ state: this.state, event, nowMs, after: state, effects });
-    this.state = state;
-    for (const effect of effects) {
-      this.done.push({ atMs: nowMs, effect });
-      if (effect.do !== "wakeAt") continue;
-      this.#cancel();
-      this.#cancel = this.clock.wakeAt(effect.atMs, () => this.apply({ is: "wake" }));
-    }
-    return effects;
-  }
-  pass(ms: number): void {
-    this.clock.advance(ms);
-  }
-  /** The times at which it did `what`. */
-  times(what: Effect["do"]): number[] {
-    return this.done.filter(({ effect }) => effect.do === what).map(({ atMs }) => atMs);
-  }
-  last<K extends Effect["do"]>(what: K): Extract<Effect, { do: K }> | undefined {
-    const isOne = (effect: Effect): effect is Extract<Effect, { do: K }> => effect.do === what;
-    return this.done.map(({ effect }) => effect).findLast(isOne);
-  }
-  /** Passes time until it connects. */
-  connect(): this {
-    const before = this.times("connect").length;
-    while (this.times("connect").length === before) this.pass(10);
-    return this;
-  }
-  welcome(given: Partial<Welcome> = {}): readonly Effect[] {
-    this.apply({ is: "opened" });
-    const welcome = { intervalMs: 15_000, epoch: 1n, durable: 0n, window: 200, lastSeq: 0n, ...given };
-    return this.apply({ is: "welcome", welcome });
-  }
-  get open(): Connected {
-    if (this.state.phase.at !== "connected") throw new Error(`the session is ${this.state.phase.at}`);
-    return this.state.phase;
-  }
-}
 const kinds = (effects: readonly Effect[]) => effects.map((effect) => effect.do).filter((kind) => kind !== "wakeAt");
-const unreachableHub: Event = { is: "failed", code: "HUB_UNREACHABLE", saw: "refused" };
 const order = (given: MessageInitShape<typeof OrderSchema> = {}): Event => ({
   is: "order",
   bootMs: 5_000,
@@ -111,26 +51,6 @@ test("the first try is drawn too: agents that get power together do not connect 
   expect(Math.min(...times)).toBeGreaterThanOrEqual(1_000);
   expect(Math.max(...times)).toBeLessThanOrEqual(1_000 + defaults.baseMs + 10);
   expect(new Set(times).size).toBeGreaterThan(40);
-});
-
-test("every wait stays within full jitter: at most base·2^n, never above the cap, whatever the seed", () => {
-  const anySeed = fc.integer();
-  fc.assert(
-    fc.property(anySeed, (seed) => {
-      const rig = new Rig({ seed });
-      for (let failures = 0; failures < 12; failures += 1) {
-        rig.connect();
-        const failedAt = rig.clock.monotonicMs();
-        rig.apply(unreachableHub);
-        const { phase } = rig.state;
-        if (phase.at !== "offline") throw new Error(phase.at);
-        const wait = phase.retryAtMs - failedAt;
-        expect(wait).toBeGreaterThanOrEqual(0);
-        expect(wait).toBeLessThan(Math.min(30_000, 500 * 2 ** failures));
-      }
-    }),
-    { numRuns: 100 },
-  );
 });
 
 test("several addresses are tried in turn before the wait grows", () => {
@@ -381,105 +301,3 @@ test("a stop says goodbye, waits for the hub at most two seconds, and never conn
   offline.apply({ is: "stopped", because: "stop", workloadsContinue: true });
   expect(offline.state.phase.at).toBe("left");
 });
-
-/** What a world of hub, line and store may do to a session, in any order. */
-const anything = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ is: fc.constant("pass"), ms: fc.nat(20_000) }) },
-  { weight: 4, arbitrary: fc.record({ is: fc.constant("append"), count: fc.integer({ min: 1, max: 300 }) }) },
-  { weight: 4, arbitrary: fc.record({ is: fc.constant("hubStores"), batches: fc.nat(4) }) },
-  { weight: 3, arbitrary: fc.record({ is: fc.constant("hubAcks") }) },
-  { weight: 4, arbitrary: fc.record({ is: fc.constant("written") }) },
-  { weight: 1, arbitrary: fc.record({ is: fc.constant("lose") }) },
-  { weight: 1, arbitrary: fc.record({ is: fc.constant("move") }) },
-  { weight: 1, arbitrary: fc.record({ is: fc.constant("unread") }) },
-);
-
-test("whatever hub, line and store do: every record arrives, none is forgotten before it is durable, the window holds", () => {
-  fc.assert(
-    fc.property(
-      fc.integer(),
-      fc.integer({ min: 1, max: 120 }),
-      fc.array(anything, { maxLength: 60 }),
-      (seed, window, steps) => {
-        const world = new World(new Rig({ seed, chunkRecords: 40 }), window);
-        for (const one of steps) world.do(one);
-        // Then all faults end, and soon all is calm.
-        for (let n = 0; n < 2_000 && world.hub < world.last; n += 1) {
-          world.do({ is: "pass", ms: 200 });
-          world.do({ is: "written" });
-          world.do({ is: "hubStores", batches: 9 });
-          world.do({ is: "hubAcks" });
-        }
-        expect(world.hub).toBe(world.last);
-        expect(world.forgotten).toBeLessThanOrEqual(world.hub);
-        for (const { state, event, nowMs, after, effects } of world.rig.steps) {
-          expect(step(world.rig.policy, structuredClone(state), event, nowMs)).toEqual({ state: after, effects });
-        }
-      },
-    ),
-    { numRuns: 400 },
-  );
-});
-
-/** A store, a line and a hub around a session: the hub stores what arrives in order and acknowledges it when told to. */
-class World {
-  readonly rig: Rig;
-  readonly #window: number;
-  last = 0n;
-  hub = 0n;
-  forgotten = 0n;
-  #line: { after: bigint; through: bigint }[] = [];
-  #seen = 0;
-
-  constructor(rig: Rig, window: number) {
-    this.rig = rig;
-    this.#window = window;
-  }
-
-  do(one: { is: string; ms?: number; count?: number; batches?: number }): void {
-    const { rig } = this;
-    if (one.is === "pass") rig.pass(one.ms ?? 0);
-    if (one.is === "append") {
-      this.last += BigInt(one.count ?? 0);
-      rig.apply({ is: "appended" });
-    }
-    if (one.is === "written") rig.apply({ is: "written" });
-    if (one.is === "hubStores") {
-      for (const { through } of this.#line.splice(0, one.batches ?? 0)) if (through > this.hub) this.hub = through;
-    }
-    if (one.is === "hubAcks") rig.apply({ is: "ack", through: this.hub, lastSeq: this.last });
-    if (one.is === "lose") rig.apply(unreachableHub);
-    if (one.is === "move") rig.apply({ is: "move", withinMs: 2_000, because: "hub_stop" });
-    this.#react(one.is === "unread");
-    if (rig.state.phase.at === "connected") expect(inFlight(rig.open.backlog)).toBeLessThanOrEqual(this.#window);
-  }
-
-  /** What driver, store and hub do about the effects. */
-  #react(storeFails: boolean): void {
-    const { rig } = this;
-    while (this.#seen < rig.done.length) {
-      const effect = rig.done[this.#seen]?.effect;
-      this.#seen += 1;
-      if (effect?.do === "connect") {
-        rig.welcome({ durable: this.hub, lastSeq: this.last, window: this.#window });
-      } else if (effect?.do === "close") {
-        this.#line = [];
-      } else if (effect?.do === "acknowledge") {
-        expect(effect.through).toBeLessThanOrEqual(this.hub);
-        if (effect.through > this.forgotten) this.forgotten = effect.through;
-      } else if (effect?.do === "records" && storeFails) {
-        rig.apply({ is: "unread" });
-      } else if (effect?.do === "records") {
-        // Nothing that was forgotten is asked for again: it could not be sent.
-        expect(effect.after).toBeGreaterThanOrEqual(this.forgotten);
-        const through = min(this.last, effect.after + BigInt(effect.limit));
-        if (through > effect.after) this.#line.push({ after: effect.after, through });
-        rig.apply({ is: "sent", through, count: Number(through - effect.after) });
-      }
-    }
-  }
-}
-
-function min(a: bigint, b: bigint): bigint {
-  return a < b ? a : b;
-}
