@@ -10,7 +10,7 @@ import { clause, type ProbeVerdict } from "./verdict.ts";
 
 /** A probe under way. */
 export interface Asked {
-  /** Comes at the probe's deadline at the latest. Never rejects. */
+  /** Comes at the probe's deadline at the latest; when the agent itself was away, at twice that. Never rejects. */
   readonly verdict: Promise<ProbeVerdict>;
   /** When nothing of the question is left. Later than the verdict only for a command that cannot be killed (state D). */
   readonly gone: Promise<void>;
@@ -20,6 +20,9 @@ type Outcome = Pick<ProbeVerdict, "ok" | "because">;
 
 /** Read from a TCP answer at most; a server that sends more without saying what is expected has failed. */
 const answerMax = 65_536;
+
+/** A deadline that is noticed this much too late was missed by the agent, not by the workload. */
+const awayFromMs = 50;
 
 /** Asks one probe once. Resolves at the deadline at the latest, also when `signal` aborts; never rejects. */
 export function runProbe(spec: ProbeSpec, signal: AbortSignal): Promise<ProbeVerdict> {
@@ -39,10 +42,13 @@ export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
       stop.abort();
     };
     const cancel = () => settle({ ok: false, because: "cancelled" });
-    const deadline = setTimeout(
-      () => settle({ ok: false, because: `no answer within ${spec.timeoutMs}ms` }),
-      spec.timeoutMs,
-    );
+    const expire = () => settle({ ok: false, because: `no answer within ${spec.timeoutMs}ms` });
+    let deadline = setTimeout(() => {
+      const awayMs = performance.now() - startedMs - spec.timeoutMs;
+      if (awayMs < awayFromMs) expire();
+      // The agent itself was away: the answer may lie there unread. It gets that time back, once, and not more than it had.
+      else deadline = setTimeout(expire, Math.min(awayMs, spec.timeoutMs));
+    }, spec.timeoutMs);
     if (signal.aborted) {
       cancel();
       gone.resolve();

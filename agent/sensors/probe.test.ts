@@ -94,6 +94,17 @@ test("a command that prints without end keeps the last part only", async () => {
   expect(because).toMatch(/^exit code 0: x+/);
 });
 
+test("an agent that was away itself does not take an answer that lies there for a missing one", async () => {
+  const asked = runProbe(exec("exit 0", 150), never);
+  const until = performance.now() + 600;
+  while (performance.now() < until); // Away: nothing of the agent runs.
+  await expect(asked).resolves.toMatchObject({ ok: true });
+  const silent = runProbe(exec("sleep 64", 150), never);
+  const again = performance.now() + 600;
+  while (performance.now() < again);
+  await expect(silent).resolves.toMatchObject({ ok: false, because: "no answer within 150ms" });
+});
+
 test("an aborted question is settled at once and leaves nothing running", async () => {
   const abort = new AbortController();
   const started = join(folder, "started");
