@@ -41,7 +41,8 @@ export class StateTable {
   #sorted: string[] | undefined;
   #past: Past[] = [];
   #pastBytes = 0;
-  #wake = Promise.withResolvers<void>();
+  /** Watchers that wait for the next commit. */
+  readonly #waiters = new Set<() => void>();
   #ended = false;
   readonly #bound: HistoryBound;
 
@@ -108,8 +109,7 @@ export class StateTable {
     this.#rev = staged.rev;
     if (this.#stagedRev === this.#rev) this.#staged.clear();
     this.#remember(staged);
-    this.#wake.resolve();
-    this.#wake = Promise.withResolvers();
+    this.#wakeAll();
   }
   /** Nothing of what was staged and has not landed will land. */
   unstage(): void {
@@ -118,31 +118,39 @@ export class StateTable {
   }
 
   async *watch(prefix: string, after: Rev, stop: AbortSignal): AsyncGenerator<{ rev: Rev; changes: Change[] }> {
-    const stopped = Promise.withResolvers<void>();
-    const onStop = () => stopped.resolve();
-    stop.addEventListener("abort", onStop);
-    try {
-      let seen = after;
-      while (!stop.aborted && !this.#ended) {
-        if (seen >= this.#rev) {
-          await Promise.race([this.#wake.promise, stopped.promise]);
-          continue;
-        }
-        const past = this.#pastAfter(seen);
-        seen = past.rev;
-        const changes = past.changes.filter((change) => change.key.startsWith(prefix));
-        if (changes.length > 0) yield { rev: past.rev, changes };
+    let seen = after;
+    while (!stop.aborted && !this.#ended) {
+      if (seen >= this.#rev) {
+        await this.#nextCommit(stop);
+        continue;
       }
-    } finally {
-      stop.removeEventListener("abort", onStop);
+      const past = this.#pastAfter(seen);
+      seen = past.rev;
+      const changes = past.changes.filter((change) => change.key.startsWith(prefix));
+      if (changes.length > 0) yield { rev: past.rev, changes };
     }
   }
   /** Ends every watch. */
   end(): void {
     this.#ended = true;
-    this.#wake.resolve();
+    this.#wakeAll();
   }
 
+  /** One waiter that commit, stop and end all settle: racing a promise that lives as long as a watch would grow with each commit. */
+  #nextCommit(stop: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#waiters.delete(done);
+        stop.removeEventListener("abort", done);
+        resolve();
+      };
+      this.#waiters.add(done);
+      stop.addEventListener("abort", done);
+    });
+  }
+  #wakeAll(): void {
+    for (const done of [...this.#waiters]) done();
+  }
   #tip(key: string): Row | null | undefined {
     const staged = this.#staged.get(key);
     return staged === undefined ? this.#rows.get(key) : staged;

@@ -8,8 +8,8 @@ import { type Group, type Job, Unsettled, Waiting } from "./writer.ts";
 const barrierMs = 50;
 /** While the disk refuses, it is tried again this often. */
 const retryMs = 500;
-/** Reopening writes a manifest, a log and perhaps the last memtable: below this much free space it is not tried. */
-const reopenFreeBytes = 8 * 1024 * 1024;
+/** Reopening writes a manifest, a log and perhaps the last memtable: below this much free space, or part of a small disk, it waits. */
+const reopenFree = { bytes: 8 * 1024 * 1024, ratio: 0.1 };
 
 const nothing: Job = { build: () => [] };
 const closedFault = () => new Fault("STORE_WRITE_FAILED", "the store is closed");
@@ -220,7 +220,8 @@ export class Database {
   async #reopen(): Promise<void> {
     try {
       const disk = await statfs(this.#place.path);
-      if (disk.bavail * disk.bsize < reopenFreeBytes && this.#handle) return;
+      const needed = Math.min(reopenFree.bytes, disk.blocks * disk.bsize * reopenFree.ratio);
+      if (disk.bavail * disk.bsize < needed && this.#handle) return;
       await this.#handle?.close();
       this.#handle = undefined;
       const handle = await reopenHandle(this.#place, this.#options.sizes ?? {});

@@ -1,3 +1,4 @@
+import { Fault } from "../../errors/fault.ts";
 import { checkAppend, checkRange } from "../limits.ts";
 import type { Item, Log, Range } from "../log.ts";
 import { compareKeys } from "../order.ts";
@@ -6,6 +7,9 @@ import type { Write } from "./writer.ts";
 
 /** So many items are forgotten in one batch. */
 const trimStep = 1000;
+/** So many appends share one batch, and so many wait at most before LIMIT_REACHED says that the disk cannot follow. */
+const groupMax = 1000;
+const waitingMax = 20_000;
 /** Wall milliseconds fit into 11 hexadecimal digits for the next 500 years, and into 14 for as long as numbers are exact. */
 const atDigits = 14;
 
@@ -26,14 +30,13 @@ interface Appending {
  * Appends go to the disk in one group at a time, so that looking for an id and writing it is one step.
  */
 export function levelLog(database: Database): Log {
-  let waiting: Appending[] = [];
+  const waiting: Appending[] = [];
   let appending = false;
 
   const write = async () => {
     appending = true;
     while (waiting.length > 0) {
-      const group = waiting;
-      waiting = [];
+      const group = waiting.splice(0, groupMax);
       try {
         const writes = await fresh(database, group);
         await database.submit({ build: () => writes }, true);
@@ -49,6 +52,7 @@ export function levelLog(database: Database): Log {
     append(stream, items) {
       return new Promise((resolve, reject) => {
         checkAppend(stream, items);
+        if (waiting.length >= waitingMax) throw new Fault("LIMIT_REACHED", `${waitingMax} appends wait for the disk`);
         const own = items.map((item) => ({ ...item, data: new Uint8Array(item.data) }));
         waiting.push({ stream, items: own, resolve, reject });
         if (!appending) void write(); // rejects its members, never itself

@@ -67,8 +67,8 @@ export function takeLock(path: string): StoreLock {
   const own = JSON.stringify(self());
   const draft = `${path}.${process.pid}`;
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(draft, own, { mode: 0o600 });
   try {
+    writeFileSync(draft, own, { mode: 0o600 });
     for (let attempt = 0; attempt < 3; attempt++) {
       try {
         linkSync(draft, path); // whole or not at all: nobody reads half a lock
