@@ -3,7 +3,11 @@ import { type OutputOptions, printOne, printRows, rowStream } from "@blueflame/s
 import { interruption } from "@blueflame/shared/cli/run.ts";
 import { formatTime, paint } from "@blueflame/shared/cli/text.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import { type WorkloadStatus, WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import {
+  WorkloadPhase,
+  type WorkloadStatus,
+  WorkloadStatusSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import {
   type GetStatusResponse,
   GetStatusResponseSchema,
@@ -44,7 +48,7 @@ function printTable(seen: GetStatusResponse, options: OutputOptions): void {
 async function watch(options: StatusOptions): Promise<void> {
   const leaving = interruption();
   const columns = [
-    { title: "AT", value: () => formatTime(Date.now()).slice(11) },
+    { title: "AT", value: () => formatTime(Date.now()).slice(11, 19) },
     ...workloadColumns(Date.now()).filter(isSteady),
   ];
   const print = rowStream(columns, { ...options, json: (row: WorkloadStatus) => toJson(WorkloadStatusSchema, row) });
@@ -69,13 +73,15 @@ async function watch(options: StatusOptions): Promise<void> {
   throw leaving.reason;
 }
 
-/** What grows by itself is no news. */
+/** Time up grows by itself, and starts are what the rows themselves show. */
 function isSteady(column: { readonly title: string }): boolean {
-  return column.title !== "UP";
+  return column.title !== "UP" && column.title !== "STARTS";
 }
 
 function isNews(known: Map<string, string>, workload: WorkloadStatus): boolean {
-  const { name, phase, health, pid, restarts, because } = workload;
+  const { name, phase, health, pid, restarts } = workload;
+  // While it runs the reason is what it says itself with each beat: progress, not news.
+  const because = phase === WorkloadPhase.RUNNING ? "" : workload.because;
   const now = JSON.stringify([phase, health, pid, restarts.toString(), because]);
   if (known.get(name) === now) return false;
   known.set(name, now);

@@ -25,6 +25,8 @@ export interface MemoryWorkload {
   phase: WorkloadPhase;
   pid: number;
   restarts: number;
+  /** Shown as the reason while it runs, as the real node shows a beat's status. */
+  says: string;
   readonly beats: { ready: boolean; status: string }[];
   readonly state: Map<string, { value: Uint8Array; revision: bigint }>;
 }
@@ -48,7 +50,16 @@ export function memoryNode(names: readonly string[]): MemoryNode {
   for (const [at, name] of names.entries()) {
     const token = `token-of-${name}`;
     const phase = WorkloadPhase.RUNNING;
-    workloads.set(name, { name, token, phase, pid: 1000 + at, restarts: 0, beats: [], state: new Map() });
+    workloads.set(name, {
+      name,
+      token,
+      phase,
+      pid: 1000 + at,
+      restarts: 0,
+      says: "running and ready",
+      beats: [],
+      state: new Map(),
+    });
   }
   const actions: AuditRecord[] = [];
   const named = (name: string): MemoryWorkload => {
@@ -119,7 +130,9 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       return running.length;
     },
     beat(token, ready, status) {
-      holding(token).beats.push({ ready, status });
+      const workload = holding(token);
+      workload.beats.push({ ready, status });
+      if (status !== "") workload.says = status;
       return { nextWithinMs: 3000 };
     },
     async stateGet(token, key) {
@@ -153,6 +166,6 @@ function statusOf(workload: MemoryWorkload): WorkloadStatus {
     pid: running ? workload.pid : 0,
     ...(running ? { startedAt: { seconds: BigInt(Math.floor(Date.now() / 1000)) - 65n, nanos: 0 } } : {}),
     restarts: BigInt(workload.restarts),
-    because: running ? "running and ready" : "stopped by a person",
+    because: running ? workload.says : "stopped by a person",
   });
 }
