@@ -60,7 +60,11 @@ function waiting(program: Command): void {
   reading(program, "wait", "waits until nodes are well or incidents are closed; prints them only with -o")
     .argument("[ids...]", "these nodes, or these incidents; without any, all of them")
     .addOption(new Option("--for <condition>", "what to wait for").choices([...conditions]).makeOptionMandatory())
-    .option("--timeout <duration>", "how long, like 30s or 5m; 0s looks once", parseDuration, 60_000)
+    .addOption(
+      new Option("--timeout <duration>", "how long, like 30s or 5m; 0s looks once")
+        .argParser(parseDuration)
+        .default(60_000, "60s"),
+    )
     .action((ids: string[], options: WaitOptions, command: Command) =>
       withHub(command, (hub) => wait(hub, ids, options)),
     );

@@ -32,7 +32,7 @@ tbody tr:first-child > * { border-top: 0; }
 tbody tr.red { background: color-mix(in srgb, #b91c1c 9%, transparent); }
 tbody tr.orange { background: color-mix(in srgb, #c2410c 7%, transparent); }
 tbody th .id { font-weight: 650; overflow-wrap: anywhere; display: inline-block; min-width: 15ch; }
-td[data-title="State"] { min-width: 18ch; }
+@media (min-width: 721px) { td[data-title="State"] { min-width: 18ch; } td[data-title="Workloads"] { min-width: 33ch; } }
 small { display: block; color: var(--soft); font-size: 12.5px; overflow-wrap: anywhere; }
 .beat { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .chips { display: flex; flex-wrap: wrap; gap: 6px; }
@@ -48,7 +48,7 @@ summary { display: grid; grid-template-columns: auto 1fr auto; gap: 2px 12px; pa
 summary::-webkit-details-marker { display: none; }
 summary small { grid-column: 2; }
 .what { font-weight: 600; overflow-wrap: anywhere; }
-.state { font-size: 12px; font-weight: 650; border-radius: 6px; padding: 1px 8px; background: var(--chip); color: var(--warn); }
+.state { justify-self: start; font-size: 12px; font-weight: 650; border-radius: 6px; padding: 1px 8px; background: var(--chip); color: var(--warn); }
 .state.closed, .state.probation { color: var(--good); }
 .needs { grid-row: 1; grid-column: 3; background: #b91c1c; color: #fff; border-radius: 6px; padding: 1px 8px; font-size: 12px; font-weight: 650; }
 .timeline { margin: 0 16px 10px; padding: 0 0 0 16px; border-left: 2px solid var(--line); list-style: none; font-size: 14px; }
