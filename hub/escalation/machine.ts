@@ -28,8 +28,8 @@ import { levelChange, move, type Step, stay } from "./step.ts";
  *    │  └──────────────────────────────── away ◀─────────────────── goingAway
  *    └─ beat or hello ─────────────────────┘
  *
- * A level goes up by one step at a time, and only here. While a group of the node is frozen (mass.ts) nothing goes up and
- * nothing is begun, but beats count and what comes back is taken note of; a thaw starts the silence anew. An amnesty
+ * A level goes up by one step at a time, and only here. While a group of the node is frozen (mass.ts) nothing goes beyond
+ * YELLOW and nothing is begun, but who is silent and who comes back is seen; a thaw starts the silence anew. An amnesty
  * moves every deadline of judgement. Deadlines are state (`deadline` in state.ts); every branch compares `now` with them,
  * so an early, late or doubled sweep is harmless.
  */
@@ -71,13 +71,16 @@ function look(policy: Policy, state: State, now: Moment): Step {
   if (now.ms <= deadline(policy, state)) return stay(state, "nothing is due");
   if (state.flight && now.ms > state.flight.untilMs) return flightLost(policy, state, now);
   if (state.order?.is === "sent" && now.ms > state.order.untilMs) return orderExpired(state);
-  if (state.frozenBy.length > 0) return lookFrozen(policy, state, now);
+  if (state.frozenBy.length > 0) {
+    const held = stay(state, `escalation is frozen for ${state.frozenBy.join(" and ")}`);
+    return state.at === "green" ? lookGreen(policy, state, now) : held;
+  }
   const ordered = orderLook(policy, state, now);
   if (ordered) return ordered;
   const silentMs = now.ms - state.sinceMs;
   switch (state.at) {
     case "green":
-      return silentMs > yellowMs(policy) ? turnYellow(state, silentMs) : watchOver(state, now);
+      return lookGreen(policy, state, now);
     case "yellow":
       return silentMs > orangeMs(policy)
         ? turnOrange(policy, state, silentMs, now)
@@ -95,9 +98,9 @@ function look(policy: Policy, state: State, now: Moment): Step {
   }
 }
 
-function lookFrozen(policy: Policy, state: State, now: Moment): Step {
-  const wellNow = state.at === "green" && now.ms - state.sinceMs <= yellowMs(policy);
-  return wellNow ? watchOver(state, now) : stay(state, `escalation is frozen for ${state.frozenBy.join(" and ")}`);
+function lookGreen(policy: Policy, state: State, now: Moment): Step {
+  const silentMs = now.ms - state.sinceMs;
+  return silentMs > yellowMs(policy) ? turnYellow(state, silentMs) : watchOver(state, now);
 }
 
 function turnYellow(state: State, silentMs: number): Step {

@@ -244,11 +244,9 @@ export function deadline(policy: Policy, state: State): number {
   return Math.min(flight, state.order?.is === "sent" ? order : never, frozenDeadline(policy, state));
 }
 
-// A freeze holds what would rise or begin, not what ends well.
+// A freeze holds what acts. That a node is silent is still seen, or nobody could tell who is missing.
 function frozenDeadline(policy: Policy, state: State): number {
-  const { incident } = state;
-  if (state.at !== "green" || incident?.stage !== "probation") return never;
-  return incident.untilMs <= state.sinceMs + yellowMs(policy) ? incident.untilMs : never;
+  return state.at === "green" ? placeDeadline(policy, state) : never;
 }
 
 function placeDeadline(policy: Policy, state: State): number {

@@ -116,7 +116,7 @@ export class Checker {
   #level(node: string, known: Known, to: Level): void {
     const rises = rank[to] - rank[known.level];
     if (rises > 1) this.#violate(`${node}: from ${known.level} to ${to} at once`);
-    if (rises > 0 && known.frozen > 0) this.#violate(`${node}: rose to ${to} while frozen`);
+    if (rises > 0 && to !== "YELLOW" && known.frozen > 0) this.#violate(`${node}: rose to ${to} while frozen`);
     if (rises > 0 && known.left) this.#violate(`${node}: rose to ${to} though it left on purpose`);
     if (to === "RED" && this.#silentMs(known) < this.#policy.redSilentMs) {
       this.#violate(`${node}: RED after ${seconds(this.#silentMs(known))} of silence`);
