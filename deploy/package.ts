@@ -90,17 +90,27 @@ async function makeFolder(): Promise<void> {
     join(folder, "package.json"),
     JSON.stringify({ name: "blueflame-agent", version: version(), bin: "agent.cjs" }),
   );
-  // pkg does not pass V8's flags on to the file that Node makes the executable from: they are put in as it is written.
+  // What pkg 6.23 has no option for is changed as it writes its own files:
+  // – V8's flags belong into the file that Node makes the executable from;
+  // – its replacement of child_process is taken out: it would run this agent wherever a workload says `node`, also behind `sh -c`, would
+  //   put a variable of its own into every workload's environment, and it breaks `exec` without a callback.
   writeFileSync(
     join(folder, "pkg.config.cjs"),
     `const fs = require("node:fs/promises");
+const patch = "shared.patchChildProcess(entrypoint2);";
 module.exports = {
   sea: true,
   assets: ["native/*.node"],
   preBuild() {
-    const write = fs.writeFile;
+    const { writeFile, copyFile, readFile } = fs;
     fs.writeFile = (file, text, ...rest) =>
-      write(file, String(file).endsWith("sea-config.json") ? JSON.stringify({ ...JSON.parse(text), execArgv: ${JSON.stringify(v8Flags)} }) : text, ...rest);
+      writeFile(file, String(file).endsWith("sea-config.json") ? JSON.stringify({ ...JSON.parse(text), execArgv: ${JSON.stringify(v8Flags)} }) : text, ...rest);
+    fs.copyFile = async (from, to, ...rest) => {
+      if (!String(to).endsWith("sea-main.js")) return copyFile(from, to, ...rest);
+      const parts = (await readFile(from, "utf8")).split(patch);
+      if (parts.length !== 2) throw new Error("pkg has changed: its replacement of child_process is not where it was");
+      await writeFile(to, parts.join(""));
+    };
   },
 };
 `,

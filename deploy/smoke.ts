@@ -87,8 +87,9 @@ function agentConfig(to: Installation): object {
   };
 }
 
-const hasLevelDb = (folder: string) =>
-  readdirSync(folder, { recursive: true, encoding: "utf8" }).some((path) => /(^|\/)CURRENT$/.test(path));
+function hasLevelDb(folder: string): boolean {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" }).some((path) => /(^|\/)CURRENT$/.test(path));
+}
 
 async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
   for (const endMs = performance.now() + 30_000; performance.now() < endMs; await pause(100)) {

@@ -77,6 +77,8 @@ async function everything(noDemo: boolean): Promise<void> {
   const left = processesOf(inRoot(".blueflame"));
   if (left.length > 0) {
     say(`Stopping what an earlier start left behind: PID ${left.join(", ")}.`);
+    // The agent first, and by its own means: it would take the end of its workload for a crash.
+    await run([...builtAgent, "down", "--data-dir", inRoot(".blueflame", "agent")], 20_000, root);
     await sweep(inRoot(".blueflame"), 5_000);
   }
   const to = await plan(inRoot(".blueflame"), builtAgent);

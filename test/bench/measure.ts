@@ -21,9 +21,9 @@ export function spread(values: readonly number[]): Spread {
 /** Three significant digits: more would pretend. */
 export const round = (value: number): number => Number(value.toPrecision(3));
 
-/** Writes `out/bench/NAME.json` with the machine, the commit and the date that the figures belong to. */
-export function keep(name: string, figures: unknown): string {
-  const folder = inRoot("out", "bench");
+/** Writes `out/KIND/NAME.json` with the machine, the commit and the date that the figures belong to. */
+export function keep(name: string, figures: unknown, kind = "bench"): string {
+  const folder = inRoot("out", kind);
   mkdirSync(folder, { recursive: true });
   const file = `${folder}/${name}.json`;
   writeFileSync(file, `${JSON.stringify({ name, ...circumstances(), figures }, null, 2)}\n`);

@@ -33,7 +33,7 @@ function main(asked: readonly string[]): number {
     console.log(`Unbroken first: ${sound.length} test files …`);
     const before = suite(copy, sound);
     if (before.failed > 0) {
-      console.error(`They are red without any patch (${before.failed} failed): nothing can be told from them.`);
+      console.error(`They are red without any patch, so nothing can be told from them:\n${failures(copy)}`);
       return 1;
     }
     const verdicts = mutations.map((mutation) => ({ mutation, verdict: judge(copy, mutation) }));
@@ -75,6 +75,13 @@ function suite(copy: string, tests: readonly string[]): { readonly failed: numbe
     env: { ...process.env, CI: "1" }, // a snapshot that differs is a failure, never a new snapshot
   });
   return tally(readReport(report), done.status ?? 1);
+}
+
+/** The names of what failed in the last run. */
+function failures(copy: string): string {
+  const text = JSON.stringify(readReport(join(copy, "report.json")) ?? {});
+  const names = [...text.matchAll(/"status":"failed","title":"((?:[^"\\]|\\.)*)"/g)].map((one) => `  ${one[1]}`);
+  return names.length > 0 ? names.join("\n") : "  (no report)";
 }
 
 function git(copy: string, ...args: string[]): SpawnSyncReturns<string> {
