@@ -1,35 +1,45 @@
 /**
- * A workload's whole family, set-sid grandchildren too: by cgroup where one can be made (v2, also the unified tree beside v1),
- * else by a marker in the environment that every descendant inherits. The cgroup answers in microseconds; the marker needs
- * a walk over all processes (about 4 ms for 100), which concurrent questions share.
+ * A workload's whole family, set-sid grandchildren too. Four signs name a member; none alone is enough:
  *
- * A process enters its cgroup right after its spawn, so a child that it forked before that is outside (seen with a shell that
- * forks at once). `gather` brings such strays in; until it has done so for a workload, its cgroup alone proves nothing.
+ *   cgroup    everything that was forked inside stays inside. Ours where one can be made (v2, also the unified tree beside v1).
+ *             A process enters right after its spawn, so a child that it forked before that is outside.
+ *   marker    a variable in the environment that every descendant inherits. Programs that write their title over their
+ *             environment (nginx) lose it.
+ *   session   that of the process which the agent started; it outlives its leader. A set-sid grandchild left it.
+ *   parent    a child of a member is a member, as long as its parent lives.
+ *
+ * `gather` brings members that are outside into the cgroup; once it has, the cgroup answers in microseconds whether anybody
+ * is left. Until then, and without a cgroup, the answer takes a walk over all processes (about 5 ms for 100), which
+ * questions at one time share.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
-import { allPids, environOf, procStat } from "./proc.driver.ts";
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { allPids, environOf, type ProcStat, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
 export const markVariable = "BLUEFLAME_MARK";
-
+/** What forks faster than it is gathered stays unproven, and its clean-up takes the slow way. */
 const gatherRoundsMax = 10;
+/** Kernel threads are children of this one, have no environment and belong to nobody. */
+const kernelThreads = 2;
 
-/** One living process that carries our marker. */
-export interface Marked {
-  readonly workload: string;
-  readonly instance: string;
+/** A process by which a family is known: the one that the agent started, dead or alive. */
+export interface Leader {
   readonly pid: number;
   readonly startTicks: number;
-  /** Leads its own session: the process that the agent itself started. */
-  readonly leader: boolean;
+}
+
+interface Seen extends ProcStat {
+  readonly workload: string | undefined;
+  readonly instance: string;
 }
 
 /** Families of one agent. `owner` is unique to its store. */
 export class Families {
   readonly #owner: string;
   readonly #root: string | undefined;
-  #walk: Promise<Marked[]> | undefined;
+  #walk: Promise<Seen[]> | undefined;
+  readonly #leaders = new Map<string, Leader>();
   /** Workloads whose cgroup holds the whole family for certain. */
   readonly #whole = new Set<string>();
 
@@ -38,7 +48,7 @@ export class Families {
     this.#root = cgroupRoot(owner);
   }
 
-  /** Where cgroups of workloads are made; undefined when families are found by marker only. */
+  /** Where cgroups of workloads are made; undefined when there are none. */
   get cgroupRoot(): string | undefined {
     return this.#root;
   }
@@ -47,17 +57,11 @@ export class Families {
     return `${this.#owner}:${workload}:${instance}`;
   }
 
-  /** Puts a new process into its workload's cgroup: everything it forks from now on is in it too. */
-  enlist(workload: string, pid: number): void {
-    const path = this.#path(workload);
-    if (!path) return;
+  /** Puts a new main process into its workload's cgroup: everything it forks from now on is in it too. */
+  enlist(workload: string, leader: Leader): void {
     this.#whole.delete(workload);
-    try {
-      mkdirSync(path, { recursive: true });
-      writeFileSync(`${path}/cgroup.procs`, String(pid));
-    } catch {
-      // It has ended already, or the cgroup is not ours to write: the marker still finds the family.
-    }
+    this.#leaders.set(workload, leader);
+    this.#enter(workload, leader.pid);
   }
 
   /** False only when it is certain that no process of the workload is left. */
@@ -71,83 +75,124 @@ export class Families {
     }
   }
 
-  /** Brings every marked process into its workload's cgroup. Bounded: what forks faster than it is found stays unproven. */
+  /** Brings the members of every family that was enlisted into its cgroup. */
   async gather(): Promise<void> {
     if (!this.#root) return;
     for (let round = 0; round < gatherRoundsMax; round++) {
-      const marked = await this.walk();
-      const inside = new Map(
-        [...new Set(marked.map((one) => one.workload))].map((name) => [name, new Set(this.#cgroupPids(name))]),
-      );
-      const strays = marked.filter((one) => !inside.get(one.workload)?.has(one.pid));
-      if (strays.length === 0) {
-        for (const one of marked) this.#whole.add(one.workload);
-        return;
+      const all = await this.#look();
+      let strays = 0;
+      for (const [workload, leader] of this.#leaders) {
+        if (this.#whole.has(workload)) continue;
+        const inside = new Set(this.#cgroupPids(workload));
+        const outside = this.#familyOf(all, workload, inside, leader).filter((one) => !inside.has(one.pid));
+        for (const one of outside) this.#enter(workload, one.pid);
+        strays += outside.length;
+        if (outside.length === 0) this.#whole.add(workload);
       }
-      for (const stray of strays) this.enlist(stray.workload, stray.pid);
+      if (strays === 0) return;
     }
   }
 
-  /** Every living process of the workload, by cgroup and marker. */
-  async members(workload: string): Promise<{ pid: number; startTicks: number }[]> {
-    const found = new Map<number, number>();
-    for (const marked of await this.walk()) if (marked.workload === workload) found.set(marked.pid, marked.startTicks);
-    for (const pid of this.#cgroupPids(workload)) {
-      const stat = procStat(pid);
-      if (stat && stat.state !== "Z") found.set(pid, stat.startTicks);
-    }
-    return [...found].map(([pid, startTicks]) => ({ pid, startTicks }));
+  /** Every living process of the workload. `last` is its main process as far as it is known. */
+  async members(workload: string, last: Leader | undefined): Promise<Leader[]> {
+    return this.#familyOf(
+      await this.#look(),
+      workload,
+      new Set(this.#cgroupPids(workload)),
+      last ?? this.#leaders.get(workload),
+    );
   }
 
-  /** Kills the members that still are who they were. Returns how many were signalled. */
-  kill(members: readonly { pid: number; startTicks: number }[]): number {
-    let killed = 0;
+  /** Kills the members that still are who they were. */
+  kill(members: readonly Leader[]): void {
     for (const member of members) {
       const stat = procStat(member.pid);
       if (!stat || stat.state === "Z" || stat.startTicks !== member.startTicks) continue;
       try {
         process.kill(member.pid, "SIGKILL");
-        killed++;
       } catch {
         // Gone between the look and the signal.
       }
     }
-    return killed;
   }
 
-  /** Removes the workload's empty cgroup. */
-  dismiss(workload: string): void {
-    const path = this.#path(workload);
-    if (!path) return;
-    try {
-      rmdirSync(path);
-    } catch {
-      // Not empty or not there: both are harmless.
+  /** Living main processes of all families, by workload; `instance` is empty where the marker was overwritten. */
+  async leaders(): Promise<{ workload: string; instance: string; pid: number; startTicks: number }[]> {
+    const all = await this.#look();
+    const workloadOf = new Map<number, string>();
+    for (const workload of this.#cgroups()) for (const pid of this.#cgroupPids(workload)) workloadOf.set(pid, workload);
+    return all
+      .filter((one) => one.session === one.pid)
+      .map(({ pid, startTicks, instance, workload }) => ({
+        pid,
+        startTicks,
+        instance,
+        workload: workload ?? workloadOf.get(pid) ?? "",
+      }))
+      .filter((one) => one.workload !== "");
+  }
+
+  #familyOf(all: readonly Seen[], workload: string, inside: ReadonlySet<number>, last: Leader | undefined): Leader[] {
+    const family = new Map<number, Leader>();
+    // A session lives on without its leader. When its number leads another process now, all of ours are gone.
+    const reused = last && all.some((one) => one.pid === last.pid && one.startTicks !== last.startTicks);
+    for (const one of all) {
+      const inSession = last && !reused && one.session === last.pid && one.startTicks >= last.startTicks;
+      if (one.workload === workload || inside.has(one.pid) || inSession) family.set(one.pid, one);
     }
+    for (let grew = family.size > 0; grew; ) {
+      grew = false;
+      for (const one of all) {
+        if (family.has(one.pid) || !family.has(one.ppid)) continue;
+        family.set(one.pid, one);
+        grew = true;
+      }
+    }
+    return [...family.values()].map(({ pid, startTicks }) => ({ pid, startTicks }));
   }
 
-  /** All living processes with our marker. Questions that come while a walk has not begun share it. */
-  walk(): Promise<Marked[]> {
+  /** All living processes. Questions that come while a walk has not begun share it. */
+  #look(): Promise<Seen[]> {
     this.#walk ??= new Promise((resolve) => {
       setImmediate(() => {
         this.#walk = undefined;
-        resolve(this.#walkNow());
+        resolve(this.#lookNow());
       });
     });
     return this.#walk;
   }
 
-  #walkNow(): Marked[] {
-    const found: Marked[] = [];
+  #lookNow(): Seen[] {
+    const found: Seen[] = [];
     for (const pid of allPids()) {
-      const mark = environOf(pid, markVariable);
-      if (!mark?.startsWith(`${this.#owner}:`)) continue;
       const stat = procStat(pid);
-      if (!stat || stat.state === "Z") continue;
-      const [, workload = "", instance = ""] = mark.split(":");
-      found.push({ workload, instance, pid, startTicks: stat.startTicks, leader: stat.session === pid });
+      if (!stat || stat.state === "Z" || stat.ppid === kernelThreads || pid === kernelThreads) continue;
+      const [owner, workload, instance = ""] = environOf(pid, markVariable)?.split(":") ?? [];
+      const ours = owner === this.#owner;
+      found.push({ ...stat, workload: ours ? workload : undefined, instance: ours ? instance : "" });
     }
     return found;
+  }
+
+  #enter(workload: string, pid: number): void {
+    const path = this.#path(workload);
+    if (!path) return;
+    try {
+      mkdirSync(path, { recursive: true });
+      writeFileSync(`${path}/cgroup.procs`, String(pid));
+    } catch {
+      // It has ended already, or the cgroup is not ours to write: the other signs still name it.
+    }
+  }
+
+  #cgroups(): string[] {
+    if (!this.#root) return [];
+    try {
+      const entries = readdirSync(this.#root, { withFileTypes: true });
+      return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+    } catch {
+      return []; // dismissed: nobody lives there
+    }
   }
 
   #cgroupPids(workload: string): number[] {
@@ -157,6 +202,18 @@ export class Families {
       return readFileSync(`${path}/cgroup.procs`, "latin1").split("\n").filter(Boolean).map(Number);
     } catch {
       return [];
+    }
+  }
+
+  /** Removes the cgroups that are empty, and their root when it is. */
+  dismiss(): void {
+    if (!this.#root) return;
+    for (const path of [...this.#cgroups().map((name) => `${this.#root}/${name}`), this.#root]) {
+      try {
+        rmdirSync(path);
+      } catch {
+        // Somebody lives in it.
+      }
     }
   }
 

@@ -62,7 +62,8 @@ class RealProcesses implements ProcessPort {
       child.on("error", () => undefined);
       if (child.pid === undefined)
         return { failed: `cannot start ${file}: no such program, no permission, or no such folder ${spec.cwd}` };
-      this.#families.enlist(spec.name, child.pid);
+      const leader = { pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 };
+      this.#families.enlist(spec.name, leader);
       this.#gatherSoon();
       this.#children.set(id, child);
       child.once("exit", (code, signal) => {
@@ -71,7 +72,7 @@ class RealProcesses implements ProcessPort {
       });
       // The agent may end while its workloads go on.
       child.unref();
-      return { pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 };
+      return leader;
     } catch (error) {
       return { failed: `cannot start ${file}: ${(error as Error).message}` };
     } finally {
@@ -103,10 +104,10 @@ class RealProcesses implements ProcessPort {
     return stat.state === "T" ? "stopped" : "running";
   }
 
-  async clean(spec: Pick<WorkloadSpec, "name" | "clean">): Promise<Cleaned> {
+  async clean(spec: Pick<WorkloadSpec, "name" | "clean">, last?: Instance): Promise<Cleaned> {
     const beganMs = this.#clock.monotonicMs();
     try {
-      const killed = this.#families.mayLive(spec.name) ? await this.#killFamily(spec.name, beganMs) : 0;
+      const killed = this.#families.mayLive(spec.name) ? await this.#killFamily(spec.name, last, beganMs) : 0;
       const declared = spec.clean.files.length + spec.clean.sockets.length + spec.clean.ports.length > 0;
       const removed = declared ? await release(spec) : [];
       return { ok: true, killed, removed, tookMs: this.#clock.monotonicMs() - beganMs };
@@ -115,10 +116,10 @@ class RealProcesses implements ProcessPort {
     }
   }
 
-  async #killFamily(workload: string, beganMs: number): Promise<number> {
+  async #killFamily(workload: string, last: Instance | undefined, beganMs: number): Promise<number> {
     const seen = new Set<number>();
     for (;;) {
-      const members = await this.#families.members(workload);
+      const members = await this.#families.members(workload, last);
       if (members.length === 0) return seen.size;
       // Killed again in each round: a member may have forked between the walk and the signal.
       this.#families.kill(members);
@@ -134,11 +135,8 @@ class RealProcesses implements ProcessPort {
 
   async find() {
     const found = new Map<string, { id: string; pid: number; startTicks: number }[]>();
-    for (const marked of await this.#families.walk()) {
-      if (!marked.leader) continue;
-      const list = found.get(marked.workload) ?? [];
-      list.push({ id: marked.instance, pid: marked.pid, startTicks: marked.startTicks });
-      found.set(marked.workload, list);
+    for (const { workload, instance: id, pid, startTicks } of await this.#families.leaders()) {
+      found.set(workload, [...(found.get(workload) ?? []), { id, pid, startTicks }]);
     }
     return found;
   }
@@ -151,6 +149,7 @@ class RealProcesses implements ProcessPort {
     this.#cancelGather?.();
     for (const child of this.#children.values()) child.removeAllListeners();
     this.#children.clear();
+    this.#families.dismiss();
   }
 }
 

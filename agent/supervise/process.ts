@@ -34,8 +34,11 @@ export interface ProcessPort {
    * Kills what is left of the workload's family, whatever instance it belongs to, and removes the declared files and sockets
    * that nobody else holds. Never throws; bounded to a few seconds.
    */
-  clean(spec: Pick<WorkloadSpec, "name" | "clean">): Promise<Cleaned>;
-  /** All living main processes that carry our marker, by workload name: what an earlier agent process has left running. */
+  clean(spec: Pick<WorkloadSpec, "name" | "clean">, last?: Instance): Promise<Cleaned>;
+  /**
+   * All living main processes of our workloads, by name: what an earlier agent process has left running. `id` is empty where
+   * the process has overwritten its marker.
+   */
   find(): Promise<Map<string, { readonly id: string; readonly pid: number; readonly startTicks: number }[]>>;
   /** Bounds the output files of a workload; loses at most what is written during one copy. */
   rotate(spec: WorkloadSpec): Promise<void>;

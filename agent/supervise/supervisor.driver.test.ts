@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -28,13 +28,9 @@ beforeEach(() => {
 afterEach(async () => {
   await supervisor.close();
   for (const name of (await processes.find()).keys()) await processes.clean(specOf({ name }));
-  const { cgroupRoot } = new Families(store.identity.generation);
+  const { generation } = store.identity;
   await store.close();
-  if (cgroupRoot) {
-    for (const name of readdirSync(cgroupRoot, { withFileTypes: true }))
-      if (name.isDirectory()) rmdirSync(join(cgroupRoot, name.name));
-    rmdirSync(cgroupRoot);
-  }
+  new Families(generation).dismiss();
   rmSync(dir, { recursive: true, force: true });
 });
 

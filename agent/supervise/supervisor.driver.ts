@@ -153,10 +153,19 @@ export class Supervisor {
     const known = instanceOf(phase);
     const expected = known?.id ?? (phase.at === "spawning" ? phase.id : undefined);
     if (expected === undefined) return undefined;
-    const process = found.find((one) => one.id === expected);
+    // One that lost its marker is the one we look for: no second one is started before the first is cleaned away.
+    const process =
+      found.find((one) => one.id === expected) ?? (known ? undefined : found.find((one) => one.id === ""));
     if (process) {
       const { clock } = this.#parts;
-      return { sinceMs: clock.monotonicMs(), sinceWallMs: clock.wallMs(), ...known, ...process, adopted: true };
+      return {
+        sinceMs: clock.monotonicMs(),
+        sinceWallMs: clock.wallMs(),
+        ...known,
+        ...process,
+        id: expected,
+        adopted: true,
+      };
     }
     // A process that hides its environment is still known by PID and start time.
     return known &&
@@ -273,7 +282,7 @@ export class Supervisor {
       if (effect.do === "signal") processes.signal(effect.instance, effect.signal);
       if (effect.do === "spawn") this.#spawn(actor, effect.id);
       if (effect.do === "clean") {
-        const cleaned = await processes.clean(actor.spec);
+        const cleaned = await processes.clean(actor.spec, effect.last);
         const answer: Event = cleaned.ok
           ? { is: "cleaned", killed: cleaned.killed, removed: cleaned.removed, tookMs: cleaned.tookMs }
           : { is: "cleanFailed", because: cleaned.because };

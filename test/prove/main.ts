@@ -1,0 +1,60 @@
+// npm run prove [-- NAME…]: the long trials in real time. Prints promise, median, p99, worst; writes out/prove/NAME.json.
+import { keep, spread } from "../bench/measure.ts";
+import { agentKills } from "./agent-kills.ts";
+import { heal } from "./heal.ts";
+import { hubAway } from "./hub-away.ts";
+import { broken, type Row, type Trial } from "./trial.ts";
+
+const trials: readonly (Trial & { readonly fullRounds: number })[] = [
+  { ...heal, fullRounds: 20 },
+  { ...agentKills, fullRounds: 50 },
+  { ...hubAway, fullRounds: 200 },
+];
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.find((name) => !trials.some((trial) => trial.name === name));
+  if (unknown !== undefined) {
+    console.error(`There is no trial '${unknown}'. There are: ${trials.map((trial) => trial.name).join(", ")}.`);
+    return 2;
+  }
+  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+  console.log(`SEED=${seed}`);
+  let failed = 0;
+  for (const trial of trials) {
+    if (names.length > 0 && !names.includes(trial.name)) continue;
+    console.log(`\n${trial.name}: ${trial.about}`);
+    const beganMs = performance.now();
+    try {
+      const rounds = Number(process.env.ROUNDS ?? trial.fullRounds);
+      const rows = await trial.run({ rounds, seed, say: (line) => console.log(`  ${line}`) });
+      print(rows);
+      const file = keep(
+        trial.name,
+        { seed, rounds, rows: rows.map((row) => ({ ...row, spread: spread(row.values) })) },
+        "prove",
+      );
+      const bad = broken(rows);
+      failed += bad.length > 0 ? 1 : 0;
+      for (const row of bad) console.log(`  BROKEN: ${row.name}, ${row.measure}`);
+      console.log(`  ${Math.round((performance.now() - beganMs) / 1000)} s, written to ${file}`);
+    } catch (error) {
+      failed += 1;
+      console.log(`  BROKEN: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+  console.log(failed === 0 ? "\nEvery promise held." : `\n${failed} trials broke a promise.`);
+  return failed === 0 ? 0 : 1;
+}
+
+function print(rows: readonly Row[]): void {
+  const cells = rows.map((row) => {
+    const { n, median, p99, worst } = spread(row.values);
+    return [row.name, row.measure, String(n), `≤ ${row.promise} ${row.unit}`, ...[median, p99, worst].map(String)];
+  });
+  const all = [["WHAT", "MEASURE", "N", "PROMISE", "MEDIAN", "P99", "WORST"], ...cells];
+  const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((line) => line[column]?.length ?? 0)));
+  for (const line of all)
+    console.log(`  ${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")}`.trimEnd());
+}

@@ -1,0 +1,182 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
+import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
+import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
+import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { WorkloadPhase, type WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { inRoot } from "../../deploy/root.ts";
+
+/** The production bundle of the agent, as `npm run build` makes it. */
+const bundle = inRoot("dist", "blueflame-agent.cjs");
+
+/** A workload in the words of the config file. */
+export type WorkloadConfig = Readonly<Record<string, unknown>> & { readonly name: string };
+
+/** One living main process of a workload, by its marker. */
+export interface Lead {
+  readonly workload: string;
+  readonly pid: number;
+  readonly startTicks: number;
+}
+
+/**
+ * A real agent process in a folder of its own, that can be killed and started again. Whoever opened it closes it: that ends
+ * the agent, its workloads, and removes the folder.
+ */
+export class AgentRig {
+  readonly dir: string;
+  readonly dataDir: string;
+  #agent: ChildProcess | undefined;
+  #owner = "";
+
+  constructor(config: { readonly workloads: readonly WorkloadConfig[] } & Readonly<Record<string, unknown>>) {
+    this.dir = mkdtempSync(join(tmpdir(), "bf-prove-"));
+    this.dataDir = join(this.dir, "d");
+    writeFileSync(join(this.dir, "agent.yaml"), JSON.stringify({ node: { id: "prove" }, ...config }));
+  }
+
+  /** Starts the agent; resolves when its local API answers. */
+  async start(): Promise<void> {
+    const log = openSync(join(this.dir, "agent.log"), "a");
+    this.#agent = spawn(
+      process.execPath,
+      [bundle, "up", "--config", join(this.dir, "agent.yaml"), "--data-dir", this.dataDir],
+      {
+        stdio: ["ignore", log, log],
+        detached: true,
+      },
+    );
+    await this.until("the agent answers", async () => {
+      if (this.#agent?.exitCode !== null) throw new Error(`the agent ended: ${this.log().slice(-2000)}`);
+      return (await this.status().catch(() => undefined)) !== undefined;
+    });
+  }
+
+  get pid(): number {
+    return this.#agent?.pid ?? 0;
+  }
+
+  /** SIGKILL to the agent alone; resolves when it is gone. */
+  async kill(): Promise<void> {
+    const agent = this.#agent;
+    if (!agent || agent.exitCode !== null || agent.signalCode !== null) return;
+    const ended = new Promise((resolve) => agent.once("exit", resolve));
+    agent.kill("SIGKILL");
+    await ended;
+  }
+
+  log(): string {
+    return readFileSync(join(this.dir, "agent.log"), "utf8");
+  }
+
+  async status(): Promise<WorkloadStatus[]> {
+    return ask(this.dataDir, async (desk: Desk) => (await desk.getStatus({}, { timeoutMs: 5000 })).workloads);
+  }
+
+  /** The incidents of a workload, newest first. */
+  async incidents(workload: string): Promise<Incident[]> {
+    const all = await ask(
+      this.dataDir,
+      async (desk: Desk) => (await desk.listIncidents({ limit: 500 }, { timeoutMs: 5000 })).incidents,
+    );
+    return all.filter((incident) => incident.workload === workload);
+  }
+
+  async workload(name: string): Promise<WorkloadStatus> {
+    const found = (await this.status()).find((one) => one.name === name);
+    if (!found) throw new Error(`no workload ${name}`);
+    return found;
+  }
+
+  /** Waits until it runs and no incident on it is open. */
+  async well(name: string, withinMs = 60_000): Promise<WorkloadStatus> {
+    let last: WorkloadStatus | undefined;
+    await this.until(
+      `${name} is well`,
+      async () => {
+        last = await this.workload(name).catch(() => undefined);
+        return last?.phase === WorkloadPhase.RUNNING && last.incidentId === "";
+      },
+      withinMs,
+    );
+    if (!last) throw new Error("unreachable: it is well");
+    return last;
+  }
+
+  async until(what: string, holds: () => Promise<boolean>, withinMs = 30_000): Promise<void> {
+    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(25))
+      if (await holds()) return;
+    throw new Error(
+      `waited ${withinMs} ms in vain until ${what}; the agent's log ends with:\n${this.log().slice(-3000)}`,
+    );
+  }
+
+  /** Every living main process that carries this agent's marker, whoever knows of it. */
+  leads(): Lead[] {
+    const found: Lead[] = [];
+    for (const pid of allPids()) {
+      const [owner, workload = ""] = environOf(pid, markVariable)?.split(":") ?? [];
+      const stat = procStat(pid);
+      if (!owner || !stat || stat.state === "Z" || stat.session !== pid) continue;
+      if (this.#owner === "" && environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir)) this.#owner = owner;
+      if (owner === this.#owner && this.#owner !== "") found.push({ workload, pid, startTicks: stat.startTicks });
+    }
+    return found;
+  }
+
+  async close(): Promise<void> {
+    await ask(this.dataDir, async (desk: Desk) => desk.down({ person: "prove" }, { timeoutMs: 60_000 })).catch(
+      () => undefined,
+    );
+    await this.kill();
+    for (const lead of this.leads()) process.kill(-lead.pid, "SIGKILL");
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** How long after `faultMs` (wall) the first incident since then was detected and its workload verified healthy. */
+export async function healed(
+  rig: AgentRig,
+  workload: string,
+  faultMs: number,
+  withinMs = 30_000,
+): Promise<{ detectedMs: number; healthyMs: number; symptom: string }> {
+  let found: Incident | undefined;
+  await rig.until(
+    `${workload} is healed`,
+    async () => {
+      const since = (await rig.incidents(workload)).filter(
+        (incident) => incident.detectedAt && timestampMs(incident.detectedAt) >= faultMs - 5,
+      );
+      found = since.at(-1);
+      return found?.recoveredAt !== undefined;
+    },
+    withinMs,
+  );
+  if (!found?.detectedAt || !found.recoveredAt) throw new Error("unreachable: it is healed");
+  return {
+    detectedMs: timestampMs(found.detectedAt) - faultMs,
+    healthyMs: timestampMs(found.recoveredAt) - faultMs,
+    symptom: found.symptom,
+  };
+}
+
+/** A port that nobody listens on now. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() =>
+        address && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
+      );
+    });
+  });
+}
