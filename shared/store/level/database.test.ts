@@ -5,7 +5,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Level } from "level";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { canMount, type SmallDisk, smallDisk } from "../../../test/contract/small-disk.ts";
 import { isFault } from "../../errors/fault.ts";
 import { realClock } from "../../time/real-clock.driver.ts";
@@ -20,7 +20,10 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "bf-store-"));
   path = join(dir, "store");
 });
-afterEach(() => rm(dir, { recursive: true, force: true }));
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await rm(dir, { recursive: true, force: true });
+});
 
 const open = () => openDatabase(path, { clock });
 const code = (error: unknown) => (isFault(error) ? error.code : error);
@@ -191,6 +194,62 @@ test("more waiting than the disk can follow is refused by name", async () => {
   const refused = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [code(outcome.reason)] : []));
   expect(new Set(refused)).toEqual(new Set(["LIMIT_REACHED"]));
   expect((await database.keys({ gte: "k", lt: "l" })).length).toBe(25_000 - refused.length);
+  await database.close();
+});
+
+/** The next batch of any LevelDB in this process does what `does` says; it is given the real one. */
+function nextBatch(does: (real: () => Promise<void>) => Promise<void>): void {
+  const real: unknown = Reflect.get(Level.prototype, "batch");
+  const faulty = function (this: unknown, ...args: unknown[]) {
+    return does(async () => {
+      if (typeof real === "function") await Reflect.apply(real, this, args);
+    });
+  };
+  vi.spyOn(Level.prototype, "batch").mockImplementationOnce(faulty as never);
+}
+
+test("a write that reached the disk although an error was reported is acknowledged after the store was read back", async () => {
+  const database = await open();
+  await put(database, "a", "1");
+  nextBatch(async (real) => {
+    await real();
+    throw new Error("an error after the fact");
+  });
+  const landed = vi.fn();
+  await database.submit({ build: () => [{ type: "put", key: "b", value: Buffer.from("2") }], landed }, true);
+  expect(landed).toHaveBeenCalledOnce();
+  expect([await database.keys({ gte: "a", lt: "c" }), database.trouble()]).toEqual([["a", "b"], undefined]);
+  await database.close();
+});
+
+test("a write that did not reach the disk is refused, undone in reverse order, and the next one is taken", async () => {
+  const database = await open();
+  const order: string[] = [];
+  const job = (name: string) => ({
+    build: () => [],
+    landed: () => order.push(name),
+    lost: () => order.push(`-${name}`),
+  });
+  const ahead = put(database, "a", "1"); // on its way: the two behind it share the batch that fails
+  nextBatch(() => Promise.reject(new Error("an error")));
+  const two = [database.submit(job("one"), true), database.submit(job("two"), true)];
+  const refused = await Promise.all(two.map((done) => done.catch(code)));
+  expect(refused).toEqual(["STORE_WRITE_FAILED", "STORE_WRITE_FAILED"]);
+  await ahead;
+  expect(order).toEqual(["-two", "-one"]);
+  await put(database, "b", "2");
+  expect(await database.keys({ gte: "a", lt: "c" })).toEqual(["a", "b"]);
+  await database.close();
+});
+
+test("when an acknowledged write is gone after an error the store takes nothing more and says so", async () => {
+  const database = await open();
+  nextBatch(() => Promise.resolve()); // LevelDB after a full disk: acknowledged, and not there
+  await put(database, "a", "1");
+  nextBatch(() => Promise.reject(new Error("an error")));
+  await put(database, "b", "2").catch(() => {});
+  expect(await put(database, "c", "3").catch(code)).toBe("STORE_DAMAGED");
+  expect(database.trouble()).toMatch(/acknowledged and is gone/);
   await database.close();
 });
 
