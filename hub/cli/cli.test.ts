@@ -36,7 +36,11 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 beforeEach(async () => {
   fleet = memoryFleet();
-  fleet.putNode({ id: "edge-1", workloads: [{ name: "risk-firewall", pid: 4211, health: 1, phase: 3 }] });
+  fleet.putNode({
+    id: "edge-1",
+    workloads: [{ name: "risk-firewall", pid: 4211, health: 1, phase: 3 }],
+    readings: [{ sensor: "cpu_busy_ratio", value: 0.25 }],
+  });
   fleet.putNode({ id: "edge-2", level: Level.RED, state: FleetState.FAILED, because: "silent for 61 s" });
   const timeline = [{ what: "symptom", because: "last beat 61 s ago" }];
   fleet.putIncident({ id: incidentId, nodeId: "edge-2", summary: "edge-2 is silent", timeline });
@@ -96,8 +100,9 @@ test.each([
   expect(parse((await run([...args, "-o", "yaml"])).out)).toEqual(json);
 });
 
-test("one node comes with its workloads, one incident with its timeline, found by the beginning of its id", async () => {
+test("one node comes with its workloads and readings, one incident with its timeline, found by the beginning of its id", async () => {
   expect((await run(["nodes", "edge-1"])).out).toMatch(/WORKLOAD .*\nrisk-firewall {2}healthy {2}running {2}4211/);
+  expect((await run(["nodes", "edge-1"])).out).toMatch(/SENSOR .*\ncpu_busy_ratio {2}node {3}0.25/);
   expect((await run(["incidents", "0192f0c1"])).out).toMatch(/edge-2 is silent[\s\S]*symptom {2}last beat 61 s ago/);
   expect(JSON.parse((await run(["incidents", "--open", "--node", "edge-1", "-o", "json"])).out)).toEqual([]);
 });

@@ -122,6 +122,12 @@ export const workloadColumns: readonly Column<WorkloadStatus>[] = [
   { title: "BECAUSE", value: (one) => one.because },
 ];
 
+export const readingColumns: readonly Column<Node["readings"][number]>[] = [
+  { title: "SENSOR", value: (one) => one.sensor },
+  { title: "OF", value: (one) => one.subject || "node" },
+  { title: "VALUE", value: (one) => String(Math.round(one.value * 1000) / 1000), right: true },
+];
+
 export const incidentColumns: readonly Column<Incident>[] = [
   { title: "INCIDENT", value: (one) => one.id },
   {

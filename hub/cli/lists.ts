@@ -17,6 +17,7 @@ import {
   nodeDetails,
   nodeJson,
   protojson,
+  readingColumns,
   timelineColumns,
   workloadColumns,
 } from "./columns.ts";
@@ -45,7 +46,11 @@ export async function nodes(hub: HubClient, id: string | undefined, options: Nod
     return;
   }
   const { node } = await hub.ask((client, signal) => client.getNode({ id }, { signal }));
-  if (node !== undefined) printOne(node, nodeDetails, print, below(node.workloads, workloadColumns));
+  if (node !== undefined)
+    printOne(node, nodeDetails, print, [
+      ...below(node.workloads, workloadColumns),
+      ...below(node.readings, readingColumns),
+    ]);
 }
 
 /** True when a node shows something else than last time, its age aside. */
