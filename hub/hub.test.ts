@@ -6,7 +6,18 @@ import { client, faultFrom } from "@blueflame/shared/rpc/definition.ts";
 import { create } from "@bufbuild/protobuf";
 import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { agentOf, certificateOf, type HubFolder, hubFolder, hubIn, hubLog, pass, until } from "../test/support/hub.ts";
+import {
+  agentOf,
+  certificateOf,
+  credentialsOf,
+  type HubFolder,
+  handMadeAgent,
+  hubFolder,
+  hubIn,
+  hubLog,
+  pass,
+  until,
+} from "../test/support/hub.ts";
 import { memoryOutbox } from "../test/support/link-node.ts";
 import type { IssuedCertificate } from "./trust/authority.driver.ts";
 
@@ -16,34 +27,8 @@ beforeEach(() => {
 });
 afterEach(() => folder.clear());
 
-const credentialsOf = ({ ca, cert, key }: IssuedCertificate) =>
-  grpc.credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(cert));
-
-/** A hand-made agent that says exactly what it is told to. */
-function handMade(address: string, issued: IssuedCertificate) {
-  const made = client(LinkService, address, credentialsOf(issued), undefined, { tolerant: true });
-  folder.closeLater(() => made.close());
-  const stream = made.link();
-  const heard: string[] = [];
-  const moves: string[] = [];
-  const acks: bigint[] = [];
-  const failed = new Promise<Error>((resolve) => stream.on("error", resolve));
-  stream.on("data", (message) => {
-    if ("undecodable" in message) return;
-    heard.push(message.message.case ?? "unknown");
-    if (message.message.case === "move") moves.push(message.message.value.because);
-    if (message.message.case === "ack") acks.push(message.message.value.throughSeq);
-  });
-  const hello = (nodeId: string, given: object = {}) =>
-    stream.write({
-      message: {
-        case: "hello",
-        value: { nodeId, incarnation: 1n, session: 1n, bootId: "b", storeGeneration: "g1", site: "here", ...given },
-      },
-    });
-  const beat = (count = 1n) => stream.write({ message: { case: "heartbeat", value: { count } } });
-  return { stream, heard, moves, acks, failed, hello, beat };
-}
+/** Says exactly what it is told to. */
+const handMade = (address: string, issued: IssuedCertificate) => handMadeAgent(folder, address, issued);
 
 test("CARD-3 PHX-1 an agent's heartbeats and readings stream to the hub, which shows it ALIVE", async () => {
   const hub = await hubIn(folder);

@@ -7,7 +7,10 @@ import { readHubConfig } from "@blueflame/hub/config.driver.ts";
 import type { HubConfig } from "@blueflame/hub/config.ts";
 import { type Hub, type HubOptions, startHub } from "@blueflame/hub/hub.ts";
 import { type IssuedCertificate, openAuthority } from "@blueflame/hub/trust/authority.driver.ts";
+import { LinkService, type Order } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { client } from "@blueflame/shared/rpc/definition.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import * as grpc from "@grpc/grpc-js";
 import { memoryNode, memoryOutbox, testSelf } from "./link-node.ts";
 
 const clock = realClock();
@@ -27,10 +30,10 @@ export function hubFolder() {
 }
 export type HubFolder = ReturnType<typeof hubFolder>;
 
-/** The default config at a pace for tests: a beat every 300 ms, YELLOW after 0.36 s, ORANGE after 0.96 s, RED after 1.8 s. */
+/** The default config at a pace for tests: a beat every 300 ms, YELLOW after 0.6 s, ORANGE after 1.2 s, RED after 1.8 s. */
 export function quickConfig(given: Partial<HubConfig> = {}): HubConfig {
   const config = readHubConfig(undefined, process.env);
-  const escalation = { ...config.escalation, heartbeatIntervalMs: 300, redSilentMs: 1_800 };
+  const escalation = { ...config.escalation, heartbeatIntervalMs: 300, late: 1, redSilentMs: 1_800 };
   return { ...config, escalation, ...given };
 }
 
@@ -106,6 +109,47 @@ export async function agentOf(
   };
   folder.closeLater(close);
   return { uplink, node, outbox, log, close };
+}
+
+/** What a gRPC client shows the hub. */
+export const credentialsOf = ({ ca, cert, key }: IssuedCertificate) =>
+  grpc.credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(cert));
+
+/** A hand-made agent on one stream that says exactly what it is told to, and remembers what it heard. */
+export function handMadeAgent(folder: HubFolder, address: string, issued: IssuedCertificate) {
+  const made = client(LinkService, address, credentialsOf(issued), undefined, { tolerant: true });
+  folder.closeLater(() => made.close());
+  const stream = made.link();
+  const heard: string[] = [];
+  const moves: string[] = [];
+  const acks: bigint[] = [];
+  const orders: Order[] = [];
+  const failed = new Promise<Error>((resolve) => stream.on("error", resolve));
+  stream.on("data", (message) => {
+    if ("undecodable" in message) return;
+    const { case: kind, value } = message.message;
+    heard.push(kind ?? "unknown");
+    if (kind === "move") moves.push(value.because);
+    if (kind === "ack") acks.push(value.throughSeq);
+    if (kind === "order") orders.push(value);
+  });
+  const hello = (nodeId: string, given: object = {}) =>
+    stream.write({
+      message: {
+        case: "hello",
+        value: { nodeId, incarnation: 1n, session: 1n, bootId: "b", storeGeneration: "g1", site: "here", ...given },
+      },
+    });
+  const beat = (count = 1n) => stream.write({ message: { case: "heartbeat", value: { count } } });
+  /** Beats until the returned function is called; the stream stays open. */
+  const beatEvery = (ms: number) => {
+    beat();
+    const timer = setInterval(() => beat(), ms);
+    const stop = () => clearInterval(timer);
+    folder.closeLater(stop);
+    return stop;
+  };
+  return { stream, heard, moves, acks, orders, failed, hello, beat, beatEvery };
 }
 
 /** Waits for real until it holds; the test's own limit is the bound. */

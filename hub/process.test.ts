@@ -1,0 +1,201 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
+import { client } from "@blueflame/shared/rpc/definition.ts";
+import { openLevelEngine } from "@blueflame/shared/store/level/engine.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { build } from "esbuild";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundleOptions, copyAddon } from "../deploy/bundle.ts";
+import { bundle } from "../test/support/bundle.ts";
+import { certificateOf, credentialsOf, type HubFolder, hubFolder, pass, until } from "../test/support/hub.ts";
+import { openHubStore } from "./store/hub-store.ts";
+import { writeIssued } from "./trust/authority.driver.ts";
+
+// The hub as it is shipped, in a process of its own: it can be killed, stopped and told to leave.
+let programs: string;
+let hubProgram: string;
+let agentProgram: string;
+beforeAll(async () => {
+  programs = mkdtempSync(join(tmpdir(), "bf-programs-"));
+  hubProgram = join(programs, "blueflame-hub.mjs");
+  agentProgram = join(programs, "hub-agent.mjs");
+  await build(bundleOptions("hub/main.ts", hubProgram));
+  copyAddon(join(programs, "native"));
+  await bundle("test/support/hub-agent.main.ts", agentProgram);
+});
+afterAll(() => rmSync(programs, { recursive: true }));
+
+let folder: HubFolder;
+beforeEach(() => {
+  folder = hubFolder();
+});
+afterEach(() => folder.clear());
+
+interface HubProcess {
+  readonly child: ChildProcess;
+  readonly grpc: string;
+  readonly http: string;
+  readonly log: () => string;
+  readonly ended: Promise<number | null>;
+}
+
+const quick = "escalation:\n  heartbeat_interval: 300ms\n  late: 100%\n  red_silent: 1800ms\n";
+
+/** `blueflame-hub serve` until it is ready. */
+async function serve(at: { grpc?: string } = {}): Promise<HubProcess> {
+  const ready = join(folder.dir, "hub", "hub.json");
+  rmSync(ready, { force: true });
+  const config = join(folder.dir, "hub.yaml");
+  writeFileSync(config, quick);
+  const args = ["serve", "--data-dir", join(folder.dir, "hub"), "--config", config, "--http", "127.0.0.1:0"];
+  const child = spawn(process.execPath, [hubProgram, ...args, "--grpc", at.grpc ?? "127.0.0.1:0"], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let log = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+  folder.closeLater(async () => {
+    child.kill("SIGCONT");
+    child.kill("SIGKILL");
+    await ended;
+  });
+  await until(() => {
+    if (child.exitCode !== null) throw new Error(`the hub ended: ${log}`);
+    return existsSync(ready);
+  });
+  const { grpc, http } = JSON.parse(readFileSync(ready, "utf8")) as { grpc: string; http: string };
+  return { child, grpc, http, log: () => log, ended };
+}
+
+async function agentProcess(address: string, nodeId: string, records = 0) {
+  const certificates = join(folder.dir, nodeId);
+  writeIssued(certificates, "node", await certificateOf(folder, nodeId));
+  const args = [agentProgram, address, certificates, nodeId, "1", `${records}`];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  folder.closeLater(() => child.kill("SIGKILL"));
+  let said = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  return { child, said: () => said };
+}
+
+async function operatorOf(hub: HubProcess) {
+  const made = client(OperatorService, hub.grpc, credentialsOf(await certificateOf(folder, "asha", "operator")));
+  folder.closeLater(() => made.close());
+  return made;
+}
+
+test("PHX-11 records arrive exactly once although the hub is killed with SIGKILL again and again while they come", async () => {
+  const count = 6_000;
+  let hub = await serve();
+  const { grpc } = hub;
+  const agent = await agentProcess(grpc, "edge-1", count);
+  let kills = 0;
+  for (; kills < 8 && !agent.said().includes("done"); kills++) {
+    await pass(150 + kills * 40); // the agent is back by then; somewhere else in its stream each time
+    hub.child.kill("SIGKILL");
+    await hub.ended;
+    hub = await serve({ grpc });
+  }
+  await until(() => agent.said().includes("done"));
+  expect(kills).toBeGreaterThan(2);
+  hub.child.kill("SIGTERM");
+  expect(await hub.ended).toBe(0);
+  const engine = await openLevelEngine(join(folder.dir, "hub"), { clock: realClock() });
+  folder.closeLater(() => engine.close());
+  const store = await openHubStore(engine.state, engine.log, Date.now);
+  const audit = await store.audit({ nodeId: "edge-1", limit: count * 2 });
+  const seen = audit.filter(({ action }) => action === "test.record").map(({ id }) => id);
+  expect(seen).toHaveLength(count);
+  expect(new Set(seen).size).toBe(count);
+}, 60_000);
+
+test("PHX-2 a hub that stands still for three seconds calls no healthy node late", async () => {
+  const hub = await serve();
+  await Promise.all(["a", "b", "c"].map((id) => agentProcess(hub.grpc, `edge-${id}`)));
+  const operator = await operatorOf(hub);
+  await until(async () => {
+    const { nodes } = await operator.listNodes({});
+    return nodes.length === 3 && nodes.every(({ presence }) => presence === "ALIVE");
+  });
+  await pass(500);
+  for (let stall = 0; stall < 2; stall++) {
+    hub.child.kill("SIGSTOP");
+    await pass(3_000); // RED comes after 1.8 s of silence
+    hub.child.kill("SIGCONT");
+    await pass(800);
+  }
+  const levels = hub
+    .log()
+    .split("\n")
+    .filter((line) => line.includes('"msg":"level"'));
+  expect(levels.filter((line) => /"to":"(ORANGE|RED)"/.test(line))).toEqual([]);
+  const { nodes } = await operator.listNodes({});
+  expect(nodes.map(({ presence }) => presence)).toEqual(["ALIVE", "ALIVE", "ALIVE"]);
+  expect(hub.log()).toContain("the hub was away");
+});
+
+test("SIGTERM ends the hub with 0, and its ready file is gone", async () => {
+  const hub = await serve();
+  await agentProcess(hub.grpc, "edge-1");
+  const metrics = async () => (await fetch(`http://${hub.http}/metrics`)).text();
+  await until(async () => /blueflame_\w*sessions\w* 1/.test(await metrics()));
+  hub.child.kill("SIGTERM");
+  expect(await hub.ended).toBe(0);
+  expect(existsSync(join(folder.dir, "hub", "hub.json"))).toBe(false);
+});
+
+/** Runs the hub's program to its end. */
+async function run(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+  const child = spawn(process.execPath, [hubProgram, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  folder.closeLater(() => child.kill("SIGKILL"));
+  let [out, err] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => {
+    out += chunk.toString();
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    err += chunk.toString();
+  });
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, out, err };
+}
+
+test("what is wrong on the command line or around it is said by its code, and nothing is left running", async () => {
+  const data = ["--data-dir", join(folder.dir, "hub")];
+  const hub = await serve();
+  const other = ["--data-dir", join(folder.dir, "other")];
+  const free = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+  expect(await run("serve", ...other, "--grpc", hub.grpc, "--http", "127.0.0.1:0")).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("[PORT_IN_USE]"),
+  });
+  expect(await run("serve", ...other, "--grpc", "127.0.0.1:0", "--http", "0.0.0.0:0")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("[LISTEN_NOT_LOOPBACK]"),
+  });
+  expect(await run("serve", ...data, ...free)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("[STORE_LOCKED]"),
+  });
+  expect(await run("serve", "--grpc", "nowhere")).toMatchObject({ code: 2, err: expect.stringContaining("[USAGE]") });
+  expect(await run("serve", "--config", "/nonexistent.yaml", ...other)).toMatchObject({ code: 2 });
+  expect(await run("cert", "--out", folder.dir)).toMatchObject({ code: 2, err: expect.stringContaining("[USAGE]") });
+  expect(await run("cert", "--node", "Not A Name", "--out", folder.dir, ...data)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("[BAD_REQUEST]"),
+  });
+  const issued = await run("cert", "--node", "edge-9", "--out", join(folder.dir, "certs"), ...data);
+  expect(issued.code).toBe(0);
+  expect(JSON.parse(issued.out)).toMatchObject({
+    role: "node",
+    name: "edge-9",
+    key: join(folder.dir, "certs", "node.key"),
+  });
+  expect((await run("--version")).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
