@@ -10,7 +10,7 @@ import { connectService } from "./connect.ts";
 import { eventStreams, recentIncidents } from "./events.driver.ts";
 import { bodyBytesMax, isLoopback, refusal } from "./guard.ts";
 import { type Check, healthPages } from "./health.driver.ts";
-import { metricsContentType, metricsText } from "./metrics.ts";
+import { metricsContentType, metricsText } from "./metrics.driver.ts";
 import { operatorApi } from "./operator.ts";
 import { statusPage } from "./page/page.ts";
 import { script } from "./page/script.ts";

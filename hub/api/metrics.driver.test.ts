@@ -4,7 +4,7 @@ import { Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_serv
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { memoryFleet } from "../../test/support/fleet.ts";
-import { metricsText } from "./metrics.ts";
+import { metricsText } from "./metrics.driver.ts";
 
 const use = { cpuSeconds: 1.5, residentBytes: 1e8 };
 
