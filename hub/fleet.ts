@@ -3,7 +3,7 @@ import type { GetHubResponse, Node } from "@blueflame/shared/gen/blueflame/opera
 
 /**
  * The fleet as the hub's doors see it: the operator service, the HTTP pages, the metrics. Implemented by the hub's shell
- * (`hub/hub.ts`). Reads only; nothing here decides.
+ * (`hub/hub.driver.ts`). Reads only; nothing here decides.
  */
 export interface Fleet {
   /** Every node, worst first, then by id. */

@@ -8,7 +8,7 @@ import { version } from "@blueflame/shared/version.ts";
 import { Command } from "commander";
 import { pino } from "pino";
 import { readHubConfig } from "./config.driver.ts";
-import { type Listen, startHub } from "./hub.ts";
+import { type Listen, startHub } from "./hub.driver.ts";
 import { openAuthority, writeIssued } from "./trust/authority.driver.ts";
 import type { Identity } from "./trust/identity.ts";
 import { replaceFile } from "./trust/place-file.driver.ts";

@@ -5,7 +5,7 @@ import { openUplink, type UplinkOptions } from "@blueflame/agent/uplink/link.dri
 import type { Self } from "@blueflame/agent/uplink/ports.ts";
 import { readHubConfig } from "@blueflame/hub/config.driver.ts";
 import type { HubConfig } from "@blueflame/hub/config.ts";
-import { type Hub, type HubOptions, startHub } from "@blueflame/hub/hub.ts";
+import { type Hub, type HubOptions, startHub } from "@blueflame/hub/hub.driver.ts";
 import { type IssuedCertificate, openAuthority } from "@blueflame/hub/trust/authority.driver.ts";
 import { LinkService, type Order } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { client } from "@blueflame/shared/rpc/definition.ts";
