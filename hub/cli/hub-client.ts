@@ -127,7 +127,9 @@ function faultOf(error: unknown, { hub, from, tls: mutual }: HubContext, { late,
   const tls = byTls.find(([pattern]) => pattern.test(words))?.[1];
   if (tls !== undefined) return new Fault(tls, `${hub.origin}: ${words}`, { cause: error });
   // Node refuses a client's certificate by closing the connection after the handshake; TLS 1.3 tells the client no more.
-  if (mutual !== undefined && connect.code === Code.Canceled && !late && !answered) {
+  // Which of the two it sees first is a matter of chance: the end of the stream or of the socket.
+  const hungUp = connect.code === Code.Canceled || /ECONNRESET|EPIPE/.test(words);
+  if (mutual !== undefined && hungUp && !late && !answered) {
     return new Fault("CERT_REFUSED", `${hub.origin} closed the connection right after the handshake`, { cause: error });
   }
   const code = byCode[connect.code] ?? "HUB_FAILED";

@@ -52,7 +52,10 @@ test("a lost hub is said above everything, for as long as it lasts", () => {
 const inTmux = test.skipIf(spawnSync("tmux", ["-V"]).error !== undefined);
 const socket = `bf-top-${process.pid}`;
 const tmux = (...args: string[]) => spawnSync("tmux", ["-L", socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
-const screen = () => tmux("capture-pane", "-p", "-t", "top").stdout;
+/** Each test has a session of its own: a server whose last session ends goes away, and a new one may meet it leaving. */
+let session = "";
+let sessions = 0;
+const screen = () => tmux("capture-pane", "-p", "-t", session).stdout;
 const patient = { timeout: 15_000, interval: 100 };
 
 let folder: string;
@@ -81,8 +84,9 @@ async function startTop(): Promise<void> {
     script,
     `echo before\n'${process.execPath}' '${join(folder, "blueflame.mjs")}' top --hub ${door.url}\necho ended $?\nexec cat\n`,
   );
-  tmux("kill-session", "-t", "top");
-  tmux("new-session", "-d", "-s", "top", "-x", "120", "-y", "30", `sh ${script}`);
+  sessions += 1;
+  session = `top${sessions}`;
+  tmux("new-session", "-d", "-s", session, "-x", "120", "-y", "30", `sh ${script}`);
   await expect.poll(screen, patient).toContain("edge-10");
 }
 
@@ -97,29 +101,29 @@ inTmux(
     await expect.poll(screen, patient).toMatch(/LEVEL[^\n]*\nedge-99 +RED/);
     fleet.putIncident({ id: "i-1", nodeId: "edge-99", summary: "edge-99 is silent" });
     await expect.poll(screen, patient).toContain("edge-99 is silent");
-    tmux("send-keys", "-t", "top", "j", "j", "Down");
+    tmux("send-keys", "-t", session, "j", "j", "Down");
     await expect.poll(screen, patient).toMatch(/3 above/);
-    tmux("resize-window", "-t", "top", "-x", "80", "-y", "15");
+    tmux("resize-window", "-t", session, "-x", "80", "-y", "15");
     await expect.poll(() => screen().trimEnd().split("\n").length, patient).toBe(15);
     const port = Number(new URL(door.url).port);
     await door.close();
     await expect.poll(screen, patient).toContain("STALE for");
     door = await serveHttp({ fleet, host: "127.0.0.1", port, log });
     await expect.poll(screen, patient).not.toContain("STALE for");
-    tmux("send-keys", "-t", "top", "q");
+    tmux("send-keys", "-t", session, "q");
     await expect.poll(screen, patient).toContain("ended 0");
     expect(screen()).toContain("before");
     expect(screen()).not.toContain("edge-10");
     // The cursor is back, and the terminal echoes what is typed again.
-    expect(tmux("display-message", "-p", "-t", "top", "#{cursor_flag} #{alternate_on}").stdout.trim()).toBe("1 0");
-    tmux("send-keys", "-t", "top", "typed", "Enter");
+    expect(tmux("display-message", "-p", "-t", session, "#{cursor_flag} #{alternate_on}").stdout.trim()).toBe("1 0");
+    tmux("send-keys", "-t", session, "typed", "Enter");
     await expect.poll(screen, patient).toContain("typed");
   },
 );
 
 inTmux("Ctrl-C gives the terminal back and is 130", { timeout: 60_000 }, async () => {
   await startTop();
-  tmux("send-keys", "-t", "top", "C-c");
+  tmux("send-keys", "-t", session, "C-c");
   await expect.poll(screen, patient).toContain("ended 130");
   expect(screen()).toContain("before");
   await expect.poll(() => fleet.watchers, patient).toBe(0);
