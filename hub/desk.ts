@@ -1,4 +1,5 @@
 import {
+  AuditOutcome,
   type Incident,
   IncidentSchema,
   IncidentState,
@@ -15,7 +16,7 @@ import { clip, type OpenSession } from "./ingest/session.ts";
 import type { Entry } from "./judge/entry.ts";
 import type { Judge } from "./judge/judge.ts";
 import type { HubStore } from "./store/hub-store.ts";
-import type { NodeRow } from "./store/rows.ts";
+import { type NodeRow, nodeBytes } from "./store/rows.ts";
 
 const healths: Readonly<Record<number, Health>> = {
   [NodeHealth.HEALTHY]: "healthy",
@@ -27,6 +28,8 @@ const outcomes: Readonly<Record<number, "done" | "failed" | "refused">> = {
   [OrderOutcome.REFUSED]: "refused",
 };
 /** What a node says of itself is for people, and bounded like everything that comes from outside. */
+/** Whoever holds a certificate could fill the audit with refusals otherwise; the log has them all. */
+const refusalsPerMinute = 60;
 const labelsMax = 32;
 const workloadsMax = 1_000;
 const readingsMax = 1_000;
@@ -42,6 +45,8 @@ export interface DeskOptions {
 /** Where the link meets the rest of the hub: sessions become events of the judge, records become rows of the store. */
 export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeChanged }: DeskOptions): LinkDesk {
   const { clock, log } = judge.ports;
+  let refusalMinute = 0;
+  let refusals = 0;
   return {
     async known(nodeId, generation) {
       const incarnation = judge.entries.get(nodeId)?.row.incarnation ?? 0n;
@@ -51,7 +56,8 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
       await store.raiseEpoch(hello.lastHubEpoch);
       const known = judge.entries.get(session.nodeId);
       const row = rowOf(session, hello, known?.row, Math.floor(clock.wallMs()));
-      await store.save({ nodes: [row] });
+      // A fleet that comes back after a restart of the hub is known already: no write for each of ten thousand nodes.
+      if (!known || !sameRow(known.row, row)) await store.save({ nodes: [row] });
       const leftSite = known?.row.site;
       const entry = known ?? judge.add(row, undefined);
       // The level may have changed while the row was being written.
@@ -59,6 +65,8 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
       judge.groups.join(entry, leftSite);
       entry.connected = true;
       judge.step(entry, { is: "sessionOpened", incarnation: Number(session.incarnation) });
+      const because = `session ${session.session} of life ${session.incarnation}: ${clip(hello.because) || "first"}`;
+      note(judge, entry.id, "session.open", because);
       log.info({ node: entry.id, session: `${session.session}`, because: clip(hello.because) }, "session opened");
       if (storeBehind) tellStoreBehind(judge, entry);
       nodeChanged(entry.id);
@@ -77,6 +85,12 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
       if (entry) tellClone(judge, entry);
     },
     refused(nodeId, fault) {
+      const minute = Math.floor(clock.monotonicMs() / 60_000);
+      refusals = minute === refusalMinute ? refusals + 1 : 1;
+      refusalMinute = minute;
+      if (refusals <= refusalsPerMinute) {
+        note(judge, nodeId, "session.refuse", `[${fault.code}] ${clip(fault.saw)}`, AuditOutcome.REFUSED);
+      }
       log.warn({ node: nodeId, code: fault.code, because: fault.saw }, "session refused");
     },
   };
@@ -103,6 +117,12 @@ function sessionDesk(
       // An agent that stops for good says so; one that upgrades or restarts comes back, and silence after it is a symptom.
       const comesBack = because === "upgrade" || because === "agent_restart";
       judge.ports.log.info({ node: entry.id, because: clip(because), workloadsContinue }, "the node goes away");
+      note(
+        judge,
+        entry.id,
+        "node.leave",
+        `it leaves: ${clip(because)}; its workloads ${workloadsContinue ? "go on" : "stop"}`,
+      );
       judge.step(entry, { is: "goingAway", because: clip(because), comesBack });
       nodeChanged(entry.id);
     },
@@ -116,6 +136,7 @@ function sessionDesk(
       if (kept.incidents.length > 0) nodeChanged(entry.id);
     },
     closed() {
+      note(judge, entry.id, "session.close", `the stream of session ${session.session} has ended`);
       entry.connected = false;
       judge.step(entry, { is: "sessionClosed" });
       nodeChanged(entry.id);
@@ -136,11 +157,33 @@ function rowOf(session: OpenSession, hello: Hello, known: NodeRow | undefined, n
     inventory: hello.inventory,
     seenWallMs: known?.seenWallMs ?? 0,
     levelSinceWallMs: known?.levelSinceWallMs ?? nowMs,
-    levelBecause: known?.levelBecause ?? "it said hello for the first time",
+    levelBecause: known?.levelBecause ?? "beats arrive",
   };
 }
 
-/** Two machines with one identity: a person has to tell them apart, so the incident stays open until one does. */
+/** An entry of the activity log that is no decision of a machine. */
+function note(judge: Judge, nodeId: string, action: string, because: string, outcome = AuditOutcome.SUCCESS): void {
+  judge.carrier.act(judge.now(), { action, target: `node/${nodeId}`, because, nodeId, outcome });
+  judge.write();
+}
+
+function sameRow(left: NodeRow, right: NodeRow): boolean {
+  return Buffer.compare(nodeBytes(left), nodeBytes(right)) === 0;
+}
+
+/** Closes what was opened for clones that have been quiet since `sinceMs`: a person has removed one, or it gave up. */
+export function closeQuietClones(judge: Judge, lastContestMs: (nodeId: string) => number, sinceMs: number): void {
+  for (const incident of [...judge.carrier.incidents.values()]) {
+    if (incident.symptom !== "clone" || lastContestMs(incident.nodeId) > sinceMs) continue;
+    const because = "nobody has taken the session from another agent for ten minutes";
+    const change = { what: "closed", because, stage: "closed", needsPerson: false } as const;
+    const about = { nodeId: incident.nodeId, site: incident.site, symptom: "node_silent" } as const;
+    judge.carrier.incident({ do: "closeIncident", id: incident.id, change }, about, judge.now());
+  }
+  judge.write();
+}
+
+/** Two machines with one identity: a person has to tell them apart; see {@link closeQuietClones}. */
 function tellClone(judge: Judge, entry: Entry): void {
   const because = `two agents take the session of ${entry.id} from each other: one of them is a clone`;
   tell(judge, entry, "clone", because, Severity.HIGH);
@@ -150,9 +193,7 @@ function tellClone(judge: Judge, entry: Entry): void {
 function tellStoreBehind(judge: Judge, entry: Entry): void {
   const because = `the store of ${entry.id} knows less than it once sent: it was set back without starting anew`;
   judge.ports.log.warn({ node: entry.id, because }, "store behind");
-  const now = judge.now();
-  judge.carrier.act(now, { action: "node.store_behind", target: `node/${entry.id}`, because, nodeId: entry.id });
-  judge.write();
+  note(judge, entry.id, "node.store_behind", because, AuditOutcome.FAILURE);
 }
 
 function tell(judge: Judge, entry: Entry, symptom: string, because: string, severity: Severity): void {

@@ -13,7 +13,7 @@ import { type Recovery, recoveryDrivers } from "./actions/recovery.driver.ts";
 import { operatorHandlers } from "./api/grpc.driver.ts";
 import { type HttpDoor, serveHttp } from "./api/http.driver.ts";
 import type { HubConfig } from "./config.ts";
-import { linkDesk } from "./desk.ts";
+import { closeQuietClones, linkDesk } from "./desk.ts";
 import { massPolicyOf } from "./escalation/mass.ts";
 import { type Policy, policyOf } from "./escalation/policy.ts";
 import type { Fleet } from "./fleet.ts";
@@ -104,6 +104,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     closing.push(() => judge.close());
     const startedWallMs = Math.floor(clock.wallMs());
     await restore(judge, store);
+    const started = `epoch ${store.epoch()}, ${judge.entries.size} nodes known`;
+    judge.carrier.act(judge.now(), { action: "hub.start", target: "hub", because: started, nodeId: "" });
+    judge.write();
 
     const sweeps = startSweeps({
       clock,
@@ -177,6 +180,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
 
     const housework = async () => {
       await store.trim(config.retention, [...judge.entries.keys()]);
+      closeQuietClones(judge, opened.lastContestMs, clock.monotonicMs() - houseworkMs);
       credentials.renew(await authority.serverCertificate(hosts));
     };
     closing.push(repeat(clock, houseworkMs, housework, log));
@@ -186,7 +190,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
       fleet: seen,
       async close(withinMs = closeWithinMs) {
         grpc.stopListening();
+        judge.carrier.act(judge.now(), { action: "hub.stop", target: "hub", because: "asked to stop", nodeId: "" });
         await opened.stop(withinMs);
+        judge.write();
         await closeAll();
       },
     };

@@ -1,6 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { WorkloadHealth } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import {
   FleetState,
   GetHubResponseSchema,
@@ -12,7 +13,7 @@ import { version } from "@blueflame/shared/version.ts";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { missedAfter } from "./escalation/policy.ts";
-import { fleetStateOf, levelOf, presenceOf } from "./escalation/state.ts";
+import { fleetStateOf, type Health, levelOf, type Presence, presenceOf } from "./escalation/state.ts";
 import type { Fleet } from "./fleet.ts";
 import type { LinkCounters } from "./ingest/desk.ts";
 import type { Entry } from "./judge/entry.ts";
@@ -148,7 +149,7 @@ function nodeOf(judge: Judge, entry: Entry, openIncidents: number): Node {
   const node = create(NodeSchema, {
     id: entry.id,
     level: levels[levelOf(state)],
-    state: fleetStates[fleetStateOf(state, entry.health)],
+    state: fleetStates[fleetStateOf(state, healthOf(entry))],
     presence: presenceOf(state),
     missed: state.at === "away" ? 0 : missedAfter(entry.policy, nowMs - state.sinceMs),
     health: heartbeat?.health ?? NodeHealth.UNSPECIFIED,
@@ -160,7 +161,7 @@ function nodeOf(judge: Judge, entry: Entry, openIncidents: number): Node {
     version: row.version,
     workloads: status?.workloads ?? [],
     readings: heartbeat?.readings ?? [],
-    because: row.levelBecause,
+    because: becauseOf(presenceOf(state), row.levelBecause),
     frozen: state.frozenBy.length > 0,
     levelSince: timestampFromMs(row.levelSinceWallMs),
     openIncidents,
@@ -170,6 +171,20 @@ function nodeOf(judge: Judge, entry: Entry, openIncidents: number): Node {
   if (wallMs > 0) node.lastBeatAt = timestampFromMs(wallMs);
   if (row.inventory) node.inventory = row.inventory;
   return node;
+}
+
+/** A status comes at once, the node's own judgement with its next beat: until then the workloads speak for it. */
+function healthOf({ health, status }: Entry): Health {
+  const troubled = status?.workloads.some(
+    (one) => one.health === WorkloadHealth.DEGRADED || one.health === WorkloadHealth.UNHEALTHY,
+  );
+  return troubled && health !== "failed" ? "degraded" : health;
+}
+
+function becauseOf(presence: Presence, levelBecause: string): string {
+  if (presence === "GONE") return "it left on purpose";
+  if (presence === "UNKNOWN") return "not heard since the hub's start";
+  return levelBecause;
 }
 
 function worstFirst(left: Node, right: Node): number {

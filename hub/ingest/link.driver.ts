@@ -21,6 +21,8 @@ export interface Links {
   handle(call: LinkCall): void;
   /** False when the node has no open session. */
   send(nodeId: string, order: Order): boolean;
+  /** When two live agents last took the session of this node from each other; -Infinity when never since the start. */
+  lastContestMs(nodeId: string): number;
   /** Ends the streams of identities that were taken back. */
   endRevoked(): void;
   /** Tells every node to come back, stores what it has sent, ends the streams; returns when all are closed or time is up. */
@@ -87,6 +89,7 @@ export function links({ clock, desk, rate, certified }: LinkOptions): Links {
       await older.settled();
     },
     isNewest: (nodeId, stream) => newest.get(nodeId) === stream,
+    hasNewer: (nodeId, stream) => (newest.get(nodeId) ?? stream) !== stream,
     greeted() {
       ungreeted -= 1;
     },
@@ -111,6 +114,7 @@ export function links({ clock, desk, rate, certified }: LinkOptions): Links {
       }
     },
     send: (nodeId, order) => newest.get(nodeId)?.order(order) ?? false,
+    lastContestMs: (nodeId) => contests.get(nodeId)?.contestedMs.at(-1) ?? Number.NEGATIVE_INFINITY,
     endRevoked() {
       for (const stream of streams) stream.checkRevoked();
     },

@@ -21,6 +21,8 @@ export interface StreamHost {
   admitted(stream: LinkStream): boolean;
   takeOver(nodeId: string, stream: LinkStream): Promise<void>;
   isNewest(nodeId: string, stream: LinkStream): boolean;
+  /** True when another stream of the node has come after this one and is there. */
+  hasNewer(nodeId: string, stream: LinkStream): boolean;
   greeted(): void;
   closed(stream: LinkStream): void;
 }
@@ -52,6 +54,7 @@ export class LinkStream {
   #leaving: { answered: (() => void) | undefined } | undefined;
   #gone = false;
   #queue: LinkRecord[] = [];
+  #greeting: Promise<void> | undefined;
   #storing: Promise<void> | undefined;
   #storingCount = 0;
 
@@ -84,8 +87,9 @@ export class LinkStream {
     return this.#over.promise;
   }
 
-  /** Resolves when nothing is being stored; nothing new is begun once the node was told to move. */
+  /** Resolves when nothing is being opened or stored; nothing new is begun once the node was told to move. */
   async settled(): Promise<void> {
+    await this.#greeting;
     await this.#storing;
   }
 
@@ -157,9 +161,12 @@ export class LinkStream {
     }
     this.#helloSeen = true;
     this.#call.pause();
-    this.#greet(hello)
+    this.#greeting = this.#greet(hello)
       .catch((reason: unknown) => this.#failWith(reason))
-      .finally(() => this.#call.resume());
+      .finally(() => {
+        this.#greeting = undefined;
+        this.#call.resume();
+      });
   }
 
   async #greet(hello: Hello): Promise<void> {
@@ -171,12 +178,13 @@ export class LinkStream {
     const verdict = await this.#judge(hello);
     if (this.#gone || this.#leaving) return;
     const opened = await desk.open(verdict.session, hello, verdict.storeBehind);
-    this.#desk = opened;
-    this.#session = verdict.session;
-    if (this.#gone) {
-      if (this.#host.isNewest(this.nodeId, this)) opened.closed();
+    if (this.#gone || this.#leaving) {
+      // It ended meanwhile; where a newer session took over, that one speaks for the node.
+      if (this.#gone && !this.#host.hasNewer(this.nodeId, this)) opened.closed();
       return;
     }
+    this.#desk = opened;
+    this.#session = verdict.session;
     this.greeted = true;
     this.#host.greeted();
     counters.open += 1;

@@ -195,6 +195,7 @@ export class Carrier {
     const before = this.budget;
     const result = askBudget(ports.budget, before, ask, now);
     this.budget = result.budget;
+    if (spending === "respawn" && !result.verdict.granted) this.tally.respawns.refused += 1;
     const because = result.verdict.granted ? `granted: a ${spending}` : result.verdict.because;
     const subject = `node/${entry.id}`;
     const call = {

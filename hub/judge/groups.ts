@@ -58,7 +58,11 @@ export class Groups {
     const back = silent && (after.at === "green" || after.at === "away");
     if (!fell && !back) return;
     const noted = fell ? this.#fell : this.#back;
-    for (const group of this.#of(entry)) noted.set(group, [...(noted.get(group) ?? []), entry.id]);
+    for (const group of this.#of(entry)) {
+      const ids = noted.get(group);
+      if (ids) ids.push(entry.id);
+      else noted.set(group, [entry.id]);
+    }
   }
 
   /** Judges every group that has news or a deadline; the group of all first, because it explains the others. */
