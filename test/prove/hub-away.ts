@@ -2,29 +2,31 @@
  * The hub may be away: many agents, each with its own certificate, connection, LevelDB and outbox, go on recording. When it is
  * back nobody is blamed for the silence, and each record is there exactly once; what an outbox's bound dropped is listed.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type OpenedAgentStore, openAgentStore } from "@blueflame/agent/store/agent-store.ts";
 import { openUplink } from "@blueflame/agent/uplink/link.driver.ts";
 import type { Uplink, UplinkNode } from "@blueflame/agent/uplink/ports.ts";
-import { openAuthority } from "@blueflame/hub/trust/authority.driver.ts";
-import { AuditOutcome, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import {
+  AuditOutcome,
+  type AuditRecord,
+  AuditRecordSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import {
   InventorySchema,
   NodeHealth,
   OrderOutcome,
   StatusSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { inRoot } from "../../deploy/root.ts";
-import { freePort } from "./rig.ts";
+import { HubRig } from "./hub-rig.ts";
 import type { Trial } from "./trial.ts";
 
 const clock = realClock();
@@ -33,6 +35,7 @@ const silent = { info: () => undefined, warn: () => undefined };
 const drainedPromiseMs = 120_000;
 /** The last agent's outbox is this small, so that its bound is reached while the hub is away. */
 const tightRecords = 20;
+const recordAction = "prove.record";
 
 export const hubAway: Trial = {
   name: "hub-away",
@@ -42,14 +45,13 @@ export const hubAway: Trial = {
     const awayMs = long ? 300_000 : 8_000;
     const recordEveryMs = long ? 5_000 : 250;
     const dir = mkdtempSync(join(tmpdir(), "bf-away-"));
-    const hub = await HubRig.open(dir, long ? "15s" : "1s");
+    const hub = await HubRig.open(dir, { escalation: { heartbeat_interval: long ? "15s" : "1s" } });
     const fleet: SmallAgent[] = [];
     try {
-      const authority = await openAuthority(join(dir, "hub", "trust"), () => Date.now());
       await hub.start();
       for (let n = 0; n < agents; n++) {
         const id = `edge-${String(n).padStart(3, "0")}`;
-        const papers = await authority.issue({ role: "node", name: id });
+        const papers = await hub.issue(id);
         fleet.push(
           await SmallAgent.open(
             id,
@@ -66,7 +68,7 @@ export const hubAway: Trial = {
       }, recordEveryMs);
       await hub.until(
         "all agents are GREEN",
-        async () => (await hub.nodes()).filter((node) => node.level === "LEVEL_GREEN").length === agents,
+        async () => (await hub.nodes()).filter((node) => node.level === Level.GREEN).length === agents,
       );
       await hub.kill();
       await pause(awayMs);
@@ -114,12 +116,13 @@ async function compare(
   let arrived = 0;
   let dropped = 0;
   for (const agent of fleet) {
-    const there = await hub.auditIds(agent.id);
+    const audit = await hub.audit(agent.id);
+    const there = audit.filter((record) => record.action === recordAction).map((record) => record.id);
     const twice = there.length - new Set(there).size;
     if (twice > 0) throw new Error(`${agent.id}: ${twice} records are there twice`);
     const found = new Set(there);
     const missing = [...agent.recorded].filter((id) => !found.has(id)).length;
-    const told = await hub.toldDropped(agent.id);
+    const told = toldDropped(audit);
     if (missing !== told)
       throw new Error(`${agent.id}: ${missing} records are missing, but the hub was told of ${told} that were dropped`);
     sent += agent.recorded.size;
@@ -128,6 +131,12 @@ async function compare(
   }
   if (dropped === 0) throw new Error("the small outbox dropped nothing: the trial shows nothing");
   return { sent, arrived, dropped };
+}
+
+/** How many records a node's outbox said that it dropped. */
+function toldDropped(audit: readonly AuditRecord[]): number {
+  const told = audit.filter((record) => record.action === "outbox.drop");
+  return told.reduce((sum, record) => sum + Number(/(\d+) records/.exec(record.because)?.[1] ?? 0), 0);
 }
 
 /** An agent without workloads: a real store, a real outbox, a real connection. */
@@ -208,7 +217,7 @@ class SmallAgent {
         id,
         at: timestampFromMs(Date.now()),
         actor: "agent",
-        action: "prove.record",
+        action: recordAction,
         target: `node/${this.id}`,
         because: "the hub is away",
         outcome: AuditOutcome.SUCCESS,
@@ -224,132 +233,5 @@ class SmallAgent {
   async close(): Promise<void> {
     await this.#uplink.close("stop", true);
     await this.#store.close();
-  }
-}
-
-interface NodeJson {
-  readonly id: string;
-  readonly level?: string;
-  readonly connected?: boolean;
-}
-
-interface AuditJson {
-  readonly id: string;
-  readonly at: string;
-  readonly action: string;
-  readonly because: string;
-}
-
-/** A real hub process on ports of its own, that can be killed and started again. */
-class HubRig {
-  readonly grpc: string;
-  readonly #http: string;
-  readonly #dir: string;
-  #process: ChildProcess | undefined;
-
-  private constructor(dir: string, grpc: string, http: string) {
-    this.#dir = dir;
-    this.grpc = grpc;
-    this.#http = http;
-  }
-
-  static async open(dir: string, interval: string): Promise<HubRig> {
-    writeFileSync(join(dir, "hub.yaml"), JSON.stringify({ escalation: { heartbeat_interval: interval } }));
-    return new HubRig(dir, `127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`);
-  }
-
-  async start(): Promise<void> {
-    const log = openSync(join(this.#dir, "hub.log"), "a");
-    const args = [
-      "serve",
-      "--config",
-      join(this.#dir, "hub.yaml"),
-      "--data-dir",
-      join(this.#dir, "hub"),
-      "--grpc",
-      this.grpc,
-      "--http",
-      this.#http,
-    ];
-    this.#process = spawn(process.execPath, [inRoot("dist", "blueflame-hub.mjs"), ...args], {
-      stdio: ["ignore", log, log],
-      detached: true,
-    });
-    await this.until("the hub answers", async () => (await this.nodes().catch(() => undefined)) !== undefined);
-  }
-
-  async kill(): Promise<void> {
-    const hub = this.#process;
-    if (!hub || hub.exitCode !== null || hub.signalCode !== null) return;
-    const ended = new Promise((resolve) => hub.once("exit", resolve));
-    hub.kill("SIGKILL");
-    await ended;
-  }
-
-  async nodes(): Promise<NodeJson[]> {
-    return ((await this.#ask("ListNodes", {})) as { nodes?: NodeJson[] }).nodes ?? [];
-  }
-
-  /** Every audit id of the trial that the hub has for a node. */
-  async auditIds(nodeId: string): Promise<string[]> {
-    return (await this.#audit(nodeId)).filter((record) => record.action === "prove.record").map((record) => record.id);
-  }
-
-  /** How many records the node's outbox said it dropped. */
-  async toldDropped(nodeId: string): Promise<number> {
-    const told = (await this.#audit(nodeId)).filter((record) => record.action === "outbox.drop");
-    return told.reduce((sum, record) => sum + Number(/(\d+) records/.exec(record.because)?.[1] ?? 0), 0);
-  }
-
-  async #audit(nodeId: string): Promise<AuditJson[]> {
-    const all: AuditJson[] = [];
-    let before: string | undefined;
-    for (;;) {
-      const page = (await this.#ask("ListAudit", { nodeId, limit: 500, ...(before && { before }) })) as {
-        records?: AuditJson[];
-      };
-      const records = page.records ?? [];
-      all.push(...records);
-      if (records.length < 500) return all;
-      before = records.at(-1)?.at;
-    }
-  }
-
-  /** Collects every node that is ORANGE or RED from now on, by level and by the hub's own audit. */
-  watchLevels(): { stop(): Promise<string[]> } {
-    const blamed = new Set<string>();
-    const timer = setInterval(() => {
-      void this.nodes()
-        .then((nodes) => {
-          for (const { id, level } of nodes)
-            if (level === "LEVEL_ORANGE" || level === "LEVEL_RED") blamed.add(`${id} ${level}`);
-        })
-        .catch(() => undefined);
-    }, 250);
-    return {
-      async stop() {
-        clearInterval(timer);
-        return [...blamed];
-      },
-    };
-  }
-
-  async until(what: string, holds: () => Promise<boolean>, withinMs = 120_000): Promise<void> {
-    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(100))
-      if (await holds()) return;
-    throw new Error(
-      `waited ${withinMs} ms in vain until ${what}; the hub's log ends with:\n${readFileSync(join(this.#dir, "hub.log"), "utf8").slice(-2000)}`,
-    );
-  }
-
-  async #ask(method: string, body: object): Promise<unknown> {
-    const answer = await fetch(`http://${this.#http}/blueflame.operator.v1.OperatorService/${method}`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(10_000),
-    });
-    if (!answer.ok) throw new Error(`${method}: HTTP ${answer.status} ${await answer.text()}`);
-    return answer.json();
   }
 }
