@@ -1,3 +1,4 @@
+import { hostname, networkInterfaces } from "node:os";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { LinkService } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
@@ -66,6 +67,9 @@ export interface Hub {
 }
 
 const closeWithinMs = 5_000;
+/** An agent without a hub tries again after at most 30 s; a fleet with shorter intervals is judged sooner all the same. */
+const settleMs = 30_000;
+const settleIntervals = 2;
 /** Trimming and renewing need no precision. */
 const houseworkMs = 600_000;
 
@@ -86,7 +90,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     for (const note of engine.notes) log.warn({ note }, "the store was opened with a remark");
     const authority = await openAuthority(`${dataDir}/trust`, () => clock.wallMs());
     const revoked = openRevokedList(`${dataDir}/trust`);
-    const hosts = [...new Set(["localhost", "127.0.0.1", "::1", options.grpc.host])].filter(nameable);
+    const hosts = namesOf(options.grpc.host);
     const credentials = new HubCredentials(await authority.serverCertificate(hosts));
     const store = await openHubStore(engine.state, engine.log, () => Math.floor(clock.wallMs()));
 
@@ -104,6 +108,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     closing.push(() => judge.close());
     const startedWallMs = Math.floor(clock.wallMs());
     await restore(judge, store);
+    if (judge.entries.size > 0) {
+      judge.settle(Math.min(settleMs, settleIntervals * config.escalation.heartbeatIntervalMs));
+    }
     const started = `epoch ${store.epoch()}, ${judge.entries.size} nodes known`;
     judge.carrier.act(judge.now(), { action: "hub.start", target: "hub", because: started, nodeId: "" });
     judge.write();
@@ -250,9 +257,13 @@ function portsOf(options: HubOptions, wired: Wired): Judge["ports"] {
   };
 }
 
-/** A certificate can name it: an address that means "all of them" is no name. */
-function nameable(host: string): boolean {
-  return host !== "0.0.0.0" && host !== "::" && host !== "";
+/** What agents may call this hub in their config; an address that means "all of them" stands for each. */
+function namesOf(host: string): string[] {
+  const everywhere = host === "0.0.0.0" || host === "::";
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  // A link-local address is none that anybody writes into a config, and carries a scope.
+  const named = everywhere ? addresses.map(({ address }) => address).filter((one) => !one.startsWith("fe80:")) : [host];
+  return [...new Set(["localhost", "127.0.0.1", "::1", hostname(), ...named])];
 }
 
 /** Runs `work` every `everyMs`, never twice at once; what fails is said and tried again. Returns what ends it. */

@@ -218,6 +218,31 @@ test("a restarted hub gives every node its whole silence again, and a RED one no
   expect(second.told.map(({ node }) => node)).toEqual(["edge-well"]);
 });
 
+test("after a start, agents that come back within their longest wait turn nothing YELLOW", async () => {
+  const memory = newMemory();
+  const first = await judged({}, memory);
+  for (let n = 0; n < 20; n++) await join(first.judge, first.store, `edge-${n}`);
+  await settle(first.judge);
+  const second = await judged({}, memory);
+  await restore(second.judge, second.store);
+  second.judge.settle(30_000);
+  const entries = [...second.judge.entries.values()];
+  const [late] = entries;
+  const seen = new Set<string>();
+  for (let at = 1; at <= 46; at++) {
+    await pass(second.judge, second.clock, 1);
+    for (const [n, entry] of entries.entries()) {
+      if (n > 0 && at % 15 === n % 15 && at >= (n % 30) + 1) second.judge.beat(entry, "healthy");
+      if (entry !== late) seen.add(levelOf(entry.state));
+    }
+  }
+  expect([...seen]).toEqual(["GREEN"]);
+  expect(second.judge.groups.frozen()).toEqual([]);
+  expect(late && levelOf(late.state)).toBe("GREEN");
+  await pass(second.judge, second.clock, 3); // 30 s of patience and 18 s of silence
+  expect(late && levelOf(late.state)).toBe("YELLOW");
+});
+
 test("a sweep that comes late moves every deadline by that, and judges only after the loop has polled", async () => {
   const clock = new VirtualClock(1_000_000);
   const seen: string[] = [];

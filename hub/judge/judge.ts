@@ -67,6 +67,9 @@ export class Judge {
   draft = new Draft();
   readonly #slots: Entry[] = [];
   #writing: Promise<void> | undefined;
+  /** Until then who has not been heard yet is on the way back; see {@link settle}. */
+  #settleUntilMs = Number.NEGATIVE_INFINITY;
+  #lookedMs = 0;
   #closing = false;
   #closed = false;
 
@@ -143,9 +146,23 @@ export class Judge {
     this.write();
   }
 
+  /**
+   * After a start with nodes that are known: agents that have lost their hub come back after a random wait, so for this
+   * long the silence of those not yet heard does not count.
+   */
+  settle(forMs: number): void {
+    this.#lookedMs = this.now().ms;
+    this.#settleUntilMs = this.#lookedMs + forMs;
+  }
+
   /** Looks at every deadline that has passed. First all that turn YELLOW, then mass silence, then the rest. */
   sweep(): void {
     const nowMs = this.ports.clock.monotonicMs();
+    if (this.#lookedMs < this.#settleUntilMs) {
+      const byMs = Math.floor(Math.min(nowMs, this.#settleUntilMs)) - this.#lookedMs;
+      this.#lookedMs += byMs;
+      for (const entry of this.#slots) if (!entry.state.heard) this.step(entry, { is: "amnesty", byMs });
+    }
     for (const entry of this.#slots) {
       if (entry.state.at === "green" && this.beats.due(entry, nowMs)) this.step(entry, { is: "sweep" });
     }

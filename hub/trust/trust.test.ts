@@ -66,10 +66,12 @@ test("the server certificate is kept until a third of its life is left or a host
   const wider = await authority.serverCertificate(["localhost", "127.0.0.1", "hub.example"]);
   expect(wider.cert).not.toBe(first.cert);
   expect(new X509Certificate(wider.cert).subjectAltName).toBe("DNS:localhost, IP Address:127.0.0.1, DNS:hub.example");
+  const v6 = await authority.serverCertificate(["localhost", "127.0.0.1", "::1", "fd00::a:b"]);
+  expect((await authority.serverCertificate(["::1", "fd00::a:b"])).cert).toBe(v6.cert);
   nowMs += 59 * 86_400_000;
-  expect((await authority.serverCertificate(["localhost"])).cert).toBe(wider.cert);
+  expect((await authority.serverCertificate(["localhost"])).cert).toBe(v6.cert);
   nowMs += 2 * 86_400_000;
-  expect((await authority.serverCertificate(["localhost"])).cert).not.toBe(wider.cert);
+  expect((await authority.serverCertificate(["localhost"])).cert).not.toBe(v6.cert);
 });
 
 test("a CA key that others can read, that is damaged or that has gone is refused, never replaced in silence", async () => {
