@@ -13,7 +13,7 @@ import { memoryOf } from "./footprint.ts";
 import { type Capacity, capacity, closeLines, openLine, openLines, type Pems } from "./load.ts";
 import { keep, round, table } from "./measure.ts";
 
-const agents = 400;
+const agents = 1_000;
 
 interface Figures extends Capacity {
   readonly server: string;
@@ -108,7 +108,7 @@ async function ourHub(program: string, dir: string, authority: Authority): Promi
   const grpc = `127.0.0.1:${await freePort(27443, new Set())}`;
   const http = `127.0.0.1:${await freePort(27480, new Set())}`;
   const args = ["serve", "--data-dir", join(dir, "hub"), "--grpc", grpc, "--http", http];
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(process.execPath, [program, ...args], { stdio: "ignore" });
   for (
     let i = 0;
     (await hubAt(http)
