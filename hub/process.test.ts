@@ -2,15 +2,17 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
+import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { Level, OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { client } from "@blueflame/shared/rpc/definition.ts";
 import { openLevelEngine } from "@blueflame/shared/store/level/engine.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { create } from "@bufbuild/protobuf";
 import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { bundleOptions, copyAddon } from "../deploy/bundle.ts";
 import { bundle } from "../test/support/bundle.ts";
-import { certificateOf, credentialsOf, type HubFolder, hubFolder, pass, until } from "../test/support/hub.ts";
+import { agentOf, certificateOf, credentialsOf, type HubFolder, hubFolder, pass, until } from "../test/support/hub.ts";
 import { openHubStore } from "./store/hub-store.ts";
 import { writeIssued } from "./trust/authority.driver.ts";
 
@@ -45,11 +47,11 @@ interface HubProcess {
 const quick = "escalation:\n  heartbeat_interval: 300ms\n  late: 100%\n  red_silent: 1800ms\n";
 
 /** `blueflame-hub serve` until it is ready. */
-async function serve(at: { grpc?: string } = {}): Promise<HubProcess> {
+async function serve(at: { grpc?: string; config?: string } = {}): Promise<HubProcess> {
   const ready = join(folder.dir, "hub", "hub.json");
   rmSync(ready, { force: true });
   const config = join(folder.dir, "hub.yaml");
-  writeFileSync(config, quick);
+  writeFileSync(config, at.config ?? quick);
   const args = ["serve", "--data-dir", join(folder.dir, "hub"), "--config", config, "--http", "127.0.0.1:0"];
   const child = spawn(process.execPath, [hubProgram, ...args, "--grpc", at.grpc ?? "127.0.0.1:0"], {
     stdio: ["ignore", "ignore", "pipe"],
@@ -140,6 +142,45 @@ test("PHX-2 a hub that stands still for three seconds calls no healthy node late
   expect(nodes.map(({ presence }) => presence)).toEqual(["ALIVE", "ALIVE", "ALIVE"]);
   expect(hub.log()).toContain("the hub was away");
 });
+
+test("PHX-2 a hub that was away longer than RED finds 100 agents again: no false ORANGE or RED, each record exactly once", async () => {
+  const config = "escalation:\n  heartbeat_interval: 1s\n  late: 50%\n  red_silent: 4500ms\n";
+  let hub = await serve({ config });
+  const { grpc } = hub;
+  const agents = await Promise.all(
+    Array.from({ length: 100 }, (_, n) =>
+      agentOf(
+        folder,
+        { grpcAddress: grpc },
+        { nodeId: `edge-${n}`, site: `site-${n % 5}` },
+        { policy: { baseMs: 100, capMs: 1_500, slowCapMs: 3_000 } },
+      ),
+    ),
+  );
+  const alive = async () => {
+    const operator = await operatorOf(hub);
+    const { nodes } = await operator.listNodes({});
+    operator.close();
+    return nodes.filter(({ presence, level }) => presence === "ALIVE" && level === Level.GREEN).length;
+  };
+  await until(async () => (await alive()) === agents.length);
+  hub.child.kill("SIGKILL");
+  await hub.ended;
+  for (const [n, { outbox }] of agents.entries()) {
+    for (let seq = 1; seq <= 10; seq++) {
+      const value = { id: `${n}/${seq}`, action: "test.record" };
+      await outbox.append(create(RecordSchema, { kind: { case: "audit", value } }));
+    }
+  }
+  await pass(6_000);
+  hub = await serve({ grpc, config });
+  await until(() => agents.every(({ outbox }) => outbox.depth() === 0n));
+  await until(async () => (await alive()) === agents.length);
+  await pass(3_000);
+  expect(hub.log()).not.toMatch(/"to":"(ORANGE|RED)"/);
+  const metrics = await (await fetch(`http://${hub.http}/metrics`)).text();
+  expect(/^blueflame_records_stored_total (\d+)$/m.exec(metrics)?.[1]).toBe("1000");
+}, 60_000);
 
 test("SIGTERM ends the hub with 0, and its ready file is gone", async () => {
   const hub = await serve();
