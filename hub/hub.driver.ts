@@ -1,5 +1,3 @@
-import { hostname, networkInterfaces } from "node:os";
-import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { LinkService } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { Health } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
@@ -9,14 +7,12 @@ import { addHealth } from "@blueflame/shared/rpc/health.ts";
 import { addReflection } from "@blueflame/shared/rpc/reflection.ts";
 import { openLevelEngine } from "@blueflame/shared/store/level/engine.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import { budgetDefaults } from "./actions/budget.ts";
-import { type Recovery, recoveryDrivers } from "./actions/recovery.driver.ts";
+import type { Recovery } from "./actions/recovery.driver.ts";
 import { operatorHandlers } from "./api/grpc.driver.ts";
-import { type HttpDoor, serveHttp } from "./api/http.driver.ts";
+import { serveHttp } from "./api/http.driver.ts";
 import type { HubConfig } from "./config.ts";
 import { closeQuietClones, linkDesk } from "./desk.ts";
-import { massPolicyOf } from "./escalation/mass.ts";
-import { type Policy, policyOf } from "./escalation/policy.ts";
+import type { Policy } from "./escalation/policy.ts";
 import type { Fleet } from "./fleet.ts";
 import { type AdmissionRate, defaultAdmission } from "./ingest/admission.ts";
 import { type Links, links } from "./ingest/link.driver.ts";
@@ -25,12 +21,12 @@ import { serveGrpc } from "./ingest/server.driver.ts";
 import { Judge, type Log } from "./judge/judge.ts";
 import { restore } from "./judge/restore.ts";
 import { startSweeps } from "./judge/sweeps.driver.ts";
-import { openAlerts } from "./notify/alerts.driver.ts";
 import { openHubStore } from "./store/hub-store.ts";
 import { openAuthority } from "./trust/authority.driver.ts";
-import { caller, HubCredentials } from "./trust/credentials.driver.ts";
+import { HubCredentials } from "./trust/credentials.driver.ts";
 import { openRevokedList } from "./trust/revoked.driver.ts";
 import { fleetView, type View } from "./view.ts";
+import { certifiedBy, namesOf, operatorsOnly, portsOf, repeat } from "./wiring.driver.ts";
 
 /** HOST and PORT to listen on; port 0 takes a free one. */
 export interface Listen {
@@ -79,208 +75,144 @@ const houseworkMs = 600_000;
  * the codes of the store; then nothing is left running.
  */
 export async function startHub(options: HubOptions): Promise<Hub> {
-  const { dataDir, config, clock, log } = options;
-  const closing: (() => Promise<void> | void)[] = [];
-  const closeAll = async () => {
-    for (const close of closing.splice(0).reverse()) await close();
-  };
+  const closing = new Closing();
   try {
-    const engine = await openLevelEngine(dataDir, { clock });
-    closing.push(() => engine.close());
-    for (const note of engine.notes) log.warn({ note }, "the store was opened with a remark");
-    const authority = await openAuthority(`${dataDir}/trust`, () => clock.wallMs());
-    const revoked = openRevokedList(`${dataDir}/trust`);
-    const hosts = namesOf(options.grpc.host);
-    const credentials = new HubCredentials(await authority.serverCertificate(hosts));
-    const store = await openHubStore(engine.state, engine.log, () => Math.floor(clock.wallMs()));
-
-    let streams: Links | undefined;
-    let view: View | undefined;
-    const judge = new Judge(
-      portsOf(options, {
-        epoch: () => store.epoch(),
-        save: (step) => store.save(step),
-        send: (nodeId, order) => streams?.send(nodeId, order) ?? false,
-        nodeChanged: (id) => view?.nodeChanged(id),
-        fatal: (error) => options.onFatal?.(error),
-      }),
-    );
-    closing.push(() => judge.close());
-    const startedWallMs = Math.floor(clock.wallMs());
-    await restore(judge, store);
-    if (judge.entries.size > 0) {
-      judge.settle(Math.min(settleMs, settleIntervals * config.escalation.heartbeatIntervalMs));
-    }
-    const started = `epoch ${store.epoch()}, ${judge.entries.size} nodes known`;
-    judge.carrier.act(judge.now(), { action: "hub.start", target: "hub", because: started, nodeId: "" });
-    judge.write();
-
-    const sweeps = startSweeps({
-      clock,
-      everyMs: Math.min(1_000, config.escalation.heartbeatIntervalMs / 4),
-      sweep: () => judge.sweep(),
-      amnesty: (byMs) => judge.amnesty(byMs),
-      look: () => {
-        revoked.refresh();
-        streams?.endRevoked();
-      },
-      log,
-    });
-    closing.push(sweeps.stop);
-    view = fleetView({
-      judge,
-      history: store,
-      epoch: store.epoch,
-      startedWallMs,
-      worstLagMs: sweeps.worstLagMs,
-      links: () => streams?.counters ?? noStreams,
-    });
-    const seen = view;
-    judge.carrier.onIncident = seen.incidentChanged;
-    const desk = linkDesk({
-      judge,
-      store,
-      quarantine: openQuarantine(`${dataDir}/quarantine`),
-      heartbeatIntervalMs: config.escalation.heartbeatIntervalMs,
-      nodeChanged: seen.nodeChanged,
-    });
-    const opened = links({
-      clock,
-      desk,
-      rate: options.admission ?? defaultAdmission,
-      certified(call) {
-        const { identity, fingerprint } = caller(call);
-        if (identity.role !== "node") throw new Fault("CERT_REFUSED", `${identity.name} is an operator and no node`);
-        let answeredAt = -1;
-        let answer = false;
-        return {
-          nodeId: identity.name,
-          revoked() {
-            if (answeredAt !== revoked.version()) answer = revoked.has(identity, fingerprint);
-            answeredAt = revoked.version();
-            return answer;
-          },
-        };
-      },
-    });
-    streams = opened;
-
-    let http: HttpDoor | undefined;
-    if (options.http) {
-      const checks = {
-        store: () => {
-          const trouble = engine.trouble();
-          if (trouble !== undefined) throw new Error(trouble);
-        },
-      };
-      http = await serveHttp({ fleet: seen, ...options.http, log, checks, clock });
-      const door = http;
-      closing.push(() => door.close());
-    }
-    const grpc = await serveGrpc(options.grpc, credentials, (server) => {
-      addService(server, LinkService, { link: (call) => opened.handle(call) }, { tolerant: true });
-      addService(server, OperatorService, operatorHandlers(seen));
+    const memory = await openMemory(options, closing);
+    const link: Late = {};
+    const judge = await openJudge(options, memory, link, closing);
+    const { view, streams } = openStreams(options, memory, judge, link, closing);
+    const http = await openHttp(options, memory, view, closing);
+    const grpc = await serveGrpc(options.grpc, memory.credentials, (server) => {
+      addService(server, LinkService, { link: (call) => streams.handle(call) }, { tolerant: true });
+      addService(server, OperatorService, operatorHandlers(view, { authorize: operatorsOnly(memory.revoked) }));
       addHealth(server);
       addReflection(server, [LinkService, OperatorService, Health]);
     });
-    closing.push(() => grpc.close());
-
-    const housework = async () => {
-      await store.trim(config.retention, [...judge.entries.keys()]);
-      closeQuietClones(judge, opened.lastContestMs, clock.monotonicMs() - houseworkMs);
-      credentials.renew(await authority.serverCertificate(hosts));
-    };
-    closing.push(repeat(clock, houseworkMs, housework, log));
+    closing.later(() => grpc.close());
+    closing.later(repeat(options.clock, houseworkMs, () => housework(options, memory, judge, streams), options.log));
     return {
       grpcAddress: grpc.address,
       httpAddress: http?.address,
-      fleet: seen,
+      fleet: view,
       async close(withinMs = closeWithinMs) {
         grpc.stopListening();
         judge.carrier.act(judge.now(), { action: "hub.stop", target: "hub", because: "asked to stop", nodeId: "" });
-        await opened.stop(withinMs);
+        await streams.stop(withinMs);
         judge.write();
-        await closeAll();
+        await closing.close();
       },
     };
   } catch (error) {
-    await closeAll();
+    await closing.close();
     throw error;
   }
 }
 
-const noStreams = {
-  open: 0,
-  opened: 0,
-  replaced: 0,
-  duplicates: 0,
-  stored: 0,
-  beats: 0,
-  quarantined: 0,
-  unknown: 0,
-  turnedAway: 0,
-};
+/** What was opened, closed in reverse order. */
+class Closing {
+  readonly #open: (() => Promise<void> | void)[] = [];
+  later(close: () => Promise<void> | void): void {
+    this.#open.push(close);
+  }
+  async close(): Promise<void> {
+    for (const close of this.#open.splice(0).reverse()) await close();
+  }
+}
 
-type Wired = Pick<Judge["ports"], "epoch" | "save" | "send" | "nodeChanged" | "fatal">;
+/** The judge comes before the streams and the view, and calls them. */
+interface Late {
+  streams?: Links;
+  view?: View;
+}
 
-/** The judge's ports: policies from the config, deeds through the drivers. */
-function portsOf(options: HubOptions, wired: Wired): Judge["ports"] {
-  const { config, clock, random, log, dataDir } = options;
-  const common = { ...config.escalation, ...options.policy };
-  const plain = policyOf(common);
-  const special = new Map(
-    [...config.respawns.values()].map(({ node, probe, exec }) => [
-      node,
-      policyOf({ ...common, secondPath: probe !== undefined, respawn: exec !== undefined }),
-    ]),
-  );
-  const drivers = new Map(
-    [...config.respawns.values()].map(({ node, probe, exec }) => {
-      const command = (spec: typeof probe) => spec && { argv: spec.command, cwd: spec.cwd, timeoutMs: spec.timeoutMs };
-      return [node, { probe: command(probe), exec: command(exec) }];
+/** What is on disk: the store, the CA, the list of those taken back. */
+async function openMemory({ dataDir, clock, log, grpc }: HubOptions, closing: Closing) {
+  const engine = await openLevelEngine(dataDir, { clock });
+  closing.later(() => engine.close());
+  for (const note of engine.notes) log.warn({ note }, "the store was opened with a remark");
+  const authority = await openAuthority(`${dataDir}/trust`, () => clock.wallMs());
+  const revoked = openRevokedList(`${dataDir}/trust`);
+  const hosts = namesOf(grpc.host);
+  const credentials = new HubCredentials(await authority.serverCertificate(hosts));
+  const store = await openHubStore(engine.state, engine.log, () => Math.floor(clock.wallMs()));
+  return { engine, authority, revoked, hosts, credentials, store };
+}
+type Memory = Awaited<ReturnType<typeof openMemory>>;
+
+/** The judge, where the last hub on this store stood. */
+async function openJudge(options: HubOptions, { store }: Memory, link: Late, closing: Closing): Promise<Judge> {
+  const judge = new Judge(
+    portsOf(options, {
+      epoch: () => store.epoch(),
+      save: (step) => store.save(step),
+      send: (nodeId, order) => link.streams?.send(nodeId, order) ?? false,
+      nodeChanged: (id) => link.view?.nodeChanged(id),
+      fatal: (error) => options.onFatal?.(error),
     }),
   );
-  const recovery = options.recovery ?? recoveryDrivers(drivers, `${dataDir}/logs`);
-  const alerts = openAlerts(`${dataDir}/alerts`);
-  return {
+  closing.later(() => judge.close());
+  await restore(judge, store);
+  if (judge.entries.size > 0) {
+    judge.settle(Math.min(settleMs, settleIntervals * options.config.escalation.heartbeatIntervalMs));
+  }
+  const started = `epoch ${store.epoch()}, ${judge.entries.size} nodes known`;
+  judge.carrier.act(judge.now(), { action: "hub.start", target: "hub", because: started, nodeId: "" });
+  judge.write();
+  return judge;
+}
+
+/** The sweeps, the streams, and the view over both. */
+function openStreams(options: HubOptions, { store, revoked }: Memory, judge: Judge, link: Late, closing: Closing) {
+  const { clock, log, dataDir } = options;
+  const { heartbeatIntervalMs } = options.config.escalation;
+  const sweeps = startSweeps({
     clock,
-    random,
+    everyMs: Math.min(1_000, heartbeatIntervalMs / 4),
+    sweep: () => judge.sweep(),
+    amnesty: (byMs) => judge.amnesty(byMs),
+    look: () => {
+      revoked.refresh();
+      link.streams?.endRevoked();
+    },
     log,
-    // One object for all nodes with the same means: a fleet of ten thousand holds two or three of them.
-    policyOf: (nodeId) => special.get(nodeId) ?? plain,
-    mass: massPolicyOf(plain, config.massSilence),
-    budget: { ...budgetDefaults, ...config.budget },
-    askSecondPath: (nodeId) => recovery.askSecondPath(nodeId),
-    respawn: (nodeId, attempt) => recovery.respawn(nodeId, attempt),
-    tell: (alert) => alerts.tell(alert),
-    ...wired,
-  };
+  });
+  closing.later(sweeps.stop);
+  const view = fleetView({
+    judge,
+    history: store,
+    epoch: store.epoch,
+    startedWallMs: Math.floor(clock.wallMs()),
+    worstLagMs: sweeps.worstLagMs,
+    links: () => streams.counters,
+  });
+  const quarantine = openQuarantine(`${dataDir}/quarantine`);
+  const streams = links({
+    clock,
+    desk: linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeChanged: view.nodeChanged }),
+    rate: options.admission ?? defaultAdmission,
+    certified: certifiedBy(revoked),
+  });
+  judge.carrier.onIncident = view.incidentChanged;
+  link.view = view;
+  link.streams = streams;
+  return { view, streams };
 }
 
-/** What agents may call this hub in their config; an address that means "all of them" stands for each. */
-function namesOf(host: string): string[] {
-  const everywhere = host === "0.0.0.0" || host === "::";
-  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
-  // A link-local address is none that anybody writes into a config, and carries a scope.
-  const named = everywhere ? addresses.map(({ address }) => address).filter((one) => !one.startsWith("fe80:")) : [host];
-  return [...new Set(["localhost", "127.0.0.1", "::1", hostname(), ...named])];
+async function openHttp({ http, log, clock }: HubOptions, { engine }: Memory, fleet: View, closing: Closing) {
+  if (!http) return undefined;
+  const checks = {
+    store: () => {
+      const trouble = engine.trouble();
+      if (trouble !== undefined) throw new Error(trouble);
+    },
+  };
+  const door = await serveHttp({ fleet, ...http, log, checks, clock });
+  closing.later(() => door.close());
+  return door;
 }
 
-/** Runs `work` every `everyMs`, never twice at once; what fails is said and tried again. Returns what ends it. */
-function repeat(clock: Clock, everyMs: number, work: () => Promise<void>, log: Log): () => void {
-  let cancel = () => {};
-  let ended = false;
-  const plan = () => {
-    if (!ended) cancel = clock.wakeAt(clock.monotonicMs() + everyMs, run);
-  };
-  const run = () => {
-    work()
-      .catch((error: unknown) => log.error({ because: isFault(error) ? error.saw : String(error) }, "housework failed"))
-      .finally(plan);
-  };
-  plan();
-  return () => {
-    ended = true;
-    cancel();
-  };
+async function housework({ config, clock }: HubOptions, memory: Memory, judge: Judge, streams: Links): Promise<void> {
+  await memory.store.trim(config.retention, [...judge.entries.keys()]);
+  closeQuietClones(judge, streams.lastContestMs, clock.monotonicMs() - houseworkMs);
+  memory.credentials.renew(await memory.authority.serverCertificate(memory.hosts));
 }

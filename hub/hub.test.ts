@@ -212,6 +212,10 @@ test("the operator service answers operators, and neither nodes nor strangers", 
   };
   expect((await ask("asha", "operator")).epoch).toBe(1n);
   expect(faultFrom(await ask("edge-1", "node").catch((error: unknown) => error)).code).toBe("DENIED");
+  writeFileSync(join(folder.dir, "hub", "trust", "revoked.txt"), "operator/asha\n");
+  await until(
+    async () => faultFrom(await ask("asha", "operator").catch((error: unknown) => error)).code === "CERT_REFUSED",
+  );
 });
 
 test("a hub takes an epoch above its own last one and above every one that an agent has seen", async () => {

@@ -33,7 +33,7 @@ function contextOf(issued: IssuedCertificate) {
 /** The part of a call that says who is at its other end; reading it costs, so it is read once a stream. */
 export interface PeerCall {
   getAuthContext(): {
-    readonly sslPeerCertificate?: { readonly subjectaltname?: string | undefined; readonly fingerprint256: string };
+    readonly sslPeerCertificate?: { readonly subjectaltname?: string | undefined; readonly fingerprint256?: string };
   };
 }
 
@@ -42,5 +42,5 @@ export function caller(call: PeerCall): { readonly identity: Identity; readonly 
   const certificate = call.getAuthContext().sslPeerCertificate;
   const identity = certificate && identityOf(certificate);
   if (!identity) throw new Fault("CERT_REFUSED", "the client's certificate names neither a node nor an operator");
-  return { identity, fingerprint: certificate.fingerprint256 };
+  return { identity, fingerprint: certificate.fingerprint256 ?? "" };
 }
