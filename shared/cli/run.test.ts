@@ -19,6 +19,14 @@ import { Fault } from "${join(here, "../errors/fault.ts")}";
 const program = new Command("sample").description("a sample").version("1.2.3");
 formatFlag(program.command("nodes"));
 program.command("fail").argument("<code>").action((code) => { throw new Fault(code, "something was seen\\u001b[31m"); });
+program.command("config").action(() => {
+  throw new Fault("CONFIG_INVALID", "a.yaml cannot be used:\\n  a.yaml:1:1: one\\u001b[31m\\n  a.yaml:2:1: two\\r\\n2 problems");
+});
+program.command("forged").action(() => { throw new Fault("DENIED", "a node said\\n[NOT_FOUND] a forged line"); });
+program.command("warn").action(() => {
+  process.emitWarning("not an address", "DeprecationWarning", "DEP0123");
+  process.emitWarning("mind this", "DeprecationWarning", "BF0001");
+});
 program.command("crash").action(() => { throw new TypeError("broken"); });
 program.command("flood").action(async () => {
   for (;;) { process.stdout.write("line\\n".repeat(1000)); await new Promise((next) => setImmediate(next)); }
@@ -81,6 +89,30 @@ test.each([
   const ran = await run("fail", code);
   expect([ran.code, ran.out]).toEqual([exit, ""]);
   expect(ran.err).toMatch(new RegExp(`^\\[${code}\\] something was seen\\. \\S.*\\n$`));
+});
+
+test("several problems of a config stand on a line each", async () => {
+  const { code, err } = await run("config");
+  expect(code).toBe(2);
+  const lines = err.trimEnd().split("\n");
+  expect(lines.slice(0, 3)).toEqual([
+    "[CONFIG_INVALID] a.yaml cannot be used:",
+    "  a.yaml:1:1: one",
+    expect.stringMatching(/^ {2}a\.yaml:2:1: two ?$/),
+  ]);
+  expect(lines[3]).toMatch(/^2 problems\. Correct the lines/);
+});
+
+test("the words of a node cannot forge a line", async () => {
+  const { err } = await run("forged");
+  expect(err.trimEnd().split("\n")).toHaveLength(1);
+});
+
+test("Node's warning about a hub that is named by its address does not reach people, others do", async () => {
+  const { code, err } = await run("warn");
+  expect(code).toBe(0);
+  expect(err).not.toContain("DEP0123");
+  expect(err).toContain("BF0001");
 });
 
 test("our own mistake is exit 1 and says so", async () => {

@@ -1,6 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Command } from "commander";
 import { clean } from "./text.ts";
+import { silenceKnownWarnings } from "./warnings.ts";
 
 /** Thrown by what waits when a person or the system asked to leave; {@link runCli} answers with `exit`. */
 export class Interrupted extends Error {
@@ -36,10 +37,11 @@ export function interruption(): AbortSignal {
 
 /**
  * Runs `program` with the user's arguments (`process.argv.slice(2)`) and returns the exit code; never throws, never exits
- * while output is on its way. Messages go to stderr: a Fault as its code, what was seen and the remedy; wrong usage as
- * `[USAGE] … did you mean …`, exit 2. A reader of stdout that goes away ends the process with 0.
+ * while output is on its way. Messages go to stderr: a Fault as its code, what was seen and the remedy, in one line, or with
+ * CONFIG_INVALID one line for each problem; wrong usage as `[USAGE] … did you mean …`, exit 2. A reader of stdout that goes away ends the process with 0.
  */
 export async function runCli(program: Command, argv: readonly string[]): Promise<number> {
+  silenceKnownWarnings();
   process.stdout.on("error", leaveOnClosedPipe);
   process.stderr.on("error", leaveOnClosedPipe);
   for (const command of family(program)) {
@@ -59,11 +61,17 @@ function report(error: unknown): number {
   if (parsed !== undefined) return parsed === 0 ? 0 : 2;
   if (error instanceof Interrupted) return error.exit;
   if (error instanceof Fault) {
-    process.stderr.write(`${clean(error.message)}\n`);
+    process.stderr.write(`${printable(error)}\n`);
     return error.exit;
   }
   process.stderr.write(`unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   return 1;
+}
+
+/** Only our own list of problems may have lines: the other faults may carry the words of a node, which must not forge any. */
+function printable(fault: Fault): string {
+  if (fault.code !== "CONFIG_INVALID") return clean(fault.message);
+  return fault.message.split("\n").map(clean).join("\n");
 }
 
 /**
