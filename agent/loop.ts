@@ -32,7 +32,7 @@ import type { AgentStore } from "./store/ports.ts";
 import { timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
 import type { Supervisor } from "./supervise/supervisor.driver.ts";
-import type { Tokens } from "./tokens.ts";
+import type { Tokens } from "./tokens.driver.ts";
 import type { LinkView, UplinkNode } from "./uplink/ports.ts";
 
 /** A key of a workload's own state. */

@@ -104,13 +104,28 @@ export async function bundle(program: Program): Promise<Outcome> {
   return "built";
 }
 
-/** Puts this machine's LevelDB addon into `folder`, under the name that a bundle asks for. */
+/** Puts this machine's addons into `folder`, under the names that a bundle asks for: LevelDB, and the fast spawn where there is one. */
 export function copyAddon(folder: string): void {
-  const target = join(folder, addonName(process.platform, process.arch));
   mkdirSync(folder, { recursive: true });
-  // Renamed into place: writing into a file that a running process has mapped would crash that process.
-  copyFileSync(addonOfThisMachine(), `${target}.new`);
+  place(addonOfThisMachine(), join(folder, addonName(process.platform, process.arch)));
+  const fast = spawnAddon();
+  if (fast) place(fast, join(folder, `koffi.${process.platform}-${process.arch}.node`));
+}
+
+/** Renamed into place: writing into a file that a running process has mapped would crash that process. */
+function place(source: string, target: string): void {
+  copyFileSync(source, `${target}.new`);
   renameSync(`${target}.new`, target);
+}
+
+/** koffi's prebuilt addon, an optional dependency of the agent; undefined where there is none for this machine. */
+function spawnAddon(): string | undefined {
+  const name = `@koromix/koffi-${process.platform}-${process.arch}`;
+  try {
+    return createRequire(import.meta.url).resolve(`${name}/${process.platform}_${process.arch}/koffi.node`);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The addon that classic-level itself would load here: the right libc, or one compiled on this machine. */

@@ -13,7 +13,8 @@
  * questions at one time share.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { allPids, environOf, type ProcStat, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
@@ -57,11 +58,11 @@ export class Families {
     return `${this.#owner}:${workload}:${instance}`;
   }
 
-  /** Puts a new main process into its workload's cgroup: everything it forks from now on is in it too. */
+  /** Puts a new main process into its workload's cgroup: everything it forks after that is in it too. Does not wait. */
   enlist(workload: string, leader: Leader): void {
     this.#whole.delete(workload);
     this.#leaders.set(workload, leader);
-    this.#enter(workload, leader.pid);
+    void this.#enter(workload, leader.pid);
   }
 
   /** False only when it is certain that no process of the workload is left. */
@@ -85,7 +86,7 @@ export class Families {
         if (this.#whole.has(workload)) continue;
         const inside = new Set(this.#cgroupPids(workload));
         const outside = this.#familyOf(all, workload, inside, leader).filter((one) => !inside.has(one.pid));
-        for (const one of outside) this.#enter(workload, one.pid);
+        for (const one of outside) await this.#enter(workload, one.pid);
         strays += outside.length;
         if (outside.length === 0) this.#whole.add(workload);
       }
@@ -174,12 +175,13 @@ export class Families {
     return found;
   }
 
-  #enter(workload: string, pid: number): void {
+  /** Not awaited by a spawn: the kernel may take 15 ms to let the first one in after a quiet time. */
+  async #enter(workload: string, pid: number): Promise<void> {
     const path = this.#path(workload);
     if (!path) return;
     try {
       mkdirSync(path, { recursive: true });
-      writeFileSync(`${path}/cgroup.procs`, String(pid));
+      await writeFile(`${path}/cgroup.procs`, String(pid));
     } catch {
       // It has ended already, or the cgroup is not ours to write: the other signs still name it.
     }

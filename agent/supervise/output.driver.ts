@@ -2,6 +2,9 @@ import { closeSync, mkdirSync, openSync } from "node:fs";
 import { copyFile, rename, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 
+/** Called with why a workload's output is lost; with undefined when it is kept. */
+export type OutputLost = (workload: string, because: string | undefined) => void;
+
 /**
  * Output files of workloads: `<dir>/<name>.log` and rotated `<name>.log.1` (newest) … `.N`. A process writes to its file
  * directly (append), never to a pipe, so it outlives the agent. Bounded by copy and truncate while an agent lives: lost is
@@ -11,18 +14,42 @@ export class Outputs {
   readonly #dir: string;
   readonly #rotating = new Set<string>();
 
-  constructor(dir: string) {
+  readonly #lost: OutputLost;
+
+  /** `lost` is told when a workload's output goes nowhere because its file cannot be opened, and with undefined when it can again. */
+  constructor(dir: string, lost: OutputLost = () => undefined) {
     this.#dir = dir;
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    this.#lost = lost;
+    this.#makeDir();
+  }
+
+  /** Not in `open`: that is on the way from a crash to the restart. */
+  #makeDir(): void {
+    try {
+      mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    } catch {
+      // A disk that refuses is told with the first output that is lost.
+    }
   }
 
   path(workload: string): string {
     return join(this.#dir, `${workload}.log`);
   }
 
-  /** An append-only descriptor for a new process; the caller closes it after the spawn. */
+  /**
+   * An append-only descriptor for a new process; the caller closes it after the spawn. A full or read-only disk keeps no
+   * workload down: its output then goes to /dev/null for as long as this process lives.
+   */
   open(workload: string): number {
-    return openSync(this.path(workload), "a", 0o600);
+    try {
+      const file = openSync(this.path(workload), "a", 0o600);
+      this.#lost(workload, undefined);
+      return file;
+    } catch (error) {
+      this.#makeDir();
+      this.#lost(workload, (error as Error).message);
+      return openSync("/dev/null", "a");
+    }
   }
 
   close(descriptor: number): void {

@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { Families, markVariable } from "./family.driver.ts";
-import { Outputs } from "./output.driver.ts";
+import { bestLauncher, type Launcher } from "./launch.driver.ts";
+import { type OutputLost, Outputs } from "./output.driver.ts";
 import { procStat } from "./proc.driver.ts";
 import type { Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
 import type { WorkloadSpec } from "./spec.ts";
@@ -18,13 +18,15 @@ const gatherAfterMs = 100;
 /** A socket file whose owner does not answer within this time is a left-over. */
 const socketAnswerMs = 200;
 
-/** Real processes of this machine. `owner` is unique to the agent's store; `logDir` gets the output files. */
+/** Real processes of this machine. `owner` is unique to the agent's store; `logDir` gets the output files while the disk takes them. */
 export function realProcesses(options: {
   readonly owner: string;
   readonly logDir: string;
   readonly clock: Clock;
+  readonly outputLost?: OutputLost;
 }): ProcessPort {
-  return new RealProcesses(options.owner, options.logDir, options.clock);
+  const { owner, logDir, clock, outputLost } = options;
+  return new RealProcesses(owner, new Outputs(logDir, outputLost), clock);
 }
 
 class RealProcesses implements ProcessPort {
@@ -33,13 +35,14 @@ class RealProcesses implements ProcessPort {
   readonly #clock: Clock;
   /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
   readonly #ownEnv: Readonly<Record<string, string | undefined>> = { ...process.env };
-  readonly #children = new Map<string, ChildProcess>();
+  readonly #launch: Launcher = bestLauncher();
+  #closed = false;
   #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
 
-  constructor(owner: string, logDir: string, clock: Clock) {
+  constructor(owner: string, outputs: Outputs, clock: Clock) {
     this.#families = new Families(owner);
-    this.#outputs = new Outputs(logDir);
+    this.#outputs = outputs;
     this.#clock = clock;
   }
 
@@ -52,32 +55,28 @@ class RealProcesses implements ProcessPort {
     let output: number | undefined;
     try {
       output = this.#outputs.open(spec.name);
-      const child = spawn(file, args, {
+      const started = this.#launch({
+        file,
+        args,
         cwd: spec.cwd,
-        detached: true,
-        stdio: ["ignore", output, output],
         env: { ...this.#ownEnv, ...spec.env, ...env, [markVariable]: this.#families.mark(spec.name, id) },
+        output,
+        exited: (code, signal) => this.#ended(id, code, signal),
       });
-      // ENOENT and the like come as an event although no process exists; the missing PID says it now.
-      child.on("error", () => undefined);
-      if (child.pid === undefined)
-        return { failed: `cannot start ${file}: no such program, no permission, or no such folder ${spec.cwd}` };
-      const leader = { pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 };
+      if ("failed" in started) return { failed: `cannot start ${file}: ${started.failed}` };
+      const leader = { pid: started.pid, startTicks: procStat(started.pid)?.startTicks ?? 0 };
       this.#families.enlist(spec.name, leader);
       this.#gatherSoon();
-      this.#children.set(id, child);
-      child.once("exit", (code, signal) => {
-        this.#children.delete(id);
-        this.#exited(id, code, signal);
-      });
-      // The agent may end while its workloads go on.
-      child.unref();
       return leader;
     } catch (error) {
       return { failed: `cannot start ${file}: ${(error as Error).message}` };
     } finally {
       if (output !== undefined) this.#outputs.close(output);
     }
+  }
+
+  #ended(id: string, code: number | null, signal: string | null): void {
+    if (!this.#closed) this.#exited(id, code, signal);
   }
 
   #gatherSoon(): void {
@@ -147,8 +146,7 @@ class RealProcesses implements ProcessPort {
 
   close(): void {
     this.#cancelGather?.();
-    for (const child of this.#children.values()) child.removeAllListeners();
-    this.#children.clear();
+    this.#closed = true;
     this.#families.dismiss();
   }
 }

@@ -183,3 +183,8 @@ export function fresh(bootId: string, seed: number): State {
 export function instanceOf(phase: Phase): Instance | undefined {
   return phase.at === "starting" || phase.at === "running" || phase.at === "stopping" ? phase.instance : undefined;
 }
+
+/** It does not run because a person or its own end said so; a start of the agent without its memory must not undo that. */
+export function isAtRest(state: State): boolean {
+  return state.intent === "stopped" || state.phase.at === "completed";
+}

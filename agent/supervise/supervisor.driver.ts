@@ -152,7 +152,7 @@ export class Supervisor {
     const { phase } = this.#actor(name).state;
     const known = instanceOf(phase);
     const expected = known?.id ?? (phase.at === "spawning" ? phase.id : undefined);
-    if (expected === undefined) return undefined;
+    if (expected === undefined) return this.#foundWithoutMemory(name, found);
     // One that lost its marker is the one we look for: no second one is started before the first is cleaned away.
     const process =
       found.find((one) => one.id === expected) ?? (known ? undefined : found.find((one) => one.id === ""));
@@ -173,6 +173,22 @@ export class Supervisor {
       this.#parts.processes.look(known) !== "gone"
       ? known
       : undefined;
+  }
+
+  /** The agent started without its memory (full or read-only disk): what carries our marker is ours, and a second one would be a double. */
+  #foundWithoutMemory(
+    name: string,
+    found: readonly { id: string; pid: number; startTicks: number }[],
+  ): Instance | undefined {
+    const { state } = this.#actor(name);
+    if (state.starts > 0 || state.phase.at !== "stopped") return undefined;
+    // The newest instance, and of that the process that was there first: what it started in sessions of their own is younger.
+    const newest = found.reduce((latest, { id }) => (id > latest ? id : latest), "");
+    const first = found
+      .filter(({ id }) => id === newest)
+      .reduce<(typeof found)[number] | undefined>((a, b) => (a && a.startTicks <= b.startTicks ? a : b), undefined);
+    const { clock } = this.#parts;
+    return first && { ...first, sinceMs: clock.monotonicMs(), sinceWallMs: clock.wallMs(), adopted: true };
   }
 
   /** Tells a workload what happened. Throws WORKLOAD_UNKNOWN. */

@@ -32,6 +32,7 @@ export class Tokens {
   }
 }
 
-function hashOf(token: string): string {
+/** What is kept of a token. */
+export function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }
