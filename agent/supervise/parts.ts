@@ -1,0 +1,42 @@
+import type { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import type { AgentStore } from "../store/ports.ts";
+import type { ProcessPort } from "./process.ts";
+import type { Recorded } from "./recorder.driver.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import type { Event } from "./state.ts";
+
+/** Where beats and answers of probes come from; started and stopped with the instance. */
+export interface SignsPort {
+  watch(spec: WorkloadSpec): void;
+  unwatch(workload: string): void;
+}
+
+/** What the supervisor is made of. */
+export interface SupervisorParts {
+  readonly nodeId: string;
+  readonly site: string;
+  readonly bootId: string;
+  readonly specs: readonly WorkloadSpec[];
+  readonly store: AgentStore;
+  readonly processes: ProcessPort;
+  readonly signs: SignsPort;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** What a new process gets in its environment beside its spec: socket, token, name. */
+  readonly envFor: (workload: string) => Readonly<Record<string, string>>;
+  /** After each change of a workload that people may see. */
+  readonly changed: () => void;
+  readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
+}
+
+/** One workload at run time: its state, and what waits for it. */
+export interface Actor extends Recorded {
+  readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
+  running: boolean;
+  cancelLook: Cancel | undefined;
+  lookAtMs: number;
+  watching: boolean;
+  readonly waiters: (() => void)[];
+}
