@@ -11,13 +11,11 @@ import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
-import type { Random } from "@blueflame/shared/random/random.ts";
-import type { Cancel, Clock, Moment } from "@blueflame/shared/time/clock.ts";
-import type { AgentStore } from "../store/ports.ts";
+import type { Cancel, Moment } from "@blueflame/shared/time/clock.ts";
 import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
-import type { ProcessPort } from "./process.ts";
-import { type Recorded, Recorder } from "./recorder.driver.ts";
+import type { Actor, SupervisorParts } from "./parts.ts";
+import { Recorder } from "./recorder.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Effect, type Event, fresh, type Instance, instanceOf, type State } from "./state.ts";
@@ -33,39 +31,6 @@ const queueMax = 1000;
 
 /** A dependent waits at most the grace of what it depends on, and this. */
 const startMarginMs = 10_000;
-
-/** Where beats and answers of probes come from; started and stopped with the instance. */
-export interface SignsPort {
-  watch(spec: WorkloadSpec): void;
-  unwatch(workload: string): void;
-}
-
-/** What the supervisor is made of. */
-export interface SupervisorParts {
-  readonly nodeId: string;
-  readonly site: string;
-  readonly bootId: string;
-  readonly specs: readonly WorkloadSpec[];
-  readonly store: AgentStore;
-  readonly processes: ProcessPort;
-  readonly signs: SignsPort;
-  readonly clock: Clock;
-  readonly random: Random;
-  /** What a new process gets in its environment beside its spec: socket, token, name. */
-  readonly envFor: (workload: string) => Readonly<Record<string, string>>;
-  /** After each change of a workload that people may see. */
-  readonly changed: () => void;
-  readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
-}
-
-interface Actor extends Recorded {
-  readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
-  running: boolean;
-  cancelLook: Cancel | undefined;
-  lookAtMs: number;
-  watching: boolean;
-  readonly waiters: (() => void)[];
-}
 
 /** Supervises all workloads of one agent. Made by {@link superviseAll}; whoever made it closes it. */
 export class Supervisor {
