@@ -63,6 +63,14 @@ export function processesOf(dir: string): number[] {
     .filter((pid) => belongsTo(pid, dir));
 }
 
+/** The processes that run by exactly this command line. */
+export function processesLike(command: readonly string[]): number[] {
+  const args = [...command, ""].join("\0");
+  return readdirSync("/proc")
+    .filter((name) => /^[0-9]+$/.test(name) && fieldsOf(`/proc/${name}/cmdline`).join("\0") === args)
+    .map(Number);
+}
+
 function belongsTo(pid: number, dir: string): boolean {
   const args = fieldsOf(`/proc/${pid}/cmdline`);
   const ours = args.some((arg) =>
