@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench, livenessProbe } from "../../test/support/workload-bench.ts";
+import type { WorkloadSpec } from "./spec.ts";
 import { instanceOf } from "./state.ts";
 
 function running(spec: WorkloadSpec = specOf()) {

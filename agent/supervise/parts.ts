@@ -19,7 +19,7 @@ export interface SupervisorParts {
   readonly site: string;
   readonly bootId: string;
   readonly specs: readonly WorkloadSpec[];
-  readonly store: AgentStore;
+  readonly store: Pick<AgentStore, "workloads" | "saveStep" | "forgetWorkload">;
   readonly processes: ProcessPort;
   readonly signs: SignsPort;
   readonly clock: Clock;

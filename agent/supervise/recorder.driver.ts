@@ -31,7 +31,7 @@ export interface Recorded {
 export interface RecorderParts {
   readonly nodeId: string;
   readonly site: string;
-  readonly store: AgentStore;
+  readonly store: Pick<AgentStore, "saveStep">;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;

@@ -57,6 +57,7 @@ export class FakePort implements ProcessPort {
   readonly #mine = new Set<string>();
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
   #closed = false;
+  #dead = false;
 
   constructor(machine: FakeMachine) {
     this.#machine = machine;
@@ -65,6 +66,7 @@ export class FakePort implements ProcessPort {
     this.#exited = exited;
   }
   spawn(request: SpawnRequest) {
+    if (this.#dead) return { failed: "its agent is dead" };
     if (this.#machine.refuses) return { failed: this.#machine.refuses };
     const started = this.#machine.start(request.id, request.spec.name);
     this.#mine.add(request.id);
@@ -72,7 +74,7 @@ export class FakePort implements ProcessPort {
   }
   signal(instance: Instance, signal: string): void {
     const target = this.#find(instance);
-    if (!target) return;
+    if (!target || this.#dead) return;
     target.signals.push(signal);
     if (signal === "SIGKILL" || (signal === "SIGTERM" && !target.stubborn)) this.end(target, null, signal);
   }
@@ -80,6 +82,7 @@ export class FakePort implements ProcessPort {
     return this.#find(instance)?.sight ?? "gone";
   }
   clean(spec: Pick<WorkloadSpec, "name">): Promise<Cleaned> {
+    if (this.#dead) return new Promise(() => undefined);
     if (this.#machine.undying) return Promise.resolve({ ok: false, because: this.#machine.undying });
     const left = this.#machine.alive(spec.name);
     for (const one of left) this.end(one, null, "SIGKILL");
@@ -95,6 +98,11 @@ export class FakePort implements ProcessPort {
   }
   close(): void {
     this.#closed = true;
+  }
+  /** Ends with its agent process: what that one still asks for does not happen. */
+  die(): void {
+    this.#closed = true;
+    this.#dead = true;
   }
 
   /** Ends a process as the kernel would. */
