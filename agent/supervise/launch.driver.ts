@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { stdioOf } from "./descriptors.driver.ts";
 import { posixLauncher } from "./posix-spawn.driver.ts";
 
 /** One process to start, in a session of its own, with its output in an open file and nothing to read. */
@@ -24,7 +25,7 @@ export function bestLauncher(): Launcher {
 
 /** Node's own way: a fork, whose cost grows with the agent's memory. */
 export const nodeLauncher: Launcher = ({ file, args, cwd, env, output, exited }) => {
-  const child = spawn(file, [...args], { cwd, env, detached: true, stdio: ["ignore", output, output] });
+  const child = spawn(file, [...args], { cwd, env, detached: true, stdio: stdioOf(output) });
   // ENOENT and the like come as an event although no process exists; the missing PID says it now.
   child.on("error", () => undefined);
   if (child.pid === undefined) return { failed: "no such program, no permission, or no such folder to run it in" };

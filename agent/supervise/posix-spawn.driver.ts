@@ -7,6 +7,7 @@
 import { createRequire } from "node:module";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
+import { inheritable } from "./descriptors.driver.ts";
 import type { Launch, Launcher } from "./launch.driver.ts";
 
 type Native = (...args: unknown[]) => number;
@@ -41,7 +42,9 @@ function make(): Launcher | undefined {
 }
 
 class PosixLauncher {
-  readonly #c: Readonly<Record<"spawn" | "begin" | "open" | "dup" | "chdir" | "end" | "wait", Native>>;
+  readonly #c: Readonly<Record<"spawn" | "begin" | "open" | "dup" | "chdir" | "close" | "end" | "wait", Native>>;
+  /** glibc 2.34 and newer. */
+  readonly #closeFrom: Native | undefined;
   readonly #attributes = Buffer.alloc(opaqueBytes);
   readonly #running = new Map<number, Launch["exited"]>();
 
@@ -57,9 +60,13 @@ class PosixLauncher {
       ),
       dup: libc.func("int posix_spawn_file_actions_adddup2(void *actions, int from, int to)"),
       chdir: libc.func("int posix_spawn_file_actions_addchdir_np(void *actions, const char *path)"),
+      close: libc.func("int posix_spawn_file_actions_addclose(void *actions, int fd)"),
       end: libc.func("int posix_spawn_file_actions_destroy(void *actions)"),
       wait: libc.func("int waitpid(int pid, _Out_ int *status, int options)"),
     };
+    this.#closeFrom = optional(() =>
+      libc.func("int posix_spawn_file_actions_addclosefrom_np(void *actions, int from)"),
+    );
     const all = Buffer.alloc(opaqueBytes);
     const none = Buffer.alloc(opaqueBytes);
     libc.func("int sigfillset(void *set)")(all);
@@ -82,6 +89,8 @@ class PosixLauncher {
       this.#c.dup(actions, output, 1);
       this.#c.dup(actions, output, 2);
       this.#c.chdir(actions, cwd);
+      if (this.#closeFrom) this.#closeFrom(actions, 3);
+      else for (const fd of inheritable()) this.#c.close(actions, fd);
       const variables = Object.entries(env).filter(([, value]) => value !== undefined);
       const envp = [...variables.map(([name, value]) => `${name}=${value}`), null];
       const error = this.#c.spawn(pid, file, actions, this.#attributes, [file, ...args, null], envp);
@@ -104,6 +113,14 @@ class PosixLauncher {
       if (signal === 0) exited((word >> 8) & 0xff, null);
       else exited(null, signalNames.get(signal) ?? `signal ${signal}`);
     }
+  }
+}
+
+function optional(find: () => Native): Native | undefined {
+  try {
+    return find();
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,13 +1,16 @@
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { Families } from "./family.driver.ts";
+import { nodeLauncher } from "./launch.driver.ts";
+import { posixLauncher } from "./posix-spawn.driver.ts";
 import { allPids, environOf, procStat } from "./proc.driver.ts";
 import { realProcesses } from "./process.driver.ts";
 import type { ProcessPort } from "./process.ts";
@@ -201,4 +204,24 @@ time.sleep(600)`;
   expect(lives(worker)).toBe(true);
   expect(await port.clean(spec, main)).toMatchObject({ ok: true, killed: 1 });
   expect(lives(worker)).toBe(false);
+});
+
+test.each([
+  ["posix_spawn", posixLauncher()],
+  ["child_process", nodeLauncher],
+])("a workload started by %s inherits none of the agent's files, LevelDB's neither", async (_way, launch) => {
+  if (!launch) throw new Error("this machine has no such launcher");
+  const store = await openDatabase(join(dir, "store"), { clock: realClock() });
+  const output = openSync(join(dir, "out"), "a");
+  const ended = new Promise((exited) => {
+    const env = { PATH: process.env.PATH };
+    const script = "ls -l /proc/self/fd; exec ls -l /proc/$$/fd";
+    launch({ file: "/bin/sh", args: ["-c", script], cwd: dir, env, output, exited });
+  });
+  await ended;
+  closeSync(output);
+  await store.close();
+  const held = readFileSync(join(dir, "out"), "utf8");
+  expect(held).toContain(join(dir, "out"));
+  expect(held).not.toContain(join(dir, "store"));
 });
