@@ -10,6 +10,7 @@ import { readAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
 import { keepLastGood, lastGood } from "./last-good.driver.ts";
 import { runAgent } from "./run.driver.ts";
+import { widenThreadPool } from "./threads.driver.ts";
 
 /** How long an ordered restart waits for its own answer to be kept and sent. */
 const restartDelayMs = 300;
@@ -80,6 +81,7 @@ function succeed(): void {
   }).unref();
 }
 
+widenThreadPool();
 const program = new Command("blueflame-agent")
   .description(
     "Guards the workloads of one node: finds crashes and hangs, heals them, remembers, with or without a hub.",

@@ -7,22 +7,27 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
-import { type LocalApi, serveLocalApi } from "./api/server.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
+import { type Door, openDoor } from "./door.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
 import { systemSensors } from "./sensors/system.driver.ts";
 import { watchSensors } from "./sensors/watch.driver.ts";
-import { openAgentStore } from "./store/agent-store.ts";
-import { bootId } from "./supervise/proc.driver.ts";
+import { type StartedStore, startStore } from "./store/deferred-store.ts";
+import { bootId, environOf } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
+import type { ProcessPort } from "./supervise/process.ts";
+import { isAtRest, type State } from "./supervise/state.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
-import { Tokens } from "./tokens.ts";
+import { hashOf, Tokens } from "./tokens.driver.ts";
 import { openUplink } from "./uplink/link.driver.ts";
 import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
+
+/** The states of all workloads are written again within a second; then the process may leave. */
+const newLifeDelayMs = 3000;
 
 /** What an agent is started with. */
 export interface RunOptions {
@@ -46,8 +51,8 @@ export interface RunningAgent {
 
 /**
  * Runs an agent until it is closed. Rejects, with nothing started, with DATA_DIR_UNUSABLE, DATA_DIR_OF_ANOTHER, STORE_*,
- * SOCKET_PATH_TOO_LONG. What is wrong with hub, certificates or disk later is a warning in its status: the workloads are
- * guarded all the same.
+ * SOCKET_PATH_TOO_LONG, PORT_IN_USE. What is wrong with hub or certificates, and with a disk that has held this node before, is a
+ * warning in its status: the workloads are guarded all the same.
  */
 export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   const { dataDir, config, clock, random, log } = options;
@@ -57,15 +62,28 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   const target = readHub(config, warnings, log);
   const certifiedId = target && nodeIdOf(target.cert);
   const boot = bootId();
-  const store = await openAgentStore(dataDir, {
+  const store = await startStore(dataDir, {
     clock,
     random,
     nodeId: config.nodeId ?? certifiedId,
     defaultNodeId: defaultNodeId(),
     bootId: boot,
+    isAtRest: (state) => isAtRest(state as State),
+    onOpened: (newLife) => {
+      log.warn("the store is open: everything is durable again");
+      // Repaired, it is another life of the node, and the hub has to hear it from the first word on.
+      if (newLife) clock.wakeAt(clock.monotonicMs() + newLifeDelayMs, options.onRestart);
+    },
   });
   for (const note of store.notes) log.warn(note);
-  let api: LocalApi | undefined;
+  const warn = (key: string, text: string | undefined) => {
+    if (text === undefined) warnings.delete(key);
+    else if (warnings.get(key) !== text) {
+      warnings.set(key, text);
+      log.warn(text);
+    }
+  };
+  let door: Door | undefined;
   let uplink: Uplink | undefined;
   let supervisor: Supervisor | undefined;
   const machine = watchSensors({
@@ -76,7 +94,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   });
   const closeAll = async (because: string) => {
     await uplink?.close(because, because !== "down");
-    await api?.close();
+    await door?.close();
     signs.close();
     machine.close();
     supervisor?.close();
@@ -88,7 +106,14 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     beat: (workload) => supervisor?.post(workload, { is: "beat", ready: true, status: "" }),
     probed: (workload, probe, { ok, because }) => supervisor?.post(workload, { is: "probed", probe, ok, because }),
   });
-  const tokens = new Tokens(await store.tokenHashes(), (workload, hash) => {
+  const processes = realProcesses({
+    owner: store.identity.generation,
+    logDir: outputOf(dataDir),
+    clock,
+    outputLost: (workload, because) =>
+      warn(`output:${workload}`, because && `the output of '${workload}' is lost until its next start: ${because}`),
+  });
+  const tokens = new Tokens(await knownTokens(store, processes), (workload, hash) => {
     // Lost with a power cut at worst, and then the workload that holds the token is gone too.
     void store.saveTokenHash(workload, hash).catch(() => undefined);
   });
@@ -98,7 +123,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     bootId: boot,
     specs: config.workloads,
     store,
-    processes: realProcesses({ owner: store.identity.generation, logDir: outputOf(dataDir), clock }),
+    processes,
     signs,
     clock,
     random,
@@ -132,7 +157,21 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   });
   try {
     // The door first: a workload beats from its first moment on.
-    api = await serveLocalApi({ node, socketPath, log: (fact) => log.info(fact, "local API"), onDown: options.onDown });
+    const assumeBeat = (workload: string) =>
+      supervisor?.post(workload, { is: "beat", ready: true, status: "assumed: there is no socket to beat on" });
+    door = await openDoor(
+      {
+        node,
+        socketPath,
+        log: (fact) => log.info(fact, "local API"),
+        onDown: options.onDown,
+        clock,
+        specs: config.workloads,
+        assumeBeat,
+        closedBecause: (fault) => warn("door", fault?.message),
+      },
+      store.deferred,
+    );
     await supervisor.boot();
   } catch (error) {
     await closeAll("stop");
@@ -161,6 +200,22 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     };
     return openUplink({ target: hub, self, node: node.forHub(), outbox: store.outbox, clock, random, log });
   }
+}
+
+/**
+ * Whose tokens are good. A store that is not open cannot tell; then the living workloads can: each carries its own in its
+ * environment, where only this user can read it.
+ */
+async function knownTokens(store: StartedStore, processes: ProcessPort): Promise<ReadonlyMap<string, string>> {
+  if (!store.deferred) return store.tokenHashes();
+  const known = new Map<string, string>();
+  for (const [workload, found] of await processes.find()) {
+    for (const { pid } of found) {
+      const token = environOf(pid, "BLUEFLAME_TOKEN");
+      if (token !== undefined) known.set(hashOf(token), workload);
+    }
+  }
+  return known;
 }
 
 function makeDataDir(dataDir: string): void {

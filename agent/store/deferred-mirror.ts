@@ -1,0 +1,111 @@
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { OpenedAgentStore } from "./agent-store.ts";
+import type { StepWrite, StoredWorkload } from "./ports.ts";
+
+/** Bumped when the shape of the file changes: an older file is then not used. */
+const format = 1;
+
+/**
+ * What an agent must know although its store cannot be opened: LevelDB opens nothing on a read-only or a full disk, but this
+ * file can be read there. Who the node is, whose families are ours, and what stays down.
+ */
+export interface Mirror {
+  readonly nodeId: string;
+  readonly generation: string;
+  readonly incarnation: string;
+  readonly session: string;
+  /** Workloads at rest, by name, with their state as it was stored when they came to rest. */
+  readonly resting: Readonly<Record<string, unknown>>;
+}
+
+/** The mirror beside the store in `dataDir`; undefined when there is none that this version can read. */
+export function readMirror(dataDir: string): Mirror | undefined {
+  try {
+    const read = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Partial<Mirror> & { format?: number };
+    const { nodeId, generation, incarnation, session, resting } = read;
+    if (read.format !== format || !nodeId || !generation || !incarnation || !session || !resting) return undefined;
+    return { nodeId, generation, incarnation, session, resting };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Replaces it, whole or not at all; durable over a power cut on return. Throws STORE_WRITE_FAILED. */
+export function writeMirror(dataDir: string, mirror: Mirror): void {
+  const path = fileOf(dataDir);
+  try {
+    writeFileSync(`${path}.new`, JSON.stringify({ format, ...mirror }), { mode: 0o600, flush: true });
+    renameSync(`${path}.new`, path);
+    const folder = openSync(dataDir, "r");
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  } catch (cause) {
+    throw new Fault("STORE_WRITE_FAILED", `cannot write '${path}': ${(cause as Error).message}`, { cause });
+  }
+}
+
+function fileOf(dataDir: string): string {
+  return join(dataDir, "stopped.json");
+}
+
+/**
+ * The same store, whose steps also keep the mirror: a workload that comes to rest, or leaves it, is in the mirror before
+ * `saveStep` resolves, or it rejects with STORE_WRITE_FAILED; a mirror that lags behind is `trouble()` and is written with the
+ * next step or by `catchUp`. Writes the mirror of what the store knows now; never throws.
+ */
+export async function mirrored(
+  store: OpenedAgentStore,
+  dataDir: string,
+  isAtRest: (state: unknown) => boolean,
+): Promise<MirroredStore> {
+  const { nodeId, generation, incarnation, session } = store.identity;
+  const who = { nodeId, generation, incarnation: String(incarnation), session: String(session) };
+  const resting = new Map(restingOf(await store.workloads(), isAtRest));
+  let lagging: Fault | undefined;
+  const write = () => {
+    try {
+      writeMirror(dataDir, { ...who, resting: Object.fromEntries(resting) });
+      lagging = undefined;
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      lagging = error;
+    }
+  };
+  write();
+  return {
+    ...store,
+    async saveStep(step: StepWrite, durability) {
+      await store.saveStep(step, durability);
+      if (step.state === undefined) return;
+      const rests = isAtRest(step.state);
+      if (!lagging && rests === resting.has(step.workload)) return;
+      if (rests) resting.set(step.workload, step.state);
+      else resting.delete(step.workload);
+      write();
+      if (lagging) throw lagging;
+    },
+    async forgetWorkload(name) {
+      await store.forgetWorkload(name);
+      if (resting.delete(name)) write();
+    },
+    trouble: () => store.trouble() ?? lagging?.message,
+    catchUp() {
+      if (lagging) write();
+    },
+  };
+}
+
+/** A store with its mirror. */
+export interface MirroredStore extends OpenedAgentStore {
+  /** Writes the mirror when it lags behind; to be called now and then. Never throws. */
+  catchUp(): void;
+}
+
+function restingOf(stored: readonly StoredWorkload[], isAtRest: (state: unknown) => boolean): [string, unknown][] {
+  return stored.filter(({ state }) => isAtRest(state)).map(({ name, state }) => [name, state]);
+}

@@ -1,0 +1,264 @@
+/**
+ * An agent that starts while its disk is full or read-only guards all the same: from memory, loudly, until the store opens.
+ *
+ *   start ── opens ───────────────────────────────────▶ durable
+ *     └── the disk refuses, a mirror is there ─▶ deferred ── opens (tried every second) ─▶ durable
+ *     └── the disk refuses, nothing was ever here ─▶ refused
+ *
+ * While deferred every write and every read of what is in the store rejects with the fault: nothing is acknowledged, nothing
+ * is said to be absent. What must not be undone or doubled comes from the mirror: who stays down, and whose families are ours.
+ */
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import type { Cancel } from "@blueflame/shared/time/clock.ts";
+import type { Outbox } from "../uplink/ports.ts";
+import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
+import { holdAlone } from "./deferred-alone.ts";
+import { tellOfLateOpening } from "./deferred-late.ts";
+import { type Mirror, type MirroredStore, mirrored, readMirror } from "./deferred-mirror.ts";
+import type { StepWrite, StoreIdentity } from "./ports.ts";
+
+/** Between two tries to open the store, and to bring a mirror up to date. */
+const retryMs = 1000;
+/** What an outbox that cannot be read says of its last seq: none that the hub may have is behind it. */
+const lastSeqUnknown = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** What a start needs beside the store's own options. */
+export interface StartOptions extends AgentStoreOptions {
+  /** True of a workload's state that a start without memory must not undo. */
+  readonly isAtRest: (state: unknown) => boolean;
+  /** Called once when a deferred store has opened; `newLife` when its identity is another one than the mirror's. */
+  readonly onOpened: (newLife: boolean) => void;
+}
+
+/** The agent's store, open or not yet. */
+export interface StartedStore extends OpenedAgentStore {
+  /** True while the agent guards from memory. */
+  readonly deferred: boolean;
+}
+
+/**
+ * Opens the store as `openAgentStore` does, keeps the mirror beside it, and holds the data directory for this process alone.
+ * Where the disk refuses and a mirror is there, resolves with a store that is deferred. Rejects as `openAgentStore` does.
+ */
+export async function startStore(dataDir: string, options: StartOptions): Promise<StartedStore> {
+  try {
+    return await openDurable(dataDir, options);
+  } catch (error) {
+    const mirror = isFault(error) && diskRefuses(error) ? readMirror(dataDir) : undefined;
+    if (!isFault(error) || !mirror) throw error;
+    if (options.nodeId !== undefined && options.nodeId !== mirror.nodeId) {
+      const saw = `the store belongs to '${mirror.nodeId}', this node is '${options.nodeId}'`;
+      throw new Fault("DATA_DIR_OF_ANOTHER", saw, { cause: error });
+    }
+    const release = await holdAlone(dataDir, mirror.generation);
+    return new DeferredStore({ dataDir, options, mirror, release }, error);
+  }
+}
+
+/** To whoever writes, a directory that takes nothing is a store that takes nothing. */
+function storeFault(error: unknown): Fault {
+  if (isFault(error) && error.code !== "DATA_DIR_UNUSABLE") return error;
+  return new Fault("STORE_WRITE_FAILED", isFault(error) ? error.saw : String(error), { cause: error });
+}
+
+function diskRefuses(fault: Fault): boolean {
+  return fault.code === "STORE_WRITE_FAILED" || fault.code === "DATA_DIR_UNUSABLE";
+}
+
+async function openDurable(dataDir: string, options: StartOptions): Promise<StartedStore> {
+  const opened = await openAgentStore(dataDir, options);
+  try {
+    const release = await holdAlone(dataDir, opened.identity.generation);
+    const store = await mirrored(opened, dataDir, options.isAtRest);
+    const cancel = { now: () => {} };
+    keepUp(store, options, cancel);
+    return {
+      ...store,
+      deferred: false,
+      async close() {
+        cancel.now();
+        await store.close();
+        release();
+      },
+    };
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+function keepUp(store: MirroredStore, options: StartOptions, cancel: { now: Cancel }): void {
+  cancel.now = options.clock.wakeAt(options.clock.monotonicMs() + retryMs, () => {
+    store.catchUp();
+    keepUp(store, options, cancel);
+  });
+}
+
+interface Parts {
+  readonly dataDir: string;
+  readonly options: StartOptions;
+  readonly mirror: Mirror;
+  readonly release: () => void;
+}
+
+class DeferredStore implements StartedStore {
+  readonly #parts: Parts;
+  readonly #sinceWallMs: number;
+  readonly #identity: StoreIdentity;
+  /** Each with what ends its subscription at the store, once that is open. */
+  readonly #wakes = new Map<() => void, () => void>();
+  readonly notes: readonly string[];
+  #fault: Fault;
+  #store: MirroredStore | undefined;
+  #trying: Promise<void> | undefined;
+  #cancel = { now: (() => undefined) as Cancel };
+  #closed = false;
+
+  constructor(parts: Parts, fault: Fault) {
+    this.#parts = parts;
+    this.#fault = storeFault(fault);
+    const { clock, bootId } = parts.options;
+    const { nodeId, generation, incarnation, session } = parts.mirror;
+    this.#sinceWallMs = clock.wallMs();
+    this.notes = [`the workloads are guarded from memory until the store opens: ${this.#fault.message}`];
+    // The session that the store will count when it opens; a second deferred start in a row repeats it, which no one sees:
+    // the newest stream of a node wins whatever its number is.
+    this.#identity = {
+      nodeId,
+      generation,
+      incarnation: BigInt(incarnation),
+      session: BigInt(session) + 1n,
+      previousBootId: bootId,
+    };
+    this.#tryLater();
+  }
+
+  get deferred(): boolean {
+    return this.#store === undefined;
+  }
+  get identity(): StoreIdentity {
+    return this.#store?.identity ?? this.#identity;
+  }
+  trouble(): string | undefined {
+    return this.#store ? this.#store.trouble() : this.#fault.message;
+  }
+
+  readonly outbox: Outbox = {
+    read: async (after, limit, maxBytes) => this.#opened().outbox.read(after, limit, maxBytes),
+    acknowledge: async (through) => this.#opened().outbox.acknowledge(through),
+    append: async (record) => this.#opened().outbox.append(record),
+    lastSeq: () => this.#store?.outbox.lastSeq() ?? lastSeqUnknown,
+    depth: () => this.#store?.outbox.depth() ?? 0n,
+    onAppend: (wake) => {
+      if (this.#store) return this.#store.outbox.onAppend(wake);
+      const own = () => wake();
+      this.#wakes.set(own, () => undefined);
+      return () => {
+        this.#wakes.get(own)?.();
+        this.#wakes.delete(own);
+      };
+    },
+  };
+
+  async workloads() {
+    if (this.#store) return this.#store.workloads();
+    return Object.entries(this.#parts.mirror.resting).map(([name, state]) => ({ name, state }));
+  }
+  async saveStep(write: StepWrite, durability: "synced" | "batched"): Promise<void> {
+    await this.#opened().saveStep(write, durability);
+  }
+  async forgetWorkload(name: string): Promise<void> {
+    await this.#opened().forgetWorkload(name);
+  }
+  async appendReadings(readings: Parameters<OpenedAgentStore["appendReadings"]>[0]): Promise<void> {
+    await this.#opened().appendReadings(readings);
+  }
+  async appendAudit(records: Parameters<OpenedAgentStore["appendAudit"]>[0]): Promise<void> {
+    await this.#opened().appendAudit(records);
+  }
+  async incidents(limit: number, openOnly: boolean) {
+    return this.#opened().incidents(limit, openOnly);
+  }
+  async audit(limit: number) {
+    return this.#opened().audit(limit);
+  }
+  async decisions(limit: number) {
+    return this.#opened().decisions(limit);
+  }
+  async get(workload: string, key: string) {
+    return this.#opened().get(workload, key);
+  }
+  async put(workload: string, key: string, value: Uint8Array, expected: bigint | undefined): Promise<bigint> {
+    return this.#opened().put(workload, key, value, expected);
+  }
+  async saveTokenHash(workload: string, hash: string): Promise<void> {
+    await this.#opened().saveTokenHash(workload, hash);
+  }
+  /** None are known while deferred: whoever started this asks the living processes. */
+  async tokenHashes(): Promise<Map<string, string>> {
+    return this.#store ? this.#store.tokenHashes() : new Map();
+  }
+  hubEpoch(): bigint {
+    return this.#store?.hubEpoch() ?? 0n;
+  }
+  async setHubEpoch(epoch: bigint): Promise<void> {
+    await this.#opened().setHubEpoch(epoch);
+  }
+  async orderSeen(id: string): Promise<boolean> {
+    return this.#opened().orderSeen(id);
+  }
+  async rememberOrder(id: string): Promise<void> {
+    await this.#opened().rememberOrder(id);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel.now();
+    await this.#trying;
+    this.#cancel.now();
+    await this.#store?.close();
+    this.#parts.release();
+  }
+
+  #opened(): MirroredStore {
+    if (!this.#store) throw this.#fault;
+    return this.#store;
+  }
+
+  #tryLater(): void {
+    const { clock } = this.#parts.options;
+    this.#cancel.now = clock.wakeAt(clock.monotonicMs() + retryMs, () => {
+      this.#trying = this.#try();
+    });
+  }
+
+  /** Never rejects. A fault that waiting does not mend stays as the trouble, and is not tried again. */
+  async #try(): Promise<void> {
+    const { options } = this.#parts;
+    try {
+      this.#store = await this.#openLate();
+    } catch (error) {
+      this.#fault = storeFault(error);
+      if (!this.#closed && this.#fault.retry === "later") this.#tryLater();
+      return;
+    }
+    keepUp(this.#store, options, this.#cancel);
+    for (const wake of this.#wakes.keys()) {
+      this.#wakes.set(wake, this.#store.outbox.onAppend(wake));
+      wake();
+    }
+    if (!this.#closed) options.onOpened(this.#store.identity.generation !== this.#identity.generation);
+  }
+
+  async #openLate(): Promise<MirroredStore> {
+    const { dataDir, options } = this.#parts;
+    const opened = await openAgentStore(dataDir, { ...options, nodeId: this.#identity.nodeId });
+    try {
+      await tellOfLateOpening(opened, { wallMs: this.#sinceWallMs, because: this.#fault.saw }, options);
+      return await mirrored(opened, dataDir, options.isAtRest);
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,218 @@
+import { execFileSync } from "node:child_process";
+import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { canMount, type SmallDisk, smallDisk } from "../contract/small-disk.ts";
+import { bundle } from "../support/bundle.ts";
+import { built } from "./built.ts";
+import { Folder, killed, leadersOf, statusOf, until } from "./programs.ts";
+
+const mounts = canMount();
+
+beforeAll(() => built("blueflame-agent"));
+
+/** Two that run, and one that a person stops. They keep no file open on the disk, so that it can be made read-only. */
+const quiet = "exec >/dev/null 2>&1; exec sleep 1000";
+const config = JSON.stringify({
+  node: { id: "edge-1" },
+  workloads: ["one", "two", "halted"].map((name) => ({ name, command: ["/bin/sh", "-c", quiet] })),
+});
+
+describe.skipIf(!mounts)("a disk that refuses (needs the right to mount)", () => {
+  let folder: Folder;
+  let disk: SmallDisk;
+  let dataDir: string;
+  let configFile: string;
+  beforeEach(() => {
+    folder = new Folder();
+    disk = smallDisk(48 * 1024 * 1024);
+    dataDir = join(disk.dir, "d");
+    configFile = folder.file("agent.yaml", config);
+  });
+  afterEach(async () => {
+    remount("rw");
+    disk.free();
+    await folder.clear();
+    disk.remove();
+  });
+
+  const remount = (how: "ro" | "rw") => execFileSync("mount", ["-o", `remount,${how}`, disk.dir]);
+  /** To the last byte. */
+  const fillUp = () => {
+    disk.fill(0);
+    const crumbs = openSync(join(disk.dir, "ballast"), "a");
+    try {
+      for (;;) writeSync(crumbs, Buffer.alloc(4096));
+    } catch {
+      closeSync(crumbs);
+    }
+  };
+  const up = () => folder.up(dataDir, "--config", configFile);
+  const runs = async (name: string) =>
+    until(`${name} runs`, async () => {
+      const found = (await statusOf(dataDir)).workloads.find((one) => one.name === name);
+      return found?.phase === WorkloadPhase.RUNNING && leadersOf(dataDir, name).length === 1;
+    });
+  const only = (name: string) => {
+    const pids = leadersOf(dataDir, name);
+    expect(pids).toHaveLength(1);
+    return pids[0] ?? 0;
+  };
+  const refused = async () => (await statusOf(dataDir)).warnings.filter((line) => line.includes("STORE_WRITE_FAILED"));
+
+  /** A node that has lived: two run, one is stopped by a person, and then the agent dies. */
+  async function livedOnce(): Promise<{ one: number; two: number }> {
+    const agent = await up();
+    await runs("one");
+    await runs("two");
+    await runs("halted");
+    expect((await folder.run("agent", "stop", "halted", "--data-dir", dataDir)).code).toBe(0);
+    const pids = { one: only("one"), two: only("two") };
+    await killed(agent);
+    return pids;
+  }
+
+  /** What must hold over each start, whatever the disk does. */
+  async function nothingDoubled(pids: { one: number; two: number }): Promise<void> {
+    await pause(1500); // long enough for a wrong start
+    expect(leadersOf(dataDir, "one")).toEqual([pids.one]);
+    expect(leadersOf(dataDir, "two")).toEqual([pids.two]);
+    expect(leadersOf(dataDir, "halted")).toEqual([]);
+  }
+
+  test("GRC-7 PHX-5 an agent that starts on a full disk guards from memory, and goes on durably when there is room", async () => {
+    const pids = await livedOnce();
+    fillUp();
+    let agent = await up();
+    await nothingDoubled(pids);
+    expect(await refused()).toHaveLength(1);
+    const doctor = await folder.run("agent", "doctor", "--data-dir", dataDir);
+    expect(doctor.out).toMatch(/^store +fail .*No space left|^store +fail .*ENOSPC/m);
+
+    process.kill(pids.one, "SIGKILL");
+    await until("one is healed", () => leadersOf(dataDir, "one").some((pid) => pid !== pids.one));
+    await runs("one");
+    // Nothing is acknowledged that is not durable, and nothing is said to be absent.
+    const stop = await folder.run("agent", "stop", "two", "--data-dir", dataDir);
+    expect(stop.err).toContain("[STORE_WRITE_FAILED]");
+    const audit = await folder.run("agent", "audit", "--data-dir", dataDir);
+    expect(audit.err).toContain("[STORE_WRITE_FAILED]");
+    await until("two is stopped all the same", () => leadersOf(dataDir, "two").length === 0);
+
+    disk.free();
+    await until("the store is open", async () => (await refused()).length === 0);
+    await pause(2500); // the states that were refused are written again every second
+    const after = only("one");
+    await killed(agent);
+    agent = await up();
+    await pause(1500);
+    expect(leadersOf(dataDir, "one")).toEqual([after]);
+    expect([leadersOf(dataDir, "two"), leadersOf(dataDir, "halted")]).toEqual([[], []]);
+    const said = await folder.run("agent", "audit", "-n", "100", "-o", "json", "--data-dir", dataDir);
+    expect(said.out).toContain("store.opened_late");
+    expect((await statusOf(dataDir)).session).toBe(3n);
+  });
+
+  test("GRC-7 PHX-5 an agent that starts on a read-only disk guards without store, socket and output files", async () => {
+    const pids = await livedOnce();
+    remount("ro");
+    const agent = folder.start("agent", ["up", "--data-dir", dataDir, "--config", configFile]);
+    await until("it guards", () => agent.err().includes("the agent guards its node") || agent.child.exitCode !== null);
+    expect(agent.err()).toContain("guarded from memory");
+    expect(agent.err()).toContain("[DATA_DIR_UNUSABLE]");
+    await nothingDoubled(pids);
+    process.kill(pids.two, "SIGKILL");
+    await until("two is healed", () => leadersOf(dataDir, "two").some((pid) => pid !== pids.two));
+    expect(agent.err()).toContain("the output of 'two' is lost");
+
+    // Nobody else may guard the same workloads, although this disk takes no lock file.
+    const second = await folder.run("agent", "up", "--data-dir", dataDir, "--config", configFile);
+    expect(second).toMatchObject({ code: 1, err: expect.stringContaining("[STORE_LOCKED]") });
+
+    remount("rw");
+    await until("it answers", async () => (await statusOf(dataDir).catch(() => undefined)) !== undefined);
+    await until("the store is open", async () => (await refused()).length === 0);
+    const warnings = (await statusOf(dataDir)).warnings;
+    expect(warnings.filter((line) => !line.startsWith("the output of 'two'"))).toEqual([]);
+    await pause(1500);
+    const two = only("two");
+    await killed(agent);
+    await up();
+    await nothingDoubled({ one: pids.one, two });
+  });
+
+  test("GRC-7 what a person stopped stays stopped through a reboot onto a full disk, and what ran is started", async () => {
+    const pids = await livedOnce();
+    process.kill(pids.one, "SIGKILL");
+    process.kill(pids.two, "SIGKILL");
+    fillUp();
+    await up();
+    await runs("one");
+    await runs("two");
+    expect(leadersOf(dataDir, "halted")).toEqual([]);
+    // A person's start is taken, and told to be not durable yet.
+    expect((await folder.run("agent", "start", "halted", "--data-dir", dataDir)).err).toContain("[STORE_WRITE_FAILED]");
+    await runs("halted");
+    disk.free();
+    await until("the store is open", async () => (await refused()).length === 0);
+    await until("it is durable", () => !readFileSync(join(dataDir, "stopped.json"), "utf8").includes("halted"));
+  });
+
+  test("PHX-4 who beats is not taken for frozen when its agent comes back on a full or a read-only disk", async () => {
+    const beater = join(folder.dir, "beater.mjs");
+    await bundle(join(import.meta.dirname, "..", "support", "beater.main.ts"), beater);
+    const command = ["/bin/sh", "-c", `exec ${process.execPath} ${beater} >/dev/null 2>&1`];
+    configFile = folder.file(
+      "agent.yaml",
+      JSON.stringify({ workloads: [{ name: "one", command, beat: { timeout: "1s" } }] }),
+    );
+    await killed(await up());
+    fillUp();
+    let agent = await up();
+    await runs("one");
+    const pid = only("one");
+    await pause(3000);
+    expect(only("one")).toBe(pid);
+    await killed(agent);
+    remount("ro");
+    agent = folder.start("agent", ["up", "--data-dir", dataDir, "--config", configFile]);
+    await until("it guards", () => agent.err().includes("the agent guards its node"));
+    await pause(3000);
+    expect(only("one")).toBe(pid);
+    remount("rw");
+    disk.free();
+    await until("it answers", async () => (await statusOf(dataDir).catch(() => undefined)) !== undefined);
+    await pause(12_000); // by then a beat is no longer assumed
+    expect(only("one")).toBe(pid);
+    process.kill(pid, "SIGSTOP");
+    await until("the frozen one is replaced", () => !leadersOf(dataDir, "one").includes(pid));
+  });
+
+  test("the first run on a disk that refuses is refused itself, and works once there is room", async () => {
+    remount("ro");
+    const first = await folder.run("agent", "up", "--data-dir", dataDir, "--config", configFile);
+    expect(first).toMatchObject({ code: 1, out: "", err: expect.stringContaining("[DATA_DIR_UNUSABLE]") });
+    remount("rw");
+    fillUp();
+    const full = await folder.run("agent", "up", "--data-dir", dataDir, "--config", configFile);
+    expect(full.code).toBe(1);
+    expect(full.err).toMatch(/\[(DATA_DIR_UNUSABLE|STORE_WRITE_FAILED)\]/);
+    expect(leadersOf(dataDir)).toEqual([]);
+    disk.free();
+    await up();
+    await runs("one");
+  });
+
+  test("the directory of another node is refused on a full disk too", async () => {
+    await livedOnce();
+    fillUp();
+    const other = folder.file("other.yaml", config.replace("edge-1", "edge-2"));
+    const ran = await folder.run("agent", "up", "--data-dir", dataDir, "--config", other);
+    expect(ran).toMatchObject({ code: 1, err: expect.stringContaining("[DATA_DIR_OF_ANOTHER]") });
+    expect(readdirSync(dataDir)).toContain("stopped.json");
+  });
+});
+
+test.runIf(!mounts)("a disk that refuses was not tried: this user may not mount", (context) => context.skip());
