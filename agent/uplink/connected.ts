@@ -108,12 +108,13 @@ export function greet(policy: Policy, state: State, welcome: Welcome, nowMs: num
       }
     : undefined;
   if (!restored && welcome.durable > 0n) effects.push({ do: "acknowledge", through: welcome.durable });
-  const intervalMs = welcome.intervalMs > 0 ? welcome.intervalMs : policy.firstIntervalMs;
+  const asked = welcome.intervalMs > 0 ? welcome.intervalMs : policy.firstIntervalMs;
+  const intervalMs = Math.min(Math.max(asked, bounds.intervalMs.min), bounds.intervalMs.max);
   const window = welcome.window > 0 ? Math.min(welcome.window, bounds.window.max) : bounds.window.otherwise;
   const phase: Connected = {
     at: "connected",
     sinceMs: nowMs,
-    intervalMs: Math.min(Math.max(intervalMs, bounds.intervalMs.min), bounds.intervalMs.max),
+    intervalMs,
     nextBeatMs: nowMs,
     beats: 0,
     lagMs: 0,
@@ -126,7 +127,7 @@ export function greet(policy: Policy, state: State, welcome: Welcome, nowMs: num
   };
   effects.push(report(policy, state, "connected", trouble, trouble?.saw ?? "the hub said Welcome", true));
   const sentEver = !restored && welcome.durable > state.sentEver ? welcome.durable : state.sentEver;
-  return { ...state, phase, because: "lost", hubEpoch: epoch, sentEver, faults: {}, guess: undefined };
+  return { ...state, phase, because: "lost", hubEpoch: epoch, intervalMs, sentEver, faults: {}, guess: undefined };
 }
 
 /** Takes or refuses an order. */

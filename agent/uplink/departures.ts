@@ -18,8 +18,8 @@ export function lose(
   const address = addressOf(policy, state);
   const wasOpen = state.phase.at === "connected";
   effects.push(report(policy, state, "connecting", trouble, "", wasOpen || state.faults[address] !== trouble.code));
-  const capMs = catalogue[trouble.code].retry === "never" ? policy.slowCapMs : policy.capMs;
-  const next = retry(policy, state, nowMs, capMs, 0);
+  const hopeless = catalogue[trouble.code].retry === "never";
+  const next = retry(policy, state, nowMs, hopeless, 0);
   return {
     ...next,
     because: wasOpen ? "lost" : state.because,
@@ -48,21 +48,31 @@ export function move(
   // The hub knows best when to come back, so an outage before does not stretch its word; a hub that sends us away time and
   // again is still not asked faster than every few seconds.
   const patient = code ? state : { ...state, failures: Math.min(state.failures, 3 * policy.addresses.length) };
-  const next = retry(policy, patient, nowMs, policy.capMs, withinMs);
+  const next = retry(policy, patient, nowMs, false, withinMs);
   return { ...next, because: "moved", faults: code ? { ...state.faults, [address]: code } : state.faults };
 }
 
 /** Move's words that mean a fault of ours. */
 const movedBecause: Readonly<Record<string, FaultCode>> = { newer_session: "NODE_ID_TAKEN", revoked: "CERT_REFUSED" };
 
+/** A wait between tries is at most this many intervals: one less than what the hub's ORANGE takes. */
+const beatsAway = 2;
+
 /** The next address, after a wait that is drawn: over what the hub asked for, else over the backoff. */
-function retry(policy: Policy, state: State, nowMs: number, capMs: number, withinMs: number): State {
+function retry(policy: Policy, state: State, nowMs: number, hopeless: boolean, withinMs: number): State {
   const lasted = state.phase.at === "connected" && nowMs - state.phase.sinceMs >= policy.lastedMs;
   const failures = lasted ? 0 : state.failures;
   const drawn = draw(state.seed);
   // All addresses are tried before the wait grows.
   const round = Math.floor(failures / policy.addresses.length);
-  const backoffMs = fullJitterMs(drawn.value, capMs > policy.capMs ? 40 : round, policy.baseMs, capMs);
+  // A hub that was away blames silence by the interval: who waited longer than that for its return would be called lost.
+  const hopefulMs = Math.min(policy.capMs, Math.max(policy.baseMs, beatsAway * state.intervalMs));
+  const backoffMs = fullJitterMs(
+    drawn.value,
+    hopeless ? 40 : round,
+    policy.baseMs,
+    hopeless ? policy.slowCapMs : hopefulMs,
+  );
   const waitMs = Math.max(drawn.value * withinMs, lasted && withinMs > 0 ? 0 : backoffMs);
   return {
     ...state,

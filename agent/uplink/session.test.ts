@@ -175,6 +175,27 @@ test("a guess is believed when it comes twice in a row", () => {
   expect(rig.last("report")?.report.trouble).toMatchObject({ code: "CERT_REFUSED" });
 });
 
+test("a hub that comes back is tried again within two of its intervals, so that a quick fleet is not called lost", () => {
+  for (const [intervalMs, atMostMs] of [
+    [500, 1_000],
+    [5_000, 10_000],
+    [15_000, 30_000],
+    [600_000, 30_000],
+  ] as const) {
+    const rig = new Rig();
+    rig.connect().welcome({ intervalMs });
+    let longestMs = 0;
+    for (let n = 0; n < 60; n += 1) {
+      rig.apply(unreachableHub);
+      const lostMs = rig.clock.monotonicMs();
+      rig.connect();
+      longestMs = Math.max(longestMs, rig.clock.monotonicMs() - lostMs);
+    }
+    expect(longestMs).toBeLessThanOrEqual(atMostMs + 10);
+    expect(longestMs).toBeGreaterThan(atMostMs / 2);
+  }
+});
+
 test("PHX-13 a refusal that cannot mend itself is tried again all the same, slowly", () => {
   const rig = new Rig();
   for (let n = 0; n < 50; n += 1) rig.connect().apply({ is: "failed", code: "INCARNATION_OLD", saw: "older life" });

@@ -15,6 +15,7 @@ export function start(policy: Policy, seed: number, hubEpoch: bigint, nowMs: num
     address: 0,
     because: policy.restarted ? "agent_restart" : "first",
     hubEpoch,
+    intervalMs: policy.firstIntervalMs,
     sentEver: 0n,
     faults: {},
     guess: undefined,

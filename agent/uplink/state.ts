@@ -15,6 +15,8 @@ export interface State {
   /** What ended the last stream, for Hello. */
   readonly because: "first" | "agent_restart" | "lost" | "moved";
   readonly hubEpoch: bigint;
+  /** What the last Welcome said; how soon silence is blamed at the hub goes by it. */
+  readonly intervalMs: number;
   /** The highest seq that this process ever sent: an Ack above it is not believed. */
   readonly sentEver: bigint;
   /** The last fault that was reported of each address: the same one again is not news. */
