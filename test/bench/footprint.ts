@@ -13,6 +13,9 @@ const ticksPerSecond = 100; // USER_HZ, fixed on Linux
 
 interface Rest {
   readonly what: string;
+  /** Written by this process: nobody else can share it. */
+  readonly dirtyMb: number;
+  /** With file pages that happen to be mapped by nobody else: those of an executable that runs once, for one. */
   readonly privateMb: number;
   readonly rssMb: number;
   readonly cpuMsPerMinute: number;
@@ -36,11 +39,12 @@ export async function footprint(): Promise<void> {
   const floor = rows[0];
   table(
     `at rest, over ${watchMs / 1000} s`,
-    ["", "private MB", "× nothing", "RSS MB", "CPU ms a minute"],
+    ["", "private dirty MB", "× nothing", "private MB", "RSS MB", "CPU ms a minute"],
     rows.map((row) => [
       row.what,
+      row.dirtyMb,
+      round(row.dirtyMb / (floor?.dirtyMb ?? 1)),
       row.privateMb,
-      round(row.privateMb / (floor?.privateMb ?? 1)),
       row.rssMb,
       row.cpuMsPerMinute,
     ]),
@@ -87,10 +91,11 @@ async function watch(what: string, pid: number, settle: number): Promise<Rest> {
 }
 
 /** Memory that is this process's alone, and all that it has mapped in, both in megabytes. */
-export function memoryOf(pid: number): { privateMb: number; rssMb: number } {
+export function memoryOf(pid: number): { dirtyMb: number; privateMb: number; rssMb: number } {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
   const kb = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(text)?.[1] ?? Number.NaN);
-  return { privateMb: round((kb("Private_Clean") + kb("Private_Dirty")) / 1024), rssMb: round(kb("Rss") / 1024) };
+  const [clean, dirty] = [kb("Private_Clean"), kb("Private_Dirty")];
+  return { dirtyMb: round(dirty / 1024), privateMb: round((clean + dirty) / 1024), rssMb: round(kb("Rss") / 1024) };
 }
 
 /** User and system time so far. */

@@ -76,11 +76,11 @@ async function measure(server: Server): Promise<Figures> {
   // One goes first: what the server needs once is nobody's share.
   const first = await openLine(server.address, issued[agents], hello(agents));
   await pause(1_000);
-  const before = memoryOf(server.pid).privateMb;
+  const before = memoryOf(server.pid).dirtyMb;
   const lines = await openLines(agents, (i) => openLine(server.address, issued[i], hello(i)));
   try {
     await pause(3_000);
-    const kbPerAgent = round(((memoryOf(server.pid).privateMb - before) * 1024) / agents);
+    const kbPerAgent = round(((memoryOf(server.pid).dirtyMb - before) * 1024) / agents);
     return { server: server.name, kbPerAgent, ...(await capacity(lines, heartbeat())) };
   } finally {
     closeLines([first, ...lines]);
