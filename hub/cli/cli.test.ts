@@ -104,6 +104,8 @@ test("one node comes with its workloads and readings, one incident with its time
   expect((await run(["nodes", "edge-1"])).out).toMatch(/WORKLOAD .*\nrisk-firewall {2}healthy {2}running {2}4211/);
   expect((await run(["nodes", "edge-1"])).out).toMatch(/SENSOR .*\ncpu_busy_ratio {2}node {3}0.25/);
   expect((await run(["incidents", "0192f0c1"])).out).toMatch(/edge-2 is silent[\s\S]*symptom {2}last beat 61 s ago/);
+  expect((await run(["incidents", "last"])).out).toMatch(/edge-2 is silent[\s\S]*symptom {2}last beat 61 s ago/);
+  expect(await run(["incidents", "last", "--node", "edge-1"])).toMatchObject({ code: 3 });
   expect(JSON.parse((await run(["incidents", "--open", "--node", "edge-1", "-o", "json"])).out)).toEqual([]);
 });
 

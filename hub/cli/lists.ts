@@ -1,5 +1,6 @@
 import { type OutputOptions, printOne, printRows, rowStream } from "@blueflame/shared/cli/print.ts";
 import { type Column, layOut, tableLines } from "@blueflame/shared/cli/table.ts";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
   AuditRecordSchema,
   DecisionRecordSchema,
@@ -88,8 +89,20 @@ export async function incidents(hub: HubClient, id: string | undefined, options:
     printRows(all, incidentColumns, print);
     return bounded(all.length, options.limit);
   }
-  const { incident } = await hub.ask((client, signal) => client.getIncident({ id }, { signal }));
+  const incident = id === "last" ? await newest(hub, nodeId, options.open ?? false) : await one(hub, id);
   if (incident !== undefined) printOne(incident, incidentDetails, print, below(incident.timeline, timelineColumns));
+}
+
+async function one(hub: HubClient, id: string): Promise<Incident | undefined> {
+  return (await hub.ask((client, signal) => client.getIncident({ id }, { signal }))).incident;
+}
+
+/** NOT_FOUND when there has been none. */
+async function newest(hub: HubClient, nodeId: string, openOnly: boolean): Promise<Incident> {
+  const request = { nodeId, openOnly, limit: 1 };
+  const { incidents: found } = await hub.ask((client, signal) => client.listIncidents(request, { signal }));
+  if (found[0] === undefined) throw new Fault("NOT_FOUND", "there is no incident");
+  return found[0];
 }
 
 export interface RecordsOptions extends OutputOptions {

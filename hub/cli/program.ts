@@ -28,7 +28,7 @@ export function operatorProgram(version: string): Command {
       withHub(command, (hub) => nodes(hub, id, options)),
     );
   limited(reading(program, "incidents", "the incidents, newest first, or one with its timeline"))
-    .argument("[id]", "one incident, by its id or the beginning of it")
+    .argument("[id]", "one incident, by its id or the beginning of it, or `last`")
     .option("--open", "only those that are not closed")
     .option("--node <id>", "only on this node")
     .option("-w, --watch", "the open ones, then each change")
