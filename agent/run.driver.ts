@@ -1,15 +1,16 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
+import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
 import { type Door, openDoor } from "./door.driver.ts";
+import { makeFolder } from "./folder.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
@@ -57,7 +58,8 @@ export interface RunningAgent {
 export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   const { dataDir, config, clock, random, log } = options;
   const socketPath = socketOf(dataDir);
-  makeDataDir(dataDir);
+  checkSocketPath(socketPath); // before anything is made that nobody would use
+  makeFolder(join(dataDir, "logs"));
   const warnings = new Map<string, string>();
   const target = readHub(config, warnings, log);
   const certifiedId = target && nodeIdOf(target.cert);
@@ -216,14 +218,6 @@ async function knownTokens(store: StartedStore, processes: ProcessPort): Promise
     }
   }
   return known;
-}
-
-function makeDataDir(dataDir: string): void {
-  try {
-    mkdirSync(join(dataDir, "logs"), { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new Fault("DATA_DIR_UNUSABLE", `cannot use ${dataDir}: ${(cause as Error).message}`, { cause });
-  }
 }
 
 /** A certificate that cannot be read is a warning: the node is guarded without a hub until somebody mends it. */

@@ -16,14 +16,19 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+/** Throws SOCKET_PATH_TOO_LONG; asks nothing of the disk. */
+export function checkSocketPath(path: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes > pathBytesMax) throw new Fault("SOCKET_PATH_TOO_LONG", `'${path}' has ${bytes} bytes`);
+}
+
 /**
  * Listens at `path` with mode 0600 from its first moment, and hands each connection to `take`. A socket file that nobody
  * answers on any more is replaced; anything else at `path` is left alone. Rejects with SOCKET_PATH_TOO_LONG, PORT_IN_USE
  * or DATA_DIR_UNUSABLE.
  */
 export async function listenOnSocket(path: string, take: (socket: net.Socket) => void): Promise<Listening> {
-  const bytes = Buffer.byteLength(path);
-  if (bytes > pathBytesMax) throw new Fault("SOCKET_PATH_TOO_LONG", `'${path}' has ${bytes} bytes`);
+  checkSocketPath(path);
   await makeWay(path);
 
   const server = net.createServer(take);
