@@ -69,6 +69,7 @@ export const hubAway: Trial = {
       await hub.until(
         "all agents are GREEN",
         async () => (await hub.nodes()).filter((node) => node.level === Level.GREEN).length === agents,
+        drainedPromiseMs,
       );
       await hub.kill();
       await pause(awayMs);

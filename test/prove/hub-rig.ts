@@ -40,10 +40,16 @@ export class HubRig {
     this.url = url;
   }
 
-  /** Chooses ports and writes the config, in the words of the config file; starts nothing. */
+  /** Chooses ports and writes the config, in the words of its file; starts nothing. */
   static async open(dir: string, config: object): Promise<HubRig> {
-    writeFileSync(join(dir, "hub.yaml"), JSON.stringify(config));
-    return new HubRig(dir, `127.0.0.1:${await freePort()}`, `http://127.0.0.1:${await freePort()}`);
+    const hub = new HubRig(dir, `127.0.0.1:${await freePort()}`, `http://127.0.0.1:${await freePort()}`);
+    hub.configure(config);
+    return hub;
+  }
+
+  /** Writes the config that the next start reads. */
+  configure(config: object): void {
+    writeFileSync(join(this.dir, "hub.yaml"), JSON.stringify(config));
   }
 
   /** Starts the hub; resolves when it answers. */
@@ -152,7 +158,7 @@ export class HubRig {
     };
   }
 
-  async until(what: string, holds: () => Promise<boolean>, withinMs = 120_000): Promise<void> {
+  async until(what: string, holds: () => Promise<boolean>, withinMs = 30_000): Promise<void> {
     for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(50))
       if (await holds()) return;
     throw new Error(

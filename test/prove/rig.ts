@@ -7,10 +7,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
 import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
-import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { WorkloadPhase, type WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { inRoot } from "../../deploy/root.ts";
+import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
 
 /** The production bundle of the agent, as `npm run build` makes it. */
 const bundle = inRoot("dist", "blueflame-agent.cjs");
@@ -44,18 +46,17 @@ export class AgentRig {
   /** Starts the agent; resolves when its local API answers. */
   async start(): Promise<void> {
     const log = openSync(join(this.dir, "agent.log"), "a");
-    this.#agent = spawn(
-      process.execPath,
-      [bundle, "up", "--config", join(this.dir, "agent.yaml"), "--data-dir", this.dataDir],
-      {
-        stdio: ["ignore", log, log],
-        detached: true,
-      },
-    );
+    const [node = "", ...args] = this.command("up", "--config", join(this.dir, "agent.yaml"));
+    this.#agent = spawn(node, args, { stdio: ["ignore", log, log], detached: true });
     await this.until("the agent answers", async () => {
       if (this.#agent?.exitCode !== null) throw new Error(`the agent ended: ${this.log().slice(-2000)}`);
       return (await this.status().catch(() => undefined)) !== undefined;
     });
+  }
+
+  /** The agent's command line for this node, as an argument list. */
+  command(...words: string[]): string[] {
+    return [process.execPath, bundle, ...words, "--data-dir", this.dataDir];
   }
 
   get pid(): number {
@@ -75,8 +76,18 @@ export class AgentRig {
     return readFileSync(join(this.dir, "agent.log"), "utf8");
   }
 
+  /** What the agent says of itself and its workloads; rejects while none answers. */
+  async node(): Promise<GetStatusResponse> {
+    return ask(this.dataDir, (desk: Desk) => desk.getStatus({}, { timeoutMs: 5000 }));
+  }
+
   async status(): Promise<WorkloadStatus[]> {
-    return ask(this.dataDir, async (desk: Desk) => (await desk.getStatus({}, { timeoutMs: 5000 })).workloads);
+    return (await this.node()).workloads;
+  }
+
+  /** The newest decisions, at most 500: what the service lists. */
+  async decisions(): Promise<DecisionRecord[]> {
+    return ask(this.dataDir, async (desk: Desk) => (await desk.listDecisions({ limit: 500 })).records);
   }
 
   /** The incidents of a workload, newest first. */
@@ -131,11 +142,13 @@ export class AgentRig {
   }
 
   async close(): Promise<void> {
-    await ask(this.dataDir, async (desk: Desk) => desk.down({ person: "prove" }, { timeoutMs: 60_000 })).catch(
+    for (const pid of processesOf(this.dir)) signalIfThere(pid, "SIGCONT"); // a frozen one could not end
+    await ask(this.dataDir, async (desk: Desk) => desk.down({ person: "prove" }, { timeoutMs: 20_000 })).catch(
       () => undefined,
     );
     await this.kill();
     for (const lead of this.leads()) process.kill(-lead.pid, "SIGKILL");
+    await sweep(this.dir, 0); // agents that a hub or the agent itself started, frozen ones too
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

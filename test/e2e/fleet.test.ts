@@ -1,0 +1,174 @@
+// A hub and an agent as they are shipped, each in a process of its own, over mutual TLS.
+import { readFileSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+import { procStat } from "@blueflame/agent/supervise/proc.driver.ts";
+import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { FleetState, Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { afterEach, beforeAll, expect, test } from "vitest";
+import { built } from "./built.ts";
+import { type Fleet, type FleetOptions, idle, nodeId, openFleet, quick } from "./fleet-rig.ts";
+
+beforeAll(() => built("blueflame-agent", "blueflame-hub", "blueflame"));
+
+let fleet: Fleet;
+afterEach(() => fleet.close());
+
+/** Waits until the hub shows the node GREEN with all its workloads running; returns their PIDs. */
+async function well(options: FleetOptions): Promise<Record<string, number>> {
+  fleet = await openFleet(options);
+  const { hub, agent } = fleet;
+  for (const { name } of await agent.status()) await agent.well(name);
+  await hub.until("the node is GREEN", async () => (await hub.node(nodeId))?.level === Level.GREEN);
+  return pids();
+}
+
+const pids = async () =>
+  Object.fromEntries((await fleet.agent.status()).map((one): [string, number] => [one.name, one.pid]));
+const isAt = (level: Level) =>
+  fleet.hub.until(`the node is ${Level[level]}`, async () => (await fleet.hub.node(nodeId))?.level === level);
+const actions = async () => (await fleet.hub.audit(nodeId)).map(({ action }) => action);
+
+/** What stands in the timeline of the node's one incident, once that is `at`; each line gives a reason. */
+async function explained(at = IncidentState.PROBATION) {
+  await fleet.hub.until(`the incident is ${IncidentState[at]}`, async () => {
+    return (await fleet.hub.incidents(nodeId))[0]?.state === at;
+  });
+  const [incident, ...others] = await fleet.hub.incidents(nodeId);
+  expect(others).toEqual([]);
+  expect(incident?.workload).toBe("");
+  expect(incident?.timeline.filter(({ because }) => because === "")).toEqual([]);
+  return incident?.timeline.map(({ what }) => what) ?? [];
+}
+
+test("PHX-1 CARD-3 with the default figures beats come 15 s apart; the hub shows the node ALIVE and answers every command", async () => {
+  await well({});
+  const { hub, cli } = fleet;
+  const first = await hub.node(nodeId);
+  expect(first).toMatchObject({ presence: "ALIVE", state: FleetState.HEALTHY, connected: true, missed: 0 });
+  expect(first?.workloads).toMatchObject([{ name: "engine", because: expect.stringMatching(/\S/) }]);
+  expect(first?.readings.length).toBeGreaterThan(3);
+
+  const blueflame = (...args: string[]) => cli("blueflame.mjs", ...args, "--hub", hub.url);
+  const listed = await blueflame("nodes");
+  expect(listed).toMatchObject({ code: 0, stderr: "" });
+  expect(listed.stdout).toMatch(/edge-1 +GREEN/);
+  expect(JSON.parse((await blueflame("nodes", nodeId, "-o", "json")).stdout)).toMatchObject({ id: nodeId });
+  expect(await blueflame("wait", nodeId, "--for", "healthy", "--timeout", "5s")).toMatchObject({ code: 0 });
+  expect(await blueflame("wait", "edge-9", "--for", "green", "--timeout", "0s")).toMatchObject({ code: 6 });
+  expect((await blueflame("audit", "-o", "jsonl")).stdout).toContain("workload.spawn");
+  expect(await blueflame("incidents")).toMatchObject({ code: 0 });
+  expect(await blueflame("nodes", "edge-9")).toMatchObject({ code: 3 });
+  // Without a terminal it says so; the same command on a real terminal is tried in hub/cli/top.test.ts.
+  expect(await blueflame("top")).toMatchObject({ code: 2, stderr: expect.stringContaining("needs a terminal") });
+
+  const at = (beat = first) => (beat?.lastBeatAt ? timestampMs(beat.lastBeatAt) : 0);
+  let next = first;
+  await hub.until("the next beat is there", async () => {
+    next = await hub.node(nodeId);
+    return at(next) > at() + 1_000; // the hub computes it from its own clocks, to a few milliseconds
+  });
+  const gapMs = at(next) - at();
+  expect(gapMs).toBeGreaterThan(13_000);
+  expect(gapMs).toBeLessThan(18_000); // later would be missed
+  expect(hub.levels(nodeId).filter((level) => level !== "GREEN")).toEqual([]);
+});
+
+test("PHX-2 a frozen agent goes YELLOW and ORANGE; the order restarts its process when it thaws, and the workloads keep their PIDs", async () => {
+  const before = await well({ escalation: { ...quick, red_silent: "60s" } });
+  const { agent, hub } = fleet;
+  const { pid, session } = await agent.node();
+  process.kill(pid, "SIGSTOP");
+  await isAt(Level.ORANGE);
+  expect(hub.levels(nodeId).slice(-2)).toEqual(["YELLOW", "ORANGE"]);
+  process.kill(pid, "SIGCONT");
+  await isAt(Level.GREEN);
+  await hub.until("another agent process answers", async () => {
+    const now = await agent.node().catch(() => undefined);
+    return now !== undefined && now.session > session && now.pid !== pid;
+  });
+  await isAt(Level.GREEN);
+  await hub.until("the result of the order is heard", async () => (await actions()).includes("order.done"));
+  expect(await pids()).toEqual(before);
+  expect(procStat(pid)?.state ?? "Z").toBe("Z"); // the old one is gone
+  // It said goodbye when it restarted, and came back: that ends the incident of its silence.
+  expect(await explained(IncidentState.CLOSED)).toEqual(expect.arrayContaining(["symptom", "remedy", "closed"]));
+  expect(hub.alerts()).toEqual([]);
+});
+
+test("PHX-2 PHX-11 PRA-11 a frozen agent that stays frozen goes RED, is asked by a second path, and resurrected with an alert", async () => {
+  const before = await well({ escalation: { ...quick, red_silent: "3s" }, respawns: true });
+  const { agent, hub } = fleet;
+  const { pid } = await agent.node();
+  process.kill(pid, "SIGSTOP");
+  await isAt(Level.RED);
+  expect((await hub.node(nodeId))?.state).toBe(FleetState.FAILED);
+  await isAt(Level.GREEN);
+  expect(hub.levels(nodeId).slice(-4)).toEqual(["YELLOW", "ORANGE", "RED", "GREEN"]);
+  expect(await explained()).toEqual(expect.arrayContaining(["symptom", "decision", "remedy", "verification"]));
+  expect(hub.alerts()).toMatchObject([{ kind: "red", node: nodeId }]);
+  expect((await agent.node()).pid).not.toBe(pid);
+  expect(await pids()).toEqual(before);
+  const done = await actions();
+  for (const action of ["node.level", "incident.open", "alert.red", "node.probe", "node.respawn", "node.respawned"])
+    expect(done).toContain(action);
+});
+
+test("PHX-2 PHX-13 an agent killed with SIGKILL is resurrected by the hub; its workloads keep their PIDs all the while", async () => {
+  const before = await well({
+    escalation: { ...quick, red_silent: "3s" },
+    respawns: true,
+    workloads: [idle("a"), idle("b")],
+  });
+  const { agent, hub } = fleet;
+  await agent.kill();
+  await isAt(Level.RED);
+  expect(agent.leads().map(({ workload, pid }) => [workload, pid])).toEqual(Object.entries(before).sort());
+  await isAt(Level.GREEN);
+  expect(await pids()).toEqual(before);
+  expect((await agent.status()).map(({ adopted }) => adopted)).toEqual([true, true]);
+  expect(await explained()).toContain("verification");
+  expect(hub.alerts()).toMatchObject([{ kind: "red", node: nodeId }]);
+});
+
+test("PHX-11 PHX-13 a hub killed with SIGKILL and started again blames nobody, and hears once what the node healed meanwhile", async () => {
+  await well({ escalation: { ...quick, red_silent: "3s" } });
+  const { agent, hub } = fleet;
+  await hub.kill();
+  const { pid } = await agent.workload("engine");
+  process.kill(pid, "SIGKILL");
+  await agent.until("it is healed without a hub", async () => {
+    const now = await agent.workload("engine");
+    return now.pid !== pid && (await agent.incidents("engine"))[0]?.state === IncidentState.CLOSED;
+  });
+  await pause(2_000); // with the time of the heal longer than RED
+  await hub.start();
+  const watch = hub.watchLevels();
+  const [own] = await agent.incidents("engine");
+  await hub.until("the incident is at the hub, closed", async () => {
+    return (await hub.incidents(nodeId))[0]?.state === IncidentState.CLOSED;
+  });
+  await pause(4_000); // longer than RED again
+  expect(await watch.stop()).toEqual([]);
+  expect(hub.levels(nodeId).filter((level) => level === "ORANGE" || level === "RED")).toEqual([]);
+  const known = await hub.incidents(nodeId);
+  expect(known).toMatchObject([{ id: own?.id, workload: "engine", symptom: "crash", revision: own?.revision }]);
+  expect(known[0]?.timeline).toEqual(own?.timeline);
+  const ids = (await hub.audit(nodeId)).map(({ id }) => id);
+  expect(new Set(ids).size).toBe(ids.length);
+  expect(await actions()).toContain("workload.crash");
+  expect((await agent.node()).outboxDepth).toBe(0n);
+});
+
+test("PHX-2 an agent that is told to leave says goodbye: GONE, no symptom, and its workloads go on", async () => {
+  const before = await well({ escalation: { ...quick, red_silent: "3s" }, respawns: true });
+  const { agent, hub } = fleet;
+  process.kill(agent.pid, "SIGTERM");
+  await hub.until("the node is GONE", async () => (await hub.node(nodeId))?.presence === "GONE");
+  await pause(4_000); // longer than RED
+  expect(hub.levels(nodeId).filter((level) => level !== "GREEN")).toEqual([]);
+  expect(await hub.incidents(nodeId)).toEqual([]);
+  expect(hub.alerts()).toEqual([]);
+  expect(agent.leads().map(({ pid }) => pid)).toEqual(Object.values(before));
+  expect(readFileSync(`/proc/${before.engine}/comm`, "utf8").trim()).toBe("sh");
+});
