@@ -144,7 +144,8 @@ class DeferredStore implements StartedStore {
   }
 
   readonly outbox: Outbox = {
-    read: async (after, limit, maxBytes) => this.#opened().outbox.read(after, limit, maxBytes),
+    // Nothing yet: whoever reads is woken when the store has opened.
+    read: async (after, limit, maxBytes) => this.#store?.outbox.read(after, limit, maxBytes) ?? [],
     acknowledge: async (through) => this.#opened().outbox.acknowledge(through),
     append: async (record) => this.#opened().outbox.append(record),
     lastSeq: () => this.#store?.outbox.lastSeq() ?? lastSeqUnknown,

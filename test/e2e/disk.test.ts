@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { canMount, type SmallDisk, smallDisk } from "../contract/small-disk.ts";
 import { bundle } from "../support/bundle.ts";
@@ -188,6 +189,38 @@ describe.skipIf(!mounts)("a disk that refuses (needs the right to mount)", () =>
     expect(only("one")).toBe(pid);
     process.kill(pid, "SIGSTOP");
     await until("the frozen one is replaced", () => !leadersOf(dataDir, "one").includes(pid));
+  });
+
+  test("the hub sees a node whose store does not open, and gets what was waiting once it does", async () => {
+    const hubDir = join(folder.dir, "hub");
+    const free = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    folder.start("hub", ["serve", "--data-dir", hubDir, ...free]);
+    await until("the hub listens", () => existsSync(join(hubDir, "hub.json")));
+    const { grpc } = JSON.parse(readFileSync(join(hubDir, "hub.json"), "utf8")) as { grpc: string };
+    const papers = await folder.run("hub", "cert", "--node", "edge-1", "--out", folder.dir, "--data-dir", hubDir);
+    const { ca, cert, key } = JSON.parse(papers.out) as { ca: string; cert: string; key: string };
+    configFile = folder.file(
+      "agent.yaml",
+      JSON.stringify({ ...JSON.parse(config), hub: { addresses: [grpc], ca, cert, key } }),
+    );
+    const connected = () =>
+      until("the hub has it", async () => {
+        const { link, linkBecause } = await statusOf(dataDir);
+        expect(linkBecause).not.toContain("STORE_RESTORED");
+        return link === LinkState.CONNECTED;
+      });
+    const agent = await up();
+    await connected();
+    await until("the outbox is empty", async () => (await statusOf(dataDir)).outboxDepth === 0n);
+    await killed(agent);
+    fillUp();
+    await up();
+    await connected();
+    expect(await refused()).toHaveLength(1);
+    disk.free();
+    await until("the store is open", async () => (await refused()).length === 0);
+    await until("the outbox is empty", async () => (await statusOf(dataDir)).outboxDepth === 0n);
+    expect((await statusOf(dataDir)).link).toBe(LinkState.CONNECTED);
   });
 
   test("the first run on a disk that refuses is refused itself, and works once there is room", async () => {
