@@ -1,6 +1,6 @@
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { dropOrder, hello, orderBudget, orderEnded, orderExpired, orderLook } from "./ordering.ts";
+import { dropOrder, hello, note, orderBudget, orderEnded, orderExpired, orderLook } from "./ordering.ts";
 import { orangeMs, type Policy, seconds, yellowMs } from "./policy.ts";
 import { recover, watchOver } from "./recovery.ts";
 import {
@@ -167,14 +167,22 @@ function leave(policy: Policy, state: State, why: string, comesBack: boolean, no
   const dropped = dropOrder(state, because);
   const release = state.holds !== null && state.flight === null;
   const holds = release ? null : state.holds;
-  const next = move(state, { at: "away", backByMs }, { order: dropped.order, holds, incident: null, sinceMs: now.ms });
+  // A restart is part of a recovery, often its remedy: the incident waits for the beats after it.
+  const incident = state.incident && backByMs !== null ? waiting(policy, state.incident, backByMs) : null;
+  const next = move(state, { at: "away", backByMs }, { order: dropped.order, holds, incident, sinceMs: now.ms });
   const effects: Effect[] = [...levelChange(state, next, because), ...dropped.effects];
   if (release) effects.push({ do: "releaseBudget", because });
-  if (state.incident) {
+  if (incident) effects.push(...note(next, "decision", because));
+  else if (state.incident) {
     const change = { what: "closed", because, stage: "closed", needsPerson: false } as const;
     effects.push({ do: "closeIncident", id: state.incident.id, change });
   }
   return { state: next, effects, because };
+}
+
+/** The incident of a node that said that it comes back: verified anew, and no probation ends while it is away. */
+function waiting(policy: Policy, incident: OpenIncident, backByMs: number): OpenIncident {
+  return { ...incident, beats: 0, untilMs: Math.max(incident.untilMs, backByMs + yellowMs(policy)) };
 }
 
 function forgive(state: State, byMs: number, now: Moment): Step {
