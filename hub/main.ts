@@ -1,8 +1,9 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { interruption, runCli } from "@blueflame/shared/cli/run.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { Command } from "commander";
@@ -43,14 +44,6 @@ function listenOf(option: string, text: string): Listen {
   return { host: host.replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
-function makeDataDir(dataDir: string): void {
-  try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new Fault("DATA_DIR_UNUSABLE", `cannot make '${dataDir}'`, { cause });
-  }
-}
-
 async function serve(options: ServeOptions): Promise<void> {
   const log = pino(
     { base: { part: "hub" }, timestamp: pino.stdTimeFunctions.isoTime },
@@ -61,7 +54,7 @@ async function serve(options: ServeOptions): Promise<void> {
   const http = listenOf("--http", options.http);
   const config = readHubConfig(options.config, process.env);
   const dataDir = dataDirOf(options.dataDir);
-  makeDataDir(dataDir);
+  makeFolder(dataDir);
   const fatal = Promise.withResolvers<unknown>();
   const clock = realClock();
   const hub = await startHub({
@@ -100,7 +93,7 @@ async function cert(options: CertOptions): Promise<void> {
   }
   const role: Identity["role"] = node === undefined ? "operator" : "node";
   const dataDir = dataDirOf(options.dataDir);
-  makeDataDir(dataDir);
+  makeFolder(dataDir);
   const authority = await openAuthority(join(dataDir, "trust"), () => Date.now());
   const issued = await authority.issue({ role, name });
   const paths = writeIssued(resolve(options.out), role, issued);

@@ -93,6 +93,13 @@ test.each(["--grpc", "--http"])("a hub whose %s port is taken says so, and leave
   expect((await next.ended).code).toBe(0);
 });
 
+test("a hub whose data directory cannot be made is refused by name", async () => {
+  for (const place of [folder.file("d", "mine"), "/proc/blueflame"]) {
+    const ran = await folder.run("hub", "serve", "--data-dir", place, ...free);
+    expect(ran).toMatchObject({ code: 1, out: "", err: expect.stringContaining("[DATA_DIR_UNUSABLE]") });
+  }
+});
+
 test("a second hub on the same data directory is refused", async () => {
   const hub = ["serve", "--data-dir", join(folder.dir, "hub"), ...free];
   folder.start("hub", hub);

@@ -238,6 +238,28 @@ describe.skipIf(!mounts)("a disk that refuses (needs the right to mount)", () =>
     await runs("one");
   });
 
+  test("a hub that starts on a full or a read-only disk says so by name, and starts once it can", async () => {
+    const hub = ["serve", "--data-dir", join(disk.dir, "hub"), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    const started = async () => {
+      const one = folder.start("hub", hub);
+      await until("the hub listens", () => existsSync(join(disk.dir, "hub", "hub.json")));
+      one.child.kill("SIGTERM");
+      expect((await one.ended).code).toBe(0);
+    };
+    const named = { code: 1, out: "", err: expect.stringMatching(/^\[(DATA_DIR_UNUSABLE|STORE_WRITE_FAILED)\] /m) };
+    fillUp();
+    expect(await folder.run("hub", ...hub)).toMatchObject(named); // its first run
+    disk.free();
+    await started();
+    fillUp();
+    expect(await folder.run("hub", ...hub)).toMatchObject(named);
+    disk.free();
+    remount("ro");
+    expect(await folder.run("hub", ...hub)).toMatchObject(named);
+    remount("rw");
+    await started();
+  });
+
   test("the directory of another node is refused on a full disk too", async () => {
     await livedOnce();
     fillUp();

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault } from "../errors/fault.ts";
 
 /** Makes the folder and what is missing above it, for this user alone. Throws DATA_DIR_UNUSABLE. */
 export function makeFolder(path: string): void {
