@@ -12,7 +12,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Health } from "./escalation/state.ts";
 import type { LinkDesk, SessionDesk } from "./ingest/desk.ts";
 import type { Quarantine } from "./ingest/quarantine.driver.ts";
-import { clip, type OpenSession } from "./ingest/session.ts";
+import { clip, credibleEpoch, type OpenSession } from "./ingest/session.ts";
 import type { Entry } from "./judge/entry.ts";
 import type { Judge } from "./judge/judge.ts";
 import type { HubStore } from "./store/hub-store.ts";
@@ -27,9 +27,9 @@ const outcomes: Readonly<Record<number, "done" | "failed" | "refused">> = {
   [OrderOutcome.DONE]: "done",
   [OrderOutcome.REFUSED]: "refused",
 };
-/** What a node says of itself is for people, and bounded like everything that comes from outside. */
 /** Whoever holds a certificate could fill the audit with refusals otherwise; the log has them all. */
 const refusalsPerMinute = 60;
+/** What a node says of itself is for people, and bounded like everything that comes from outside. */
 const labelsMax = 32;
 const workloadsMax = 1_000;
 const readingsMax = 1_000;
@@ -53,7 +53,7 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
       return { incarnation, durableThrough: await store.durableThrough(nodeId, generation) };
     },
     async open(session, hello, storeBehind) {
-      await store.raiseEpoch(hello.lastHubEpoch);
+      await store.raiseEpoch(credibleEpoch(hello.lastHubEpoch));
       const known = judge.entries.get(session.nodeId);
       const row = rowOf(session, hello, known?.row, Math.floor(clock.wallMs()));
       // A fleet that comes back after a restart of the hub is known already: no write for each of ten thousand nodes.

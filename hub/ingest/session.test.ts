@@ -2,7 +2,7 @@ import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
 import { admit, openAdmission } from "./admission.ts";
 import { calm, contested } from "./clones.ts";
-import { type Claim, greet, type OpenSession, outOfTurn, recordsWindow, take } from "./session.ts";
+import { type Claim, clip, credibleEpoch, greet, type OpenSession, outOfTurn, recordsWindow, take } from "./session.ts";
 
 const claim: Claim = {
   nodeId: "edge-1",
@@ -127,4 +127,20 @@ test("a thousand nodes at once are admitted at the rate, and the rest is spread 
   expect(admit(admission, rate, clock.monotonicMs()).admitted).toBe(true);
   clock.advance(60_000);
   expect(admit(admission, rate, clock.monotonicMs()).admission.turnedAway).toBe(0);
+});
+
+test("a node that claims more lives than can be counted is refused: the order for it could not be written, and the hub died", () => {
+  expect(greet("edge-1", { ...claim, incarnation: 2n ** 64n - 1n }, fresh)).toMatchObject({ code: "LINK_PROTOCOL" });
+  expect(greet("edge-1", { ...claim, incarnation: 2n ** 53n - 1n }, fresh)).toMatchObject({ is: "open" });
+});
+
+test("a node that claims the last epoch there is does not drive the hub's over the end of the field", () => {
+  expect(credibleEpoch(2n ** 64n - 1n)).toBe(0n);
+  expect(credibleEpoch(41n)).toBe(41n);
+});
+
+test("a long site that is cut within a character can still be a key", () => {
+  const cut = clip(`${"x".repeat(127)}\u{1f525}${"x".repeat(9)}`);
+  expect([cut.isWellFormed(), cut.length]).toEqual([true, 129]);
+  expect(clip("short")).toBe("short");
 });

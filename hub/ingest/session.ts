@@ -47,6 +47,10 @@ export interface Known {
 export const recordsWindow = 512;
 
 const claimMax = 128;
+/** Lives are counted; machines compare them as numbers, and orders carry them back. */
+const incarnationMax = BigInt(Number.MAX_SAFE_INTEGER);
+/** A higher epoch is no hub's: following it up to the end of the field would leave no room for those that come after. */
+const epochMax = 2n ** 62n;
 /** It is a part of keys, and those are bounded; ours are UUIDs. */
 const generationMax = 64;
 
@@ -60,6 +64,9 @@ export function greet(
     return refuse("NODE_ID_MISMATCH", `the node calls itself '${clip(claim.nodeId)}', its certificate '${certified}'`);
   }
   if (claim.incarnation < 1n) return refuse("LINK_PROTOCOL", `${certified} said Hello without an incarnation`);
+  if (claim.incarnation > incarnationMax) {
+    return refuse("LINK_PROTOCOL", `${certified} said Hello with the incarnation ${claim.incarnation}`);
+  }
   if (claim.generation === "" || claim.generation.length > generationMax || !/^[\w.-]+$/.test(claim.generation)) {
     return refuse("LINK_PROTOCOL", `${certified} said Hello with the store generation '${clip(claim.generation)}'`);
   }
@@ -119,9 +126,14 @@ export function outOfTurn(nodeId: string, got: string, opened: boolean): Refusal
   );
 }
 
-/** Text from a peer, short enough for a log line. */
+/** The epoch above which this hub has to be, of what a node says that it has seen; 0 where it says what no hub can be at. */
+export function credibleEpoch(seen: bigint): bigint {
+  return seen > epochMax ? 0n : seen;
+}
+
+/** Text from a peer, short enough for a log line, and well-formed also where the cut goes through a pair: it may be a key. */
 export function clip(text: string): string {
-  return text.length > claimMax ? `${text.slice(0, claimMax)}…` : text;
+  return text.length > claimMax ? `${text.slice(0, claimMax).toWellFormed()}…` : text;
 }
 
 function refuse(code: FaultCode, saw: string): Refusal {
