@@ -138,6 +138,20 @@ test("a reader that goes away ends a listing quietly", async () => {
   }
 });
 
+test("an agent whose log nobody reads any more guards on", async () => {
+  const agent = await folder.up(dataDir, "--", "sleep", "1000");
+  await until("it runs", () => leadersOf(dataDir).length === 1);
+  agent.child.stderr?.destroy();
+  agent.child.stdout?.destroy();
+  for (let n = 0; n < 2; n++) {
+    const pids = leadersOf(dataDir);
+    process.kill(pids[0] ?? 0, "SIGKILL");
+    await until("it is healed", () => leadersOf(dataDir).some((pid) => !pids.includes(pid)));
+  }
+  expect((await statusOf(dataDir)).pid).toBe(agent.child.pid);
+  expect(agent.child.exitCode).toBeNull();
+});
+
 test("PHX-12 `up` without anything guards the node itself, and says that there is no hub and no workload", async () => {
   const agent = await folder.up(dataDir);
   const status = await statusOf(dataDir);
