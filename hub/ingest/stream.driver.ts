@@ -1,9 +1,11 @@
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import type {
-  Hello,
-  Record as LinkRecord,
-  LinkRequest,
-  Order,
+import {
+  type Hello,
+  type Record as LinkRecord,
+  type LinkRequest,
+  type Order,
+  RecordsSchema,
+  StatusSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { isUndecodable, type Undecodable } from "@blueflame/shared/rpc/definition.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
@@ -11,6 +13,7 @@ import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Certified, LinkCounters, LinkDesk, SessionDesk } from "./desk.ts";
 import { type LinkCall, type Outgoing, outgoing } from "./outgoing.driver.ts";
 import { greet, type OpenSession, outOfTurn, recordsWindow, take } from "./session.ts";
+import { dropWrongTimes } from "./times.ts";
 
 /** What a stream needs of all the others. */
 export interface StreamHost {
@@ -145,8 +148,10 @@ export class LinkStream {
       this.#host.counters.beats += 1;
       this.#desk.beat(value);
     } else if (kind === "records") {
+      dropWrongTimes(RecordsSchema, value);
       this.#records(this.#session, this.#desk, value.records);
     } else if (kind === "status") {
+      dropWrongTimes(StatusSchema, value);
       this.#desk.status(value);
     } else {
       this.#desk.goingAway(value);
@@ -194,7 +199,7 @@ export class LinkStream {
       message: {
         case: "welcome",
         value: {
-          heartbeatInterval: durationFromMs(heartbeatIntervalMs),
+          heartbeatInterval: durationFromMs(Math.round(heartbeatIntervalMs)),
           hubEpoch,
           durableThroughSeq: verdict.session.takenThrough,
           hubTime: timestampFromMs(hubTimeMs),
