@@ -103,6 +103,14 @@ test("a node whose clock is years off does not lose its audit to the next trimmi
   expect(times).toEqual([nowMs - 60_000, nowMs, nowMs]);
 });
 
+test("an incident that a node with a clock from 1970 closed is still in the history after the next trimming", async () => {
+  const { store } = await fresh();
+  const closed = { state: IncidentState.CLOSED, detectedAt: timestampFromMs(5_000) };
+  await store.keep(batch(incident(1, closed)));
+  await store.trim({ readingsMs: 3_600_000, decisionsMs: 3_600_000, incidentsMs: 86_400_000 }, []);
+  expect(await store.closedIncidents({ limit: 10 })).toMatchObject([{ id: "i1", detectedAt: closed.detectedAt }]);
+});
+
 test("readings are forgotten after their time, audit is not", async () => {
   const { store } = await fresh();
   const readings = { case: "readings" as const, value: { readings: [{ sensor: "load_1m", value: 1 }] } };
