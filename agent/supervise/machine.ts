@@ -26,6 +26,7 @@ import {
   type IncidentFacts,
   type Instance,
   instanceOf,
+  lastOf,
   type Phase,
   type State,
   type Step,
@@ -40,6 +41,11 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
   switch (event.is) {
     case "boot":
       return booted(spec, state, event, now);
+    case "needsMet":
+      // A person or a crash may have moved it on meanwhile: then there is nothing to wait for.
+      return state.phase.at === "waiting"
+        ? cleanThen(state, "start", undefined, "what it depends on has started", [])
+        : stay(state);
     case "spawned":
       return spawned(spec, state, event.instance, now);
     case "spawnFailed":
@@ -91,17 +97,23 @@ function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "
   // Monotonic values of another boot mean nothing. A reboot is no failure of the workload: the attempts are kept, not raised.
   const state: State = rebooted ? { ...before, bootId: event.bootId, recentMs: [] } : before;
   if (event.found) return adopt(spec, state, event.found, now);
+  const { phase } = state;
+  // Of another boot: its PID, and the session of that number, may be a stranger's by now.
+  const last = rebooted ? undefined : lastOf(phase);
   if (state.intent === "stopped") {
-    if (state.phase.at === "stopped") return stay(state);
-    return cleanThen(state, "stop", instanceOf(state.phase), "a person stopped it", []);
+    if (phase.at === "stopped") return stay(state);
+    return cleanThen(state, "stop", last, "a person stopped it", []);
   }
-  const lost = instanceOf(state.phase);
-  if (lost && !rebooted && state.phase.at !== "stopping")
-    return gone(spec, state, lost.id, "it ended while no agent was there to see how", false, now);
-  if ((state.phase.at === "completed" || state.phase.at === "backoff") && !rebooted) return stay(state);
-  if (event.waitFor?.length) return to(state, { at: "waiting" }, `waits for ${event.waitFor.join(", ")}`, []);
+  // The agent died while it cleaned up: what was to come after that still is. Only its own going down is over.
+  if (phase.at === "cleaning" && phase.next !== "stop" && !rebooted)
+    return cleanThen(state, phase.next, phase.last, state.because, [], phase.waitMs);
+  if (last && (phase.at === "starting" || phase.at === "running"))
+    return gone(spec, state, last.id, "it ended while no agent was there to see how", false, now);
+  if ((phase.at === "completed" || phase.at === "backoff") && !rebooted) return stay(state);
+  // What is left of an earlier life goes first, and at once: while it waits nobody would remember whose it was.
+  if (event.waitFor?.length && !last) return to(state, { at: "waiting" }, `waits for ${event.waitFor.join(", ")}`, []);
   const because = rebooted && state.starts > 0 ? "the machine was rebooted" : "the agent has started";
-  return cleanThen(state, "start", lost, because, []);
+  return cleanThen(state, "start", last, because, []);
 }
 
 function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {

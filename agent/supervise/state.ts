@@ -121,6 +121,8 @@ export interface State {
 export type Event =
   /** The agent has started: what of this workload is alive, and which dependency it has to wait for. */
   | { readonly is: "boot"; readonly bootId: string; readonly found?: Instance; readonly waitFor?: readonly string[] }
+  /** What it waits for has started, or has had its time. */
+  | { readonly is: "needsMet" }
   | { readonly is: "spawned"; readonly instance: Instance }
   | { readonly is: "spawnFailed"; readonly because: string }
   | { readonly is: "exited"; readonly id: string; readonly code: number | null; readonly signal: string | null }
@@ -182,6 +184,11 @@ export function fresh(bootId: string, seed: number): State {
 /** The instance of this phase, when there is one. */
 export function instanceOf(phase: Phase): Instance | undefined {
   return phase.at === "starting" || phase.at === "running" || phase.at === "stopping" ? phase.instance : undefined;
+}
+
+/** The last process of which this phase speaks, alive or not: a clean-up finds its family by it. */
+export function lastOf(phase: Phase): Instance | undefined {
+  return phase.at === "cleaning" ? phase.last : instanceOf(phase);
 }
 
 /** It does not run because a person or its own end said so; a start of the agent without its memory must not undo that. */

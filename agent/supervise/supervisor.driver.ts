@@ -92,7 +92,7 @@ export class Supervisor {
       if (!adopted.has(name)) this.post(name, { is: "boot", bootId, ...(!now && { waitFor }) });
       const told = now
         ? Promise.resolve()
-        : Promise.all(waitFor.map((need) => started.get(need))).then(() => this.post(name, { is: "boot", bootId }));
+        : Promise.all(waitFor.map((need) => started.get(need))).then(() => this.post(name, { is: "needsMet" }));
       started.set(
         name,
         told.then(() => this.until(name, hasStarted, spec.startGraceMs + startMarginMs)),

@@ -1,0 +1,88 @@
+// What an agent makes of what an earlier one has left, and of dependencies that come up while people and crashes go on.
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { bench } from "../../test/support/workload-bench.ts";
+import { step } from "./machine.ts";
+import type { Effect, Event, State } from "./state.ts";
+
+const again: Event = { is: "boot", bootId: "boot-1" };
+
+/** A workload that runs, and its state at any later moment is what an agent that died then has left. */
+function running(over: Parameters<typeof specOf>[0] = {}) {
+  const one = bench(specOf(over));
+  one.tell(again);
+  one.pass(60_000);
+  expect(one.phase).toBe("running");
+  one.log.length = 0;
+  return one;
+}
+const cleans = (effects: readonly Effect[]) => effects.filter((effect) => effect.do === "clean");
+const boot = (state: State, bootId: string, over: Parameters<typeof specOf>[0] = {}) =>
+  step(specOf(over), state, { is: "boot", bootId }, { ms: 2_000_000, wallMs: 2e12, id: "boot" });
+
+test("PHX-5 a dependency that comes up does not kill a workload that a person has started meanwhile", () => {
+  const one = bench(specOf());
+  one.tell({ ...again, waitFor: ["db"] });
+  one.tell({ is: "start", who: "person:asha" });
+  one.pass(2000);
+  const id = one.id();
+  one.tell({ is: "needsMet" });
+  one.pass(2000);
+  expect([one.phase, one.id(), one.incidents]).toEqual(["running", id, []]);
+});
+
+test("PHX-5 a dependency that comes up does not kill a workload that crashed without an agent and is already healed", () => {
+  const one = running();
+  one.tell({ ...again, waitFor: ["db"] });
+  one.pass(2000);
+  const id = one.id();
+  const before = one.incidents.length;
+  one.tell({ is: "needsMet" });
+  one.pass(2000);
+  expect([one.phase, one.id(), one.incidents.length]).toEqual(["running", id, before]);
+});
+
+test("going down is not undone by a dependency that ends, as dependencies are stopped last", () => {
+  const one = bench(specOf());
+  one.tell({ ...again, waitFor: ["db"] });
+  one.tell({ is: "down", who: "person:asha" });
+  one.tell({ is: "needsMet" });
+  expect(one.phase).toBe("stopped");
+});
+
+test("what waits starts when its dependency has", () => {
+  const one = bench(specOf());
+  one.tell({ ...again, waitFor: ["db"] });
+  expect(one.phase).toBe("waiting");
+  one.tell({ is: "needsMet" });
+  expect(one.phase).toBe("starting");
+});
+
+test("CARD-4 a job that runs once is not run twice because the agent died while it cleaned up after it", () => {
+  const one = running({ restart: "never" });
+  one.answers = false;
+  one.crash(0);
+  one.answers = true;
+  one.tell(again);
+  expect([one.phase, one.state.starts]).toEqual(["completed", 1]);
+});
+
+test("PHX-4 an agent that died while it cleaned up leaves to the next one whose family it was, and the wait before the start", () => {
+  const one = running();
+  one.crash();
+  one.answers = false;
+  one.crash();
+  const { phase } = one.state;
+  expect(phase).toMatchObject({ at: "cleaning", next: "wait" });
+  const { state, effects } = boot(one.state, "boot-1");
+  expect(state.phase).toEqual(phase);
+  expect(cleans(effects)).toMatchObject([{ last: { pid: 101 } }]);
+});
+
+test("PHX-13 after a reboot no clean-up looks for the session of a process of the boot before: its number may be a stranger's", () => {
+  const one = running();
+  for (const intent of ["run", "stopped"] as const) {
+    const { effects } = boot({ ...one.state, intent }, "boot-2");
+    expect(cleans(effects)).toEqual([{ do: "clean" }]);
+  }
+});
