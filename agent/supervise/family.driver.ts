@@ -80,17 +80,20 @@ export class Families {
   async gather(): Promise<void> {
     if (!this.#root) return;
     for (let round = 0; round < gatherRoundsMax; round++) {
+      // Who is inside is read before the look at all: one that enters in between may have forked outside just before.
+      const asked = [...this.#leaders].filter(([workload]) => !this.#whole.has(workload));
+      const inside = new Map(asked.map(([workload]) => [workload, new Set(this.#cgroupPids(workload))]));
       const all = await this.#look();
-      let strays = 0;
-      for (const [workload, leader] of this.#leaders) {
-        if (this.#whole.has(workload)) continue;
-        const inside = new Set(this.#cgroupPids(workload));
-        const outside = this.#familyOf(all, workload, inside, leader).filter((one) => !inside.has(one.pid));
-        for (const one of outside) await this.#enter(workload, one.pid);
-        strays += outside.length;
-        if (outside.length === 0) this.#whole.add(workload);
+      const strays: { workload: string; pid: number }[] = [];
+      for (const [workload, leader] of asked) {
+        const within = inside.get(workload) ?? new Set();
+        const outside = this.#familyOf(all, workload, within, leader).filter((one) => !within.has(one.pid));
+        strays.push(...outside.map(({ pid }) => ({ workload, pid })));
+        // A life that began after the look was not looked at.
+        if (outside.length === 0 && this.#leaders.get(workload) === leader) this.#whole.add(workload);
       }
-      if (strays === 0) return;
+      if (strays.length === 0) return;
+      for (const { workload, pid } of strays) await this.#enter(workload, pid);
     }
   }
 

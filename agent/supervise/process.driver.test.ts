@@ -225,3 +225,32 @@ test.each([
   expect(held).toContain(join(dir, "out"));
   expect(held).not.toContain(join(dir, "store"));
 });
+
+test("a life that begins while the strays of others are gathered is not taken for whole: its orphans are still found", async () => {
+  const families = new Families(owner);
+  const pids: number[] = [];
+  const begin = async (workload: string) => {
+    const born = join(dir, workload);
+    const child = spawn("/bin/sh", ["-c", `sleep 60 & echo $! > ${born}.tmp; mv ${born}.tmp ${born}; exec sleep 60`], {
+      detached: true,
+      stdio: "ignore",
+    });
+    await until(() => existsSync(born));
+    const leader = { pid: child.pid ?? 0, startTicks: procStat(child.pid ?? 0)?.startTicks ?? 0 };
+    families.enlist(workload, leader);
+    const orphan = Number(readFileSync(born, "utf8"));
+    pids.push(leader.pid, orphan);
+    return { leader, orphan };
+  };
+  for (let round = 0; round < 5; round++) {
+    await begin(`early-${round}`);
+    const gathering = families.gather();
+    const late = await begin(`late-${round}`);
+    await gathering;
+    process.kill(late.leader.pid, "SIGKILL");
+    await until(() => !lives(late.leader.pid));
+    expect(families.mayLive(`late-${round}`)).toBe(true);
+    expect((await families.members(`late-${round}`, late.leader)).map((one) => one.pid)).toContain(late.orphan);
+  }
+  for (const pid of pids) if (lives(pid)) process.kill(pid, "SIGKILL");
+});
