@@ -301,3 +301,18 @@ test("ten thousand nodes that beat in time cost a sweep no step and no write", a
   expect(writes).toBe(0);
   expect(entries.every(({ state }) => levelOf(state) === "GREEN")).toBe(true);
 });
+
+test("a mass silence of ten thousand nodes, whose decision no log can take, does not end the hub", async () => {
+  const { judge, clock, store, did } = await judged();
+  const long = "x".repeat(50);
+  for (let n = 0; n < 10_000; n++) {
+    const entry = judge.add(row(`edge-${n}-${long}`), undefined);
+    judge.groups.join(entry, undefined);
+    judge.beat(entry, "healthy");
+  }
+  await pass(judge, clock, 20);
+  expect(did).toEqual(["tell mass_silence "]);
+  const [decision] = (await store.decisions({ limit: 500 })).filter(({ machine }) => machine === "hub/mass");
+  expect(decision?.because).toMatch(/10000 of 10000 nodes .* larger than any record may be: left out/);
+  expect(decision && replay(decision).same).toBe(false);
+});

@@ -21,10 +21,11 @@ export function outcome(result: { readonly state: unknown; readonly effects: rea
   return { state: result.state, effects: result.effects };
 }
 
-/** Computes a decision of the hub again. `same` is false when today's machine decides otherwise, or is not known. */
+/** Computes a decision of the hub again. `same` is false when today's machine decides otherwise or is not known, or its input was too large to store. */
 export function replay(record: DecisionRecord): { readonly same: boolean; readonly output: string } {
   const machine = machines[record.machine];
   if (!machine) return { same: false, output: `there is no machine '${record.machine}' here` };
+  if (record.inputJson === "") return { same: false, output: "its input was too large to be stored" };
   const output = JSON.stringify(machine(JSON.parse(record.inputJson)));
   return { same: output === record.outputJson, output };
 }

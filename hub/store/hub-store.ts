@@ -5,6 +5,7 @@ import {
   DecisionRecordSchema,
   type Incident,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { itemLimits } from "@blueflame/shared/store/limits.ts";
 import type { Item, Log } from "@blueflame/shared/store/log.ts";
 import type { Op, State } from "@blueflame/shared/store/state.ts";
 import type { JsonObject } from "@bufbuild/protobuf";
@@ -94,7 +95,7 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
       const decisions: Item[] = (step.decisions ?? []).map(({ nodeId, record }) => ({
         id: `${nodeId || "hub"}/${record.id}`,
         at: record.at ? timestampMs(record.at) : wallMs(),
-        data: toBinary(DecisionRecordSchema, record),
+        data: decisionBytes(record),
       }));
       const audit: Item[] = (step.audit ?? []).map((record) => ({
         id: `${record.nodeId || "hub"}/${record.id}`,
@@ -124,6 +125,17 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
       for (const nodeId of nodeIds) await log.trim(streams.readings(nodeId), now - keep.readingsMs);
     },
   };
+}
+
+/**
+ * A freeze of ten thousand nodes names them all, several times, and no log takes so much: then the decision stands there
+ * with its reason and without its input. Refused, it would end the hub in the very moment in which the fleet is silent.
+ */
+function decisionBytes(record: DecisionRecord): Uint8Array {
+  const bytes = toBinary(DecisionRecordSchema, record);
+  if (bytes.length <= itemLimits.bytes) return bytes;
+  const because = `${record.because} (its input of ${bytes.length} bytes is larger than any record may be: left out)`;
+  return toBinary(DecisionRecordSchema, { ...record, inputJson: "", outputJson: "", because });
 }
 
 /** What the pure machines hand over is plain JSON by their promise. */
