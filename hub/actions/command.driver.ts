@@ -33,7 +33,13 @@ export function runCommand(
   const [file, ...args] = argv;
   if (file === undefined) return Promise.resolve({ ok: false, because: "no command is configured" });
   const { promise, resolve } = Promise.withResolvers<Ended>();
-  const output = openOutput(outputPath);
+  let output: number;
+  try {
+    output = openOutput(outputPath);
+  } catch (error) {
+    // A full disk, or no descriptor left. It is a failed attempt like any other: a throw would end the hub.
+    return Promise.resolve({ ok: false, because: `its output cannot be kept: ${String(error)}` });
+  }
   const began = fstatSync(output).size;
   let over = false;
   // The exit that follows a timeout comes when the output is closed already.

@@ -36,6 +36,11 @@ test("a failure is told with the end of what the command said this time", async 
   expect(await run("process.kill(process.pid, 'SIGTERM')")).toMatchObject({ ok: false });
 });
 
+test("a command whose output cannot be opened is a failed attempt: it ended the hub", async () => {
+  const ended = await runCommand(script(""), join(dir, "out.log", "\0"), {});
+  expect(ended).toMatchObject({ ok: false, because: expect.stringContaining("its output cannot be kept") });
+});
+
 test("a command that does not exist is a failure and no exception", async () => {
   const ended = await runCommand(
     { argv: ["/nonexistent/program"], cwd: "", timeoutMs: 1_000 },
