@@ -111,7 +111,7 @@ export function orderMessage(order: Order, epoch: bigint): OrderMessage {
     id: order.id,
     hubEpoch: epoch,
     targetIncarnation: BigInt(order.incarnation),
-    validFor: durationFromMs(order.validForMs),
+    validFor: durationFromMs(Math.round(order.validForMs)),
     because: order.because,
     incidentId: order.incidentId,
     action:

@@ -1,4 +1,5 @@
-import { IncidentState, Severity } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { IncidentSchema, IncidentState, Severity } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import type { Change } from "./change.ts";
 import { carryOut, detectMs, isOpen, merge, open, recoverMs, revise, timelineMax } from "./incident.ts";
@@ -22,6 +23,12 @@ test("an incident opens with its symptom, its fault and its detection", () => {
   expect(incident.timeline).toMatchObject([{ what: "symptom", because: "silent", decisionId: "decision-48" }]);
   expect(detectMs(incident)).toBe(48_000);
   expect(recoverMs(incident)).toBeUndefined();
+});
+
+test("a silence of a part of a millisecond still makes an incident that can be sent", () => {
+  const incident = open("id-2", { ...symptom, faultAgoMs: 48_000.4 }, about, at(48));
+  expect(() => toBinary(IncidentSchema, incident)).not.toThrow();
+  expect(detectMs(incident)).toBe(48_000);
 });
 
 test("the time to recover ends with the verification, as the monotonic clock measured it", () => {

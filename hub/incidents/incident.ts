@@ -72,7 +72,7 @@ export function open(id: string, change: Change, about: About, now: Pick<Moment,
     state: IncidentState.OPEN,
     severity: Severity.MEDIUM,
     summary: change.because,
-    faultAt: timestampFromMs(now.wallMs - (change.faultAgoMs ?? 0)),
+    faultAt: timestampFromMs(Math.round(now.wallMs - (change.faultAgoMs ?? 0))),
     detectedAt: timestampFromMs(now.wallMs),
   });
   return revise(first, change, now);
