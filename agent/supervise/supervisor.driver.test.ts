@@ -131,6 +131,21 @@ test("what crashed while no agent was there is started by the next one", async (
   expect((await store.incidents(10, false))[0]?.summary).toContain("while no agent was there");
 });
 
+test("CARD-4 what crashed while no agent was there is started although a set-sid grandchild of it lives on and carries its marker", async () => {
+  const script = "echo start >> engine.starts; setsid sleep 600 & exec sleep 600";
+  specs = [sleeper("engine", { command: ["/bin/sh", "-c", script] })];
+  await life();
+  await runs("engine");
+  const pid = pidOf("engine");
+  await death();
+  process.kill(pid, "SIGKILL");
+  expect((await processes.find()).get("engine")).toHaveLength(1);
+  await life();
+  await runs("engine");
+  expect(starts("engine")).toBe(2);
+  expect((await processes.find()).get("engine")).toContainEqual(expect.objectContaining({ pid: pidOf("engine") }));
+});
+
 test("GRC-7 a stop by a person survives the agent's death and a reboot", async () => {
   specs = [sleeper("engine")];
   await life();

@@ -114,30 +114,23 @@ export class Supervisor {
 
   /** The process that the stored state speaks of, or that our marker names, if it lives and is who it was. */
   #adoptable(name: string, found: readonly { id: string; pid: number; startTicks: number }[]): Instance | undefined {
-    const { phase } = this.#actor(name).state;
+    const { phase, bootId } = this.#actor(name).state;
+    const { clock, processes } = this.#parts;
     const known = instanceOf(phase);
-    const expected = known?.id ?? (phase.at === "spawning" ? phase.id : undefined);
-    if (expected === undefined) return this.#foundWithoutMemory(name, found);
+    // Not by its marker: what it started in sessions of their own carries the same one, and may live when it does not.
+    if (known) return bootId === this.#parts.bootId && processes.look(known) !== "gone" ? known : undefined;
+    if (phase.at !== "spawning") return this.#foundWithoutMemory(name, found);
     // One that lost its marker is the one we look for: no second one is started before the first is cleaned away.
-    const process =
-      found.find((one) => one.id === expected) ?? (known ? undefined : found.find((one) => one.id === ""));
-    if (process) {
-      const { clock } = this.#parts;
-      return {
+    const process = firstOf(found.filter((one) => one.id === phase.id)) ?? found.find((one) => one.id === "");
+    return (
+      process && {
+        ...process,
+        id: phase.id,
         sinceMs: clock.monotonicMs(),
         sinceWallMs: clock.wallMs(),
-        ...known,
-        ...process,
-        id: expected,
         adopted: true,
-      };
-    }
-    // A process that hides its environment is still known by PID and start time.
-    return known &&
-      this.#actor(name).state.bootId === this.#parts.bootId &&
-      this.#parts.processes.look(known) !== "gone"
-      ? known
-      : undefined;
+      }
+    );
   }
 
   /** The agent started without its memory (full or read-only disk): what carries our marker is ours, and a second one would be a double. */
@@ -147,11 +140,9 @@ export class Supervisor {
   ): Instance | undefined {
     const { state } = this.#actor(name);
     if (state.starts > 0 || state.phase.at !== "stopped") return undefined;
-    // The newest instance, and of that the process that was there first: what it started in sessions of their own is younger.
+    // The newest instance, and of that its main process.
     const newest = found.reduce((latest, { id }) => (id > latest ? id : latest), "");
-    const first = found
-      .filter(({ id }) => id === newest)
-      .reduce<(typeof found)[number] | undefined>((a, b) => (a && a.startTicks <= b.startTicks ? a : b), undefined);
+    const first = firstOf(found.filter(({ id }) => id === newest));
     const { clock } = this.#parts;
     return first && { ...first, sinceMs: clock.monotonicMs(), sinceWallMs: clock.wallMs(), adopted: true };
   }
@@ -394,4 +385,9 @@ export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> 
 /** It runs, or it has ended or failed in a way that waiting does not mend. */
 function hasStarted(state: State): boolean {
   return !["waiting", "cleaning", "spawning", "starting"].includes(state.phase.at);
+}
+
+/** The process that was there first: what it started is younger. */
+function firstOf<T extends { readonly startTicks: number }>(processes: readonly T[]): T | undefined {
+  return processes.reduce<T | undefined>((a, b) => (a && a.startTicks <= b.startTicks ? a : b), undefined);
 }
