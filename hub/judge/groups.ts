@@ -19,6 +19,7 @@ import { outcome } from "./replay.ts";
 export class Groups {
   readonly #judge: Judge;
   readonly #groups = new Map<string, Group>();
+  /** Nodes of each site that has any. */
   readonly #sites = new Map<string, number>();
   /** Since the last census, by group. */
   #fell = new Map<string, string[]>();
@@ -43,10 +44,25 @@ export class Groups {
   join(entry: Entry, leftSite: string | undefined): void {
     const { site } = entry.row;
     if (leftSite === site) return;
-    if (leftSite !== undefined) this.#sites.set(leftSite, this.siteNodes(leftSite) - 1);
     this.#sites.set(site, this.siteNodes(site) + 1);
+    if (leftSite !== undefined) this.#leave(entry, leftSite);
     for (const group of this.#of(entry)) {
       if (this.#groups.get(group)?.at === "frozen") this.#judge.step(entry, { is: "frozen", group });
+    }
+  }
+
+  /**
+   * After a restart of the hub: a freeze and its nodes are rows of their own, and the last hub may have died between them.
+   * The group's word counts: whom nothing frozen holds would never be judged again.
+   */
+  agree(): void {
+    for (const entry of this.#judge.entries.values()) {
+      for (const group of entry.state.frozenBy) {
+        if (this.#groups.get(group)?.at !== "frozen") this.#judge.step(entry, { is: "thawed", group });
+      }
+      for (const group of this.#of(entry)) {
+        if (this.#groups.get(group)?.at === "frozen") this.#judge.step(entry, { is: "frozen", group });
+      }
     }
   }
 
@@ -57,12 +73,7 @@ export class Groups {
     const silent = before.at === "yellow" || before.at === "orange" || before.at === "red";
     const back = silent && (after.at === "green" || after.at === "away");
     if (!fell && !back) return;
-    const noted = fell ? this.#fell : this.#back;
-    for (const group of this.#of(entry)) {
-      const ids = noted.get(group);
-      if (ids) ids.push(entry.id);
-      else noted.set(group, [entry.id]);
-    }
+    for (const group of this.#of(entry)) noteIn(fell ? this.#fell : this.#back, group, entry.id);
   }
 
   /** Judges every group that has news or a deadline; the group of all first, because it explains the others. */
@@ -73,12 +84,14 @@ export class Groups {
     this.#back = new Map();
     const due = [...this.#groups.values()].filter((group) => nowMs > massDeadline(this.#judge.ports.mass, group));
     const names = new Set([...fell.keys(), ...back.keys(), ...due.map(({ group }) => group)]);
+    if (names.size === 0) return;
+    const alive = this.#alive();
     for (const group of [...names].sort((left) => (left === everyone ? -1 : 0))) {
       this.#step(group, {
         is: "census",
         fell: fell.get(group) ?? [],
         back: back.get(group) ?? [],
-        alive: this.#members(group).filter(({ state }) => state.at === "green").length,
+        alive: alive.get(group) ?? 0,
         covered: group !== everyone && this.#groups.get(everyone)?.at === "frozen",
       });
     }
@@ -93,7 +106,9 @@ export class Groups {
     const now = this.#judge.now();
     const before = this.#groups.get(group) ?? newGroup(group);
     const result = massStep(ports.mass, before, event, now);
-    this.#groups.set(group, result.state);
+    // A site that nobody has any more must leave nothing behind: its name is whatever a node once said.
+    if (result.state.at === "calm" && result.state.fallen.length === 0) this.#groups.delete(group);
+    else this.#groups.set(group, result.state);
     if (result.state.at === "frozen" || before.at === "frozen") {
       this.#judge.draft.fleet.set(`mass/${group}`, { state: result.state as unknown as JsonObject });
     }
@@ -125,8 +140,9 @@ export class Groups {
             decisionId: now.id,
           }),
         );
-        const is = effect.do === "freeze" ? "frozen" : "thawed";
-        for (const entry of this.#members(group)) this.#judge.step(entry, { is, group });
+        if (effect.do === "freeze") {
+          for (const entry of this.#members(group)) this.#judge.step(entry, { is: "frozen", group });
+        } else this.#thaw(group);
       } else if (effect.do === "alert") {
         const incidentId = result.state.at === "frozen" ? result.state.incidentId : "";
         carrier.alert({ kind: effect.kind, node: "", site, because: effect.because, incidentId }, now);
@@ -136,15 +152,40 @@ export class Groups {
     }
   }
 
-  #of(entry: Entry): readonly string[] {
-    return groupsOf(entry.row.site, this.#siteCount());
+  // Whoever it holds, wherever they belong by now: nobody else would ever let them go.
+  #thaw(group: string): void {
+    for (const entry of this.#judge.entries.values()) {
+      if (entry.state.frozenBy.includes(group)) this.#judge.step(entry, { is: "thawed", group });
+    }
   }
-  #siteCount(): number {
-    let count = 0;
-    for (const nodes of this.#sites.values()) if (nodes > 0) count += 1;
-    return count;
+  // It came from elsewhere with a hello: there it is missing no longer.
+  #leave(entry: Entry, site: string): void {
+    const left = this.siteNodes(site) - 1;
+    if (left > 0) this.#sites.set(site, left);
+    else this.#sites.delete(site);
+    const [group = everyone] = groupsOf(site, 1);
+    if (this.#groups.has(group) && !this.#of(entry).includes(group)) noteIn(this.#back, group, entry.id);
+  }
+  #of(entry: Entry): readonly string[] {
+    // While everyone is frozen that group lasts, also when all have moved to one site: else its thaw could not be seen.
+    const sites = this.#groups.get(everyone)?.at === "frozen" ? 2 : this.#sites.size;
+    return groupsOf(entry.row.site, sites);
   }
   #members(group: string): Entry[] {
     return [...this.#judge.entries.values()].filter((entry) => this.#of(entry).includes(group));
   }
+  #alive(): Map<string, number> {
+    const alive = new Map<string, number>();
+    for (const entry of this.#judge.entries.values()) {
+      if (entry.state.at !== "green") continue;
+      for (const group of this.#of(entry)) alive.set(group, (alive.get(group) ?? 0) + 1);
+    }
+    return alive;
+  }
+}
+
+function noteIn(noted: Map<string, string[]>, group: string, id: string): void {
+  const ids = noted.get(group);
+  if (ids) ids.push(id);
+  else noted.set(group, [id]);
 }

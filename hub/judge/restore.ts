@@ -25,6 +25,7 @@ export async function restore(judge: Judge, store: HubStore): Promise<void> {
     const group = name.startsWith("mass/") ? stateIn<Group>(row) : undefined;
     if (group) judge.groups.restore(restoredGroup(group));
   }
+  judge.groups.agree();
   const budget = stateIn<Budget>(known.fleet.get("budget"));
   if (budget) {
     const holders = [...judge.entries.values()].filter(({ state }) => state.holds !== null).map(({ id }) => id);
