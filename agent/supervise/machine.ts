@@ -311,7 +311,7 @@ function cleanFailed(state: State, because: string, now: Moment): Step {
         `clean-up failed: ${because}`,
       )
     : undefined;
-  return to(incident ? { ...state, incident } : state, { ...state.phase, retryAtMs }, state.because, [
+  return to(incident ? { ...state, incident } : state, { ...state.phase, retryAtMs }, `clean-up failed: ${because}`, [
     audit("workload.clean", "agent", because, "failure"),
     ...noted(incident),
   ]);

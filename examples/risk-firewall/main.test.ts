@@ -169,11 +169,12 @@ test("its probes answer on loopback, and readiness names the check that fails wh
   expect((await ask("/state")).body).toMatchObject({ run: 1, verified: { ok: true } });
   expect(node.workloads.get("firewall")?.beats.at(-1)?.status).toMatch(/^run 1, bar \d+ of 5105, \d+ trades/);
   await api.close();
-  const unready = await until(async () => {
+  // The beat fails at once; the put is tried for a while before the memory counts as away.
+  await until(async () => {
     const answer = await ask("/ready");
-    return answer.status === 503 && answer.body;
+    const checks = answer.body.checks as { name: string; ok: boolean }[];
+    return answer.status === 503 && checks.some((check) => check.name === "memory" && !check.ok);
   });
-  expect(unready.checks).toContainEqual(expect.objectContaining({ name: "memory", ok: false }));
   expect((await ask("/live")).status).toBe(200);
 });
 
