@@ -48,6 +48,19 @@ test.each([
   await until(() => code() === expected);
 });
 
+test("a hub that resets the line is called by the cause that our certificate shows, and unreachable when it shows none", () => {
+  const ended = {
+    sent: undefined,
+    status: "UNAVAILABLE",
+    details: "No connection established. Last error: Error: read ECONNRESET",
+  };
+  const nowMs = 10 * hour;
+  const codeOf = (fromMs: number, toMs: number) => causeOf(ended, { fromMs, toMs }, nowMs).code;
+  expect(codeOf(nowMs + hour, nowMs + 2 * hour)).toBe("CLOCK_WRONG");
+  expect(codeOf(nowMs - 2 * hour, nowMs - hour)).toBe("CERT_EXPIRED");
+  expect(codeOf(nowMs - hour, nowMs + hour)).toBe("HUB_UNREACHABLE");
+});
+
 test("a certificate of another CA is CERT_REFUSED by the hub, once it has refused it twice", async () => {
   const hub = await hubWith();
   const stranger = await testAuthority("stranger");

@@ -35,7 +35,11 @@ export function causeOf(ended: Ended, own: Validity, wallMs: number): Cause {
   const is = (pattern: RegExp) => pattern.test(ended.details);
 
   const refusedOurs = is(/alert (certificate|bad certificate|unknown ca|access denied|unsupported certificate)/);
-  if (refusedOurs || is(/Last error: Failed to connect/)) {
+  // A hub that rejects our certificate may close so fast that our side sees a reset; with a certificate that cannot be good now
+  // that is the likelier cause, with a good one it is a hub that is just ending.
+  const reset =
+    is(/Last error: (Error: )?(read|write) (ECONNRESET|EPIPE)/) && (wallMs < own.fromMs || wallMs > own.toMs);
+  if (refusedOurs || reset || is(/Last error: Failed to connect/)) {
     if (wallMs < own.fromMs)
       return { code: "CLOCK_WRONG", saw: `our certificate starts at ${day(own.fromMs)}, ${now(wallMs)}` };
     if (wallMs > own.toMs)
