@@ -6,6 +6,9 @@ import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_
 import { FleetState, Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeAll, expect, test } from "vitest";
+import { inRoot } from "../../deploy/root.ts";
+import { run } from "../../deploy/running.ts";
+import { findTool } from "../tools.ts";
 import { built } from "./built.ts";
 import { type Fleet, type FleetOptions, idle, nodeId, openFleet, quick } from "./fleet-rig.ts";
 
@@ -41,6 +44,24 @@ async function explained(): Promise<string[]> {
   return incident?.timeline.map(({ what }) => what) ?? [];
 }
 
+/** What `blueflame top` paints on a terminal of 120 columns within a few seconds. */
+async function topOnATerminal(url: string): Promise<string> {
+  const tmux = (...args: string[]) =>
+    run([findTool("tmux") ?? "", "-L", `bf-fleet-${process.pid}`, ...args], 10_000, "/");
+  const top = [process.execPath, inRoot("dist", "blueflame.mjs"), "top", "--hub", url];
+  await tmux("new-session", "-d", "-s", "top", "-x", "120", "-y", "30", ...top);
+  try {
+    let screen = "";
+    for (let look = 0; look < 50 && !screen.includes(nodeId); look++) {
+      await pause(100);
+      screen = (await tmux("capture-pane", "-p", "-t", "top")).stdout;
+    }
+    return screen;
+  } finally {
+    await tmux("kill-server");
+  }
+}
+
 test("PHX-1 CARD-3 with the default figures beats come 15 s apart; the hub shows the node ALIVE and answers every command", async () => {
   await well({});
   const { hub, cli } = fleet;
@@ -59,8 +80,8 @@ test("PHX-1 CARD-3 with the default figures beats come 15 s apart; the hub shows
   expect((await blueflame("audit", "-o", "jsonl")).stdout).toContain("workload.spawn");
   expect(await blueflame("incidents")).toMatchObject({ code: 0 });
   expect(await blueflame("nodes", "edge-9")).toMatchObject({ code: 3 });
-  // Without a terminal it says so; the same command on a real terminal is tried in hub/cli/top.test.ts.
   expect(await blueflame("top")).toMatchObject({ code: 2, stderr: expect.stringContaining("needs a terminal") });
+  if (findTool("tmux")) expect(await topOnATerminal(hub.url)).toMatch(/edge-1 +GREEN/);
 
   const at = (beat = first) => (beat?.lastBeatAt ? timestampMs(beat.lastBeatAt) : 0);
   let next = first;

@@ -10,6 +10,7 @@ import { connect } from "@blueflame/agent/client/client.driver.ts";
 import { environOf } from "@blueflame/agent/supervise/proc.driver.ts";
 import { type Random, seeded } from "@blueflame/shared/random/random.ts";
 import { inRoot } from "../../deploy/root.ts";
+import { signalIfThere } from "../../deploy/running.ts";
 import { parseBars } from "../../examples/risk-firewall/bars.ts";
 import { defaultRules, verify } from "../../examples/risk-firewall/firewall.ts";
 import { memoryAt } from "../../examples/risk-firewall/memory.ts";
@@ -110,8 +111,7 @@ async function crashSome(rig: AgentRig, chance: Random, ms: number): Promise<num
     const mortal = rig.leads().filter((lead) => !lead.workload.startsWith("calm"));
     const victim = mortal[Math.floor(chance() * mortal.length)];
     if (!victim) continue;
-    process.kill(victim.pid, "SIGKILL");
-    crashes += 1;
+    if (signalIfThere(victim.pid, "SIGKILL")) crashes += 1;
   }
   return crashes;
 }

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { allPids, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
 import { inRoot } from "../../deploy/root.ts";
+import { signalIfThere } from "../../deploy/running.ts";
 import { findTool } from "../tools.ts";
 import { AgentRig, freePort, healed, type WorkloadConfig } from "./rig.ts";
 import type { Row, Trial } from "./trial.ts";
@@ -191,7 +192,7 @@ export const heal: Trial = {
     } finally {
       await rig.close();
       left = allPids().filter((pid) => livesIn(pid, folder));
-      for (const pid of left) process.kill(pid, "SIGKILL");
+      for (const pid of left) signalIfThere(pid, "SIGKILL");
       rmSync(folder, { recursive: true, force: true });
     }
     if (left.length > 0) throw new Error(`left behind after the end: ${left.join(", ")}`);

@@ -124,7 +124,8 @@ async function compare(
     const found = new Set(there);
     const missing = [...agent.recorded].filter((id) => !found.has(id)).length;
     const told = toldDropped(audit);
-    if (missing !== told)
+    // What was on its way when the hub died may be there although its Ack never came: dropped later, it is listed as well.
+    if (missing > told || told - missing > tightRecords)
       throw new Error(`${agent.id}: ${missing} records are missing, but the hub was told of ${told} that were dropped`);
     sent += agent.recorded.size;
     arrived += agent.recorded.size - missing;

@@ -147,7 +147,7 @@ export class AgentRig {
       () => undefined,
     );
     await this.kill();
-    for (const lead of this.leads()) process.kill(-lead.pid, "SIGKILL");
+    for (const lead of this.leads()) signalIfThere(-lead.pid, "SIGKILL");
     await sweep(this.dir, 0); // agents that a hub or the agent itself started, frozen ones too
     rmSync(this.dir, { recursive: true, force: true });
   }
