@@ -30,16 +30,19 @@ export function certifiedBy(revoked: RevokedList): (call: PeerCall) => Certified
   };
 }
 
-/** Lets operators in whose certificate was not taken back; throws DENIED, CERT_REFUSED. */
-export function operatorsOnly(revoked: RevokedList): (call: PeerCall) => void {
+/** Lets operators in whose certificate was not taken back, and asks again for what streams; throws DENIED, CERT_REFUSED. */
+export function operatorsOnly(revoked: RevokedList): (call: PeerCall) => () => void {
   return (call) => {
     const { identity, fingerprint } = caller(call);
     if (identity.role !== "operator") {
       throw new Fault("DENIED", `the node '${identity.name}' asked for what only operators may see`);
     }
-    if (revoked.has(identity, fingerprint)) {
+    const still = () => {
+      if (!revoked.has(identity, fingerprint)) return;
       throw new Fault("CERT_REFUSED", `the certificate of ${identity.name} was taken back`);
-    }
+    };
+    still();
+    return still;
   };
 }
 

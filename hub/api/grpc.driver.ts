@@ -12,19 +12,22 @@ export interface PeerCall {
   getAuthContext(): { readonly sslPeerCertificate?: { readonly subjectaltname?: string | undefined } };
 }
 
-/** The name of the operator who calls; DENIED for a node's certificate and for none. */
-export function requireOperator(call: PeerCall): string {
+/** Throws DENIED for a node's certificate and for none. */
+export function requireOperator(call: PeerCall): undefined {
   const certificate = call.getAuthContext().sslPeerCertificate;
   const identity = certificate === undefined ? undefined : identityOf(certificate);
-  if (identity?.role === "operator") return identity.name;
+  if (identity?.role === "operator") return undefined;
   const who = identity === undefined ? "a caller without an identity of this hub" : `the node '${identity.name}'`;
   throw new Fault("DENIED", `${who} asked for what only operators may see`);
 }
 
 /** What the handlers may be told otherwise. */
 export interface GrpcDoor {
-  /** Throws to refuse a call; {@link requireOperator} unless given. A server without TLS has to say who may call. */
-  readonly authorize?: (call: PeerCall) => void;
+  /**
+   * Throws to refuse a call; {@link requireOperator} unless given. A server without TLS has to say who may call. What it
+   * returns is called before each message of a stream, and throws to end it.
+   */
+  readonly authorize?: (call: PeerCall) => (() => void) | undefined;
 }
 
 /** OperatorService for `addService` of `shared/rpc/definition.ts`: every method checks the caller's certificate first. */
@@ -40,8 +43,8 @@ export function operatorHandlers(fleet: Fleet, door: GrpcDoor = {}): Handlers<ty
   const stream =
     <Request, Response>(watch: (request: Request, caller: Caller) => AsyncGenerator<Response>) =>
     (call: grpc.ServerWritableStream<Request, Response>): Promise<void> => {
-      authorize(call);
-      return pump(call, (caller) => watch(call.request, caller));
+      const still = authorize(call);
+      return pump(call, (caller) => watch(call.request, caller), still);
     };
   return {
     listNodes: answer(api.listNodes),
@@ -60,6 +63,7 @@ export function operatorHandlers(fleet: Fleet, door: GrpcDoor = {}): Handlers<ty
 async function pump<Request, Response>(
   call: grpc.ServerWritableStream<Request, Response>,
   watch: (caller: Caller) => AsyncGenerator<Response>,
+  still: (() => void) | undefined,
 ): Promise<void> {
   const left = new AbortController();
   const leave = () => left.abort();
@@ -68,6 +72,7 @@ async function pump<Request, Response>(
   call.on("error", leave);
   for await (const value of watch({ signal: left.signal })) {
     if (left.signal.aborted) return;
+    still?.();
     if (!call.write(value)) await room(call, left.signal);
     if (left.signal.aborted) return;
   }
