@@ -99,6 +99,12 @@ export class Carrier {
   /** An incident that a node reported and that is durable by now. */
   reported(incident: Incident): void {
     const held = this.incidents.get(incident.id);
+    if (held && held.nodeId !== incident.nodeId) {
+      // Ids are chance: whoever comes with one of another node's, or of the hub's own, means to overwrite it.
+      const fields = { node: incident.nodeId, incident: incident.id, of: held.nodeId };
+      this.#judge.ports.log.warn(fields, "an incident under the id of another's was left aside");
+      return;
+    }
     if (merge(held, incident) !== incident) return;
     this.took(incident, held);
   }

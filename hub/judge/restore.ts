@@ -19,7 +19,10 @@ export async function restore(judge: Judge, store: HubStore): Promise<void> {
     const policy = judge.ports.policyOf(row.id);
     judge.groups.join(judge.add(row, kept && restored(policy, kept, now)), undefined);
   }
-  for (const incident of known.incidents) judge.carrier.incidents.set(incident.id, incident);
+  // As they were reported: of two under one id the first is it, and the hub's own come first.
+  for (const incident of known.incidents) {
+    if (!judge.carrier.incidents.has(incident.id)) judge.carrier.incidents.set(incident.id, incident);
+  }
   for (const order of known.orders) judge.carrier.orders.set(order.id, restoredOrder(order, now));
   for (const [name, row] of known.fleet) {
     const group = name.startsWith("mass/") ? stateIn<Group>(row) : undefined;
