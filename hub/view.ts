@@ -82,7 +82,10 @@ export function fleetView({ judge, links, history, epoch, startedWallMs, worstLa
     },
     node(id) {
       const entry = judge.entries.get(id);
-      return entry && nodeOf(judge, entry, openByNode().get(id) ?? 0);
+      // Asked at every beat by each watcher: no map of all incidents for it.
+      let open = 0;
+      for (const { nodeId } of judge.carrier.incidents.values()) if (nodeId === id) open += 1;
+      return entry && nodeOf(judge, entry, open);
     },
     onNode: (changed) => watch(nodeWatchers, changed),
     incidents: ({ nodeId, openOnly, limit }) => allIncidents(nodeId, openOnly, limit),

@@ -8,6 +8,9 @@ const backlog = 4_096;
 /** Each connection is a file and about 80 KB; a machine that can take more sets more hubs beside this one. */
 const connectionsMax = 20_000;
 
+/** A list of ten thousand nodes is some 20 MB; with the usual 4 MiB an operator of two thousand was answered nothing. */
+const answerBytesMax = 64 * 1024 * 1024;
+
 export interface GrpcDoor {
   /** HOST:PORT as bound. */
   readonly address: string;
@@ -26,7 +29,7 @@ export async function serveGrpc(
   credentials: grpc.ServerCredentials,
   add: (server: grpc.Server) => void,
 ): Promise<GrpcDoor> {
-  const server = new grpc.Server(serverOptions);
+  const server = new grpc.Server({ ...serverOptions, "grpc.max_send_message_length": answerBytesMax });
   add(server);
   const injector = server.createConnectionInjector(credentials);
   const open = new Set<Socket>();
