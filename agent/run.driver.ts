@@ -154,7 +154,10 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     random,
     readings: () => machine.latest(),
     link: () => uplink?.view() ?? noLink,
-    warnings: () => [...warnings.values(), ...[store.trouble()].filter((line) => line !== undefined)],
+    warnings: () => [
+      ...warnings.values(),
+      ...[store.trouble(), supervisor?.trouble()].filter((line) => line !== undefined),
+    ],
     restartSelf: options.onRestart,
   });
   try {

@@ -130,7 +130,12 @@ function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment):
   }
   // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
   if (before.phase.at === "running") {
-    return to(state, { at: "running", instance, readySinceMs: before.phase.readySinceMs }, because, effects);
+    return to(
+      state,
+      { at: "running", instance, readySinceMs: Math.min(before.phase.readySinceMs, now.ms) },
+      because,
+      effects,
+    );
   }
   const starting: State = { ...state, evidence: { probes: {} } };
   return to(starting, { at: "starting", instance, graceUntilMs: graceEnd(spec, instance, now) }, because, effects);

@@ -15,7 +15,7 @@ import type { Cancel, Moment } from "@blueflame/shared/time/clock.ts";
 import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
-import { Recorder } from "./recorder.driver.ts";
+import { policyJson, Recorder } from "./recorder.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Effect, type Event, fresh, type Instance, instanceOf, type State } from "./state.ts";
@@ -51,14 +51,13 @@ export class Supervisor {
       const state = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
       this.#actors.set(spec.name, {
         spec,
-        specJson: JSON.stringify(spec),
+        policyJson: policyJson(spec),
         state,
         queue: [],
         running: false,
         cancelLook: undefined,
         lookAtMs: Number.POSITIVE_INFINITY,
         watching: false,
-        unsaved: false,
         waiters: [],
       });
     }
@@ -118,8 +117,10 @@ export class Supervisor {
     const { clock, processes } = this.#parts;
     const known = instanceOf(phase);
     // Not by its marker: what it started in sessions of their own carries the same one, and may live when it does not.
-    if (known) return bootId === this.#parts.bootId && processes.look(known) !== "gone" ? known : undefined;
-    if (phase.at !== "spawning") return this.#foundWithoutMemory(name, found);
+    if (known && bootId === this.#parts.bootId && processes.look(known) !== "gone") return known;
+    // What a clean-up was about may live, and is what has to go.
+    if (phase.at === "cleaning") return undefined;
+    if (phase.at !== "spawning") return this.#foundWithoutMemory(found, known?.id ?? "");
     // One that lost its marker is the one we look for: no second one is started before the first is cleaned away.
     const process = firstOf(found.filter((one) => one.id === phase.id)) ?? found.find((one) => one.id === "");
     return (
@@ -133,15 +134,17 @@ export class Supervisor {
     );
   }
 
-  /** The agent started without its memory (full or read-only disk): what carries our marker is ours, and a second one would be a double. */
+  /**
+   * Our memory is older than the world, or there is none (a full or read-only disk): what carries our marker, and was started
+   * after what we know of, is ours, and a second one would be a double.
+   */
   #foundWithoutMemory(
-    name: string,
     found: readonly { id: string; pid: number; startTicks: number }[],
+    after: string,
   ): Instance | undefined {
-    const { state } = this.#actor(name);
-    if (state.starts > 0 || state.phase.at !== "stopped") return undefined;
-    // The newest instance, and of that its main process.
-    const newest = found.reduce((latest, { id }) => (id > latest ? id : latest), "");
+    // Ids are in the order of their making. The newest instance, and of that its main process.
+    const newest = found.reduce((latest, { id }) => (id > latest ? id : latest), after);
+    if (newest === after && after !== "") return undefined;
     const first = firstOf(found.filter(({ id }) => id === newest));
     const { clock } = this.#parts;
     return first && { ...first, sinceMs: clock.monotonicMs(), sinceWallMs: clock.wallMs(), adopted: true };
@@ -189,6 +192,10 @@ export class Supervisor {
     this.#worstLagMs = 0;
     return worst;
   }
+  /** What people must know of its writing: a disk that does not answer; undefined when all is well. */
+  trouble(): string | undefined {
+    return this.#recorder.trouble();
+  }
   /** Names in the order in which they may be stopped: what depends on others first. */
   stopOrder(): string[] {
     return dependencyOrder(this.#parts.specs).reverse();
@@ -216,15 +223,14 @@ export class Supervisor {
     actor.running = true;
     try {
       for (let next = actor.queue.shift(); next && !this.#closed; next = actor.queue.shift()) {
-        const problem = await this.#apply(actor, next.event);
-        next.settled?.(problem);
+        await this.#apply(actor, next.event, next.settled);
       }
     } finally {
       actor.running = false;
     }
   }
 
-  async #apply(actor: Actor, event: Event): Promise<Fault | undefined> {
+  async #apply(actor: Actor, event: Event, settled: ((problem?: Fault) => void) | undefined): Promise<void> {
     this.#forgiveOwnAbsence();
     const now = this.#moment();
     const before = actor.state;
@@ -232,18 +238,19 @@ export class Supervisor {
     actor.state = result.state;
     const matters =
       result.effects.length > 0 || before.phase !== result.state.phase || before.intent !== result.state.intent;
-    let problem: Fault | undefined;
     if (matters) {
-      problem = await this.#recorder.save(actor, event, before, result, now);
-      await this.#run(actor, result.effects);
+      const kept = this.#recorder.save(actor, event, before, result, now);
+      await kept.mayAct;
+      // What was closed meanwhile acts no more: the next agent finds the state, and goes on from it.
+      if (!this.#closed) await this.#run(actor, result.effects);
+      if (settled) void kept.answer().then(settled);
+    } else settled?.();
+    if (!this.#closed) {
+      this.#watch(actor);
+      this.#scheduleLook(actor);
+      if (matters) this.#parts.changed();
     }
-    this.#watch(actor);
-    this.#scheduleLook(actor);
-    if (matters) {
-      this.#parts.changed();
-      for (const waiter of actor.waiters.splice(0)) waiter();
-    }
-    return problem;
+    if (matters) for (const waiter of actor.waiters.splice(0)) waiter();
   }
 
   // ── effects ────────────────────────────────────────────────────────────────────────────────────────────────────────
