@@ -86,3 +86,32 @@ test("PHX-13 after a reboot no clean-up looks for the session of a process of th
     expect(cleans(effects)).toEqual([{ do: "clean" }]);
   }
 });
+
+test("PHX-7 a recovery that a reboot interrupts counts the time until it is verified after the reboot", () => {
+  const spec = specOf();
+  const one = running();
+  one.answers = false;
+  one.crash();
+  const { detectedWallMs = 0 } = one.incidents.at(-1) ?? {};
+  const booted = step(
+    spec,
+    one.state,
+    { is: "boot", bootId: "boot-2" },
+    { ms: 9000, wallMs: detectedWallMs + 60_000, id: "b" },
+  );
+  expect(booted.state.incident?.detectedMs).toBe(9000 - 60_000);
+});
+
+test("PHX-7 a person who restarts it on probation does not lengthen the recovery that is over", () => {
+  const one = running();
+  one.crash();
+  one.pass(1500);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", recoverTookMs: 1000 });
+  one.pass(100_000);
+  one.tell({ is: "restart", who: "person:asha" });
+  one.tell({ is: "exited", id: one.id(), code: 0, signal: null });
+  one.pass(2000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", recoverTookMs: 1000 });
+  one.pass(301_000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "closed", recoverTookMs: 1000 });
+});

@@ -95,7 +95,7 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
 function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
   const rebooted = before.bootId !== event.bootId;
   // Monotonic values of another boot mean nothing. A reboot is no failure of the workload: the attempts are kept, not raised.
-  const state: State = rebooted ? { ...before, bootId: event.bootId, recentMs: [] } : before;
+  const state: State = rebooted ? rebootedFrom(before, event.bootId, now) : before;
   if (event.found) return adopt(spec, state, event.found, now);
   const { phase } = state;
   // Of another boot: its PID, and the session of that number, may be a stranger's by now.
@@ -114,6 +114,13 @@ function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "
   if (event.waitFor?.length && !last) return to(state, { at: "waiting" }, `waits for ${event.waitFor.join(", ")}`, []);
   const because = rebooted && state.starts > 0 ? "the machine was rebooted" : "the agent has started";
   return cleanThen(state, "start", last, because, []);
+}
+
+function rebootedFrom(before: State, bootId: string, now: Moment): State {
+  const { incident: open, ...rest } = before;
+  // The wall clock is the only one that knows how long ago it was detected.
+  const incident = open && { ...open, detectedMs: now.ms - Math.max(0, now.wallMs - open.detectedWallMs) };
+  return { ...rest, bootId, recentMs: [], ...(incident && { incident }) };
 }
 
 function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {
@@ -188,16 +195,17 @@ function nowRuns(spec: WorkloadSpec, state: State, instance: Instance, because: 
 }
 
 function verified(spec: WorkloadSpec, facts: IncidentFacts, because: string, now: Moment): IncidentFacts {
+  const probation = {
+    ...facts,
+    at: "probation",
+    probationUntilMs: now.ms + spec.probationMs,
+    needsPerson: false,
+  } as const;
+  // A person or a reboot restarted it on probation: it had recovered before, and how long that took stays what it was.
+  if (facts.at === "probation") return revise(probation, now, "verification", `${because}; probation begins anew`);
   const recoverTookMs = Math.max(0, now.ms - facts.detectedMs);
   return revise(
-    {
-      ...facts,
-      at: "probation",
-      recoveredWallMs: now.wallMs,
-      recoverTookMs,
-      probationUntilMs: now.ms + spec.probationMs,
-      needsPerson: false,
-    },
+    { ...probation, recoveredWallMs: now.wallMs, recoverTookMs },
     now,
     "verification",
     `${because}; recovered in ${Math.round(recoverTookMs)} ms`,
