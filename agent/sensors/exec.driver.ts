@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import type { Readable } from "node:stream";
 
 /** Of a command's output the last part is kept, for people. */
 const keptMax = 1024;
@@ -17,18 +18,20 @@ export function runCommand(
   gone: () => void,
 ): void {
   const child = spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
-  let output = "";
-  for (const pipe of [child.stdout, child.stderr]) {
-    pipe.setEncoding("utf8");
-    pipe.on("data", (text: string) => {
-      output = (output + text).slice(-keptMax);
-    });
-  }
-  stop.addEventListener("abort", () => release(child), { once: true });
+  // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
   child.on("error", (error) => {
     settle({ ok: false, because: `cannot be started: ${error.message}` });
     gone();
   });
+  let output = "";
+  // Without a free descriptor there are no pipes either, whatever the type says.
+  for (const pipe of [child.stdout, child.stderr] as readonly (Readable | undefined)[]) {
+    pipe?.setEncoding("utf8");
+    pipe?.on("data", (text: string) => {
+      output = (output + text).slice(-keptMax);
+    });
+  }
+  stop.addEventListener("abort", () => release(child), { once: true });
   child.on("exit", (code, signal) => {
     killGroup(child);
     gone();

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createHttp } from "node:http";
@@ -224,3 +224,19 @@ test("two hundred commands in a row leave no zombie and no open file", async () 
   for (let n = 0; n < 200; n++) await runProbe(exec("exit 0"), never);
   expect(open()).toBeLessThanOrEqual(before + 2);
 }, 60_000);
+
+test("an agent without a free descriptor says that the command cannot be started, and lives on", () => {
+  const program = `
+    const { runCommand } = await import(process.argv[1]);
+    const { openSync } = await import("node:fs");
+    try { for (;;) openSync("/dev/null"); } catch {}
+    const stop = new AbortController();
+    runCommand(["/bin/true"], "/", stop.signal, ({ because }) => { process.exitCode = because.includes("EMFILE") ? 42 : 1; stop.abort(); }, () => {});
+  `;
+  const file = join(import.meta.dirname, "exec.driver.ts");
+  const limited = `ulimit -n 64; exec "$0" --input-type=module -e "$1" "$2"`;
+  const { status, stderr } = spawnSync("/bin/sh", ["-c", limited, process.execPath, program, file], {
+    encoding: "utf8",
+  });
+  expect(status, stderr).toBe(42);
+});

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { hostname, release, tmpdir, type } from "node:os";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { afterEach, expect, test } from "vitest";
 import { inventory, readInventory } from "./inventory.driver.ts";
 import { mountOf, parseCpu, parseLoad, parseMemory, parseNetwork, parseProcessTimes } from "./proc-text.ts";
@@ -8,6 +9,7 @@ import { processSensors } from "./process.driver.ts";
 import type { Reading } from "./reading.ts";
 import { singleFlight } from "./single-flight.driver.ts";
 import { diskReader, libraryReader, systemSensors } from "./system.driver.ts";
+import { watchSensors } from "./watch.driver.ts";
 
 let child: ChildProcess | undefined;
 afterEach(() => child?.kill("SIGKILL"));
@@ -148,4 +150,27 @@ test("texts of /proc are read as the kernel writes them", () => {
   const stat = `7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 4711 0 0`;
   expect(parseProcessTimes(stat)).toEqual({ cpuTicks: 42, startTicks: 4711 });
   expect([parseCpu(""), parseMemory(""), parseProcessTimes("")]).toEqual([undefined, undefined, undefined]);
+});
+
+test("a disk that hangs while the history is kept does not make the machine's figures old", async () => {
+  const clock = new VirtualClock(0);
+  let reads = 0;
+  let asked = 0;
+  const watch = watchSensors({
+    sensors: { read: () => Promise.resolve([{ sensor: "load_1m_ratio", subject: "", value: ++reads }]) },
+    clock,
+    everyMs: 1000,
+    historyEveryMs: 2000,
+    keep: () => {
+      asked++;
+      return new Promise(() => undefined);
+    },
+  });
+  for (let second = 0; second < 10; second++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance(1000);
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  watch.close();
+  expect([watch.latest()[0]?.value, asked]).toEqual([11, 1]);
 });

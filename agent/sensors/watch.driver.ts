@@ -11,7 +11,8 @@ export interface SensorWatch {
 
 /**
  * Reads the sensors every `everyMs`, never two readings at a time, and gives the newest to `keep` every `historyEveryMs`.
- * A reading that is not kept (the disk refuses) is a gap in the history, which the store tells as its own trouble.
+ * A reading that is not kept (the disk refuses, or owes an answer to the one before) is a gap in the history, which the
+ * store tells as its own trouble.
  */
 export function watchSensors(parts: {
   readonly sensors: SystemSensors;
@@ -24,13 +25,20 @@ export function watchSensors(parts: {
   let newest: readonly Reading[] = [];
   let keptMs = clock.monotonicMs();
   let cancel: Cancel = () => undefined;
+  let keeping = false;
   let closed = false;
   const read = async () => {
     newest = (await sensors.read()).map((reading) => create(ReadingSchema, { ...reading }));
     const now = clock.monotonicMs();
-    if (newest.length > 0 && now >= keptMs + historyEveryMs) {
+    if (newest.length > 0 && now >= keptMs + historyEveryMs && !keeping) {
       keptMs = now;
-      await keep(newest).catch(() => undefined);
+      keeping = true;
+      // Not awaited: a disk that hangs must not make the figures of the machine old, its own silence among them.
+      void keep(newest)
+        .catch(() => undefined)
+        .finally(() => {
+          keeping = false;
+        });
     }
     if (!closed) cancel = clock.wakeAt(now + everyMs, () => void read());
   };
