@@ -14,6 +14,8 @@ import { widenThreadPool } from "./threads.driver.ts";
 
 /** How long an ordered restart waits for its own answer to be kept and sent. */
 const restartDelayMs = 300;
+/** How long the goodbye to the hub and the closing of the store may take together. */
+const closeLimitMs = 15_000;
 
 interface UpOptions {
   readonly config?: string;
@@ -67,7 +69,8 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
   const because = await left;
   log.info({ because }, because === "down" ? "everything is stopped" : "the agent leaves; its workloads go on");
-  await agent.close(because);
+  // A disk or a hub that hangs keeps nobody from leaving; everything that is promised was durable before it was answered.
+  await Promise.race([agent.close(because), new Promise((resolve) => setTimeout(resolve, closeLimitMs))]);
   if (because === "agent_restart") succeed();
   process.exit(0);
 }
@@ -75,10 +78,9 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
 /** Starts this program again with the same arguments. Under a service manager leaving is enough: it starts the next one. */
 function succeed(): void {
   if (process.env.INVOCATION_ID || process.env.BLUEFLAME_SUPERVISED) return;
-  spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
-    detached: true,
-    stdio: "inherit",
-  }).unref();
+  // The packaged binary is its own script: it is given its arguments only, and puts its entry point before them itself.
+  const args = "pkg" in process ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)];
+  spawn(process.execPath, args, { detached: true, stdio: "inherit" }).unref();
 }
 
 widenThreadPool();
