@@ -83,10 +83,11 @@ export function links({ clock, desk, rate, certified }: LinkOptions): Links {
     async takeOver(nodeId, stream) {
       const older = newest.get(nodeId);
       newest.set(nodeId, stream);
-      if (!older || older === stream) return;
+      if (!older || older === stream) return undefined;
       counters.replaced += 1;
       older.move("newer_session", takenOverMs, () => contest(nodeId));
       await older.settled();
+      return older.session;
     },
     isNewest: (nodeId, stream) => newest.get(nodeId) === stream,
     hasNewer: (nodeId, stream) => (newest.get(nodeId) ?? stream) !== stream,

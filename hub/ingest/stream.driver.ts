@@ -22,7 +22,8 @@ export interface StreamHost {
   readonly counters: LinkCounters;
   /** False: the stream was told to come back later. */
   admitted(stream: LinkStream): boolean;
-  takeOver(nodeId: string, stream: LinkStream): Promise<void>;
+  /** Resolves, once the older stream has stored all that it took, with that one's session where it had one. */
+  takeOver(nodeId: string, stream: LinkStream): Promise<SessionDesk | undefined>;
   isNewest(nodeId: string, stream: LinkStream): boolean;
   /** True when another stream of the node has come after this one and is there. */
   hasNewer(nodeId: string, stream: LinkStream): boolean;
@@ -53,6 +54,8 @@ export class LinkStream {
   #helloSeen = false;
   #session: OpenSession | undefined;
   #desk: SessionDesk | undefined;
+  /** The session that this stream took over: where none of its own follows, that one has to be closed. */
+  #inherited: SessionDesk | undefined;
   /** Set once the node was told to move. */
   #leaving: { answered: (() => void) | undefined } | undefined;
   #gone = false;
@@ -88,6 +91,11 @@ export class LinkStream {
   /** Resolves when the stream is over and everything it sent is stored. */
   get closed(): Promise<void> {
     return this.#over.promise;
+  }
+
+  /** The session that ends with this stream, unless a newer one takes it over. */
+  get session(): SessionDesk | undefined {
+    return this.#desk ?? this.#inherited;
   }
 
   /** Resolves when nothing is being opened or stored; nothing new is begun once the node was told to move. */
@@ -178,7 +186,8 @@ export class LinkStream {
     const { desk, counters } = this.#host;
     if (!this.#host.admitted(this)) return;
     await this.#judge(hello); // refuses a stranger before it can take a session from anybody
-    await this.#host.takeOver(this.nodeId, this);
+    this.#inherited = await this.#host.takeOver(this.nodeId, this);
+    if (this.#gone && !this.#host.hasNewer(this.nodeId, this)) this.#inherited?.closed();
     // Once more: the older session may have stored more while it was settling.
     const verdict = await this.#judge(hello);
     if (this.#gone || this.#leaving) return;
@@ -275,7 +284,7 @@ export class LinkStream {
     this.#cancelHello();
     const newest = this.#host.isNewest(this.nodeId, this);
     this.#host.closed(this);
-    if (newest) this.#desk?.closed();
+    if (newest) this.session?.closed();
     void this.settled().then(() => this.#over.resolve());
   }
 }

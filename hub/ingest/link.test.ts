@@ -1,0 +1,101 @@
+import { EventEmitter } from "node:events";
+import { LinkRequestSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { defaultAdmission } from "./admission.ts";
+import type { LinkDesk, SessionDesk } from "./desk.ts";
+import { links } from "./link.driver.ts";
+import type { LinkCall } from "./outgoing.driver.ts";
+
+/** A stream as the links see it; what grpc-js does beyond that has its tests with real streams in hub.test.ts. */
+class Call extends EventEmitter {
+  readonly written: string[] = [];
+  write(answer: { message?: { case?: string } }): boolean {
+    this.written.push(answer.message?.case ?? "");
+    return true;
+  }
+  pause() {}
+  resume() {}
+  end() {
+    this.emit("close");
+  }
+  hello() {
+    const value = { nodeId: "edge-1", incarnation: 1n, storeGeneration: "g1" };
+    this.emit("data", create(LinkRequestSchema, { message: { case: "hello", value } }));
+  }
+}
+
+/** Links over a desk that counts; `gate` holds back what is asked about a node from its third question on. */
+function linked() {
+  const closed: string[] = [];
+  let sessions = 0;
+  let questions = 0;
+  const gate = Promise.withResolvers<void>();
+  const desk: LinkDesk = {
+    async known() {
+      questions += 1;
+      if (questions > 3) await gate.promise;
+      return { incarnation: 1n, durableThrough: 0n };
+    },
+    async open() {
+      sessions += 1;
+      const name = `session ${sessions}`;
+      const session: SessionDesk = {
+        beat: () => {},
+        status: () => {},
+        goingAway: () => {},
+        keep: async () => {},
+        closed: () => void closed.push(name),
+      };
+      return session;
+    },
+    welcome: () => ({ heartbeatIntervalMs: 1_000, hubEpoch: 1n, hubTimeMs: 0 }),
+    quarantine: () => {},
+    clone: () => {},
+    refused: () => {},
+  };
+  const certified = () => ({ nodeId: "edge-1", revoked: () => false });
+  const all = links({ clock: new VirtualClock(1_000), desk, rate: defaultAdmission, certified });
+  const open = () => {
+    const call = new Call();
+    call.on("error", () => call.emit("close"));
+    all.handle(call as unknown as LinkCall);
+    call.hello();
+    return call;
+  };
+  return { open, closed, gate };
+}
+const turns = async () => {
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+test("a session whose successor ended before it was opened is closed: the node stood there as connected for ever", async () => {
+  const { open, closed, gate } = linked();
+  const first = open();
+  await turns();
+  expect(first.written).toEqual(["welcome"]);
+  const second = open();
+  await turns();
+  expect(first.written).toEqual(["welcome", "move"]);
+  first.emit("close");
+  second.emit("close");
+  gate.resolve();
+  await turns();
+  expect(closed).toEqual(["session 1"]);
+});
+
+test("a session that a newer one has taken over is not closed by the end of its own stream", async () => {
+  const { open, closed, gate } = linked();
+  gate.resolve();
+  const first = open();
+  await turns();
+  const second = open();
+  await turns();
+  first.emit("close");
+  await turns();
+  expect(closed).toEqual([]);
+  second.emit("close");
+  await turns();
+  expect(closed).toEqual(["session 2"]);
+});
