@@ -13,6 +13,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { openHubStore } from "./hub-store.ts";
+import { openIncidentsMax } from "./intake.ts";
 
 const nowMs = Date.UTC(2026, 5, 1);
 const wallMs = () => nowMs;
@@ -87,6 +88,22 @@ test("an open incident is a row, the newest revision counts, and a closed one mo
   await store.keep(batch(incident(3, closed)));
   expect((await store.remembered()).incidents).toEqual([]);
   expect(await store.closedIncidents({ nodeId: "edge-1", limit: 10 })).toMatchObject([{ id: "i1", revision: 3n }]);
+});
+
+test("a node that opens incidents without end fills neither the hub's memory nor its next start, and can still close them", async () => {
+  const { store, state, log } = await fresh();
+  const opened = (from: number) => Array.from({ length: 600 }, (_, n) => incident(from + n, { id: `i${from + n}` }));
+  expect(await store.keep(batch(...opened(1)))).toMatchObject({ unknown: 0 });
+  expect(await store.keep(batch(...opened(601)))).toMatchObject({ unknown: 200 });
+  expect((await store.remembered()).incidents).toHaveLength(openIncidentsMax);
+  expect(await log.range("unknown", { limit: 1_000 })).toHaveLength(200);
+  const reopened = await openHubStore(state, log, wallMs);
+  expect(await reopened.keep(batch(incident(1_201, { id: "more" })))).toMatchObject({ unknown: 1 });
+  await reopened.keep(batch(incident(1_202, { id: "i1", revision: 2n, state: IncidentState.CLOSED })));
+  expect(await reopened.keep(batch(incident(1_203, { id: "after" })))).toMatchObject({ unknown: 0 });
+  expect(await reopened.keep({ ...batch(incident(1, { id: "other" })), nodeId: "edge-2" })).toMatchObject({
+    unknown: 0,
+  });
 });
 
 test("a record of a kind that this hub does not know is kept and acknowledged", async () => {

@@ -15,7 +15,7 @@ import type { Order } from "../actions/order.ts";
 import type { Alert } from "../notify/alert.ts";
 import { openCommits } from "./commits.ts";
 import { type History, history } from "./history.ts";
-import { type Batch, intake, type Kept } from "./intake.ts";
+import { type Batch, intake, type Kept, noteOpen, type OpenIncidents } from "./intake.ts";
 import {
   alertKey,
   closedIncidentItem,
@@ -85,9 +85,11 @@ export interface HubStore extends History {
 /** Opens the hub's memory over an engine, and takes the next epoch. The caller closes the engine. */
 export async function openHubStore(state: State, log: Log, wallMs: () => number): Promise<HubStore> {
   const commits = await openCommits(state);
+  const open: OpenIncidents = new Map();
+  for (const { value } of (await state.list("incident/")).entries) noteOpen(open, incidentOf(value));
   return {
     ...history(log),
-    keep: intake(log, commits, wallMs).keep,
+    keep: intake(log, commits, wallMs, open).keep,
     epoch: commits.epoch,
     raiseEpoch: commits.raise,
     remembered: () => remember(state),

@@ -35,7 +35,7 @@ export interface Kept {
   /** The newest revision of each incident, oldest record first. */
   readonly incidents: readonly Incident[];
   readonly orderResults: readonly OrderResult[];
-  /** Records of kinds that this hub does not know: kept as they are. */
+  /** Records of kinds that this hub does not know, and incidents beyond the bound: kept as they are. */
   readonly unknown: number;
 }
 
@@ -47,6 +47,8 @@ interface Waiting {
 
 /** A hundred timeline entries fit well; more would not leave room for anything else in a commit. */
 const incidentBytesMax = 256 * 1024;
+/** A node with a hundred workloads has at most a hundred; open ones stand in memory, so no node may have them without end. */
+export const openIncidentsMax = 1_000;
 /** So many batches share one write; beyond it the next write takes them. */
 const batchesPerWrite = 64;
 
@@ -55,12 +57,12 @@ const batchesPerWrite = 64;
  * writing it again is harmless; the node's place in its outbox follows, in one commit with its incidents. A crash at any
  * point in between makes the node send the same records again, and they are found to be there: exactly once.
  */
-export function intake(log: Log, commits: Commits, wallMs: () => number) {
+export function intake(log: Log, commits: Commits, wallMs: () => number, open: OpenIncidents) {
   let waiting: Waiting[] = [];
   let running = false;
 
   const writeAll = async (batches: readonly Batch[]): Promise<Kept[]> => {
-    const sorted = batches.map((batch) => sortOut(batch, wallMs()));
+    const sorted = batches.map((batch) => sortOut(batch, wallMs(), open.get(batch.nodeId)));
     const items = new Map<string, Item[]>();
     for (const { logged } of sorted) {
       for (const { stream, item } of logged) {
@@ -72,6 +74,7 @@ export function intake(log: Log, commits: Commits, wallMs: () => number) {
     }
     await Promise.all([...items].map(([stream, list]) => log.append(stream, list)));
     await commits.write(sorted.flatMap(({ ops }) => ops));
+    for (const { kept } of sorted) for (const incident of kept.incidents) noteOpen(open, incident);
     return sorted.map(({ kept }) => kept);
   };
   const writeAlone = async (batch: Batch): Promise<Kept> => {
@@ -109,13 +112,25 @@ export function intake(log: Log, commits: Commits, wallMs: () => number) {
   };
 }
 
+/** The ids of each node's open incidents. */
+export type OpenIncidents = Map<string, Set<string>>;
+
+/** Takes a revision of an incident into `open`. */
+export function noteOpen(open: OpenIncidents, { id, nodeId, state }: Incident): void {
+  const ids = open.get(nodeId) ?? new Set<string>();
+  if (state === IncidentState.CLOSED) ids.delete(id);
+  else ids.add(id);
+  if (ids.size === 0) open.delete(nodeId);
+  else open.set(nodeId, ids);
+}
+
 interface Sorted {
   readonly logged: readonly { readonly stream: string; readonly item: Item }[];
   readonly ops: readonly Op[];
   readonly kept: Kept;
 }
 
-function sortOut(batch: Batch, nowMs: number): Sorted {
+function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Set()): Sorted {
   const logged: { stream: string; item: Item }[] = [];
   const incidents = new Map<string, Incident>();
   const orderResults: OrderResult[] = [];
@@ -132,7 +147,10 @@ function sortOut(batch: Batch, nowMs: number): Sorted {
     switch (record.kind.case) {
       case "incident": {
         const bytes = toBinary(RecordSchema, record);
-        if (bytes.length > incidentBytesMax || !/^[\w-]{1,64}$/.test(record.kind.value.id)) {
+        const { id, state } = record.kind.value;
+        const more = state !== IncidentState.CLOSED && !open.has(id) && !incidents.has(id);
+        const full = more && open.size + incidents.size >= openIncidentsMax;
+        if (bytes.length > incidentBytesMax || !/^[\w-]{1,64}$/.test(id) || full) {
           unknown += 1;
           put(streams.unknown, bytes);
           break;
