@@ -1,7 +1,8 @@
 import { EventEmitter } from "node:events";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { LinkRequestSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { defaultAdmission } from "./admission.ts";
 import type { LinkDesk, SessionDesk } from "./desk.ts";
@@ -20,15 +21,20 @@ class Call extends EventEmitter {
   end() {
     this.emit("close");
   }
+  say(message: NonNullable<MessageInitShape<typeof LinkRequestSchema>["message"]>) {
+    this.emit("data", create(LinkRequestSchema, { message }));
+  }
   hello() {
-    const value = { nodeId: "edge-1", incarnation: 1n, storeGeneration: "g1" };
-    this.emit("data", create(LinkRequestSchema, { message: { case: "hello", value } }));
+    this.say({ case: "hello", value: { nodeId: "edge-1", incarnation: 1n, storeGeneration: "g1" } });
   }
 }
 
 /** Links over a desk that counts; `gate` holds back what is asked about a node from its third question on. */
-function linked() {
+function linked(keep: SessionDesk["keep"] = async () => {}) {
   const closed: string[] = [];
+  const beats: string[] = [];
+  const refused: string[] = [];
+  const clock = new VirtualClock(1_000);
   let sessions = 0;
   let questions = 0;
   const gate = Promise.withResolvers<void>();
@@ -42,10 +48,10 @@ function linked() {
       sessions += 1;
       const name = `session ${sessions}`;
       const session: SessionDesk = {
-        beat: () => {},
+        beat: () => void beats.push(name),
         status: () => {},
         goingAway: () => {},
-        keep: async () => {},
+        keep,
         closed: () => void closed.push(name),
       };
       return session;
@@ -53,10 +59,10 @@ function linked() {
     welcome: () => ({ heartbeatIntervalMs: 1_000, hubEpoch: 1n, hubTimeMs: 0 }),
     quarantine: () => {},
     clone: () => {},
-    refused: () => {},
+    refused: (_, { code }) => void refused.push(code),
   };
   const certified = () => ({ nodeId: "edge-1", revoked: () => false });
-  const all = links({ clock: new VirtualClock(1_000), desk, rate: defaultAdmission, certified });
+  const all = links({ clock, desk, rate: defaultAdmission, certified });
   const open = () => {
     const call = new Call();
     call.on("error", () => call.emit("close"));
@@ -64,7 +70,7 @@ function linked() {
     call.hello();
     return call;
   };
-  return { open, closed, gate };
+  return { open, closed, gate, beats, refused, clock };
 }
 const turns = async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
@@ -98,4 +104,50 @@ test("a session that a newer one has taken over is not closed by the end of its 
   second.emit("close");
   await turns();
   expect(closed).toEqual(["session 2"]);
+});
+
+test("while the hub's disk takes nothing its nodes stay connected and beat, and what they sent is acknowledged afterwards", async () => {
+  let full = true;
+  let kept = 0;
+  const { open, beats, refused, clock } = linked(async (records) => {
+    if (full) throw new Fault("STORE_WRITE_FAILED", "no space left");
+    kept += records.length;
+  });
+  const call = open();
+  await turns();
+  call.say({ case: "records", value: { records: [{ seq: 1n }, { seq: 2n }] } });
+  for (let second = 0; second < 60; second++) {
+    await turns();
+    clock.advance(1_000);
+    call.say({ case: "heartbeat", value: { count: 1n } });
+  }
+  expect([beats.length, refused, call.written]).toEqual([60, [], ["welcome"]]);
+  full = false;
+  clock.advance(1_000);
+  await turns();
+  expect([kept, call.written]).toEqual([2, ["welcome", "ack"]]);
+});
+
+test("what no store will ever take ends the stream, and a stream that ended is not waited for", async () => {
+  const never = linked(async () => {
+    throw new Fault("STORE_DAMAGED", "it is gone");
+  });
+  const call = never.open();
+  await turns();
+  call.say({ case: "records", value: { records: [{ seq: 1n }] } });
+  await turns();
+  expect(never.refused).toEqual(["STORE_DAMAGED"]);
+  const full = linked(async () => {
+    throw new Fault("STORE_WRITE_FAILED", "no space left");
+  });
+  full.gate.resolve();
+  const first = full.open();
+  await turns();
+  first.say({ case: "records", value: { records: [{ seq: 1n }] } });
+  await turns();
+  const second = full.open();
+  await turns();
+  full.clock.advance(1_000);
+  await turns();
+  expect(second.written).toEqual(["welcome"]);
 });

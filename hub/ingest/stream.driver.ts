@@ -11,6 +11,7 @@ import { isUndecodable, type Undecodable } from "@blueflame/shared/rpc/definitio
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Certified, LinkCounters, LinkDesk, SessionDesk } from "./desk.ts";
+import { keepInTheEnd } from "./keep.ts";
 import { type LinkCall, type Outgoing, outgoing } from "./outgoing.driver.ts";
 import { greet, type OpenSession, outOfTurn, recordsWindow, take } from "./session.ts";
 import { dropWrongTimes } from "./times.ts";
@@ -251,7 +252,7 @@ export class LinkStream {
       const batch = this.#queue;
       this.#queue = [];
       this.#storingCount = batch.length;
-      await desk.keep(batch);
+      await keepInTheEnd(this.#host.clock, desk, batch, () => this.#gone || this.#leaving !== undefined);
       this.#storingCount = 0;
       this.#host.counters.stored += batch.length;
       const last = batch.at(-1);
