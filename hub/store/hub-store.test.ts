@@ -13,7 +13,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { openHubStore } from "./hub-store.ts";
-import { openIncidentsMax } from "./intake.ts";
+import { nextWrite, openIncidentsMax } from "./intake.ts";
 
 const nowMs = Date.UTC(2026, 5, 1);
 const wallMs = () => nowMs;
@@ -66,6 +66,15 @@ test("batches of many nodes that arrive at once are all kept, each under its own
   // What a record says about its node is not believed: the certificate says it.
   expect(new Set(kept.map(({ nodeId }) => nodeId))).toEqual(new Set(nodes));
   expect(await store.audit({ nodeId: "edge-7", limit: 1_000 })).toHaveLength(2);
+});
+
+test("full windows of a fleet that comes back are written a few at a time: all at once kept beats waiting for 0.7 s", () => {
+  const waiting = (records: number, count: number) =>
+    Array.from({ length: count }, () => ({ batch: { records: Array<LinkRecord>(records) } }));
+  expect(nextWrite(waiting(512, 200))).toHaveLength(3);
+  expect(nextWrite(waiting(2, 200))).toHaveLength(64);
+  expect(nextWrite(waiting(9_000, 2))).toHaveLength(1);
+  expect(nextWrite(waiting(1, 1))).toHaveLength(1);
 });
 
 test("one node's record that no store takes is dropped with a word, and neither its own next nor another's is held up", async () => {

@@ -49,8 +49,9 @@ interface Waiting {
 const incidentBytesMax = 256 * 1024;
 /** A node with a hundred workloads has at most a hundred; open ones stand in memory, so no node may have them without end. */
 export const openIncidentsMax = 1_000;
-/** So many batches share one write; beyond it the next write takes them. */
+/** So much shares one write; beyond it the next write takes it. More records at once would keep beats waiting. */
 const batchesPerWrite = 64;
+const recordsPerWrite = 2_000;
 
 /**
  * Writes batches of many nodes together, one write after the other. What a record is goes into the logs first, where
@@ -85,8 +86,8 @@ export function intake(log: Log, commits: Commits, wallMs: () => number, open: O
   const run = async (): Promise<void> => {
     running = true;
     while (waiting.length > 0) {
-      const part = waiting.slice(0, batchesPerWrite);
-      waiting = waiting.slice(batchesPerWrite);
+      const part = nextWrite(waiting);
+      waiting = waiting.slice(part.length);
       try {
         const kept = await writeAll(part.map(({ batch }) => batch));
         for (const [index, { resolve }] of part.entries()) {
@@ -110,6 +111,16 @@ export function intake(log: Log, commits: Commits, wallMs: () => number, open: O
         if (!running) void run();
       }),
   };
+}
+
+/** The first of those that wait: at least one, and as many as share a write. */
+export function nextWrite<W extends { readonly batch: Pick<Batch, "records"> }>(waiting: readonly W[]): W[] {
+  let records = 0;
+  const over = waiting.slice(0, batchesPerWrite).findIndex(({ batch }, at) => {
+    records += batch.records.length;
+    return at > 0 && records > recordsPerWrite;
+  });
+  return waiting.slice(0, over === -1 ? batchesPerWrite : over);
 }
 
 /** The ids of each node's open incidents. */
