@@ -260,3 +260,18 @@ test("a clean-up that fails is told to a person and tried again", () => {
   one.pass(2100);
   expect(one.log).toEqual(["3500 clean"]);
 });
+
+test("a person who is needed is not sent away by each short success of a workload that flaps, but by its probation", () => {
+  const one = running(
+    specOf({ starts: { max: 2, withinMs: 60_000 }, backoff: { baseMs: 100, capMs: 1000, resetAfterMs: 10_000 } }),
+  );
+  for (let flaps = 0; flaps < 200; flaps++) {
+    one.pass(3000);
+    if (one.phase === "running") one.crash();
+  }
+  const needed = one.incidents.findIndex((facts) => facts.needsPerson);
+  expect(needed).toBeGreaterThan(0);
+  expect(one.incidents.slice(needed).every((facts) => facts.needsPerson)).toBe(true);
+  one.pass(320_000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "closed", needsPerson: false });
+});

@@ -199,7 +199,6 @@ function verified(spec: WorkloadSpec, facts: IncidentFacts, because: string, now
     ...facts,
     at: "probation",
     probationUntilMs: now.ms + spec.probationMs,
-    needsPerson: false,
   } as const;
   // A person or a reboot restarted it on probation: it had recovered before, and how long that took stays what it was.
   if (facts.at === "probation") return revise(probation, now, "verification", `${because}; probation begins anew`);
@@ -269,7 +268,8 @@ function failed(
     {
       ...opened,
       at: "recovering",
-      needsPerson: plan.exhausted,
+      // Once a person is needed, a verification does not send them away: what flaps is verified again and again. Probation does.
+      needsPerson: plan.exhausted || opened.needsPerson,
       severity: plan.exhausted ? "critical" : opened.severity,
     },
     now,

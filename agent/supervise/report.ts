@@ -114,7 +114,8 @@ export function statusOf(spec: WorkloadSpec, state: State, nowMs: number): Workl
 export function nodeHealth(workloads: readonly { readonly spec: WorkloadSpec; readonly state: State }[]): NodeHealth {
   let health = NodeHealth.HEALTHY;
   for (const { spec, state } of workloads) {
-    if (state.incident?.needsPerson) return NodeHealth.FAILED;
+    // On probation it runs: a person should look, but the node has not failed.
+    if (state.incident?.needsPerson && state.phase.at !== "running") return NodeHealth.FAILED;
     const judged = healthOf(spec, state).health;
     if (judged === WorkloadHealth.UNHEALTHY || judged === WorkloadHealth.DEGRADED) health = NodeHealth.DEGRADED;
   }
