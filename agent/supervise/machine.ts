@@ -218,7 +218,7 @@ function judgeRun(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at: 
   const open = state.incident;
   if (open?.at === "probation" && now.ms >= (open.probationUntilMs ?? 0)) {
     const incident = revise(
-      { ...open, at: "closed", closedWallMs: now.wallMs },
+      { ...open, at: "closed", closedWallMs: now.wallMs, needsPerson: false },
       now,
       "closed",
       `well through a probation of ${spec.probationMs} ms`,
