@@ -2,6 +2,9 @@ import { closeSync, mkdirSync, openSync } from "node:fs";
 import { copyFile, rename, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 
+/** Rotations under way at once: a disk that hangs must leave threads for everything else that the agent asks of the system. */
+const rotationsMax = 3;
+
 /** Called with why a workload's output is lost; with undefined when it is kept. */
 export type OutputLost = (workload: string, because: string | undefined) => void;
 
@@ -12,7 +15,10 @@ export type OutputLost = (workload: string, because: string | undefined) => void
  */
 export class Outputs {
   readonly #dir: string;
+  /** Each at most once: under way, or waiting for its turn. */
   readonly #rotating = new Set<string>();
+  readonly #turns: (() => void)[] = [];
+  #underWay = 0;
 
   readonly #lost: OutputLost;
 
@@ -60,6 +66,9 @@ export class Outputs {
   async rotate(workload: string, maxBytes: number, files: number): Promise<void> {
     if (this.#rotating.has(workload)) return;
     this.#rotating.add(workload);
+    // Whoever ends hands its place on, so that none is overtaken.
+    if (this.#underWay >= rotationsMax) await new Promise<void>((resolve) => this.#turns.push(resolve));
+    else this.#underWay++;
     const path = this.path(workload);
     try {
       if ((await stat(path)).size <= maxBytes) return;
@@ -74,6 +83,9 @@ export class Outputs {
       // No file yet, or the disk refuses: tried again at the next look.
     } finally {
       this.#rotating.delete(workload);
+      const next = this.#turns.shift();
+      if (next) next();
+      else this.#underWay--;
     }
   }
 }

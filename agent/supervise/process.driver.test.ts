@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { open as openFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { Families } from "./family.driver.ts";
 import { nodeLauncher } from "./launch.driver.ts";
+import { Outputs } from "./output.driver.ts";
 import { posixLauncher } from "./posix-spawn.driver.ts";
 import { allPids, environOf, procStat } from "./proc.driver.ts";
 import { realProcesses } from "./process.driver.ts";
@@ -114,6 +116,22 @@ test("PHX-4 declared lock files and sockets of the dead are removed; what somebo
   living.close();
 });
 
+test("PHX-4 a disk that hangs ends a clean-up in seconds, named, and nothing is removed when it answers later", async () => {
+  const file = join(dir, "pid.lock");
+  writeFileSync(file, "1");
+  // Whoever opens one of these waits for a writer, and holds a thread as a dead disk does.
+  const dead = Array.from({ length: 32 }, (_, n) => join(dir, `dead-${n}`));
+  execFileSync("mkfifo", dead);
+  const opening = dead.map((path) => openFile(path, "r"));
+  const cleaned = await port.clean(sh("true", { clean: { files: [file], sockets: [], ports: [] } }));
+  expect(cleaned).toMatchObject({ ok: false, because: expect.stringContaining("not answered") });
+  const writers = dead.map((path) => spawn("/bin/sh", ["-c", ': > "$0"', path]));
+  for (const handle of await Promise.all(opening)) await handle.close();
+  for (const writer of writers) writer.kill("SIGKILL");
+  await pause(100);
+  expect(existsSync(file)).toBe(true);
+});
+
 test("PHX-4 a declared port that a stranger holds is named before the start", async () => {
   const stranger = createServer().listen(0, "127.0.0.1");
   await until(() => stranger.address() !== null);
@@ -168,6 +186,15 @@ test("output is bounded by rotation while the workload goes on writing", async (
   expect(existsSync(`${log}.1`)).toBe(true);
   expect(existsSync(`${log}.2`)).toBe(true);
   expect(existsSync(`${log}.3`)).toBe(false);
+});
+
+test("rotations take turns, so that a disk that hangs holds few threads, and every workload has its own", async () => {
+  const outputs = new Outputs(join(dir, "many"));
+  const names = Array.from({ length: 12 }, (_, n) => `w${n}`);
+  for (const name of names) writeFileSync(outputs.path(name), "x".repeat(100));
+  await Promise.all(names.flatMap((name) => [outputs.rotate(name, 50, 1), outputs.rotate(name, 50, 1)]));
+  expect(names.map((name) => statSync(outputs.path(name)).size)).toEqual(names.map(() => 0));
+  expect(names.map((name) => statSync(`${outputs.path(name)}.1`).size)).toEqual(names.map(() => 100));
 });
 
 test("CARD-4 a new agent finds what the earlier one left running, by its marker, and only its own", async () => {

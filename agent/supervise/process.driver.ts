@@ -12,7 +12,10 @@ import type { Instance } from "./state.ts";
 
 /** A family that lives longer than this after SIGKILL cannot be killed (state D): told, and tried again later. */
 const killLimitMs = 3000;
-const killPollMs = 5;
+/** Looked again at first after 5 ms, for most are gone by then, and ever later: a look walks over all processes. */
+const killPoll = { firstMs: 5, lastMs: 200 };
+/** A disk that has not answered for the declared files by then hangs: told, and tried again later. */
+const releaseLimitMs = 3000;
 /** So long after a spawn the strays of its first moments are gathered: later than any program forks by itself at its start. */
 const gatherAfterMs = 100;
 /** A socket file whose owner does not answer within this time is a left-over. */
@@ -108,7 +111,7 @@ class RealProcesses implements ProcessPort {
     try {
       const killed = this.#families.mayLive(spec.name) ? await this.#killFamily(spec.name, last, beganMs) : 0;
       const declared = spec.clean.files.length + spec.clean.sockets.length + spec.clean.ports.length > 0;
-      const removed = declared ? await release(spec) : [];
+      const removed = declared ? await this.#release(spec) : [];
       return { ok: true, killed, removed, tookMs: this.#clock.monotonicMs() - beganMs };
     } catch (error) {
       return { ok: false, because: (error as Error).message };
@@ -117,7 +120,7 @@ class RealProcesses implements ProcessPort {
 
   async #killFamily(workload: string, last: Instance | undefined, beganMs: number): Promise<number> {
     const seen = new Set<number>();
-    for (;;) {
+    for (let pollMs = killPoll.firstMs; ; pollMs = Math.min(2 * pollMs, killPoll.lastMs)) {
       const members = await this.#families.members(workload, last);
       if (members.length === 0) return seen.size;
       // Killed again in each round: a member may have forked between the walk and the signal.
@@ -128,7 +131,22 @@ class RealProcesses implements ProcessPort {
           `${members.length} processes survive SIGKILL: ${members.map((member) => `${member.pid} (state ${procStat(member.pid)?.state ?? "gone"})`).join(", ")}`,
         );
       }
-      await new Promise((resolve) => setTimeout(resolve, killPollMs));
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+    }
+  }
+
+  /** As `release`, for a bounded time; what comes of a question that hangs is then no longer acted upon. */
+  async #release(spec: Pick<WorkloadSpec, "clean">): Promise<string[]> {
+    const late = new AbortController();
+    const { promise, reject } = Promise.withResolvers<never>();
+    const cancel = this.#clock.wakeAt(this.#clock.monotonicMs() + releaseLimitMs, () => {
+      late.abort();
+      reject(new Error(`the disk of its declared files has not answered for ${releaseLimitMs} ms`));
+    });
+    try {
+      return await Promise.race([release(spec, late.signal), promise]);
+    } finally {
+      cancel();
     }
   }
 
@@ -151,8 +169,8 @@ class RealProcesses implements ProcessPort {
   }
 }
 
-/** Removes declared files and sockets that nobody else holds. Throws when one of them is held. */
-async function release(spec: Pick<WorkloadSpec, "clean">): Promise<string[]> {
+/** Removes declared files and sockets that nobody else holds. Throws when one of them is held. Removes nothing once `late` aborts. */
+async function release(spec: Pick<WorkloadSpec, "clean">, late: AbortSignal): Promise<string[]> {
   const removed: string[] = [];
   for (const path of [...spec.clean.files, ...spec.clean.sockets]) {
     const found = await stat(path, { bigint: true }).catch(() => undefined);
@@ -163,6 +181,8 @@ async function release(spec: Pick<WorkloadSpec, "clean">): Promise<string[]> {
         : undefined
       : lockHolder(found.ino);
     if (holder) throw new Error(`${path} is held by ${holder}, which is not of this workload's family`);
+    // By now the next instance may live, and the file may be its own.
+    if (late.aborted) break;
     await rm(path, { force: true });
     removed.push(path);
   }
