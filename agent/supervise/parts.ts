@@ -35,6 +35,8 @@ export interface SupervisorParts {
 export interface Actor extends Recorded {
   readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
   running: boolean;
+  /** It knows that the agent has started. Before that its state speaks of an earlier one's world, and nobody judges by it. */
+  told: boolean;
   cancelLook: Cancel | undefined;
   lookAtMs: number;
   watching: boolean;

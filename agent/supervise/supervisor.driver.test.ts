@@ -35,9 +35,10 @@ afterEach(async () => {
 });
 
 /** One life of the agent. */
-async function life(bootId = "boot-1"): Promise<void> {
+async function life(bootId = "boot-1", bend: (real: ProcessPort) => void = () => undefined): Promise<void> {
   store = await openAgentStore(dir, { clock, random: Math.random, nodeId: "n1", bootId });
   processes = realProcesses({ owner: store.identity.generation, logDir: join(dir, "logs"), clock });
+  bend(processes);
   supervisor = await superviseAll({
     nodeId: "n1",
     site: "s",
@@ -145,6 +146,50 @@ test("CARD-4 what crashed while no agent was there is started although a set-sid
   expect(starts("engine")).toBe(2);
   expect((await processes.find()).get("engine")).toContainEqual(expect.objectContaining({ pid: pidOf("engine") }));
 });
+
+test("what was adopted and crashes while no agent is there is started once by the next one, not killed and started again", async () => {
+  specs = [sleeper("engine")];
+  await life();
+  await runs("engine");
+  const pid = pidOf("engine");
+  await death();
+  await life();
+  await death();
+  process.kill(pid, "SIGKILL");
+  await life();
+  await runs("engine");
+  await pause(300);
+  expect(starts("engine")).toBe(2);
+  expect((await store.incidents(10, false))[0]?.timeline.map(({ what }) => what)).not.toContain("relapse");
+});
+
+test("CARD-4 a workload that left the config and cannot be ended delays neither a crash nor a start for long", async () => {
+  specs = [sleeper("keep"), sleeper("stuck")];
+  await life();
+  await runs("keep");
+  await runs("stuck");
+  const pid = pidOf("keep");
+  await death();
+  specs = [sleeper("keep"), sleeper("fresh")];
+  let freed: () => void = () => undefined;
+  await life("boot-1", (real) => {
+    const clean = real.clean.bind(real);
+    const held = new Promise<void>((resolve) => {
+      freed = resolve;
+    });
+    real.clean = (spec, last) => (spec.name === "stuck" ? held.then(() => clean(spec, last)) : clean(spec, last));
+    setTimeout(() => process.kill(pid, "SIGKILL"), 100);
+    setTimeout(() => freed(), 1500);
+    const began = performance.now();
+    void (async () => {
+      while (starts("keep") < 2) await pause(10);
+      healedAfterMs = performance.now() - began;
+    })();
+  });
+  await runs("fresh");
+  expect(healedAfterMs).toBeLessThan(1400);
+});
+let healedAfterMs = Number.POSITIVE_INFINITY;
 
 test("GRC-7 a stop by a person survives the agent's death and a reboot", async () => {
   specs = [sleeper("engine")];

@@ -55,6 +55,7 @@ export class Supervisor {
         state,
         queue: [],
         running: false,
+        told: false,
         cancelLook: undefined,
         lookAtMs: Number.POSITIVE_INFINITY,
         watching: false,
@@ -75,8 +76,10 @@ export class Supervisor {
       adopted.add(name);
       this.post(name, { is: "boot", bootId: this.#parts.bootId, found: instance });
     }
-    for (const name of found.keys()) if (!this.#actors.has(name)) await this.#dismiss(name);
     this.#tick();
+    // Before what takes its place is started, and nobody who lives waits for it.
+    const strangers = [...found.keys()].filter((name) => !this.#actors.has(name));
+    await Promise.all(strangers.map((name) => this.#dismiss(name)));
     void this.#startRest(order, adopted);
   }
 
@@ -153,6 +156,7 @@ export class Supervisor {
   /** Tells a workload what happened. Throws WORKLOAD_UNKNOWN. */
   post(name: string, event: Event): void {
     const actor = this.#actor(name);
+    if (event.is === "boot") actor.told = true;
     if (actor.queue.length >= queueMax && (event.is === "beat" || event.is === "probed" || event.is === "look")) return;
     actor.queue.push({ event });
     void this.#drain(actor);
@@ -329,7 +333,7 @@ export class Supervisor {
     const all = this.#ticks % checkEveryTicks === 0;
     for (const actor of this.#actors.values()) {
       const instance = instanceOf(actor.state.phase);
-      if (instance && (all || instance.adopted)) this.#lookAt(actor, instance);
+      if (instance && actor.told && (all || instance.adopted)) this.#lookAt(actor, instance);
       if (all) void this.#parts.processes.rotate(actor.spec);
     }
     this.#cancelTick = this.#parts.clock.wakeAt(this.#lastTickMs + tickMs, () => this.#tick());
