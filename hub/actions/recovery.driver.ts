@@ -14,6 +14,9 @@ export interface Recovery {
   respawn(nodeId: string, attempt: number): Promise<Ended>;
 }
 
+/** Probes that run at once; the others wait their turn. After a thaw a whole site may want to be asked in the same moment. */
+const probesMax = 8;
+
 /** Drivers by node id; their output goes to `<logDir>/<node>-{probe,respawn}.log`. */
 export function recoveryDrivers(drivers: ReadonlyMap<string, RespawnDriver>, logDir: string): Recovery {
   const run = (nodeId: string, part: "probe" | "respawn", command: Command | undefined, attempt: number) => {
@@ -21,11 +24,29 @@ export function recoveryDrivers(drivers: ReadonlyMap<string, RespawnDriver>, log
     const environment = { BLUEFLAME_NODE: nodeId, BLUEFLAME_ATTEMPT: `${attempt}` };
     return runCommand(command, join(logDir, `${nodeId}-${part}.log`), environment);
   };
+  const probes = atMost(probesMax);
   return {
     async askSecondPath(nodeId) {
-      const { ok, because } = await run(nodeId, "probe", drivers.get(nodeId)?.probe, 0);
+      const { ok, because } = await probes(() => run(nodeId, "probe", drivers.get(nodeId)?.probe, 0));
       return { alive: ok, because };
     },
     respawn: (nodeId, attempt) => run(nodeId, "respawn", drivers.get(nodeId)?.exec, attempt),
+  };
+}
+
+/** Runs what it is given, at most `max` at once, first come, first served. What waits is bounded by the nodes that ask. */
+function atMost(max: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async (work) => {
+    if (running >= max) await new Promise<void>((resolve) => waiting.push(resolve));
+    else running += 1;
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running -= 1;
+    }
   };
 }
