@@ -167,6 +167,15 @@ test("a step of a thousand nodes is written whole, and read back as it was", asy
   expect((await reopened.remembered()).incidents).toEqual([]);
 });
 
+test("a freeze that names more nodes than a row holds is forgotten and not fatal", async () => {
+  const { store } = await fresh();
+  const row = (nodes: number) => ({ state: { missing: Array(nodes).fill("x".repeat(60)) } });
+  await store.save({ fleet: new Map([["mass/all", row(100)]]) });
+  expect((await store.remembered()).fleet.size).toBe(1);
+  await store.save({ fleet: new Map([["mass/all", row(20_000)]]) });
+  expect((await store.remembered()).fleet.size).toBe(0);
+});
+
 test("each start takes the next epoch, and a hub that was overtaken cannot write any more", async () => {
   const { store: first, state, log } = await fresh();
   expect(first.epoch()).toBe(1n);

@@ -129,6 +129,9 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
   };
 }
 
+/** Leaves room beside it in a commit. */
+const fleetBytesMax = 768 * 1024;
+
 /**
  * A freeze of ten thousand nodes names them all, several times, and no log takes so much: then the decision stands there
  * with its reason and without its input. Refused, it would end the hub in the very moment in which the fleet is silent.
@@ -157,7 +160,11 @@ function opsOf(step: Step): Op[] {
   for (const id of step.toldAlerts ?? []) ops.push({ del: alertKey(id) });
   // A state names its incident and its order: it goes behind them, in case that one commit does not take them all.
   for (const [nodeId, row] of step.states ?? []) ops.push({ put: stateKey(nodeId), value: rowBytes(row) });
-  for (const [name, row] of step.fleet ?? []) ops.push({ put: fleetKey(name), value: rowBytes(row) });
+  for (const [name, row] of step.fleet ?? []) {
+    const value = rowBytes(row);
+    // A freeze that names more nodes than a row holds is not remembered: the next start judges the fleet anew.
+    ops.push(value.length <= fleetBytesMax ? { put: fleetKey(name), value } : { del: fleetKey(name) });
+  }
   return ops;
 }
 
