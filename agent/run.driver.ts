@@ -17,13 +17,12 @@ import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
 import { systemSensors } from "./sensors/system.driver.ts";
 import { watchSensors } from "./sensors/watch.driver.ts";
-import { type StartedStore, startStore } from "./store/deferred-store.ts";
-import { bootId, environOf } from "./supervise/proc.driver.ts";
+import { startStore } from "./store/deferred-store.ts";
+import { bootId } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
-import type { ProcessPort } from "./supervise/process.ts";
 import { isAtRest, type State } from "./supervise/state.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
-import { hashOf, Tokens } from "./tokens.driver.ts";
+import { knownTokens, Tokens } from "./tokens.driver.ts";
 import { openUplink } from "./uplink/link.driver.ts";
 import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
 
@@ -115,7 +114,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     outputLost: (workload, because) =>
       warn(`output:${workload}`, because && `the output of '${workload}' is lost until its next start: ${because}`),
   });
-  const tokens = new Tokens(await knownTokens(store, processes), (workload, hash) => {
+  const tokens = new Tokens(knownTokens(await store.tokenHashes(), await processes.find()), (workload, hash) => {
     // Lost with a power cut at worst, and then the workload that holds the token is gone too.
     void store.saveTokenHash(workload, hash).catch(() => undefined);
   });
@@ -205,22 +204,6 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     };
     return openUplink({ target: hub, self, node: node.forHub(), outbox: store.outbox, clock, random, log });
   }
-}
-
-/**
- * Whose tokens are good. A store that is not open cannot tell; then the living workloads can: each carries its own in its
- * environment, where only this user can read it.
- */
-async function knownTokens(store: StartedStore, processes: ProcessPort): Promise<ReadonlyMap<string, string>> {
-  if (!store.deferred) return store.tokenHashes();
-  const known = new Map<string, string>();
-  for (const [workload, found] of await processes.find()) {
-    for (const { pid } of found) {
-      const token = environOf(pid, "BLUEFLAME_TOKEN");
-      if (token !== undefined) known.set(hashOf(token), workload);
-    }
-  }
-  return known;
 }
 
 /** A certificate that cannot be read is a warning: the node is guarded without a hub until somebody mends it. */

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { environOf } from "./supervise/proc.driver.ts";
 
 /**
  * Which workload calls? Each start of a workload gets a token of 256 random bits in its environment; only its SHA-256 is kept,
@@ -35,4 +36,23 @@ export class Tokens {
 /** What is kept of a token. */
 export function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("hex");
+}
+
+/**
+ * Whose tokens are good, as hash → workload: those that the store knows, and those that living workloads carry in their
+ * environment, where only this user can read them. An agent that died right after a start, or whose disk refused, has not
+ * written them down, and its successor would refuse the beats of a sound workload and restart it.
+ */
+export function knownTokens(
+  stored: ReadonlyMap<string, string>,
+  living: ReadonlyMap<string, readonly { readonly pid: number }[]>,
+): Map<string, string> {
+  const known = new Map(stored);
+  for (const [workload, processes] of living) {
+    for (const { pid } of processes) {
+      const token = environOf(pid, "BLUEFLAME_TOKEN");
+      if (token !== undefined) known.set(hashOf(token), workload);
+    }
+  }
+  return known;
 }
