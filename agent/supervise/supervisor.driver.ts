@@ -12,6 +12,7 @@ import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_se
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Cancel, Moment } from "@blueflame/shared/time/clock.ts";
+import { adoptable, type World } from "./adopt.ts";
 import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
@@ -70,11 +71,14 @@ export class Supervisor {
     const found = await this.#parts.processes.find();
     const order = dependencyOrder(this.#parts.specs);
     const adopted = new Set<string>();
+    const { processes, clock, bootId } = this.#parts;
+    const now = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
+    const world: World = { bootId, now, lives: (instance) => processes.look(instance) !== "gone" };
     for (const name of order) {
-      const instance = this.#adoptable(name, found.get(name) ?? []);
+      const instance = adoptable(this.state(name), found.get(name) ?? [], world);
       if (!instance) continue;
       adopted.add(name);
-      this.post(name, { is: "boot", bootId: this.#parts.bootId, found: instance });
+      this.post(name, { is: "boot", bootId, found: instance });
     }
     this.#tick();
     // Before what takes its place is started, and nobody who lives waits for it.
@@ -112,45 +116,6 @@ export class Supervisor {
       cleaned.ok ? "it is no longer in the config and was ended" : cleaned.because,
     );
     if (cleaned.ok) await this.#parts.store.forgetWorkload(name).catch(() => undefined);
-  }
-
-  /** The process that the stored state speaks of, or that our marker names, if it lives and is who it was. */
-  #adoptable(name: string, found: readonly { id: string; pid: number; startTicks: number }[]): Instance | undefined {
-    const { phase, bootId } = this.#actor(name).state;
-    const { clock, processes } = this.#parts;
-    const known = instanceOf(phase);
-    // Not by its marker: what it started in sessions of their own carries the same one, and may live when it does not.
-    if (known && bootId === this.#parts.bootId && processes.look(known) !== "gone") return known;
-    // What a clean-up was about may live, and is what has to go.
-    if (phase.at === "cleaning") return undefined;
-    if (phase.at !== "spawning") return this.#foundWithoutMemory(found, known?.id ?? "");
-    // One that lost its marker is the one we look for: no second one is started before the first is cleaned away.
-    const process = firstOf(found.filter((one) => one.id === phase.id)) ?? found.find((one) => one.id === "");
-    return (
-      process && {
-        ...process,
-        id: phase.id,
-        sinceMs: clock.monotonicMs(),
-        sinceWallMs: clock.wallMs(),
-        adopted: true,
-      }
-    );
-  }
-
-  /**
-   * Our memory is older than the world, or there is none (a full or read-only disk): what carries our marker, and was started
-   * after what we know of, is ours, and a second one would be a double.
-   */
-  #foundWithoutMemory(
-    found: readonly { id: string; pid: number; startTicks: number }[],
-    after: string,
-  ): Instance | undefined {
-    // Ids are in the order of their making. The newest instance, and of that its main process.
-    const newest = found.reduce((latest, { id }) => (id > latest ? id : latest), after);
-    if (newest === after && after !== "") return undefined;
-    const first = firstOf(found.filter(({ id }) => id === newest));
-    const { clock } = this.#parts;
-    return first && { ...first, sinceMs: clock.monotonicMs(), sinceWallMs: clock.wallMs(), adopted: true };
   }
 
   /** Tells a workload what happened. Throws WORKLOAD_UNKNOWN. */
@@ -396,9 +361,4 @@ export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> 
 /** It runs, or it has ended or failed in a way that waiting does not mend. */
 function hasStarted(state: State): boolean {
   return !["waiting", "cleaning", "spawning", "starting"].includes(state.phase.at);
-}
-
-/** The process that was there first: what it started is younger. */
-function firstOf<T extends { readonly startTicks: number }>(processes: readonly T[]): T | undefined {
-  return processes.reduce<T | undefined>((a, b) => (a && a.startTicks <= b.startTicks ? a : b), undefined);
 }
