@@ -5,9 +5,13 @@ import type { Alert } from "../notify/alert.ts";
 import type { Step } from "../store/hub-store.ts";
 import type { NodeRow } from "../store/rows.ts";
 
+/** While the store refuses for hours sessions come and go: of decisions, and of audit, the newest of so many stay. */
+export const recordsMax = 50_000;
+
 /**
  * Everything that was decided and is not yet durable, and what to do once it is. While one draft is being written the
- * next one fills, so that a mass change costs few writes. Bounded by the fleet: of each row only the last state counts.
+ * next one fills, so that a mass change costs few writes. Bounded by the fleet: of each row only the last state counts;
+ * records by {@link recordsMax}, and what that drops is counted.
  */
 export class Draft {
   readonly nodes = new Map<string, NodeRow>();
@@ -21,6 +25,8 @@ export class Draft {
   readonly toldAlerts = new Set<string>();
   decisions: { nodeId: string; record: DecisionRecord }[] = [];
   audit: AuditRecord[] = [];
+  /** Decisions and audit records that the bound has dropped. */
+  dropped = 0;
   /** In this order, when all of the above is durable. */
   after: (() => void)[] = [];
 
@@ -70,8 +76,11 @@ export class Draft {
     for (const order of later.endedOrders.values()) this.order(order, true);
     for (const [id, alert] of later.alerts) this.alerts.set(id, alert);
     for (const id of later.toldAlerts) this.toldAlerts.add(id);
-    this.decisions = [...this.decisions, ...later.decisions];
-    this.audit = [...this.audit, ...later.audit];
+    const decisions = [...this.decisions, ...later.decisions];
+    const audit = [...this.audit, ...later.audit];
+    this.decisions = decisions.slice(-recordsMax);
+    this.audit = audit.slice(-recordsMax);
+    this.dropped += later.dropped + decisions.length - this.decisions.length + audit.length - this.audit.length;
     this.after = [...this.after, ...later.after];
     return this;
   }

@@ -1,101 +1,13 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { seeded } from "@blueflame/shared/random/random.ts";
-import { memoryLog } from "@blueflame/shared/store/memory/memory-log.ts";
-import { memoryState } from "@blueflame/shared/store/memory/memory-state.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
 import { hubLog } from "../../test/support/hub.ts";
-import { budgetDefaults } from "../actions/budget.ts";
-import { massPolicyOf } from "../escalation/mass.ts";
-import { type Policy, policyOf } from "../escalation/policy.ts";
+import { join, judged, newMemory, pass, row, settle } from "../../test/support/judged.ts";
 import { levelOf } from "../escalation/state.ts";
-import type { Alert } from "../notify/alert.ts";
-import { type HubStore, openHubStore } from "../store/hub-store.ts";
-import type { NodeRow } from "../store/rows.ts";
-import { Judge, type JudgePorts } from "./judge.ts";
+import { openHubStore } from "../store/hub-store.ts";
 import { replay } from "./replay.ts";
 import { restore } from "./restore.ts";
 import { startSweeps } from "./sweeps.driver.ts";
-
-/** A hub's judge over a real store in memory, on virtual time; `did` lists what reached the world, in order. */
-async function judged(given: Partial<JudgePorts> & { policy?: Partial<Policy> } = {}, memory = newMemory()) {
-  const clock = new VirtualClock(1_000_000);
-  const store = await openHubStore(memory.state, memory.log, () => clock.wallMs());
-  const policy = policyOf({ secondPath: true, respawn: true, ...given.policy });
-  const did: string[] = [];
-  const told: Alert[] = [];
-  const ports: JudgePorts = {
-    clock,
-    random: seeded(7),
-    policyOf: () => policy,
-    mass: massPolicyOf(policy),
-    budget: budgetDefaults,
-    epoch: store.epoch,
-    save: (step) => store.save(step),
-    send(nodeId, order) {
-      did.push(`order ${order.action.case} to ${nodeId}`);
-      return true;
-    },
-    async askSecondPath(nodeId) {
-      did.push(`ask ${nodeId}`);
-      return { alive: false, because: "no answer" };
-    },
-    async respawn(nodeId, attempt) {
-      did.push(`respawn ${nodeId} ${attempt}`);
-      return { ok: true, because: "started" };
-    },
-    tell(alert) {
-      did.push(`tell ${alert.kind} ${alert.node}`);
-      told.push(alert);
-    },
-    log: hubLog(),
-    nodeChanged: () => {},
-    fatal: (error) => did.push(`fatal ${String(error)}`),
-    ...given,
-  };
-  const judge = new Judge(ports);
-  return { judge, clock, store, did, told, memory };
-}
-const newMemory = () => ({ state: memoryState(), log: memoryLog() });
-
-const row = (id: string, site = "here"): NodeRow => ({
-  id,
-  site,
-  labels: {},
-  incarnation: 1n,
-  session: 1n,
-  bootId: "b",
-  version: "test",
-  inventory: undefined,
-  seenWallMs: 0,
-  levelSinceWallMs: 0,
-  levelBecause: "",
-});
-
-/** A node with an open session that has beaten once. */
-async function join(judge: Judge, store: HubStore, id: string, site = "here") {
-  await store.save({ nodes: [row(id, site)] });
-  const entry = judge.add(row(id, site), undefined);
-  judge.groups.join(entry, undefined);
-  entry.connected = true;
-  judge.step(entry, { is: "sessionOpened", incarnation: 1 });
-  judge.beat(entry, "healthy");
-  return entry;
-}
-/** Lets time pass as the hub does: a sweep each second, and everything written and done after it. */
-async function pass(judge: Judge, clock: VirtualClock, seconds: number) {
-  for (let n = 0; n < seconds; n++) {
-    clock.advance(1_000);
-    judge.sweep();
-    await settle(judge);
-  }
-}
-async function settle(judge: Judge) {
-  for (let turn = 0; turn < 5; turn++) {
-    await judge.settled();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
 
 test("PHX-2 at 15 s a beat the levels come after 18, 48 and 60 s, with the order, the alert and the respawn in this order", async () => {
   const { judge, clock, store, did } = await judged();
@@ -166,6 +78,31 @@ test("while the store refuses, decisions wait and are done once when it takes th
   await settle(judge);
   expect(did.filter((deed) => deed.startsWith("tell"))).toEqual(["tell red edge-1"]);
   expect((await store.audit({ limit: 100 })).filter(({ action }) => action === "alert.red")).toHaveLength(1);
+});
+
+test("a store that refuses for hours does not fill the hub's memory, and what was dropped is said", async () => {
+  let refuse = true;
+  const { judge, clock, store } = await judged({
+    async save(step) {
+      if (refuse) throw new Fault("STORE_WRITE_FAILED", "no space left");
+      return store.save(step);
+    },
+  });
+  const act = (n: number) => {
+    judge.carrier.act(judge.now(), { action: "session.open", target: "x", because: `${n}`, nodeId: "edge-1" });
+    judge.write();
+  };
+  act(0);
+  for (let n = 1; n <= 50_007; n++) act(n);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(judge.draft.audit).toHaveLength(50_000);
+  refuse = false;
+  clock.advance(1_000);
+  await settle(judge);
+  const [newest, ...others] = await store.audit({ limit: 60_000 });
+  expect(newest).toMatchObject({ action: "audit.drop", because: expect.stringContaining("8 decisions and audit") });
+  expect(others).toHaveLength(50_000);
+  expect(others.map(({ because }) => because)).not.toContain("7");
 });
 
 test("a hub that was overtaken does nothing any more, and says so once", async () => {
@@ -301,76 +238,3 @@ test("ten thousand nodes that beat in time cost a sweep no step and no write", a
   expect(writes).toBe(0);
   expect(entries.every(({ state }) => levelOf(state) === "GREEN")).toBe(true);
 });
-
-test("a mass silence of ten thousand nodes, whose decision no log can take, does not end the hub", async () => {
-  const { judge, clock, store, did } = await judged();
-  const long = "x".repeat(50);
-  for (let n = 0; n < 10_000; n++) {
-    const entry = judge.add(row(`edge-${n}-${long}`), undefined);
-    judge.groups.join(entry, undefined);
-    judge.beat(entry, "healthy");
-  }
-  await pass(judge, clock, 20);
-  expect(did).toEqual(["tell mass_silence "]);
-  const [decision] = (await store.decisions({ limit: 500 })).filter(({ machine }) => machine === "hub/mass");
-  expect(decision?.because).toMatch(/10000 of 10000 nodes .* larger than any record may be: left out/);
-  expect(decision && replay(decision).same).toBe(false);
-});
-
-test("nodes that a mass silence froze, and that come back under another site, are judged again once it is over", async () => {
-  const { judge, clock, store } = await judged();
-  const old = [];
-  for (let n = 0; n < 4; n++) old.push(await join(judge, store, `edge-${n}`, "old"));
-  await join(judge, store, "other", "elsewhere");
-  await pass(judge, clock, 20);
-  expect(judge.groups.frozen()).toContain("all");
-  // The site was renamed, and everybody belongs to it now.
-  for (const entry of judge.entries.values()) {
-    const left = entry.row.site;
-    entry.row = { ...entry.row, site: "new" };
-    judge.groups.join(entry, left);
-    judge.step(entry, { is: "sessionOpened", incarnation: 1 });
-  }
-  for (let second = 0; second < 60; second++) {
-    for (const entry of judge.entries.values()) judge.beat(entry, "healthy");
-    await pass(judge, clock, 1);
-  }
-  expect(judge.groups.frozen()).toEqual([]);
-  expect([...judge.entries.values()].map(({ state }) => state.frozenBy)).toEqual(Array(5).fill([]));
-  const [first] = old;
-  for (let second = 0; second < 65; second++) {
-    for (const entry of judge.entries.values()) if (entry !== first) judge.beat(entry, "healthy");
-    await pass(judge, clock, 1);
-  }
-  expect(first && levelOf(first.state)).toBe("RED");
-});
-
-test.each([
-  ["the nodes were written and the freeze was not", "fleet", "RED"],
-  ["the freeze was written and the nodes were not", "states", "YELLOW"],
-] as const)(
-  "a hub that died in the middle of a freeze (%s) leaves no node that nobody judges",
-  async (_, lost, level) => {
-    const memory = newMemory();
-    let dying = false;
-    const first: Awaited<ReturnType<typeof judged>> = await judged(
-      { save: (step) => first.store.save(dying ? { ...step, [lost]: new Map() } : step) },
-      memory,
-    );
-    for (let n = 0; n < 4; n++) await join(first.judge, first.store, `edge-${n}`);
-    await settle(first.judge);
-    dying = true;
-    await pass(first.judge, first.clock, 19);
-    expect(first.judge.groups.frozen()).toEqual(["site/here"]);
-    const second = await judged({}, memory);
-    await restore(second.judge, second.store);
-    const frozen = [...second.judge.entries.values()].filter(({ state }) => state.frozenBy.length > 0);
-    expect(frozen).toHaveLength(second.judge.groups.frozen().length === 0 ? 0 : 4);
-    const [lonely, ...others] = second.judge.entries.values();
-    for (let at = 0; at < 70; at++) {
-      if (lost === "fleet") for (const entry of others) second.judge.beat(entry, "healthy");
-      await pass(second.judge, second.clock, 1);
-    }
-    expect(lonely && levelOf(lonely.state)).toBe(level);
-  },
-);

@@ -1,4 +1,5 @@
 import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { AuditOutcome } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { Order as OrderMessage } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
@@ -225,6 +226,16 @@ export class Judge {
       const { clock } = this.ports;
       await new Promise<void>((resolve) => clock.wakeAt(clock.monotonicMs() + writeAgainMs, resolve));
       return;
+    }
+    if (draft.dropped > 0) {
+      const because = `the store took nothing for so long that ${draft.dropped} decisions and audit records were dropped`;
+      this.carrier.act(this.now(), {
+        action: "audit.drop",
+        target: "hub",
+        because,
+        nodeId: "",
+        outcome: AuditOutcome.FAILURE,
+      });
     }
     for (const run of draft.after) run();
   }
