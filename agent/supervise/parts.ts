@@ -34,6 +34,8 @@ export interface SupervisorParts {
 /** One workload at run time: its state, and what waits for it. */
 export interface Actor extends Recorded {
   readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
+  /** The fingerprint that its next instance will carry. */
+  readonly startsAs: string;
   running: boolean;
   /** It knows that the agent has started. Before that its state speaks of an earlier one's world, and nobody judges by it. */
   told: boolean;

@@ -36,6 +36,8 @@ const phases: Record<Phase["at"], WorkloadPhase> = {
   stopping: WorkloadPhase.STOPPING,
 };
 
+const olderConfig = "it was started by an earlier config: restart it to take the new command or environment";
+
 const incidentStates: Record<IncidentFacts["at"], IncidentState> = {
   open: IncidentState.OPEN,
   recovering: IncidentState.RECOVERING,
@@ -92,10 +94,14 @@ export function healthOf(
   }
 }
 
-/** The workload as status, heartbeat and hub show it. */
-export function statusOf(spec: WorkloadSpec, state: State, nowMs: number): WorkloadStatus {
+/**
+ * The workload as status, heartbeat and hub show it. `startsAs` is the fingerprint of its spec of today: a process that was
+ * started by another one goes on, and that is said.
+ */
+export function statusOf(spec: WorkloadSpec, state: State, nowMs: number, startsAs?: string): WorkloadStatus {
   const instance = instanceOf(state.phase);
   const judged = healthOf(spec, state);
+  const older = instance?.startedAs !== undefined && startsAs !== undefined && instance.startedAs !== startsAs;
   return create(WorkloadStatusSchema, {
     name: spec.name,
     phase: phases[state.phase.at],
@@ -104,7 +110,7 @@ export function statusOf(spec: WorkloadSpec, state: State, nowMs: number): Workl
     ...(instance && { startedAt: timestamp(instance.sinceWallMs) }),
     restarts: BigInt(Math.max(0, state.starts - 1)),
     incidentId: state.incident?.id ?? "",
-    because: judged.because,
+    because: older ? `${judged.because}; ${olderConfig}` : judged.because,
     ...(state.phase.at === "backoff" && { backoffRemaining: duration(Math.max(0, state.phase.untilMs - nowMs)) }),
     adopted: instance?.adopted ?? false,
   });

@@ -10,6 +10,8 @@ export interface Instance {
   readonly sinceWallMs: number;
   /** Started by an earlier agent process: its exit status will be unknown. */
   readonly adopted: boolean;
+  /** A short fingerprint of the command, folder and environment it was started with; absent when nobody knows. */
+  readonly startedAs?: string;
 }
 
 /**

@@ -191,6 +191,24 @@ test("CARD-4 a workload that left the config and cannot be ended delays neither 
 });
 let healedAfterMs = Number.POSITIVE_INFINITY;
 
+test("a workload that runs on although the config changed says so, until it is restarted", async () => {
+  specs = [sleeper("engine")];
+  await life();
+  await runs("engine");
+  const pid = pidOf("engine");
+  await death();
+  await life();
+  expect(supervisor.status("engine").because).not.toContain("earlier config");
+  await death();
+  specs = [sleeper("engine", { env: { LEVEL: "2" } })];
+  await life();
+  expect(pidOf("engine")).toBe(pid);
+  expect(supervisor.status("engine").because).toContain("earlier config");
+  await supervisor.tell("engine", { is: "restart", who: "person:asha" });
+  await until(() => pidOf("engine") !== pid && pidOf("engine") !== 0);
+  expect(supervisor.status("engine").because).not.toContain("earlier config");
+});
+
 test("GRC-7 a stop by a person survives the agent's death and a reboot", async () => {
   specs = [sleeper("engine")];
   await life();

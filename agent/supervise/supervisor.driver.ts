@@ -7,6 +7,7 @@
  * what was queued meanwhile, so nobody sees a spawn half done. The agent's own absence is measured before each judgement.
  */
 
+import { createHash } from "node:crypto";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
@@ -53,6 +54,7 @@ export class Supervisor {
       this.#actors.set(spec.name, {
         spec,
         policyJson: policyJson(spec),
+        startsAs: fingerprint(spec),
         state,
         queue: [],
         running: false,
@@ -147,7 +149,7 @@ export class Supervisor {
   }
   status(name: string): WorkloadStatus {
     const actor = this.#actor(name);
-    return statusOf(actor.spec, actor.state, this.#parts.clock.monotonicMs());
+    return statusOf(actor.spec, actor.state, this.#parts.clock.monotonicMs(), actor.startsAs);
   }
   statuses(): WorkloadStatus[] {
     return this.names().map((name) => this.status(name));
@@ -252,6 +254,7 @@ export class Supervisor {
       sinceMs: clock.monotonicMs(),
       sinceWallMs: clock.wallMs(),
       adopted: false,
+      startedAs: actor.startsAs,
     };
     actor.queue.unshift({ event: { is: "spawned", instance } });
   }
@@ -361,4 +364,13 @@ export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> 
 /** It runs, or it has ended or failed in a way that waiting does not mend. */
 function hasStarted(state: State): boolean {
   return !["waiting", "cleaning", "spawning", "starting"].includes(state.phase.at);
+}
+
+/** Of what a process is started with. Short on purpose: what is secret in it cannot be found by trying. */
+function fingerprint({ command, cwd, env }: WorkloadSpec): string {
+  const sorted = Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash("sha256")
+    .update(JSON.stringify([command, cwd, sorted]))
+    .digest("hex")
+    .slice(0, 8);
 }
