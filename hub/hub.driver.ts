@@ -14,7 +14,7 @@ import type { HubConfig } from "./config.ts";
 import { closeQuietClones, linkDesk } from "./desk.ts";
 import type { Policy } from "./escalation/policy.ts";
 import type { Fleet } from "./fleet.ts";
-import { type AdmissionRate, defaultAdmission } from "./ingest/admission.ts";
+import { type AdmissionRate, admittedWithinMs, defaultAdmission } from "./ingest/admission.ts";
 import { type Links, links } from "./ingest/link.driver.ts";
 import { openQuarantine } from "./ingest/quarantine.driver.ts";
 import { serveGrpc } from "./ingest/server.driver.ts";
@@ -153,7 +153,9 @@ async function openJudge(options: HubOptions, { store }: Memory, link: Late, clo
   closing.later(() => judge.close());
   await restore(judge, store);
   if (judge.entries.size > 0) {
-    judge.settle(Math.min(settleMs, settleIntervals * options.config.escalation.heartbeatIntervalMs));
+    const longestWaitMs = Math.min(settleMs, settleIntervals * options.config.escalation.heartbeatIntervalMs);
+    // Whom we send away ourselves is no more silent than who waits by its own choice.
+    judge.settle(longestWaitMs + admittedWithinMs(options.admission ?? defaultAdmission, judge.entries.size));
   }
   const started = `epoch ${store.epoch()}, ${judge.entries.size} nodes known`;
   judge.carrier.act(judge.now(), { action: "hub.start", target: "hub", because: started, nodeId: "" });

@@ -24,6 +24,11 @@ export function openAdmission(rate: AdmissionRate, nowMs: number): Admission {
   return { tokens: rate.burst, atMs: nowMs, turnedAway: 0 };
 }
 
+/** How long it takes at least until a fleet of so many that comes back at once is in; 0 while the burst holds them all. */
+export function admittedWithinMs(rate: AdmissionRate, nodes: number): number {
+  return Math.ceil((Math.max(0, nodes - rate.burst) / rate.perSecond) * 1000);
+}
+
 /** Admits a session, or says within which time its node shall come back, at random. */
 export function admit(
   state: Admission,

@@ -1,6 +1,6 @@
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
-import { admit, openAdmission } from "./admission.ts";
+import { admit, admittedWithinMs, openAdmission } from "./admission.ts";
 import { calm, contested } from "./clones.ts";
 import { type Claim, clip, credibleEpoch, greet, type OpenSession, outOfTurn, recordsWindow, take } from "./session.ts";
 
@@ -143,4 +143,9 @@ test("a long site that is cut within a character can still be a key", () => {
   const cut = clip(`${"x".repeat(127)}\u{1f525}${"x".repeat(9)}`);
   expect([cut.isWellFormed(), cut.length]).toEqual([true, 129]);
   expect(clip("short")).toBe("short");
+});
+
+test("a restarted hub waits longer for a fleet that it cannot admit at once: it called late whom it had sent away", () => {
+  const rate = { perSecond: 200, burst: 400 };
+  expect([1, 400, 600, 10_400].map((nodes) => admittedWithinMs(rate, nodes))).toEqual([0, 0, 1_000, 50_000]);
 });
