@@ -10,6 +10,7 @@ export const tools = {
   promtool: { package: "prometheus", for: "checking /metrics" },
   runsv: { package: "runit", for: "comparing with runit" },
   tmux: { package: "tmux", for: "trying the commands on a real terminal" },
+  python3: { package: "python3", for: "a program that writes over its own environment" },
   cc: { package: "gcc", for: "compiling the floors of the benchmarks" },
 } as const satisfies Record<string, { package: string; for: string }>;
 

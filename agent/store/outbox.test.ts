@@ -186,7 +186,8 @@ test("the outbox is bounded in bytes as well, and keeps its bound over a restart
   for (let at = 0; at < 300; at++) await readings(500);
   await quiet();
   expect(await size()).toBeLessThanOrEqual(max.bytes);
-  expect(await size()).toBeGreaterThan(max.bytes * 0.9);
+  // What is read is synced, and a slow disk takes its time for that.
+  await expect.poll(size, { timeout: 20_000 }).toBeGreaterThan(max.bytes * 0.9);
   const before = store.outbox.depth();
   await store.close();
   await open(max);

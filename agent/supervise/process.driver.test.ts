@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { open as openFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
@@ -9,6 +9,7 @@ import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
+import { requireTool } from "../../test/tools.ts";
 import { Families } from "./family.driver.ts";
 import { nodeLauncher } from "./launch.driver.ts";
 import { Outputs } from "./output.driver.ts";
@@ -105,7 +106,8 @@ test("PHX-4 declared lock files and sockets of the dead are removed; what somebo
   const files = ["pid.lock"].map((name) => join(dir, name));
   const dead = join(dir, "dead.sock");
   for (const file of files) writeFileSync(file, "1");
-  execFileSync("python3", ["-c", `import socket; socket.socket(socket.AF_UNIX).bind("${dead}")`]);
+  const dies = `require("node:net").createServer().listen(${JSON.stringify(dead)}, () => process.kill(process.pid, "SIGKILL"))`;
+  spawnSync(process.execPath, ["-e", dies]);
   const spec = sh("true", { clean: { files, sockets: [dead], ports: [] } });
   expect(await port.clean(spec)).toMatchObject({ ok: true, removed: [...files, dead] });
 
@@ -208,7 +210,7 @@ test("CARD-4 a new agent finds what the earlier one left running, by its marker,
   stranger.kill("SIGKILL");
 });
 
-test("PHX-4 children of a program that wrote over its environment, forked before anybody could look, are ended too", async () => {
+test("PHX-4 children of a program that wrote over its environment, forked before anybody could look, are ended too", async (context) => {
   // As nginx does: the title is written over the environment, and workers are forked in the first milliseconds.
   const script = `
 import ctypes, os, time
@@ -221,7 +223,7 @@ start = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[47])
 end = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[48])
 ctypes.memset(start, 0, end - start)
 time.sleep(600)`;
-  const spec = specOf({ command: ["/usr/bin/env", "python3", "-c", script], cwd: dir });
+  const spec = specOf({ command: [requireTool(context, "python3"), "-c", script], cwd: dir });
   const main = start(spec);
   await until(() => existsSync(join(dir, "worker")) && environOf(main.pid, "BLUEFLAME_MARK") === undefined);
   const worker = Number(readFileSync(join(dir, "worker"), "utf8"));
