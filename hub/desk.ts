@@ -78,7 +78,12 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
         { node: nodeId, bytes: bytes.length, because: clip(because) },
         "a message could not be decoded and was set aside",
       );
-      quarantine.keep(nodeId, bytes, clock.wallMs());
+      try {
+        quarantine.keep(nodeId, bytes, clock.wallMs());
+      } catch (error) {
+        // A full disk. The message is counted all the same; thrown on, this would end the hub.
+        log.error({ node: nodeId, because: String(error) }, "what could not be decoded could not be set aside either");
+      }
     },
     clone(nodeId) {
       const entry = judge.entries.get(nodeId);

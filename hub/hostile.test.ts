@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import {
@@ -8,6 +8,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { client, clientOptions, faultFrom } from "@blueflame/shared/rpc/definition.ts";
 import { toJson } from "@bufbuild/protobuf";
+import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   certificateOf,
@@ -59,6 +60,21 @@ test("a node that has seen the last epoch there is does not keep the others out"
   await agentOn(hub.grpcAddress, "edge-1", { lastHubEpoch: 2n ** 64n - 1n });
   expect(hub.fleet.hub().epoch).toBe(1n);
   await agentOn(hub.grpcAddress, "edge-2");
+});
+
+test("a message that can neither be decoded nor set aside, because the disk takes no file, does not end the hub", async () => {
+  const log = hubLog();
+  const hub = await hubIn(folder, { log });
+  const raw = new grpc.Client(hub.grpcAddress, credentialsOf(await certificateOf(folder, "edge-1")));
+  folder.closeLater(() => raw.close());
+  const asIs = (bytes: Buffer) => bytes;
+  const stream = raw.makeBidiStreamRequest("/blueflame.link.v1.LinkService/Link", asIs, asIs);
+  stream.on("data", () => {});
+  stream.on("error", () => {});
+  rmSync(join(folder.dir, "hub", "quarantine"), { recursive: true });
+  stream.write(Buffer.from([0xff, 0xff]));
+  await until(() => log.lines.some(({ message }) => message.includes("could not be set aside")));
+  expect(hub.fleet.counters().quarantined).toBe(1);
 });
 
 test("a node cannot close another node's incident by reporting one under its id", async () => {
