@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { runCli } from "@blueflame/shared/cli/run.ts";
+import { configManual } from "@blueflame/shared/config/manual.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { Command } from "commander";
@@ -16,6 +18,9 @@ import { widenThreadPool } from "./threads.driver.ts";
 const restartDelayMs = 300;
 /** How long the goodbye to the hub and the closing of the store may take together. */
 const closeLimitMs = 15_000;
+/** Lines that wait for a reader of stderr: the last ones of an agent that leaves, and all of one whose reader hangs. */
+const flushLimitMs = 1000;
+const logBytesMax = 1024 * 1024;
 
 interface UpOptions {
   readonly config?: string;
@@ -47,10 +52,7 @@ function readConfig(options: UpOptions, command: readonly string[], dataDir: str
 }
 
 async function up(options: UpOptions, command: readonly string[], dataDir: string): Promise<void> {
-  const log = pino(
-    { base: { part: "agent" }, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ dest: 2, sync: true }),
-  );
+  const { log, flushed } = openLog();
   const config = readConfig(options, command, dataDir, log);
   let leave: (because: string) => void = () => undefined;
   const left = new Promise<string>((resolve) => {
@@ -69,10 +71,33 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
   const because = await left;
   log.info({ because }, because === "down" ? "everything is stopped" : "the agent leaves; its workloads go on");
-  // A disk or a hub that hangs keeps nobody from leaving; everything that is promised was durable before it was answered.
-  await Promise.race([agent.close(because), new Promise((resolve) => setTimeout(resolve, closeLimitMs))]);
+  // A disk, a hub or a reader of the log that hangs keeps nobody from leaving; what is promised was durable before it was answered.
+  const closed = await within(agent.close(because), closeLimitMs);
   if (because === "agent_restart") succeed();
+  // Node waits at its exit for threads that hang in the kernel.
+  if (!(await within(flushed(), flushLimitMs)) || !closed) process.kill(process.pid, "SIGKILL");
   process.exit(0);
+}
+
+/** Its lines go to stderr without ever holding up the agent: a reader that hangs, a full disk or a lost terminal loses lines only. */
+function openLog(): { log: Logger; flushed: () => Promise<void> } {
+  const lines = pino.destination({ dest: 2, sync: false, maxLength: logBytesMax });
+  lines.on("error", () => undefined);
+  // Called at the exit, it would try for ever where the disk is full (sonic-boom 4.2); who leaves waits for `flushed`.
+  lines.flushSync = () => undefined;
+  const log = pino({ base: { part: "agent" }, timestamp: pino.stdTimeFunctions.isoTime }, lines);
+  const flushed = () =>
+    new Promise<void>((resolve) => {
+      lines.once("drain", resolve);
+      lines.once("error", () => resolve());
+      lines.write(""); // its own flush does not wait
+    });
+  return { log, flushed };
+}
+
+async function within(work: Promise<void>, ms: number): Promise<boolean> {
+  const late = new Promise<boolean>((resolve) => setTimeout(resolve, ms, false));
+  return Promise.race([work.then(() => true), late]);
 }
 
 /** Starts this program again with the same arguments. Under a service manager leaving is enough: it starts the next one. */
@@ -102,7 +127,13 @@ program
   .argument("[command...]", "instead of a config: one command to guard, after --")
   .action((command: string[], options: UpOptions, self: Command) => up(options, command, dataDirOf(self)));
 
-void runCli(program, process.argv.slice(2)).then((code) => {
-  process.exitCode ??= code;
-  if (code !== 0) process.exitCode = code;
-});
+program.addHelpText("after", "\nEvery key of the config file: blueflame-agent --help config");
+
+const [asked, topic, ...more] = process.argv.slice(2);
+if ((asked === "--help" || asked === "help") && topic === "config" && more.length === 0) {
+  process.stdout.write(configManual(AgentConfigSchema));
+} else
+  void runCli(program, process.argv.slice(2)).then((code) => {
+    process.exitCode ??= code;
+    if (code !== 0) process.exitCode = code;
+  });
