@@ -115,3 +115,14 @@ test("PHX-7 a person who restarts it on probation does not lengthen the recovery
   one.pass(301_000);
   expect(one.incidents.at(-1)).toMatchObject({ at: "closed", recoverTookMs: 1000 });
 });
+
+test("a restart that a person asks for during the clean-up of a finished job starts it again", () => {
+  const one = running({ restart: "never" });
+  one.answers = false;
+  one.crash(0);
+  one.tell({ is: "restart", who: "person:asha" });
+  one.answers = true;
+  one.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+  one.pass(2000);
+  expect([one.phase, one.state.starts]).toEqual(["running", 2]);
+});

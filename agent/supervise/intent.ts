@@ -61,6 +61,9 @@ export function restarted(spec: WorkloadSpec, state: State, who: string, now: Mo
   if (running) return leave(spec, state, running, "start", `restarted by ${who}`, effects, now);
   if (state.phase.at === "stopping")
     return to(state, { ...state.phase, next: "start" }, `restarted by ${who}`, effects);
+  // It is on its way up already; but what would end or wait after its clean-up was asked for now.
+  if (state.phase.at === "cleaning" && state.phase.next !== "start" && state.phase.next !== "stop")
+    return to(state, { ...state.phase, next: "start" }, `restarted by ${who}`, effects);
   if (state.phase.at === "spawning" || state.phase.at === "cleaning") return { state, effects };
   return cleanThen(state, "start", undefined, `restarted by ${who}`, effects);
 }
