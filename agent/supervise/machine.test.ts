@@ -275,3 +275,12 @@ test("a person who is needed is not sent away by each short success of a workloa
   one.pass(320_000);
   expect(one.incidents.at(-1)).toMatchObject({ at: "closed", needsPerson: false });
 });
+
+test("what runs once is ended when it freezes, and never started a second time", () => {
+  const one = running(specOf({ restart: "never" }));
+  one.log.length = 0;
+  one.tell({ is: "seen", stopped: true });
+  one.pass(600_000);
+  expect(one.phase).toBe("completed");
+  expect(one.log.map((line) => line.split(" ").slice(1).join(" "))).toEqual(["workload.frozen failure", "clean"]);
+});

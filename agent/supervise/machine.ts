@@ -261,6 +261,11 @@ function failed(
   faultWallMs: number,
   now: Moment,
 ): Step {
+  if (spec.restart === "never" && instance) {
+    // It may have done half of its work: twice is worse than not.
+    const ended = audit(`workload.${symptom}`, "agent", `${because}; it runs once, so it is ended`, "failure");
+    return cleanThen(before, "complete", instance, because, [ended]);
+  }
   const stable = before.phase.at === "running" && now.ms >= before.phase.readySinceMs + spec.backoff.resetAfterMs;
   const plan = planRestart(spec, before, stable || before.starts === 0, now);
   const opened = struck(before, symptom, because, faultWallMs, now);

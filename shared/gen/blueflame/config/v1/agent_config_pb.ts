@@ -693,7 +693,7 @@ export enum RestartPolicy {
   ON_FAILURE = 2,
 
   /**
-   * It runs once; an end is never healed.
+   * It runs once: an end is never healed, and one that freezes is ended.
    *
    * @generated from enum value: RESTART_POLICY_NEVER = 3;
    */
