@@ -105,7 +105,10 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     clock,
     random,
     beat: (workload) => supervisor?.post(workload, { is: "beat", ready: true, status: "" }),
-    probed: (workload, probe, { ok, because }) => supervisor?.post(workload, { is: "probed", probe, ok, because }),
+    probed: (workload, probe, { ok, because, unasked }) => {
+      if (unasked) log.warn({ workload, probe }, `the agent could not ask: ${because}`);
+      else supervisor?.post(workload, { is: "probed", probe, ok, because });
+    },
   });
   const processes = realProcesses({
     owner: store.identity.generation,

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
+import { failure, type ProbeVerdict } from "./verdict.ts";
 
 /** Of a command's output the last part is kept, for people. */
 const keptMax = 1024;
@@ -14,13 +15,13 @@ export function runCommand(
   [file, ...args]: readonly [string, ...string[]],
   cwd: string,
   stop: AbortSignal,
-  settle: (outcome: { ok: boolean; because: string }) => void,
+  settle: (outcome: Pick<ProbeVerdict, "ok" | "because" | "unasked">) => void,
   gone: () => void,
 ): void {
   const child = spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
   child.on("error", (error) => {
-    settle({ ok: false, because: `cannot be started: ${error.message}` });
+    settle(failure(error, `cannot be started: ${error.message}`));
     gone();
   });
   let output = "";

@@ -6,7 +6,7 @@ import { client, clientOptions } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
 import type { ProbeSpec } from "../supervise/spec.ts";
 import { runCommand } from "./exec.driver.ts";
-import { clause, type ProbeVerdict } from "./verdict.ts";
+import { clause, failure, type ProbeVerdict } from "./verdict.ts";
 
 /** A probe under way. */
 export interface Asked {
@@ -16,7 +16,7 @@ export interface Asked {
   readonly gone: Promise<void>;
 }
 
-type Outcome = Pick<ProbeVerdict, "ok" | "because">;
+type Outcome = Pick<ProbeVerdict, "ok" | "because" | "unasked">;
 
 /** Read from a TCP answer at most; a server that sends more without saying what is expected has failed. */
 const answerMax = 65_536;
@@ -35,10 +35,11 @@ export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
   const stop = new AbortController();
   const gone = Promise.withResolvers<void>();
   const verdict = new Promise<ProbeVerdict>((resolve) => {
-    const settle = ({ ok, because }: Outcome) => {
+    const settle = ({ ok, because, unasked }: Outcome) => {
       clearTimeout(deadline);
       signal.removeEventListener("abort", cancel);
-      resolve({ ok, because: clause(because), tookMs: performance.now() - startedMs });
+      const tookMs = performance.now() - startedMs;
+      resolve({ ok, because: clause(because), tookMs, ...(unasked && { unasked }) });
       stop.abort();
     };
     const cancel = () => settle({ ok: false, because: "cancelled" });
@@ -58,7 +59,7 @@ export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
     try {
       begin(spec, stop.signal, settle, gone.resolve);
     } catch (error) {
-      settle({ ok: false, because: textOf(error) });
+      settle(failure(error, textOf(error)));
       gone.resolve();
     }
   });
@@ -108,7 +109,7 @@ function askTcp(
   });
   // What the peer said may be a banner with secrets: only how much of it came is told.
   socket.on("end", () => settle({ ok: false, because: `closed after ${answer.length} bytes, without "${expect}"` }));
-  socket.on("error", (error) => settle({ ok: false, because: textOf(error) }));
+  socket.on("error", (error) => settle(failure(error, textOf(error))));
 }
 
 function askHttp(url: string, stop: AbortSignal, settle: (outcome: Outcome) => void): void {
@@ -123,7 +124,7 @@ function askHttp(url: string, stop: AbortSignal, settle: (outcome: Outcome) => v
     const status = response.statusCode ?? 0;
     settle({ ok: status >= 200 && status <= 399, because: `HTTP ${status}` });
   });
-  request.on("error", (error) => settle({ ok: false, because: textOf(error) }));
+  request.on("error", (error) => settle(failure(error, textOf(error))));
 }
 
 function askGrpc(
@@ -140,7 +141,7 @@ function askGrpc(
       const ok = status === HealthCheckResponse_ServingStatus.SERVING;
       settle({ ok, because: HealthCheckResponse_ServingStatus[status] ?? `status ${status}` });
     },
-    (error: unknown) => settle({ ok: false, because: textOf(error) }),
+    (error: unknown) => settle(failure(error, textOf(error))),
   );
 }
 

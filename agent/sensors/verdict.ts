@@ -4,6 +4,17 @@ export interface ProbeVerdict {
   /** A clause for people, at most 300 characters: what was seen. */
   readonly because: string;
   readonly tookMs: number;
+  /** The agent itself could not ask (no descriptor, no memory, no process to be had): it says nothing about the workload. */
+  readonly unasked?: true;
+}
+
+/** What the system answers when the asker has run out of something. */
+const ownWant = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN"]);
+
+/** The answer of a probe that ended with an error, ours or the workload's. */
+export function failure(error: unknown, because: string): Pick<ProbeVerdict, "ok" | "because" | "unasked"> {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return { ok: false, because, ...(ownWant.has(code) && { unasked: true as const }) };
 }
 
 /** The longest `because`. */
