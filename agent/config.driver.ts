@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { readConfigFile, thisMachine } from "@blueflame/shared/config/machine.driver.ts";
-import { type AgentConfig, agentConfigOf, commandSpecOf } from "./config.ts";
+import { type AgentConfig, agentConfigOf, bareConfig, commandSpecOf } from "./config.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
 
 /** Reads the agent's config file; `env` is the agent's environment. Throws CONFIG_NOT_FOUND, CONFIG_INVALID. */
@@ -12,4 +12,9 @@ export function readAgentConfig(path: string, env: NodeJS.ProcessEnv): AgentConf
 /** The workload of `up -- COMMAND …`; the command is looked up from `cwd` and along the PATH of `env`. Throws USAGE, SPAWN_FAILED. */
 export function workloadFromCommand(argv: readonly string[], cwd: string, env: NodeJS.ProcessEnv): WorkloadSpec {
   return commandSpecOf(argv, resolve(cwd), { searchPath: env.PATH ?? "", machine: thisMachine });
+}
+
+/** The config of an agent that was given none: it guards itself, with every default. */
+export function defaultAgentConfig(env: NodeJS.ProcessEnv): AgentConfig {
+  return bareConfig({ searchPath: env.PATH ?? "", machine: thisMachine });
 }

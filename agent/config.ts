@@ -11,11 +11,12 @@ import {
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import { checkOrder } from "./config-order.ts";
 import { probesOf } from "./config-probes.ts";
+import { type NodeSections, nodeSections, recoveryOf } from "./config-sections.ts";
 import { type AgentDraft, millis, portProblem, programOf } from "./config-values.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
 
 /** The agent's config file, checked and with every default filled in. */
-export interface AgentConfig {
+export interface AgentConfig extends NodeSections {
   /** Absent: the id in the certificate, else the host name. */
   readonly nodeId?: string;
   readonly site: string;
@@ -43,9 +44,11 @@ export interface Around {
 /** Reads the text of a config file. Throws CONFIG_INVALID with every problem; nothing of it may be used then. */
 export function agentConfigOf(text: string, around: Around): AgentConfig {
   const draft = draftConfig(AgentConfigSchema, text, around.path);
-  const { node, hub, sensors, workloads } = draft.message;
+  const { node, hub, sensors, workloads, pools } = draft.message;
   const folder = dirname(around.path);
-  const specs = workloads.map((workload, index) => specOf(workload, `workloads[${index}]`, draft, around));
+  const poolNames = new Set(pools.map(({ name }) => name));
+  const specs = workloads.map((workload, index) => specOf(workload, `workloads[${index}]`, poolNames, draft, around));
+  const sections = nodeSections(draft.message, around.path, draft, { ...around, cwd: folder });
   checkOrder(draft, workloads);
   for (const [index, address] of (hub?.addresses ?? []).entries()) {
     const refused = portProblem(address);
@@ -67,7 +70,13 @@ export function agentConfigOf(text: string, around: Around): AgentConfig {
     }),
     sensors: { everyMs: millis(sensors?.every), historyEveryMs: millis(sensors?.historyEvery) },
     workloads: specs,
+    ...sections,
   };
+}
+
+/** What a node guards that was given nothing: itself, with every default. Workloads may come from the hub later. */
+export function bareConfig(around: Omit<Around, "path">): AgentConfig {
+  return agentConfigOf("{}", { ...around, path: "/the command line" });
 }
 
 /**
@@ -101,7 +110,13 @@ function nameOf(command: string): string {
   return name || "workload";
 }
 
-function specOf(workload: Workload, path: string, draft: AgentDraft, around: Around): WorkloadSpec {
+function specOf(
+  workload: Workload,
+  path: string,
+  pools: ReadonlySet<string>,
+  draft: AgentDraft,
+  around: Around,
+): WorkloadSpec {
   const folder = dirname(around.path);
   const cwd = resolve(folder, workload.cwd);
   if (!around.machine.isFolder(cwd))
@@ -124,7 +139,12 @@ function specOf(workload: Workload, path: string, draft: AgentDraft, around: Aro
     env: workload.env,
     restart: restartWord(workload.restart),
     starts: { max: starts?.max ?? 0, withinMs: millis(starts?.within) },
-    backoff: { baseMs, capMs, resetAfterMs: millis(workload.backoff?.resetAfter) },
+    backoff: {
+      baseMs,
+      capMs,
+      resetAfterMs: millis(workload.backoff?.resetAfter),
+      delayMs: millis(workload.backoff?.delay),
+    },
     startGraceMs: millis(workload.startGrace),
     ...(beat && { beat: { timeoutMs: millis(beat.timeout), ...(beat.file && { file: resolve(folder, beat.file) }) } }),
     probes: probesOf(workload, path, draft, programs),
@@ -139,6 +159,7 @@ function specOf(workload: Workload, path: string, draft: AgentDraft, around: Aro
     dependsOn: workload.dependsOn,
     critical: workload.critical,
     probationMs: millis(workload.probation),
+    ...recoveryOf(workload, path, folder, pools, draft, programs),
   };
 }
 

@@ -27,7 +27,8 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import type { Node } from "./node.ts";
+import type { FinishedRequest, Node } from "./node.ts";
+import type { RecoveryDesk } from "./recovery-desk.ts";
 import type { AgentStore } from "./store/ports.ts";
 import { timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
@@ -51,6 +52,7 @@ export interface NodeParts {
   readonly dataDir: string;
   readonly store: AgentStore;
   readonly supervisor: Supervisor;
+  readonly recovery: RecoveryDesk;
   readonly tokens: Tokens;
   readonly clock: Clock;
   readonly random: Random;
@@ -75,8 +77,9 @@ export class RunningNode implements Node {
   // ── for people at the node ─────────────────────────────────────────────────────────────────────────────────────────
 
   status(): GetStatusResponse {
-    const { store, supervisor, dataDir, version, pid, startedWallMs, link, warnings } = this.#parts;
+    const { store, supervisor, recovery, dataDir, version, pid, startedWallMs, link, warnings } = this.#parts;
     const view = link();
+    const meta = recovery.meta();
     const states = { none: LinkState.NONE, connecting: LinkState.CONNECTING, connected: LinkState.CONNECTED };
     return create(GetStatusResponseSchema, {
       nodeId: store.identity.nodeId,
@@ -93,6 +96,9 @@ export class RunningNode implements Node {
       workloads: supervisor.statuses(),
       dataDir,
       warnings: [...warnings()],
+      killSwitch: recovery.killSwitch(),
+      metaHealth: meta?.value ?? -1,
+      metaStatus: meta?.status ?? "",
     });
   }
 
@@ -139,12 +145,32 @@ export class RunningNode implements Node {
     return this.#parts.store.decisions(limit);
   }
 
+  triggers() {
+    return this.#parts.recovery.triggers();
+  }
+  playbooks() {
+    return this.#parts.recovery.playbooks();
+  }
+  runPlaybook(name: string, workload: string, dryRun: boolean, person: string) {
+    return this.#parts.recovery.runPlaybook(name, workload, dryRun, person);
+  }
+  health() {
+    return this.#parts.recovery.health();
+  }
+  setKillSwitch(on: boolean, person: string, reason: string) {
+    return this.#parts.recovery.setKillSwitch(on, person, reason);
+  }
+
   // ── for workloads ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   beat(token: string, ready: boolean, status: string): { nextWithinMs: number } {
     const name = this.#parts.tokens.holder(token);
     this.#parts.supervisor.post(name, { is: "beat", ready, status });
     return { nextWithinMs: this.#parts.supervisor.spec(name).beat?.timeoutMs ?? defaultBeatMs };
+  }
+
+  report(token: string, requests: readonly FinishedRequest[]): void {
+    this.#parts.recovery.report(this.#parts.tokens.holder(token), requests);
   }
 
   async stateGet(token: string, key: string) {

@@ -8,7 +8,7 @@ import { version } from "@blueflame/shared/version.ts";
 import { Command } from "commander";
 import { type Logger, pino } from "pino";
 import { addAgentCommands, dataDirOf } from "./cli/commands.ts";
-import { readAgentConfig, workloadFromCommand } from "./config.driver.ts";
+import { defaultAgentConfig, readAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
 import { keepLastGood, lastGood } from "./last-good.driver.ts";
 import { runAgent } from "./run.driver.ts";
@@ -27,18 +27,11 @@ interface UpOptions {
   readonly lastGood: boolean;
 }
 
-/** What a node guards that was given nothing: itself. Workloads may come from the hub later. */
-const bare: AgentConfig = {
-  site: "default",
-  labels: {},
-  sensors: { everyMs: 5000, historyEveryMs: 60_000 },
-  workloads: [],
-};
-
 function readConfig(options: UpOptions, command: readonly string[], dataDir: string, log: Logger): AgentConfig {
   if (options.config && command.length > 0) {
     throw new Fault("USAGE", "up was given both --config and a command; name the command in the config");
   }
+  const bare = defaultAgentConfig(process.env);
   if (command.length > 0) return { ...bare, workloads: [workloadFromCommand(command, process.cwd(), process.env)] };
   if (!options.config) return bare;
   try {

@@ -1,6 +1,12 @@
 import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
-import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import type {
+  GetHealthResponse,
+  GetStatusResponse,
+  PlaybookInfo,
+  RunPlaybookResponse,
+  TriggerInfo,
+} from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 
 /**
  * The running node, as its doors see it: the local API, the uplink and the command line's server side. Implemented by
@@ -28,4 +34,22 @@ export interface Node {
   incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
   audit(limit: number): Promise<AuditRecord[]>;
   decisions(limit: number): Promise<DecisionRecord[]>;
+
+  /** By name. */
+  triggers(): TriggerInfo[];
+  playbooks(): PlaybookInfo[];
+  /** `workload` empty: on the node. Throws NOT_FOUND, WORKLOAD_UNKNOWN, DENIED (authority), LIMIT_REACHED (another one is at work). */
+  runPlaybook(name: string, workload: string, dryRun: boolean, person: string): Promise<RunPlaybookResponse>;
+  health(): Promise<GetHealthResponse>;
+  /** Durable on return; returns how many workloads were stopped or started. Throws STORE_WRITE_FAILED. */
+  setKillSwitch(on: boolean, person: string, reason: string): Promise<number>;
+  /** Requests that a workload's server has finished. Throws DENIED for an unknown token, LIMIT_REACHED above 100 calls a second. */
+  report(token: string, requests: readonly FinishedRequest[]): void;
+}
+
+/** One request, as whoever served it reports it. */
+export interface FinishedRequest {
+  readonly latencyMs: number;
+  readonly ok: boolean;
+  readonly timedOut: boolean;
 }

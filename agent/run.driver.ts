@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { GetHealthResponseSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
@@ -13,6 +14,7 @@ import type { AgentConfig } from "./config.ts";
 import { type Door, openDoor } from "./door.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
+import type { RecoveryDesk } from "./recovery-desk.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
 import { systemSensors } from "./sensors/system.driver.ts";
@@ -151,6 +153,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     dataDir,
     store,
     supervisor,
+    recovery: notYet,
     tokens,
     clock,
     random,
@@ -208,6 +211,19 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     return openUplink({ target: hub, self, node: node.forHub(), outbox: store.outbox, clock, random, log });
   }
 }
+
+const notYet: RecoveryDesk = {
+  triggers: () => [],
+  playbooks: () => [],
+  runPlaybook: async (name) => {
+    throw new Fault("NOT_FOUND", `there is no playbook '${name}'`);
+  },
+  health: async () => create(GetHealthResponseSchema),
+  meta: () => undefined,
+  killSwitch: () => false,
+  setKillSwitch: async () => 0,
+  report: () => undefined,
+};
 
 /** A certificate that cannot be read is a warning: the node is guarded without a hub until somebody mends it. */
 function readHub(config: AgentConfig, warnings: Map<string, string>, log: Logger): HubTarget | undefined {

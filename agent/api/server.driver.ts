@@ -1,11 +1,16 @@
-import { BeatService, NodeService, StateService } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import {
+  BeatService,
+  NodeService,
+  ReportService,
+  StateService,
+} from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { Health } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
 import { addService, serverOptions } from "@blueflame/shared/rpc/definition.ts";
 import { addHealth } from "@blueflame/shared/rpc/health.ts";
 import { addReflection } from "@blueflame/shared/rpc/reflection.ts";
 import * as grpc from "@grpc/grpc-js";
 import type { Node } from "../node.ts";
-import { beatService, nodeService, stateService } from "./services.ts";
+import { beatService, nodeService, reportService, stateService } from "./services.ts";
 import { listenOnSocket } from "./socket.driver.ts";
 
 /** What the local API is given. */
@@ -45,9 +50,10 @@ export async function serveLocalApi(options: LocalApiOptions): Promise<LocalApi>
   });
   const afterAnswer = () => setImmediate(() => options.onDown?.());
   addService(server, BeatService, beatService(node));
+  addService(server, ReportService, reportService(node));
   addService(server, StateService, stateService(node));
   addService(server, NodeService, nodeService(node, afterAnswer));
-  const services = [BeatService, StateService, NodeService];
+  const services = [BeatService, ReportService, StateService, NodeService];
   const health = addHealth(server);
   for (const service of services) health.setServing(service.typeName, true);
   addReflection(server, [...services, Health]);

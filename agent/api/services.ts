@@ -2,15 +2,19 @@ import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type {
   BeatService,
   NodeService,
+  ReportService,
   StateService,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import type { Handlers } from "@blueflame/shared/rpc/definition.ts";
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Node } from "../node.ts";
 
 const keyForm = /^[A-Za-z0-9._/-]{1,128}$/;
 const valueBytesMax = 256 * 1024;
 const statusCharsMax = 200;
 const personCharsMax = 100;
+const reasonCharsMax = 300;
+const requestsMax = 1000;
 const listDefault = 50;
 const listMax = 500;
 
@@ -27,6 +31,25 @@ export function beatService(node: Node): Handlers<typeof BeatService> {
       const status = request.status.slice(0, statusCharsMax);
       const { nextWithinMs } = node.beat(tokenOf(call), request.ready ?? true, status);
       return { nextWithin: { seconds: BigInt(Math.floor(nextWithinMs / 1000)), nanos: (nextWithinMs % 1000) * 1e6 } };
+    },
+  };
+}
+
+/** Finished requests of workloads. DENIED without a known token. */
+export function reportService(node: Node): Handlers<typeof ReportService> {
+  return {
+    report({ requests }, call) {
+      if (requests.length > requestsMax)
+        throw new Fault("BAD_REQUEST", `${requests.length} requests in one report; at most ${requestsMax} are taken`);
+      node.report(
+        tokenOf(call),
+        requests.map(({ latency, ok, timedOut }) => ({
+          latencyMs: latency ? Math.max(0, durationMs(latency)) : 0,
+          ok,
+          timedOut,
+        })),
+      );
+      return {};
     },
   };
 }
@@ -70,6 +93,13 @@ export function nodeService(node: Node, onDown: () => void): Handlers<typeof Nod
     listIncidents: async ({ limit, openOnly }) => ({ incidents: await node.incidents(bounded(limit), openOnly) }),
     listAudit: async ({ limit }) => ({ records: await node.audit(bounded(limit)) }),
     listDecisions: async ({ limit }) => ({ records: await node.decisions(bounded(limit)) }),
+    listTriggers: () => ({ triggers: node.triggers() }),
+    listPlaybooks: () => ({ playbooks: node.playbooks() }),
+    runPlaybook: ({ name, workload, dryRun, person }) => node.runPlaybook(name, workload, dryRun, personOf(person)),
+    getHealth: () => node.health(),
+    setKillSwitch: async ({ on, person, reason }) => ({
+      workloads: await node.setKillSwitch(on, personOf(person), oneLine(reason, reasonCharsMax)),
+    }),
   };
 }
 
@@ -98,11 +128,14 @@ function keyOf(key: string): string {
 
 /** One line without control characters: it goes into the audit as it is. */
 function personOf(person: string): string {
-  const name = person
+  return oneLine(person, personCharsMax) || "unnamed";
+}
+
+function oneLine(text: string, charsMax: number): string {
+  return text
     .replace(/[\p{Cc}\p{Cf}]/gu, "")
     .trim()
-    .slice(0, personCharsMax);
-  return name === "" ? "unnamed" : name;
+    .slice(0, charsMax);
 }
 
 function bounded(limit: number): number {

@@ -46,7 +46,16 @@ export interface Kept {
  */
 export function policyJson(spec: WorkloadSpec): string {
   const probes = spec.probes.map(({ ask: { by }, ...probe }) => ({ ...probe, ask: { by } }));
-  return JSON.stringify({ ...spec, command: [spec.command[0]], env: {}, probes });
+  const { safeMode, data, performance, ...rest } = spec;
+  return JSON.stringify({
+    ...rest,
+    command: [spec.command[0]],
+    env: {},
+    probes,
+    ...(safeMode && { safeMode: { env: {} } }),
+    ...(data && { data: { ...data, dump: undefined, verify: undefined } }),
+    ...(performance && { performance: { ...performance, url: "" } }),
+  });
 }
 
 /** What the recorder needs of its supervisor. */

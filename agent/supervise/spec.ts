@@ -9,7 +9,13 @@ export interface WorkloadSpec {
   readonly restart: "always" | "onFailure" | "never";
   /** More starts than `max` within `withinMs` use up the quick restart. */
   readonly starts: { readonly max: number; readonly withinMs: number };
-  readonly backoff: { readonly baseMs: number; readonly capMs: number; readonly resetAfterMs: number };
+  /** `delayMs` is a fixed wait before each start after a failure; absent: none. */
+  readonly backoff: {
+    readonly baseMs: number;
+    readonly capMs: number;
+    readonly resetAfterMs: number;
+    readonly delayMs?: number;
+  };
   readonly startGraceMs: number;
   /** Absent: no beat is expected. `file` is absolute; without it the workload beats by the local API. */
   readonly beat?: { readonly timeoutMs: number; readonly file?: string };
@@ -25,6 +31,53 @@ export interface WorkloadSpec {
   readonly dependsOn: readonly string[];
   readonly critical: boolean;
   readonly probationMs: number;
+  /** Absent: it has none, and the rung is passed over. `command` absent: the workload's own. */
+  readonly safeMode?: {
+    readonly command?: readonly [file: string, ...args: string[]];
+    readonly env: Readonly<Record<string, string>>;
+  };
+  /** Config files of the workload itself, absolute. */
+  readonly configFiles: readonly string[];
+  /** Absent: nothing is backed up. Paths are absolute. */
+  readonly data?: DataSpec;
+  /** 0 means no limit of its own. `cpu` is a share of one core: 2 is 200 %. */
+  readonly limits: { readonly memoryBytes: number; readonly cpu: number; readonly tasks: number };
+  readonly performance?: { readonly url: string; readonly everyMs: number; readonly timeoutMs: number };
+  /** No sign of progress for this long: frozen. Absent: progress is not judged. */
+  readonly progressMs?: number;
+  /** Ready at READY=1 of systemd's notify protocol. */
+  readonly notify: boolean;
+  /** Absent: the node's. */
+  readonly slo?: SloSpec;
+  /** The pool whose bound its starts count against; empty: none. */
+  readonly pool: string;
+  /** What a quarantine takes out of the way, absolute. */
+  readonly artifacts: readonly string[];
+  readonly sandboxExitCodes: readonly number[];
+  /** Sources of regular expressions over lines of its output, upper and lower case alike; empty: the texts of the box. */
+  readonly patterns: { readonly error: string; readonly corruption: string; readonly configError: string };
+}
+
+/** A workload's data, and how it is backed up. */
+export interface DataSpec {
+  readonly paths: readonly string[];
+  readonly everyMs: number;
+  readonly keep: number;
+  readonly maxBytes: number;
+  /** Makes a consistent copy into the folder that is its last argument; absent: the files are copied. */
+  readonly dump?: readonly [file: string, ...args: string[]];
+  /** Checks a copy, whose folder is its last argument; absent: checksums only. */
+  readonly verify?: readonly [file: string, ...args: string[]];
+}
+
+/** What is owed over a window; shares are from 0 to 1. */
+export interface SloSpec {
+  readonly availability: number;
+  readonly p95Ms: number;
+  readonly p99Ms: number;
+  readonly errorRate: number;
+  readonly successRate: number;
+  readonly windowMs: number;
 }
 
 /** One question asked of a workload. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Node } from "@blueflame/agent/node.ts";
+import type { FinishedRequest, Node } from "@blueflame/agent/node.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
   AuditOutcome,
@@ -15,7 +15,15 @@ import {
   type WorkloadStatus,
   WorkloadStatusSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
-import { GetStatusResponseSchema, LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import {
+  type GetHealthResponse,
+  GetHealthResponseSchema,
+  GetStatusResponseSchema,
+  LinkState,
+  type PlaybookInfo,
+  RunPlaybookResponseSchema,
+  type TriggerInfo,
+} from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 
 /** A workload of the {@link memoryNode}, and what it has done. */
@@ -28,6 +36,7 @@ export interface MemoryWorkload {
   /** Shown as the reason while it runs, as the real node shows a beat's status. */
   says: string;
   readonly beats: { ready: boolean; status: string }[];
+  readonly requests: FinishedRequest[];
   readonly state: Map<string, { value: Uint8Array; revision: bigint }>;
 }
 
@@ -37,6 +46,9 @@ export interface MemoryNode extends Node {
   readonly actions: AuditRecord[];
   incidentList: Incident[];
   decisionList: DecisionRecord[];
+  triggerList: TriggerInfo[];
+  playbookList: PlaybookInfo[];
+  healthReport: GetHealthResponse;
   /** Shown in the status. */
   warnings: string[];
   dataDir: string;
@@ -58,6 +70,7 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       restarts: 0,
       says: "running and ready",
       beats: [],
+      requests: [],
       state: new Map(),
     });
   }
@@ -86,6 +99,9 @@ export function memoryNode(names: readonly string[]): MemoryNode {
     actions,
     incidentList: [],
     decisionList: [],
+    triggerList: [],
+    playbookList: [],
+    healthReport: create(GetHealthResponseSchema),
     warnings: [],
     dataDir: "",
     onPut: () => {},
@@ -153,6 +169,27 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(0, limit),
     audit: async (limit) => actions.toReversed().slice(0, limit),
     decisions: async (limit) => node.decisionList.slice(0, limit),
+    triggers: () => node.triggerList,
+    playbooks: () => node.playbookList,
+    async runPlaybook(name, workload, dryRun, person) {
+      const playbook = node.playbookList.find((one) => one.name === name);
+      if (playbook === undefined) throw new Fault("NOT_FOUND", `there is no playbook '${name}'`);
+      if (!dryRun) record(`person:${person}`, `playbook.${name}`, workload || "*");
+      const outcome = dryRun ? "would" : "done";
+      return create(RunPlaybookResponseSchema, {
+        ok: true,
+        steps: playbook.steps.map((step) => ({ step, outcome, because: "" })),
+      });
+    },
+    health: async () => node.healthReport,
+    async setKillSwitch(on, person, reason) {
+      record(`person:${person}`, on ? "kill-switch.on" : "kill-switch.off", reason);
+      for (const workload of workloads.values()) workload.phase = on ? WorkloadPhase.STOPPED : WorkloadPhase.RUNNING;
+      return workloads.size;
+    },
+    report(token, requests) {
+      holding(token).requests.push(...requests);
+    },
   };
   return node;
 }

@@ -18,6 +18,13 @@ export function specOf(over: Partial<WorkloadSpec> = {}): WorkloadSpec {
     dependsOn: [],
     critical: false,
     probationMs: 300_000,
+    configFiles: [],
+    limits: { memoryBytes: 0, cpu: 0, tasks: 4096 },
+    notify: false,
+    pool: "",
+    artifacts: [],
+    sandboxExitCodes: [],
+    patterns: { error: "\\b(error|fatal|panic|exception)\\b", corruption: "", configError: "" },
     ...over,
   };
 }

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/config/v1/agent_config.proto.
  */
 export const file_blueflame_config_v1_agent_config: GenFile = /*@__PURE__*/
-  fileDesc("CiZibHVlZmxhbWUvY29uZmlnL3YxL2FnZW50X2NvbmZpZy5wcm90bxITYmx1ZWZsYW1lLmNvbmZpZy52MSLpAQoLQWdlbnRDb25maWcSLgoEbm9kZRgBIAEoCzIgLmJsdWVmbGFtZS5jb25maWcudjEuTm9kZVNlY3Rpb24SNAoDaHViGAIgASgLMh8uYmx1ZWZsYW1lLmNvbmZpZy52MS5IdWJTZWN0aW9uQga6tRgCWAESPwoJd29ya2xvYWRzGAMgAygLMh0uYmx1ZWZsYW1lLmNvbmZpZy52MS5Xb3JrbG9hZEINurUYCUj0A1IEbmFtZRIzCgdzZW5zb3JzGAQgASgLMiIuYmx1ZWZsYW1lLmNvbmZpZy52MS5TZW5zb3JTZWN0aW9uIpwDCgtOb2RlU2VjdGlvbhKEAQoCaWQYASABKAlCeLq1GHQqI1thLXowLTldKFthLXowLTkuLV17MCw2MX1bYS16MC05XSk/Mk0xIHRvIDYzIG9mIGEteiwgMC05LCBkb3QgYW5kIGRhc2gsIHN0YXJ0aW5nIGFuZCBlbmRpbmcgd2l0aCBhIGxldHRlciBvciBkaWdpdBKQAQoEc2l0ZRgCIAEoCUKBAbq1GH0qI1thLXowLTldKFthLXowLTkuLV17MCw2MX1bYS16MC05XSk/Mk0xIHRvIDYzIG9mIGEteiwgMC05LCBkb3QgYW5kIGRhc2gsIHN0YXJ0aW5nIGFuZCBlbmRpbmcgd2l0aCBhIGxldHRlciBvciBkaWdpdDoHZGVmYXVsdBJECgZsYWJlbHMYAyADKAsyLC5ibHVlZmxhbWUuY29uZmlnLnYxLk5vZGVTZWN0aW9uLkxhYmVsc0VudHJ5Qga6tRgCSCAaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKiAQoKSHViU2VjdGlvbhJVCglhZGRyZXNzZXMYASADKAlCQrq1GD4qLShcW1swLTlhLWZBLUY6XStcXXxbQS1aYS16MC05Li1dKyk6WzAtOV17MSw1fTIJSE9TVDpQT1JUQAFICBISCgJjYRgCIAEoCUIGurUYAggBEhQKBGNlcnQYAyABKAlCBrq1GAIIARITCgNrZXkYBCABKAlCBrq1GAIIASKRAQoNU2Vuc29yU2VjdGlvbhI7CgVldmVyeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRurUYDRoCMXMiAzEwbToCNXMSQwoNaGlzdG9yeV9ldmVyeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRurUYDRoCNXMiAjFoOgM2MHMi+AYKCFdvcmtsb2FkEpcBCgRuYW1lGAEgASgJQogBurUYgwEIASokW2EtejAtOV0oW2EtejAtOS5fLV17MCw2MX1bYS16MC05XSk/MlkxIHRvIDYzIG9mIGEteiwgMC05LCBkb3QsIGRhc2ggYW5kIHVuZGVyc2NvcmUsIHN0YXJ0aW5nIGFuZCBlbmRpbmcgd2l0aCBhIGxldHRlciBvciBkaWdpdBIaCgdjb21tYW5kGAIgAygJQgm6tRgFQAFIgAISCwoDY3dkGAMgASgJEjwKA2VudhgEIAMoCzImLmJsdWVmbGFtZS5jb25maWcudjEuV29ya2xvYWQuRW52RW50cnlCB7q1GANIgAISQQoHcmVzdGFydBgFIAEoDjIiLmJsdWVmbGFtZS5jb25maWcudjEuUmVzdGFydFBvbGljeUIMurUYCDoGYWx3YXlzEjAKBnN0YXJ0cxgGIAEoCzIgLmJsdWVmbGFtZS5jb25maWcudjEuU3RhcnRCdWRnZXQSLQoHYmFja29mZhgHIAEoCzIcLmJsdWVmbGFtZS5jb25maWcudjEuQmFja29mZhJBCgtzdGFydF9ncmFjZRgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRurUYDRoCMHMiAjFoOgMxMHMSLwoEYmVhdBgJIAEoCzIZLmJsdWVmbGFtZS5jb25maWcudjEuQmVhdEIGurUYAlgBEjgKBnByb2JlcxgKIAMoCzIaLmJsdWVmbGFtZS5jb25maWcudjEuUHJvYmVCDLq1GAhIEFIEbmFtZRInCgRzdG9wGAsgASgLMhkuYmx1ZWZsYW1lLmNvbmZpZy52MS5TdG9wEikKBWNsZWFuGAwgASgLMhouYmx1ZWZsYW1lLmNvbmZpZy52MS5DbGVhbhIrCgZvdXRwdXQYDSABKAsyGy5ibHVlZmxhbWUuY29uZmlnLnYxLk91dHB1dBIaCgpkZXBlbmRzX29uGA4gAygJQga6tRgCSEASEAoIY3JpdGljYWwYDyABKAgSPgoJcHJvYmF0aW9uGBAgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6tRgMGgIwcyICMWg6AjVtGioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiawoLU3RhcnRCdWRnZXQSHQoDbWF4GAEgASgNQhC6tRgMGgExIgQxMDAwOgEzEj0KBndpdGhpbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISurUYDhoCMXMiAzI0aDoDNjBzIs8BCgdCYWNrb2ZmEj8KBGJhc2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFrq1GBIaBDEwbXMiAzEwbToFNTAwbXMSPAoDY2FwGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhS6tRgQGgQxMG1zIgMyNGg6AzMwcxJFCgtyZXNldF9hZnRlchgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIVurUYERoFMTAwbXMiAzI0aDoDMTBzIlUKBEJlYXQSPwoHdGltZW91dBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkITurUYDxoFMTAwbXMiAjFoOgIzcxIMCgRmaWxlGAIgASgJIsUECgVQcm9iZRKXAQoEbmFtZRgBIAEoCUKIAbq1GIMBCAEqJFthLXowLTldKFthLXowLTkuXy1dezAsNjF9W2EtejAtOV0pPzJZMSB0byA2MyBvZiBhLXosIDAtOSwgZG90LCBkYXNoIGFuZCB1bmRlcnNjb3JlLCBzdGFydGluZyBhbmQgZW5kaW5nIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQSOgoDdXNlGAIgASgOMh0uYmx1ZWZsYW1lLmNvbmZpZy52MS5Qcm9iZVVzZUIOurUYCjoIbGl2ZW5lc3MSPQoFZXZlcnkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CE7q1GA8aBTEwMG1zIgIxaDoCMXMSPwoHdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkITurUYDxoENTBtcyIDMTBtOgIxcxIhCghmYWlsdXJlcxgFIAEoDUIPurUYCxoBMSIDMTAwOgEyEi4KBGV4ZWMYBiABKAsyHi5ibHVlZmxhbWUuY29uZmlnLnYxLkV4ZWNQcm9iZUgAEiwKA3RjcBgHIAEoCzIdLmJsdWVmbGFtZS5jb25maWcudjEuVGNwUHJvYmVIABIuCgRodHRwGAggASgLMh4uYmx1ZWZsYW1lLmNvbmZpZy52MS5IdHRwUHJvYmVIABIuCgRncnBjGAkgASgLMh4uYmx1ZWZsYW1lLmNvbmZpZy52MS5HcnBjUHJvYmVIAEIFCgNhc2siJgoJRXhlY1Byb2JlEhkKB2NvbW1hbmQYASADKAlCCLq1GARAAUhAInsKCFRjcFByb2JlElEKB2FkZHJlc3MYASABKAlCQLq1GDwIASotKFxbWzAtOWEtZkEtRjpdK1xdfFtBLVphLXowLTkuLV0rKTpbMC05XXsxLDV9MglIT1NUOlBPUlQSDAoEc2VuZBgCIAEoCRIOCgZleHBlY3QYAyABKAkiSQoJSHR0cFByb2JlEjwKA3VybBgBIAEoCUIvurUYKwgBKgtodHRwcz86Ly8uKzIaYW4gaHR0cDovLyBvciBodHRwczovLyBVUkwiNQoJR3JwY1Byb2JlEhcKB2FkZHJlc3MYASABKAlCBrq1GAIIARIPCgdzZXJ2aWNlGAIgASgJIsgBCgRTdG9wEoMBCgZzaWduYWwYASABKAlCc7q1GG8qJVNJRyhURVJNfElOVHxRVUlUfEhVUHxVU1IxfFVTUjJ8S0lMTCkyPVNJR1RFUk0sIFNJR0lOVCwgU0lHUVVJVCwgU0lHSFVQLCBTSUdVU1IxLCBTSUdVU1IyIG9yIFNJR0tJTEw6B1NJR1RFUk0SOgoFZ3JhY2UYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELq1GAwaAjBzIgIxaDoCNXMiWAoFQ2xlYW4SFQoFZmlsZXMYASADKAlCBrq1GAJIQBIXCgdzb2NrZXRzGAIgAygJQga6tRgCSEASHwoFcG9ydHMYAyADKA1CELq1GAwaATEiBTY1NTM1SEAiVgoGT3V0cHV0EiwKCG1heF9zaXplGAEgASgEQhq6tRgWEAEaBDRLaUIiBTEwR2lCOgUxME1pQhIeCgVmaWxlcxgCIAEoDUIPurUYCxoBMCIDMTAwOgEzKoMBCg1SZXN0YXJ0UG9saWN5Eh4KGlJFU1RBUlRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASGQoVUkVTVEFSVF9QT0xJQ1lfQUxXQVlTEAESHQoZUkVTVEFSVF9QT0xJQ1lfT05fRkFJTFVSRRACEhgKFFJFU1RBUlRfUE9MSUNZX05FVkVSEAMqbQoIUHJvYmVVc2USGQoVUFJPQkVfVVNFX1VOU1BFQ0lGSUVEEAASFgoSUFJPQkVfVVNFX0xJVkVORVNTEAESFwoTUFJPQkVfVVNFX1JFQURJTkVTUxACEhUKEVBST0JFX1VTRV9TVEFSVFVQEANiBnByb3RvMw", [file_blueflame_config_v1_rule, file_google_protobuf_duration]);
+  fileDesc("CiZibHVlZmxhbWUvY29uZmlnL3YxL2FnZW50X2NvbmZpZy5wcm90bxITYmx1ZWZsYW1lLmNvbmZpZy52MSLLBgoLQWdlbnRDb25maWcSLgoEbm9kZRgBIAEoCzIgLmJsdWVmbGFtZS5jb25maWcudjEuTm9kZVNlY3Rpb24SNAoDaHViGAIgASgLMh8uYmx1ZWZsYW1lLmNvbmZpZy52MS5IdWJTZWN0aW9uQga6tRgCWAESPwoJd29ya2xvYWRzGAMgAygLMh0uYmx1ZWZsYW1lLmNvbmZpZy52MS5Xb3JrbG9hZEINurUYCUj0A1IEbmFtZRIzCgdzZW5zb3JzGAQgASgLMiIuYmx1ZWZsYW1lLmNvbmZpZy52MS5TZW5zb3JTZWN0aW9uEj0KCHRyaWdnZXJzGAUgAygLMhwuYmx1ZWZsYW1lLmNvbmZpZy52MS5UcmlnZ2VyQg26tRgJSMgBUgRuYW1lEhEKCXBsYXlib29rcxgGIAEoCRIuCgRtZXRhGAcgASgLMiAuYmx1ZWZsYW1lLmNvbmZpZy52MS5NZXRhU2VjdGlvbhI0CgRqb2JzGAggAygLMhguYmx1ZWZsYW1lLmNvbmZpZy52MS5Kb2JCDLq1GAhIZFIEbmFtZRI2CgVwb29scxgJIAMoCzIZLmJsdWVmbGFtZS5jb25maWcudjEuUG9vbEIMurUYCEggUgRuYW1lEiUKA3NsbxgKIAEoCzIYLmJsdWVmbGFtZS5jb25maWcudjEuU2xvEi4KBHNlbGYYCyABKAsyIC5ibHVlZmxhbWUuY29uZmlnLnYxLlNlbGZTZWN0aW9uEhoKCmRpc3Bvc2FibGUYDCADKAlCBrq1GAJIQBJCCglwcm9jZXNzZXMYDSADKAsyIS5ibHVlZmxhbWUuY29uZmlnLnYxLk93bmVkUHJvY2Vzc0IMurUYCEhAUgRuYW1lEjIKBmxhZGRlchgOIAEoCzIiLmJsdWVmbGFtZS5jb25maWcudjEuTGFkZGVyU2VjdGlvbhI2CghsZWFybmluZxgPIAEoCzIkLmJsdWVmbGFtZS5jb25maWcudjEuTGVhcm5pbmdTZWN0aW9uEjYKCGV4b3JjaXNtGBAgASgLMiQuYmx1ZWZsYW1lLmNvbmZpZy52MS5FeG9yY2lzbVNlY3Rpb24SFQoFcGFnZXIYESADKAlCBrq1GAJIQCKcAwoLTm9kZVNlY3Rpb24ShAEKAmlkGAEgASgJQni6tRh0KiNbYS16MC05XShbYS16MC05Li1dezAsNjF9W2EtejAtOV0pPzJNMSB0byA2MyBvZiBhLXosIDAtOSwgZG90IGFuZCBkYXNoLCBzdGFydGluZyBhbmQgZW5kaW5nIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQSkAEKBHNpdGUYAiABKAlCgQG6tRh9KiNbYS16MC05XShbYS16MC05Li1dezAsNjF9W2EtejAtOV0pPzJNMSB0byA2MyBvZiBhLXosIDAtOSwgZG90IGFuZCBkYXNoLCBzdGFydGluZyBhbmQgZW5kaW5nIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQ6B2RlZmF1bHQSRAoGbGFiZWxzGAMgAygLMiwuYmx1ZWZsYW1lLmNvbmZpZy52MS5Ob2RlU2VjdGlvbi5MYWJlbHNFbnRyeUIGurUYAkggGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiogEKCkh1YlNlY3Rpb24SVQoJYWRkcmVzc2VzGAEgAygJQkK6tRg+Ki0oXFtbMC05YS1mQS1GOl0rXF18W0EtWmEtejAtOS4tXSspOlswLTldezEsNX0yCUhPU1Q6UE9SVEABSAgSEgoCY2EYAiABKAlCBrq1GAIIARIUCgRjZXJ0GAMgASgJQga6tRgCCAESEwoDa2V5GAQgASgJQga6tRgCCAEikQEKDVNlbnNvclNlY3Rpb24SOwoFZXZlcnkYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbq1GA0aAjFzIgMxMG06AjVzEkMKDWhpc3RvcnlfZXZlcnkYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbq1GA0aAjVzIgIxaDoDNjBzIrcLCghXb3JrbG9hZBKXAQoEbmFtZRgBIAEoCUKIAbq1GIMBCAEqJFthLXowLTldKFthLXowLTkuXy1dezAsNjF9W2EtejAtOV0pPzJZMSB0byA2MyBvZiBhLXosIDAtOSwgZG90LCBkYXNoIGFuZCB1bmRlcnNjb3JlLCBzdGFydGluZyBhbmQgZW5kaW5nIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQSGgoHY29tbWFuZBgCIAMoCUIJurUYBUABSIACEgsKA2N3ZBgDIAEoCRI8CgNlbnYYBCADKAsyJi5ibHVlZmxhbWUuY29uZmlnLnYxLldvcmtsb2FkLkVudkVudHJ5Qge6tRgDSIACEkEKB3Jlc3RhcnQYBSABKA4yIi5ibHVlZmxhbWUuY29uZmlnLnYxLlJlc3RhcnRQb2xpY3lCDLq1GAg6BmFsd2F5cxIwCgZzdGFydHMYBiABKAsyIC5ibHVlZmxhbWUuY29uZmlnLnYxLlN0YXJ0QnVkZ2V0Ei0KB2JhY2tvZmYYByABKAsyHC5ibHVlZmxhbWUuY29uZmlnLnYxLkJhY2tvZmYSQQoLc3RhcnRfZ3JhY2UYCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbq1GA0aAjBzIgIxaDoDMTBzEi8KBGJlYXQYCSABKAsyGS5ibHVlZmxhbWUuY29uZmlnLnYxLkJlYXRCBrq1GAJYARI4CgZwcm9iZXMYCiADKAsyGi5ibHVlZmxhbWUuY29uZmlnLnYxLlByb2JlQgy6tRgISBBSBG5hbWUSJwoEc3RvcBgLIAEoCzIZLmJsdWVmbGFtZS5jb25maWcudjEuU3RvcBIpCgVjbGVhbhgMIAEoCzIaLmJsdWVmbGFtZS5jb25maWcudjEuQ2xlYW4SKwoGb3V0cHV0GA0gASgLMhsuYmx1ZWZsYW1lLmNvbmZpZy52MS5PdXRwdXQSGgoKZGVwZW5kc19vbhgOIAMoCUIGurUYAkhAEhAKCGNyaXRpY2FsGA8gASgIEj4KCXByb2JhdGlvbhgQIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQurUYDBoCMHMiAjFoOgI1bRI4CglzYWZlX21vZGUYESABKAsyHS5ibHVlZmxhbWUuY29uZmlnLnYxLlNhZmVNb2RlQga6tRgCWAESHAoMY29uZmlnX2ZpbGVzGBIgAygJQga6tRgCSCASLwoEZGF0YRgTIAEoCzIZLmJsdWVmbGFtZS5jb25maWcudjEuRGF0YUIGurUYAlgBEisKBmxpbWl0cxgUIAEoCzIbLmJsdWVmbGFtZS5jb25maWcudjEuTGltaXRzEj0KC3BlcmZvcm1hbmNlGBUgASgLMiAuYmx1ZWZsYW1lLmNvbmZpZy52MS5QZXJmb3JtYW5jZUIGurUYAlgBEjoKCHByb2dyZXNzGBYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26tRgJGgIxcyIDMjRoEg4KBm5vdGlmeRgXIAEoCBItCgNzbG8YGCABKAsyGC5ibHVlZmxhbWUuY29uZmlnLnYxLlNsb0IGurUYAlgBEgwKBHBvb2wYGSABKAkSGQoJYXJ0aWZhY3RzGBogAygJQga6tRgCSCASKgoSc2FuZGJveF9leGl0X2NvZGVzGBsgAygNQg66tRgKGgExIgMyNTVIEBI+Cg1lcnJvcl9wYXR0ZXJuGBwgASgJQie6tRgjOiFcYihlcnJvcnxmYXRhbHxwYW5pY3xleGNlcHRpb24pXGISGgoSY29ycnVwdGlvbl9wYXR0ZXJuGB0gASgJEhwKFGNvbmZpZ19lcnJvcl9wYXR0ZXJuGB4gASgJGioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEijgEKCFNhZmVNb2RlEhgKB2NvbW1hbmQYASADKAlCB7q1GANIgAISPAoDZW52GAIgAygLMiYuYmx1ZWZsYW1lLmNvbmZpZy52MS5TYWZlTW9kZS5FbnZFbnRyeUIHurUYA0iAAhoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBItkBCgREYXRhEhcKBXBhdGhzGAEgAygJQgi6tRgEQAFIIBI8CgVldmVyeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISurUYDhoCMXMiBDcyMGg6AjFoEh0KBGtlZXAYAyABKA1CD7q1GAsaATEiAzEwMDoBNRItCghtYXhfc2l6ZRgEIAEoBEIburUYFxABGgQxS2lCIgcxMDI0R2lCOgQxR2lCEhQKBGR1bXAYBSADKAlCBrq1GAJIQBIWCgZ2ZXJpZnkYBiADKAlCBrq1GAJIQCJ/CgZMaW1pdHMSKAoGbWVtb3J5GAEgASgEQhi6tRgUEAEaAjBCIgg2NTUzNkdpQjoCMEISJAoDY3B1GAIgASgBQhe6tRgTEAIaAjAlIgcxMDI0MDAlOgIwJRIlCgV0YXNrcxgDIAEoDUIWurUYEhoBMSIHMTAwMDAwMDoENDA5NiLHAQoLUGVyZm9ybWFuY2USPAoDdXJsGAEgASgJQi+6tRgrCAEqC2h0dHBzPzovLy4rMhphbiBodHRwOi8vIG9yIGh0dHBzOi8vIFVSTBI6CgVldmVyeRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQurUYDBoCMXMiAjFoOgI1cxI+Cgd0aW1lb3V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6tRgOGgQ1MG1zIgIxbToCMnMizQIKA1NsbxItCgxhdmFpbGFiaWxpdHkYASABKAFCF7q1GBMQAhoCMCUiBDEwMCU6BTk5LjklEjwKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIUurUYEBoDMW1zIgIxaDoFMjAwbXMSPAoDcDk5GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhS6tRgQGgMxbXMiAjFoOgU1MDBtcxIqCgplcnJvcl9yYXRlGAQgASgBQha6tRgSEAIaAjAlIgQxMDAlOgQwLjElEi0KDHN1Y2Nlc3NfcmF0ZRgFIAEoAUIXurUYExACGgIwJSIEMTAwJToFOTkuNSUSQAoGd2luZG93GAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhW6tRgRGgIxaCIFODc2MGg6BDcyMGgihQYKB1RyaWdnZXISggEKBG5hbWUYASABKAlCdLq1GHAIASoiW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPzJIMSB0byA2MyBvZiBhLXosIDAtOSBhbmQgZGFzaCwgc3RhcnRpbmcgYW5kIGVuZGluZyB3aXRoIGEgbGV0dGVyIG9yIGRpZ2l0EgsKA29mZhgCIAEoCBIuCgRraW5kGAMgASgOMiAuYmx1ZWZsYW1lLmNvbmZpZy52MS5UcmlnZ2VyS2luZBIOCgZtZXRyaWMYBCABKAkSDQoFYWJvdmUYBSABKAkSDQoFYmVsb3cYBiABKAkSDQoFY2xlYXIYByABKAkSNgoEaG9sZBgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkINurUYCRoCMHMiAzI0aBI8CgpjbGVhcl9ob2xkGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26tRgJGgIwcyIDMjRoEg0KBWNvdW50GAogASgNEjwKBndpdGhpbhgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRurUYDRoFMTAwbXMiBDcyMGgSGQoJd29ya2xvYWRzGAwgAygJQga6tRgCSGQSEAoIcGxheWJvb2sYDSABKAkSTwoIc2V2ZXJpdHkYDiABKAlCPbq1GDkqGGxvd3xtZWRpdW18aGlnaHxjcml0aWNhbDIdbG93LCBtZWRpdW0sIGhpZ2ggb3IgY3JpdGljYWwSOwoIY29vbGRvd24YDyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDrq1GAoaAjBzIgQ3MjBoEn0KAmF0GBAgASgJQnG6tRhtKkooZGFpbHl8d2Vla2x5IChtb258dHVlfHdlZHx0aHV8ZnJpfHNhdHxzdW4pKSAoWzAxXVswLTldfDJbMC0zXSk6WzAtNV1bMC05XTIfZGFpbHkgSEg6TU0gb3Igd2Vla2x5IERBWSBISDpNTSLWAwoLTWV0YVNlY3Rpb24SOwoFZXZlcnkYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbq1GA0aAjFzIgMxMG06AjVzEhgKCGNyaXRpY2FsGAIgAygJQga6tRgCSGQSQQoKYmVhdF9zdGFsZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISurUYDhoCMXMiAzI0aDoDMzBzEkAKCWJlYXRfZGVhZBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISurUYDhoCMXMiAzI0aDoDNjBzEjoKB3NvdXJjZXMYBSADKAsyGy5ibHVlZmxhbWUuY29uZmlnLnYxLlNvdXJjZUIMurUYCEhAUgRuYW1lEk8KBXBvcnRzGAYgAygJQkC6tRg8Ki0oXFtbMC05YS1mQS1GOl0rXF18W0EtWmEtejAtOS4tXSspOlswLTldezEsNX0yCUhPU1Q6UE9SVEhAEj8KCWNvaGVyZW5jZRgHIAMoCzIeLmJsdWVmbGFtZS5jb25maWcudjEuQ29oZXJlbmNlQgy6tRgISEBSBG5hbWUSHQoNY29udHJvbF9wbGFuZRgIIAMoCUIGurUYAkgQIvwCCgZTb3VyY2USlwEKBG5hbWUYASABKAlCiAG6tRiDAQgBKiRbYS16MC05XShbYS16MC05Ll8tXXswLDYxfVthLXowLTldKT8yWTEgdG8gNjMgb2YgYS16LCAwLTksIGRvdCwgZGFzaCBhbmQgdW5kZXJzY29yZSwgc3RhcnRpbmcgYW5kIGVuZGluZyB3aXRoIGEgbGV0dGVyIG9yIGRpZ2l0EhAKCGV4dGVybmFsGAIgASgIEj0KBXN0YWxlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhO6tRgPGgIxcyIENzIwaDoDMzBzEj0KBGRlYWQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFLq1GBAaAjFzIgQ3MjBoOgQxMjBzEgwKBGZpbGUYBSABKAkSCwoDdXJsGAYgASgJEg0KBWZpZWxkGAcgASgJEgwKBHJvd3MYCCABKAgSEAoId29ya2xvYWQYCSABKAkiwwEKCUNvaGVyZW5jZRIUCgRuYW1lGAEgASgJQga6tRgCCAESDAoEZmlsZRgCIAEoCRILCgN1cmwYAyABKAkSFQoFZmllbGQYBCABKAlCBrq1GAIIARIQCgNtaW4YBSABKAFIAIgBARIQCgNtYXgYBiABKAFIAYgBARIWCgZvbmVfb2YYByADKAlCBrq1GAJIZBIQCghtb25vdG9uZRgIIAEoCBIQCgh3b3JrbG9hZBgJIAEoCUIGCgRfbWluQgYKBF9tYXgixwMKA0pvYhKXAQoEbmFtZRgBIAEoCUKIAbq1GIMBCAEqJFthLXowLTldKFthLXowLTkuXy1dezAsNjF9W2EtejAtOV0pPzJZMSB0byA2MyBvZiBhLXosIDAtOSwgZG90LCBkYXNoIGFuZCB1bmRlcnNjb3JlLCBzdGFydGluZyBhbmQgZW5kaW5nIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQSOQoFZXZlcnkYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7q1GAsaAjFzIgU4NzYwaBJ9CgJhdBgDIAEoCUJxurUYbSpKKGRhaWx5fHdlZWtseSAobW9ufHR1ZXx3ZWR8dGh1fGZyaXxzYXR8c3VuKSkgKFswMV1bMC05XXwyWzAtM10pOlswLTVdWzAtOV0yH2RhaWx5IEhIOk1NIG9yIHdlZWtseSBEQVkgSEg6TU0SFAoEZmlsZRgEIAEoCUIGurUYAggBEj0KBWdyYWNlGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhO6tRgPGgIwcyIENzIwaDoDNjBzEhcKB2NvbW1hbmQYBiADKAlCBrq1GAJIQCI7CgRQb29sEhQKBG5hbWUYASABKAlCBrq1GAIIARIdCgNtYXgYAiABKA1CELq1GAwaATEiBDEwMDA6ATEiZwoLU2VsZlNlY3Rpb24SLAoGbWVtb3J5GAEgASgEQhy6tRgYEAEaBTY0TWlCIgU2NEdpQjoGNTEyTWlCEioKCW9vbV9zY29yZRgCIAEoBUIXurUYExoFLTEwMDAiBDEwMDA6BC05MDAiTwoMT3duZWRQcm9jZXNzEhQKBG5hbWUYASABKAlCBrq1GAIIARIXCgdwcm9ncmFtGAIgASgJQga6tRgCCAESEAoIYXJndW1lbnQYAyABKAki+wMKDUxhZGRlclNlY3Rpb24SRAoNcXVpY2tfcmVzdGFydBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISurUYDhoCMXMiAzI0aDoDMzBzEj8KCXNhZmVfbW9kZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIRurUYDRoCMXMiAzI0aDoCMm0SRQoPY29uZmlnX3JvbGxiYWNrGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6tRgNGgIxcyIDMjRoOgI1bRJJChJkZXBlbmRlbmN5X3Jlc3RhcnQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErq1GA4aAjFzIgMyNGg6AzEwbRJFCg5iYWNrdXBfcmVzdG9yZRgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISurUYDhoCMXMiAzI0aDoDMzBtEkQKDmZ1bGxfYm9vdHN0cmFwGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6tRgNGgIxcyIDMjRoOgIyaBJECg1yZWNlbnRfY29uZmlnGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6tRgOGgIxcyIENzIwaDoCMWgiIQoPTGVhcm5pbmdTZWN0aW9uEg4KBmZyb3plbhgBIAEoCCLMAQoPRXhvcmNpc21TZWN0aW9uEhMKC3JlcG9ydF9vbmx5GAEgASgIEjoKBWV2ZXJ5GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6tRgMGgIxcyICMWg6AjVzEiQKA2NwdRgDIAEoAUIXurUYExACGgIxJSIGMTAwMDAlOgM5MCUSQgoLc3R1Y2tfYWZ0ZXIYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErq1GA4aAjVzIgMyNGg6AzYwcyJrCgtTdGFydEJ1ZGdldBIdCgNtYXgYASABKA1CELq1GAwaATEiBDEwMDA6ATMSPQoGd2l0aGluGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhK6tRgOGgIxcyIDMjRoOgM2MHMijAIKB0JhY2tvZmYSPwoEYmFzZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIWurUYEhoEMTBtcyIDMTBtOgU1MDBtcxI8CgNjYXAYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CFLq1GBAaBDEwbXMiAzI0aDoDMzBzEkUKC3Jlc2V0X2FmdGVyGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhW6tRgRGgUxMDBtcyIDMjRoOgMxMHMSOwoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbq1GA0aAjBzIgMxMG06AjBzIlUKBEJlYXQSPwoHdGltZW91dBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkITurUYDxoFMTAwbXMiAjFoOgIzcxIMCgRmaWxlGAIgASgJIsUECgVQcm9iZRKXAQoEbmFtZRgBIAEoCUKIAbq1GIMBCAEqJFthLXowLTldKFthLXowLTkuXy1dezAsNjF9W2EtejAtOV0pPzJZMSB0byA2MyBvZiBhLXosIDAtOSwgZG90LCBkYXNoIGFuZCB1bmRlcnNjb3JlLCBzdGFydGluZyBhbmQgZW5kaW5nIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQSOgoDdXNlGAIgASgOMh0uYmx1ZWZsYW1lLmNvbmZpZy52MS5Qcm9iZVVzZUIOurUYCjoIbGl2ZW5lc3MSPQoFZXZlcnkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CE7q1GA8aBTEwMG1zIgIxaDoCMXMSPwoHdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkITurUYDxoENTBtcyIDMTBtOgIxcxIhCghmYWlsdXJlcxgFIAEoDUIPurUYCxoBMSIDMTAwOgEyEi4KBGV4ZWMYBiABKAsyHi5ibHVlZmxhbWUuY29uZmlnLnYxLkV4ZWNQcm9iZUgAEiwKA3RjcBgHIAEoCzIdLmJsdWVmbGFtZS5jb25maWcudjEuVGNwUHJvYmVIABIuCgRodHRwGAggASgLMh4uYmx1ZWZsYW1lLmNvbmZpZy52MS5IdHRwUHJvYmVIABIuCgRncnBjGAkgASgLMh4uYmx1ZWZsYW1lLmNvbmZpZy52MS5HcnBjUHJvYmVIAEIFCgNhc2siJgoJRXhlY1Byb2JlEhkKB2NvbW1hbmQYASADKAlCCLq1GARAAUhAInsKCFRjcFByb2JlElEKB2FkZHJlc3MYASABKAlCQLq1GDwIASotKFxbWzAtOWEtZkEtRjpdK1xdfFtBLVphLXowLTkuLV0rKTpbMC05XXsxLDV9MglIT1NUOlBPUlQSDAoEc2VuZBgCIAEoCRIOCgZleHBlY3QYAyABKAkiSQoJSHR0cFByb2JlEjwKA3VybBgBIAEoCUIvurUYKwgBKgtodHRwcz86Ly8uKzIaYW4gaHR0cDovLyBvciBodHRwczovLyBVUkwiNQoJR3JwY1Byb2JlEhcKB2FkZHJlc3MYASABKAlCBrq1GAIIARIPCgdzZXJ2aWNlGAIgASgJIsgBCgRTdG9wEoMBCgZzaWduYWwYASABKAlCc7q1GG8qJVNJRyhURVJNfElOVHxRVUlUfEhVUHxVU1IxfFVTUjJ8S0lMTCkyPVNJR1RFUk0sIFNJR0lOVCwgU0lHUVVJVCwgU0lHSFVQLCBTSUdVU1IxLCBTSUdVU1IyIG9yIFNJR0tJTEw6B1NJR1RFUk0SOgoFZ3JhY2UYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CELq1GAwaAjBzIgIxaDoCNXMiWAoFQ2xlYW4SFQoFZmlsZXMYASADKAlCBrq1GAJIQBIXCgdzb2NrZXRzGAIgAygJQga6tRgCSEASHwoFcG9ydHMYAyADKA1CELq1GAwaATEiBTY1NTM1SEAiVgoGT3V0cHV0EiwKCG1heF9zaXplGAEgASgEQhq6tRgWEAEaBDRLaUIiBTEwR2lCOgUxME1pQhIeCgVmaWxlcxgCIAEoDUIPurUYCxoBMCIDMTAwOgEzKu4CCgtUcmlnZ2VyS2luZBIcChhUUklHR0VSX0tJTkRfVU5TUEVDSUZJRUQQABIdChlUUklHR0VSX0tJTkRfQkVBVF9TSUxFTkNFEAESHQoZVFJJR0dFUl9LSU5EX0FQSV9USU1FT1VUUxACEhoKFlRSSUdHRVJfS0lORF9USFJFU0hPTEQQAxIWChJUUklHR0VSX0tJTkRfVFJVU1QQBBIYChRUUklHR0VSX0tJTkRfU0FOREJPWBAFEhwKGFRSSUdHRVJfS0lORF9FUlJPUl9CVVJTVBAGEhgKFFRSSUdHRVJfS0lORF9BTk9NQUxZEAcSGQoVVFJJR0dFUl9LSU5EX1NDSEVEVUxFEAgSFgoSVFJJR0dFUl9LSU5EX1RSRU5EEAkSGQoVVFJJR0dFUl9LSU5EX0pPQl9MQVRFEAoSFgoSVFJJR0dFUl9LSU5EX0NSQVNIEAsSFwoTVFJJR0dFUl9LSU5EX0ZST1pFThAMKoMBCg1SZXN0YXJ0UG9saWN5Eh4KGlJFU1RBUlRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASGQoVUkVTVEFSVF9QT0xJQ1lfQUxXQVlTEAESHQoZUkVTVEFSVF9QT0xJQ1lfT05fRkFJTFVSRRACEhgKFFJFU1RBUlRfUE9MSUNZX05FVkVSEAMqbQoIUHJvYmVVc2USGQoVUFJPQkVfVVNFX1VOU1BFQ0lGSUVEEAASFgoSUFJPQkVfVVNFX0xJVkVORVNTEAESFwoTUFJPQkVfVVNFX1JFQURJTkVTUxACEhUKEVBST0JFX1VTRV9TVEFSVFVQEANiBnByb3RvMw", [file_blueflame_config_v1_rule, file_google_protobuf_duration]);
 
 /**
  * AgentConfig is the whole file.
@@ -50,6 +50,97 @@ export type AgentConfig = Message<"blueflame.config.v1.AgentConfig"> & {
    * @generated from field: blueflame.config.v1.SensorSection sensors = 4;
    */
   sensors?: SensorSection | undefined;
+
+  /**
+   * Triggers that are changed or added, by name; the named ones of the box are active without a word here.
+   *
+   * @generated from field: repeated blueflame.config.v1.Trigger triggers = 5;
+   */
+  triggers: Trigger[];
+
+  /**
+   * A folder with playbooks of your own, one YAML file each; they are added to those of the box, or replace them by name.
+   *
+   * @generated from field: string playbooks = 6;
+   */
+  playbooks: string;
+
+  /**
+   * What the node's meta-health is made of beside its workloads.
+   *
+   * @generated from field: blueflame.config.v1.MetaSection meta = 7;
+   */
+  meta?: MetaSection | undefined;
+
+  /**
+   * Jobs that something else runs on a schedule; one that is not picked up in time is late.
+   *
+   * @generated from field: repeated blueflame.config.v1.Job jobs = 8;
+   */
+  jobs: Job[];
+
+  /**
+   * How many of one kind may run at once: a recovery can never start a process explosion.
+   *
+   * @generated from field: repeated blueflame.config.v1.Pool pools = 9;
+   */
+  pools: Pool[];
+
+  /**
+   * What each workload owes its users, unless it says otherwise.
+   *
+   * @generated from field: blueflame.config.v1.Slo slo = 10;
+   */
+  slo?: Slo | undefined;
+
+  /**
+   * The agent's own bounds and its watchdog.
+   *
+   * @generated from field: blueflame.config.v1.SelfSection self = 11;
+   */
+  self?: SelfSection | undefined;
+
+  /**
+   * Paths that a clean-up may empty when the disk runs full; nothing else is ever deleted.
+   *
+   * @generated from field: repeated string disposable = 12;
+   */
+  disposable: string[];
+
+  /**
+   * Processes of this machine that are ours although the agent did not start them: what is left of them may be ended.
+   *
+   * @generated from field: repeated blueflame.config.v1.OwnedProcess processes = 13;
+   */
+  processes: OwnedProcess[];
+
+  /**
+   * Time budgets of the rungs.
+   *
+   * @generated from field: blueflame.config.v1.LadderSection ladder = 14;
+   */
+  ladder?: LadderSection | undefined;
+
+  /**
+   * What is learned from past recoveries.
+   *
+   * @generated from field: blueflame.config.v1.LearningSection learning = 15;
+   */
+  learning?: LearningSection | undefined;
+
+  /**
+   * Search for stuck, orphaned and defunct processes.
+   *
+   * @generated from field: blueflame.config.v1.ExorcismSection exorcism = 16;
+   */
+  exorcism?: ExorcismSection | undefined;
+
+  /**
+   * What a page to a person runs, as a list; the alert file's path is its last argument. Absent: alert files and the hub only.
+   *
+   * @generated from field: repeated string pager = 17;
+   */
+  pager: string[];
 };
 
 /**
@@ -281,6 +372,104 @@ export type Workload = Message<"blueflame.config.v1.Workload"> & {
    * @generated from field: google.protobuf.Duration probation = 16;
    */
   probation?: Duration | undefined;
+
+  /**
+   * The reduced command and environment that it is started with in safe mode; absent: it has none, and the rung is passed over.
+   *
+   * @generated from field: blueflame.config.v1.SafeMode safe_mode = 17;
+   */
+  safeMode?: SafeMode | undefined;
+
+  /**
+   * Config files of the workload itself. What they held while it was healthy is kept, and a rollback writes it back.
+   *
+   * @generated from field: repeated string config_files = 18;
+   */
+  configFiles: string[];
+
+  /**
+   * Its data, backed up while it is well and restored when it is corrupt; absent: nothing is backed up.
+   *
+   * @generated from field: blueflame.config.v1.Data data = 19;
+   */
+  data?: Data | undefined;
+
+  /**
+   * What it may use of the machine.
+   *
+   * @generated from field: blueflame.config.v1.Limits limits = 20;
+   */
+  limits?: Limits | undefined;
+
+  /**
+   * Asks the workload for its own figures: avg_latency_ms, p95_latency_ms, p99_latency_ms, error_rate, requests_per_second, cpu_usage, memory_usage_mb.
+   *
+   * @generated from field: blueflame.config.v1.Performance performance = 21;
+   */
+  performance?: Performance | undefined;
+
+  /**
+   * No output, no CPU, no I/O and no beat for this long while it should work: no progress. Absent: progress is not judged.
+   *
+   * @generated from field: google.protobuf.Duration progress = 22;
+   */
+  progress?: Duration | undefined;
+
+  /**
+   * It speaks systemd's notify protocol: it is ready at READY=1, and WATCHDOG=1 is a beat.
+   *
+   * @generated from field: bool notify = 23;
+   */
+  notify: boolean;
+
+  /**
+   * What it owes its users; absent: the node's slo section.
+   *
+   * @generated from field: blueflame.config.v1.Slo slo = 24;
+   */
+  slo?: Slo | undefined;
+
+  /**
+   * The pool whose bound its starts count against; empty: none.
+   *
+   * @generated from field: string pool = 25;
+   */
+  pool: string;
+
+  /**
+   * Files that a quarantine takes out of the way, into the agent's data directory.
+   *
+   * @generated from field: repeated string artifacts = 26;
+   */
+  artifacts: string[];
+
+  /**
+   * Exit codes that mean: the sandbox it runs in has crashed. The unit is quarantined.
+   *
+   * @generated from field: repeated uint32 sandbox_exit_codes = 27;
+   */
+  sandboxExitCodes: number[];
+
+  /**
+   * Lines of its output that match count as errors; a regular expression, upper and lower case alike, tested on at most 1 KiB of a line.
+   *
+   * @generated from field: string error_pattern = 28;
+   */
+  errorPattern: string;
+
+  /**
+   * Lines of its output that mean that its data is corrupt; a regular expression. Empty: known texts of common programs.
+   *
+   * @generated from field: string corruption_pattern = 29;
+   */
+  corruptionPattern: string;
+
+  /**
+   * Lines of its output that mean that its config is wrong; a regular expression. Empty: known texts of common programs.
+   *
+   * @generated from field: string config_error_pattern = 30;
+   */
+  configErrorPattern: string;
 };
 
 /**
@@ -289,6 +478,839 @@ export type Workload = Message<"blueflame.config.v1.Workload"> & {
  */
 export const WorkloadSchema: GenMessage<Workload> = /*@__PURE__*/
   messageDesc(file_blueflame_config_v1_agent_config, 4);
+
+/**
+ * SafeMode is how a workload is started when its full config is suspected.
+ *
+ * @generated from message blueflame.config.v1.SafeMode
+ */
+export type SafeMode = Message<"blueflame.config.v1.SafeMode"> & {
+  /**
+   * Instead of the workload's own command; absent: the same one.
+   *
+   * @generated from field: repeated string command = 1;
+   */
+  command: string[];
+
+  /**
+   * Added to its environment, over what `env` says.
+   *
+   * @generated from field: map<string, string> env = 2;
+   */
+  env: { [key: string]: string };
+};
+
+/**
+ * Describes the message blueflame.config.v1.SafeMode.
+ * Use `create(SafeModeSchema)` to create a new message.
+ */
+export const SafeModeSchema: GenMessage<SafeMode> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 5);
+
+/**
+ * Data is what a workload would lose.
+ *
+ * @generated from message blueflame.config.v1.Data
+ */
+export type Data = Message<"blueflame.config.v1.Data"> & {
+  /**
+   * Files and folders.
+   *
+   * @generated from field: repeated string paths = 1;
+   */
+  paths: string[];
+
+  /**
+   * Between two backups while it is well.
+   *
+   * @generated from field: google.protobuf.Duration every = 2;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * Verified backups that are kept.
+   *
+   * @generated from field: uint32 keep = 3;
+   */
+  keep: number;
+
+  /**
+   * Larger data is not backed up, and that is said.
+   *
+   * @generated from field: uint64 max_size = 4;
+   */
+  maxSize: bigint;
+
+  /**
+   * A command that makes a consistent copy into the folder that is its last argument; absent: the files are copied.
+   *
+   * @generated from field: repeated string dump = 5;
+   */
+  dump: string[];
+
+  /**
+   * A command that checks a copy, whose folder is its last argument; exit code 0 is good. Absent: checksums only.
+   *
+   * @generated from field: repeated string verify = 6;
+   */
+  verify: string[];
+};
+
+/**
+ * Describes the message blueflame.config.v1.Data.
+ * Use `create(DataSchema)` to create a new message.
+ */
+export const DataSchema: GenMessage<Data> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 6);
+
+/**
+ * Limits bound a workload's whole family. Enforced by cgroup where one can be written, else by watching.
+ *
+ * @generated from message blueflame.config.v1.Limits
+ */
+export type Limits = Message<"blueflame.config.v1.Limits"> & {
+  /**
+   * Memory of the family; 0: no limit of its own.
+   *
+   * @generated from field: uint64 memory = 1;
+   */
+  memory: bigint;
+
+  /**
+   * CPU, where 100% is one core; 0%: no limit.
+   *
+   * @generated from field: double cpu = 2;
+   */
+  cpu: number;
+
+  /**
+   * Processes and threads of the family: a runaway is stopped before it harms the node.
+   *
+   * @generated from field: uint32 tasks = 3;
+   */
+  tasks: number;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Limits.
+ * Use `create(LimitsSchema)` to create a new message.
+ */
+export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 7);
+
+/**
+ * Performance asks for the figures of a workload.
+ *
+ * @generated from message blueflame.config.v1.Performance
+ */
+export type Performance = Message<"blueflame.config.v1.Performance"> & {
+  /**
+   * http://HOST:PORT/PATH; the answer is JSON.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * Between two questions.
+   *
+   * @generated from field: google.protobuf.Duration every = 2;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * No answer within this time is a failure.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 3;
+   */
+  timeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Performance.
+ * Use `create(PerformanceSchema)` to create a new message.
+ */
+export const PerformanceSchema: GenMessage<Performance> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 8);
+
+/**
+ * Slo is what is owed: the objectives over the window.
+ *
+ * @generated from message blueflame.config.v1.Slo
+ */
+export type Slo = Message<"blueflame.config.v1.Slo"> & {
+  /**
+   * Share of the time that it is up and healthy.
+   *
+   * @generated from field: double availability = 1;
+   */
+  availability: number;
+
+  /**
+   * 95 of 100 requests are faster.
+   *
+   * @generated from field: google.protobuf.Duration p95 = 2;
+   */
+  p95?: Duration | undefined;
+
+  /**
+   * 99 of 100 requests are faster.
+   *
+   * @generated from field: google.protobuf.Duration p99 = 3;
+   */
+  p99?: Duration | undefined;
+
+  /**
+   * At most this share of requests fails.
+   *
+   * @generated from field: double error_rate = 4;
+   */
+  errorRate: number;
+
+  /**
+   * At least this share of requests succeeds.
+   *
+   * @generated from field: double success_rate = 5;
+   */
+  successRate: number;
+
+  /**
+   * The window.
+   *
+   * @generated from field: google.protobuf.Duration window = 6;
+   */
+  window?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Slo.
+ * Use `create(SloSchema)` to create a new message.
+ */
+export const SloSchema: GenMessage<Slo> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 9);
+
+/**
+ * Trigger changes a named trigger of the box, or adds one. What is left out stays as it is in the box.
+ *
+ * @generated from message blueflame.config.v1.Trigger
+ */
+export type Trigger = Message<"blueflame.config.v1.Trigger"> & {
+  /**
+   * Unique; one of the box is changed by its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Switches it off.
+   *
+   * @generated from field: bool off = 2;
+   */
+  off: boolean;
+
+  /**
+   * What it looks at; needed for an added one.
+   *
+   * @generated from field: blueflame.config.v1.TriggerKind kind = 3;
+   */
+  kind: TriggerKind;
+
+  /**
+   * For kind threshold: the figure, like cpu_busy_ratio, disk_used_ratio, p95_latency_ms; `blueflame-agent triggers` lists them.
+   *
+   * @generated from field: string metric = 4;
+   */
+  metric: string;
+
+  /**
+   * Fires when the figure is above this, written with its unit: 85%, 1000ms, 2GiB, 5.
+   *
+   * @generated from field: string above = 5;
+   */
+  above: string;
+
+  /**
+   * Fires when the figure is below this.
+   *
+   * @generated from field: string below = 6;
+   */
+  below: string;
+
+  /**
+   * Over again when the figure is back beyond this; default: 5 % on the good side of the threshold.
+   *
+   * @generated from field: string clear = 7;
+   */
+  clear: string;
+
+  /**
+   * The condition must hold this long before it fires.
+   *
+   * @generated from field: google.protobuf.Duration hold = 8;
+   */
+  hold?: Duration | undefined;
+
+  /**
+   * The condition must be over this long before it counts as over.
+   *
+   * @generated from field: google.protobuf.Duration clear_hold = 9;
+   */
+  clearHold?: Duration | undefined;
+
+  /**
+   * For counts: this many …
+   *
+   * @generated from field: uint32 count = 10;
+   */
+  count: number;
+
+  /**
+   * … within this time; for beat silence: silent for this long; for trends: the limit is reached within this time.
+   *
+   * @generated from field: google.protobuf.Duration within = 11;
+   */
+  within?: Duration | undefined;
+
+  /**
+   * Only these workloads; empty: all.
+   *
+   * @generated from field: repeated string workloads = 12;
+   */
+  workloads: string[];
+
+  /**
+   * The playbook that it asks for.
+   *
+   * @generated from field: string playbook = 13;
+   */
+  playbook: string;
+
+  /**
+   * How bad it is: low, medium, high, critical.
+   *
+   * @generated from field: string severity = 14;
+   */
+  severity: string;
+
+  /**
+   * After it has fired for a subject, not again for this long.
+   *
+   * @generated from field: google.protobuf.Duration cooldown = 15;
+   */
+  cooldown?: Duration | undefined;
+
+  /**
+   * For kind schedule: `daily 03:00` or `weekly sun 03:00`, by the machine's own clock.
+   *
+   * @generated from field: string at = 16;
+   */
+  at: string;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Trigger.
+ * Use `create(TriggerSchema)` to create a new message.
+ */
+export const TriggerSchema: GenMessage<Trigger> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 10);
+
+/**
+ * MetaSection is what M1 to M5 look at.
+ *
+ * @generated from message blueflame.config.v1.MetaSection
+ */
+export type MetaSection = Message<"blueflame.config.v1.MetaSection"> & {
+  /**
+   * Between two computations.
+   *
+   * @generated from field: google.protobuf.Duration every = 1;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * M1: workloads whose absence counts; empty: all that are not stopped on purpose.
+   *
+   * @generated from field: repeated string critical = 2;
+   */
+  critical: string[];
+
+  /**
+   * M2: a heartbeat older than this counts half …
+   *
+   * @generated from field: google.protobuf.Duration beat_stale = 3;
+   */
+  beatStale?: Duration | undefined;
+
+  /**
+   * … and older than this not at all.
+   *
+   * @generated from field: google.protobuf.Duration beat_dead = 4;
+   */
+  beatDead?: Duration | undefined;
+
+  /**
+   * M3: sources of data.
+   *
+   * @generated from field: repeated blueflame.config.v1.Source sources = 5;
+   */
+  sources: Source[];
+
+  /**
+   * M4: ports that must accept connections, HOST:PORT.
+   *
+   * @generated from field: repeated string ports = 6;
+   */
+  ports: string[];
+
+  /**
+   * M5: rules that the data must obey.
+   *
+   * @generated from field: repeated blueflame.config.v1.Coherence coherence = 7;
+   */
+  coherence: Coherence[];
+
+  /**
+   * The workload that is the control plane: started first when the node is DEAD; empty: none.
+   *
+   * @generated from field: repeated string control_plane = 8;
+   */
+  controlPlane: string[];
+};
+
+/**
+ * Describes the message blueflame.config.v1.MetaSection.
+ * Use `create(MetaSectionSchema)` to create a new message.
+ */
+export const MetaSectionSchema: GenMessage<MetaSection> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 11);
+
+/**
+ * Source is one place where data comes from.
+ *
+ * @generated from message blueflame.config.v1.Source
+ */
+export type Source = Message<"blueflame.config.v1.Source"> & {
+  /**
+   * Unique.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Somebody else makes the data: stale means DEGRADED and waiting, never an action.
+   *
+   * @generated from field: bool external = 2;
+   */
+  external: boolean;
+
+  /**
+   * Older than this is stale, half …
+   *
+   * @generated from field: google.protobuf.Duration stale = 3;
+   */
+  stale?: Duration | undefined;
+
+  /**
+   * … older than this is dead.
+   *
+   * @generated from field: google.protobuf.Duration dead = 4;
+   */
+  dead?: Duration | undefined;
+
+  /**
+   * A file: fresh by its modification time, or by a timestamp field of its JSON.
+   *
+   * @generated from field: string file = 5;
+   */
+  file: string;
+
+  /**
+   * A URL whose JSON answer has the field.
+   *
+   * @generated from field: string url = 6;
+   */
+  url: string;
+
+  /**
+   * The field of the JSON, like `engine.updated_at`: ISO time, or a number of seconds or milliseconds since 1970. Empty: modification time.
+   *
+   * @generated from field: string field = 7;
+   */
+  field: string;
+
+  /**
+   * The data is counted instead: it is fresh when the count of lines (file) or of items (field is a list, or a number) has grown.
+   *
+   * @generated from field: bool rows = 8;
+   */
+  rows: boolean;
+
+  /**
+   * The workload that makes the data, so that staleness is its symptom; empty: none.
+   *
+   * @generated from field: string workload = 9;
+   */
+  workload: string;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Source.
+ * Use `create(SourceSchema)` to create a new message.
+ */
+export const SourceSchema: GenMessage<Source> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 12);
+
+/**
+ * Coherence is one rule over a field of a source.
+ *
+ * @generated from message blueflame.config.v1.Coherence
+ */
+export type Coherence = Message<"blueflame.config.v1.Coherence"> & {
+  /**
+   * Unique.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * A JSON file …
+   *
+   * @generated from field: string file = 2;
+   */
+  file: string;
+
+  /**
+   * … or a URL.
+   *
+   * @generated from field: string url = 3;
+   */
+  url: string;
+
+  /**
+   * The field, like `risk.exposure`.
+   *
+   * @generated from field: string field = 4;
+   */
+  field: string;
+
+  /**
+   * At least.
+   *
+   * @generated from field: optional double min = 5;
+   */
+  min?: number | undefined;
+
+  /**
+   * At most.
+   *
+   * @generated from field: optional double max = 6;
+   */
+  max?: number | undefined;
+
+  /**
+   * One of these.
+   *
+   * @generated from field: repeated string one_of = 7;
+   */
+  oneOf: string[];
+
+  /**
+   * Never smaller than before.
+   *
+   * @generated from field: bool monotone = 8;
+   */
+  monotone: boolean;
+
+  /**
+   * The workload whose data it is; empty: none.
+   *
+   * @generated from field: string workload = 9;
+   */
+  workload: string;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Coherence.
+ * Use `create(CoherenceSchema)` to create a new message.
+ */
+export const CoherenceSchema: GenMessage<Coherence> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 13);
+
+/**
+ * Job is run by something else on a schedule.
+ *
+ * @generated from message blueflame.config.v1.Job
+ */
+export type Job = Message<"blueflame.config.v1.Job"> & {
+  /**
+   * Unique.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * It runs this often …
+   *
+   * @generated from field: google.protobuf.Duration every = 2;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * … or at this time: `daily HH:MM`, `weekly DAY HH:MM`.
+   *
+   * @generated from field: string at = 3;
+   */
+  at: string;
+
+  /**
+   * Its run is seen by this file's modification time.
+   *
+   * @generated from field: string file = 4;
+   */
+  file: string;
+
+  /**
+   * So long after its time it is late.
+   *
+   * @generated from field: google.protobuf.Duration grace = 5;
+   */
+  grace?: Duration | undefined;
+
+  /**
+   * Started when it is late, as a list; absent: it is only told.
+   *
+   * @generated from field: repeated string command = 6;
+   */
+  command: string[];
+};
+
+/**
+ * Describes the message blueflame.config.v1.Job.
+ * Use `create(JobSchema)` to create a new message.
+ */
+export const JobSchema: GenMessage<Job> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 14);
+
+/**
+ * Pool bounds what runs at once.
+ *
+ * @generated from message blueflame.config.v1.Pool
+ */
+export type Pool = Message<"blueflame.config.v1.Pool"> & {
+  /**
+   * Unique.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * At most this many runs at once; 1 means one after the other.
+   *
+   * @generated from field: uint32 max = 2;
+   */
+  max: number;
+};
+
+/**
+ * Describes the message blueflame.config.v1.Pool.
+ * Use `create(PoolSchema)` to create a new message.
+ */
+export const PoolSchema: GenMessage<Pool> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 15);
+
+/**
+ * SelfSection bounds the agent itself.
+ *
+ * @generated from message blueflame.config.v1.SelfSection
+ */
+export type SelfSection = Message<"blueflame.config.v1.SelfSection"> & {
+  /**
+   * The agent's memory: beyond it, it starts itself anew; its workloads go on.
+   *
+   * @generated from field: uint64 memory = 1;
+   */
+  memory: bigint;
+
+  /**
+   * For the kernel's out-of-memory killer: from -1000 (never) to 1000.
+   *
+   * @generated from field: int32 oom_score = 2;
+   */
+  oomScore: number;
+};
+
+/**
+ * Describes the message blueflame.config.v1.SelfSection.
+ * Use `create(SelfSectionSchema)` to create a new message.
+ */
+export const SelfSectionSchema: GenMessage<SelfSection> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 16);
+
+/**
+ * OwnedProcess names processes that are ours.
+ *
+ * @generated from message blueflame.config.v1.OwnedProcess
+ */
+export type OwnedProcess = Message<"blueflame.config.v1.OwnedProcess"> & {
+  /**
+   * Unique.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The absolute path of the program that it runs.
+   *
+   * @generated from field: string program = 2;
+   */
+  program: string;
+
+  /**
+   * A word that one of its arguments must contain; empty: any.
+   *
+   * @generated from field: string argument = 3;
+   */
+  argument: string;
+};
+
+/**
+ * Describes the message blueflame.config.v1.OwnedProcess.
+ * Use `create(OwnedProcessSchema)` to create a new message.
+ */
+export const OwnedProcessSchema: GenMessage<OwnedProcess> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 17);
+
+/**
+ * LadderSection is how long each rung may take until its verification.
+ *
+ * @generated from message blueflame.config.v1.LadderSection
+ */
+export type LadderSection = Message<"blueflame.config.v1.LadderSection"> & {
+  /**
+   * Clean up and start again.
+   *
+   * @generated from field: google.protobuf.Duration quick_restart = 1;
+   */
+  quickRestart?: Duration | undefined;
+
+  /**
+   * Start with the reduced config.
+   *
+   * @generated from field: google.protobuf.Duration safe_mode = 2;
+   */
+  safeMode?: Duration | undefined;
+
+  /**
+   * Go back to the last healthy config.
+   *
+   * @generated from field: google.protobuf.Duration config_rollback = 3;
+   */
+  configRollback?: Duration | undefined;
+
+  /**
+   * Restart dependencies in order.
+   *
+   * @generated from field: google.protobuf.Duration dependency_restart = 4;
+   */
+  dependencyRestart?: Duration | undefined;
+
+  /**
+   * Restore the newest verified backup.
+   *
+   * @generated from field: google.protobuf.Duration backup_restore = 5;
+   */
+  backupRestore?: Duration | undefined;
+
+  /**
+   * The emergency bootstrap.
+   *
+   * @generated from field: google.protobuf.Duration full_bootstrap = 6;
+   */
+  fullBootstrap?: Duration | undefined;
+
+  /**
+   * A config that changed within this time is suspected first.
+   *
+   * @generated from field: google.protobuf.Duration recent_config = 7;
+   */
+  recentConfig?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.config.v1.LadderSection.
+ * Use `create(LadderSectionSchema)` to create a new message.
+ */
+export const LadderSectionSchema: GenMessage<LadderSection> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 18);
+
+/**
+ * LearningSection is what past recoveries may change.
+ *
+ * @generated from message blueflame.config.v1.LearningSection
+ */
+export type LearningSection = Message<"blueflame.config.v1.LearningSection"> & {
+  /**
+   * The order of the rungs stays as the diagnosis has it.
+   *
+   * @generated from field: bool frozen = 1;
+   */
+  frozen: boolean;
+};
+
+/**
+ * Describes the message blueflame.config.v1.LearningSection.
+ * Use `create(LearningSectionSchema)` to create a new message.
+ */
+export const LearningSectionSchema: GenMessage<LearningSection> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 19);
+
+/**
+ * ExorcismSection bounds the search for zombies.
+ *
+ * @generated from message blueflame.config.v1.ExorcismSection
+ */
+export type ExorcismSection = Message<"blueflame.config.v1.ExorcismSection"> & {
+  /**
+   * Only report, never end anything.
+   *
+   * @generated from field: bool report_only = 1;
+   */
+  reportOnly: boolean;
+
+  /**
+   * Between two searches.
+   *
+   * @generated from field: google.protobuf.Duration every = 2;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * Burns at least this share of a core …
+   *
+   * @generated from field: double cpu = 3;
+   */
+  cpu: number;
+
+  /**
+   * … for this long without output, beat or progress: stuck.
+   *
+   * @generated from field: google.protobuf.Duration stuck_after = 4;
+   */
+  stuckAfter?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.config.v1.ExorcismSection.
+ * Use `create(ExorcismSectionSchema)` to create a new message.
+ */
+export const ExorcismSectionSchema: GenMessage<ExorcismSection> = /*@__PURE__*/
+  messageDesc(file_blueflame_config_v1_agent_config, 20);
 
 /**
  * StartBudget bounds quick restarts.
@@ -316,7 +1338,7 @@ export type StartBudget = Message<"blueflame.config.v1.StartBudget"> & {
  * Use `create(StartBudgetSchema)` to create a new message.
  */
 export const StartBudgetSchema: GenMessage<StartBudget> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 5);
+  messageDesc(file_blueflame_config_v1_agent_config, 21);
 
 /**
  * Backoff is the wait before a start: none for what was stable, else random between 0 and min(cap, base·2^n).
@@ -344,6 +1366,13 @@ export type Backoff = Message<"blueflame.config.v1.Backoff"> & {
    * @generated from field: google.protobuf.Duration reset_after = 3;
    */
   resetAfter?: Duration | undefined;
+
+  /**
+   * A fixed wait before each start after a failure, beside the above; 0s: what was stable is restarted at once.
+   *
+   * @generated from field: google.protobuf.Duration delay = 4;
+   */
+  delay?: Duration | undefined;
 };
 
 /**
@@ -351,7 +1380,7 @@ export type Backoff = Message<"blueflame.config.v1.Backoff"> & {
  * Use `create(BackoffSchema)` to create a new message.
  */
 export const BackoffSchema: GenMessage<Backoff> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 6);
+  messageDesc(file_blueflame_config_v1_agent_config, 22);
 
 /**
  * Beat is the workload's own sign of life: by the local API, or by a file whose modification time moves.
@@ -379,7 +1408,7 @@ export type Beat = Message<"blueflame.config.v1.Beat"> & {
  * Use `create(BeatSchema)` to create a new message.
  */
 export const BeatSchema: GenMessage<Beat> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 7);
+  messageDesc(file_blueflame_config_v1_agent_config, 23);
 
 /**
  * Probe is one question.
@@ -467,7 +1496,7 @@ export type Probe = Message<"blueflame.config.v1.Probe"> & {
  * Use `create(ProbeSchema)` to create a new message.
  */
 export const ProbeSchema: GenMessage<Probe> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 8);
+  messageDesc(file_blueflame_config_v1_agent_config, 24);
 
 /**
  * ExecProbe runs a command.
@@ -488,7 +1517,7 @@ export type ExecProbe = Message<"blueflame.config.v1.ExecProbe"> & {
  * Use `create(ExecProbeSchema)` to create a new message.
  */
 export const ExecProbeSchema: GenMessage<ExecProbe> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 9);
+  messageDesc(file_blueflame_config_v1_agent_config, 25);
 
 /**
  * TcpProbe opens a connection.
@@ -523,7 +1552,7 @@ export type TcpProbe = Message<"blueflame.config.v1.TcpProbe"> & {
  * Use `create(TcpProbeSchema)` to create a new message.
  */
 export const TcpProbeSchema: GenMessage<TcpProbe> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 10);
+  messageDesc(file_blueflame_config_v1_agent_config, 26);
 
 /**
  * HttpProbe asks over HTTP.
@@ -544,7 +1573,7 @@ export type HttpProbe = Message<"blueflame.config.v1.HttpProbe"> & {
  * Use `create(HttpProbeSchema)` to create a new message.
  */
 export const HttpProbeSchema: GenMessage<HttpProbe> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 11);
+  messageDesc(file_blueflame_config_v1_agent_config, 27);
 
 /**
  * GrpcProbe asks the standard health service, without TLS.
@@ -572,7 +1601,7 @@ export type GrpcProbe = Message<"blueflame.config.v1.GrpcProbe"> & {
  * Use `create(GrpcProbeSchema)` to create a new message.
  */
 export const GrpcProbeSchema: GenMessage<GrpcProbe> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 12);
+  messageDesc(file_blueflame_config_v1_agent_config, 28);
 
 /**
  * Stop is how a workload is asked to leave.
@@ -600,7 +1629,7 @@ export type Stop = Message<"blueflame.config.v1.Stop"> & {
  * Use `create(StopSchema)` to create a new message.
  */
 export const StopSchema: GenMessage<Stop> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 13);
+  messageDesc(file_blueflame_config_v1_agent_config, 29);
 
 /**
  * Clean names what is removed before a start, when no living process of another owner holds it.
@@ -635,7 +1664,7 @@ export type Clean = Message<"blueflame.config.v1.Clean"> & {
  * Use `create(CleanSchema)` to create a new message.
  */
 export const CleanSchema: GenMessage<Clean> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 14);
+  messageDesc(file_blueflame_config_v1_agent_config, 30);
 
 /**
  * Output bounds the log files of a workload.
@@ -663,7 +1692,111 @@ export type Output = Message<"blueflame.config.v1.Output"> & {
  * Use `create(OutputSchema)` to create a new message.
  */
 export const OutputSchema: GenMessage<Output> = /*@__PURE__*/
-  messageDesc(file_blueflame_config_v1_agent_config, 15);
+  messageDesc(file_blueflame_config_v1_agent_config, 31);
+
+/**
+ * TriggerKind is what a trigger looks at.
+ *
+ * @generated from enum blueflame.config.v1.TriggerKind
+ */
+export enum TriggerKind {
+  /**
+   * As in the box.
+   *
+   * @generated from enum value: TRIGGER_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A workload gives no beat for `within`.
+   *
+   * @generated from enum value: TRIGGER_KIND_BEAT_SILENCE = 1;
+   */
+  BEAT_SILENCE = 1,
+
+  /**
+   * `count` requests timed out within `within`.
+   *
+   * @generated from enum value: TRIGGER_KIND_API_TIMEOUTS = 2;
+   */
+  API_TIMEOUTS = 2,
+
+  /**
+   * A figure is above or below a threshold.
+   *
+   * @generated from enum value: TRIGGER_KIND_THRESHOLD = 3;
+   */
+  THRESHOLD = 3,
+
+  /**
+   * The trust score of a workload is below a threshold.
+   *
+   * @generated from enum value: TRIGGER_KIND_TRUST = 4;
+   */
+  TRUST = 4,
+
+  /**
+   * The sandbox of a workload has crashed.
+   *
+   * @generated from enum value: TRIGGER_KIND_SANDBOX = 5;
+   */
+  SANDBOX = 5,
+
+  /**
+   * `count` errors within `within`, and far more than usual.
+   *
+   * @generated from enum value: TRIGGER_KIND_ERROR_BURST = 6;
+   */
+  ERROR_BURST = 6,
+
+  /**
+   * The figures of a workload are unlike all that was seen of it.
+   *
+   * @generated from enum value: TRIGGER_KIND_ANOMALY = 7;
+   */
+  ANOMALY = 7,
+
+  /**
+   * At a time of day.
+   *
+   * @generated from enum value: TRIGGER_KIND_SCHEDULE = 8;
+   */
+  SCHEDULE = 8,
+
+  /**
+   * A figure will reach its limit within `within`, if it goes on like this.
+   *
+   * @generated from enum value: TRIGGER_KIND_TREND = 9;
+   */
+  TREND = 9,
+
+  /**
+   * A scheduled job was not picked up in time.
+   *
+   * @generated from enum value: TRIGGER_KIND_JOB_LATE = 10;
+   */
+  JOB_LATE = 10,
+
+  /**
+   * A workload has ended by itself.
+   *
+   * @generated from enum value: TRIGGER_KIND_CRASH = 11;
+   */
+  CRASH = 11,
+
+  /**
+   * A workload lives and does nothing: stopped, beats missing, no progress.
+   *
+   * @generated from enum value: TRIGGER_KIND_FROZEN = 12;
+   */
+  FROZEN = 12,
+}
+
+/**
+ * Describes the enum blueflame.config.v1.TriggerKind.
+ */
+export const TriggerKindSchema: GenEnum<TriggerKind> = /*@__PURE__*/
+  enumDesc(file_blueflame_config_v1_agent_config, 0);
 
 /**
  * RestartPolicy says what an end by itself means.
@@ -704,7 +1837,7 @@ export enum RestartPolicy {
  * Describes the enum blueflame.config.v1.RestartPolicy.
  */
 export const RestartPolicySchema: GenEnum<RestartPolicy> = /*@__PURE__*/
-  enumDesc(file_blueflame_config_v1_agent_config, 0);
+  enumDesc(file_blueflame_config_v1_agent_config, 1);
 
 /**
  * ProbeUse says what a probe's answer means.
@@ -745,5 +1878,5 @@ export enum ProbeUse {
  * Describes the enum blueflame.config.v1.ProbeUse.
  */
 export const ProbeUseSchema: GenEnum<ProbeUse> = /*@__PURE__*/
-  enumDesc(file_blueflame_config_v1_agent_config, 1);
+  enumDesc(file_blueflame_config_v1_agent_config, 2);
 

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/link/v1/incident.proto.
  */
 export const file_blueflame_link_v1_incident: GenFile = /*@__PURE__*/
-  fileDesc("CiBibHVlZmxhbWUvbGluay92MS9pbmNpZGVudC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEiawoNVGltZWxpbmVFbnRyeRImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEd2hhdBgCIAEoCRIPCgdiZWNhdXNlGAMgASgJEhMKC2RlY2lzaW9uX2lkGAQgASgJIsAECghJbmNpZGVudBIKCgJpZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIPCgdub2RlX2lkGAMgASgJEhAKCHdvcmtsb2FkGAQgASgJEi8KBXN0YXRlGAUgASgOMiAuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnRTdGF0ZRItCghzZXZlcml0eRgGIAEoDjIbLmJsdWVmbGFtZS5saW5rLnYxLlNldmVyaXR5Eg8KB3N5bXB0b20YByABKAkSDwoHc3VtbWFyeRgIIAEoCRIlCgRydW5nGAkgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIsCghmYXVsdF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZGV0ZWN0ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDHJlY292ZXJlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg90aW1lX3RvX3JlY292ZXIYDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbmVlZHNfcGVyc29uGA8gASgIEjIKCHRpbWVsaW5lGBAgAygLMiAuYmx1ZWZsYW1lLmxpbmsudjEuVGltZWxpbmVFbnRyeRIMCgRzaXRlGBEgASgJIsACCgtBdWRpdFJlY29yZBIKCgJpZBgBIAEoCRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWN0b3IYAyABKAkSDgoGYWN0aW9uGAQgASgJEg4KBnRhcmdldBgFIAEoCRIPCgdiZWNhdXNlGAYgASgJEjAKB291dGNvbWUYByABKA4yHy5ibHVlZmxhbWUubGluay52MS5BdWRpdE91dGNvbWUSJwoEdG9vaxgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtpbmNpZGVudF9pZBgJIAEoCRITCgtkZWNpc2lvbl9pZBgKIAEoCRITCgtiZWZvcmVfanNvbhgLIAEoCRISCgphZnRlcl9qc29uGAwgASgJEg8KB25vZGVfaWQYDSABKAkioAEKDkRlY2lzaW9uUmVjb3JkEgoKAmlkGAEgASgJEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdtYWNoaW5lGAMgASgJEg8KB3N1YmplY3QYBCABKAkSEgoKaW5wdXRfanNvbhgFIAEoCRITCgtvdXRwdXRfanNvbhgGIAEoCRIPCgdiZWNhdXNlGAcgASgJKr4BCg1JbmNpZGVudFN0YXRlEh4KGklOQ0lERU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTSU5DSURFTlRfU1RBVEVfT1BFThABEh0KGUlOQ0lERU5UX1NUQVRFX1JFQ09WRVJJTkcQAhIcChhJTkNJREVOVF9TVEFURV9WRVJJRllJTkcQAxIcChhJTkNJREVOVF9TVEFURV9QUk9CQVRJT04QBBIZChVJTkNJREVOVF9TVEFURV9DTE9TRUQQBSp1CghTZXZlcml0eRIYChRTRVZFUklUWV9VTlNQRUNJRklFRBAAEhAKDFNFVkVSSVRZX0xPVxABEhMKD1NFVkVSSVRZX01FRElVTRACEhEKDVNFVkVSSVRZX0hJR0gQAxIVChFTRVZFUklUWV9DUklUSUNBTBAEKrEBCgRSdW5nEhQKEFJVTkdfVU5TUEVDSUZJRUQQABIWChJSVU5HX1FVSUNLX1JFU1RBUlQQARISCg5SVU5HX1NBRkVfTU9ERRACEhgKFFJVTkdfQ09ORklHX1JPTExCQUNLEAMSGwoXUlVOR19ERVBFTkRFTkNZX1JFU1RBUlQQBBIXChNSVU5HX0JBQ0tVUF9SRVNUT1JFEAUSFwoTUlVOR19GVUxMX0JPT1RTVFJBUBAGKn4KDEF1ZGl0T3V0Y29tZRIdChlBVURJVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVVESVRfT1VUQ09NRV9TVUNDRVNTEAESGQoVQVVESVRfT1VUQ09NRV9GQUlMVVJFEAISGQoVQVVESVRfT1VUQ09NRV9SRUZVU0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBibHVlZmxhbWUvbGluay92MS9pbmNpZGVudC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEiawoNVGltZWxpbmVFbnRyeRImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEd2hhdBgCIAEoCRIPCgdiZWNhdXNlGAMgASgJEhMKC2RlY2lzaW9uX2lkGAQgASgJIqAGCghJbmNpZGVudBIKCgJpZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIPCgdub2RlX2lkGAMgASgJEhAKCHdvcmtsb2FkGAQgASgJEi8KBXN0YXRlGAUgASgOMiAuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnRTdGF0ZRItCghzZXZlcml0eRgGIAEoDjIbLmJsdWVmbGFtZS5saW5rLnYxLlNldmVyaXR5Eg8KB3N5bXB0b20YByABKAkSDwoHc3VtbWFyeRgIIAEoCRIlCgRydW5nGAkgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIsCghmYXVsdF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZGV0ZWN0ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDHJlY292ZXJlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg90aW1lX3RvX3JlY292ZXIYDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbmVlZHNfcGVyc29uGA8gASgIEjIKCHRpbWVsaW5lGBAgAygLMiAuYmx1ZWZsYW1lLmxpbmsudjEuVGltZWxpbmVFbnRyeRIMCgRzaXRlGBEgASgJEi8KCWRpYWdub3NpcxgSIAEoCzIcLmJsdWVmbGFtZS5saW5rLnYxLkRpYWdub3NpcxIPCgd0cmlnZ2VyGBMgASgJEhAKCHBsYXlib29rGBQgASgJEiwKCGF0dGVtcHRzGBUgAygLMhouYmx1ZWZsYW1lLmxpbmsudjEuQXR0ZW1wdBIuCgpkZWNpZGVkX2F0GBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhY3RlZF9hdBgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiYAoJRGlhZ25vc2lzEg0KBWNhdXNlGAEgASgJEhIKCmNvbmZpZGVuY2UYAiABKAESEAoIZXZpZGVuY2UYAyADKAkSEAoIcmVqZWN0ZWQYBCADKAkSDAoEcm9vdBgFIAEoCSK8AQoHQXR0ZW1wdBIlCgRydW5nGAEgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIQCghwbGF5Ym9vaxgCIAEoCRImCgJhdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoCb2sYBCABKAhIAIgBARIPCgdiZWNhdXNlGAUgASgJEicKBHRvb2sYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CBQoDX29rIsACCgtBdWRpdFJlY29yZBIKCgJpZBgBIAEoCRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWN0b3IYAyABKAkSDgoGYWN0aW9uGAQgASgJEg4KBnRhcmdldBgFIAEoCRIPCgdiZWNhdXNlGAYgASgJEjAKB291dGNvbWUYByABKA4yHy5ibHVlZmxhbWUubGluay52MS5BdWRpdE91dGNvbWUSJwoEdG9vaxgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtpbmNpZGVudF9pZBgJIAEoCRITCgtkZWNpc2lvbl9pZBgKIAEoCRITCgtiZWZvcmVfanNvbhgLIAEoCRISCgphZnRlcl9qc29uGAwgASgJEg8KB25vZGVfaWQYDSABKAkioAEKDkRlY2lzaW9uUmVjb3JkEgoKAmlkGAEgASgJEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdtYWNoaW5lGAMgASgJEg8KB3N1YmplY3QYBCABKAkSEgoKaW5wdXRfanNvbhgFIAEoCRITCgtvdXRwdXRfanNvbhgGIAEoCRIPCgdiZWNhdXNlGAcgASgJKr4BCg1JbmNpZGVudFN0YXRlEh4KGklOQ0lERU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTSU5DSURFTlRfU1RBVEVfT1BFThABEh0KGUlOQ0lERU5UX1NUQVRFX1JFQ09WRVJJTkcQAhIcChhJTkNJREVOVF9TVEFURV9WRVJJRllJTkcQAxIcChhJTkNJREVOVF9TVEFURV9QUk9CQVRJT04QBBIZChVJTkNJREVOVF9TVEFURV9DTE9TRUQQBSp1CghTZXZlcml0eRIYChRTRVZFUklUWV9VTlNQRUNJRklFRBAAEhAKDFNFVkVSSVRZX0xPVxABEhMKD1NFVkVSSVRZX01FRElVTRACEhEKDVNFVkVSSVRZX0hJR0gQAxIVChFTRVZFUklUWV9DUklUSUNBTBAEKrEBCgRSdW5nEhQKEFJVTkdfVU5TUEVDSUZJRUQQABIWChJSVU5HX1FVSUNLX1JFU1RBUlQQARISCg5SVU5HX1NBRkVfTU9ERRACEhgKFFJVTkdfQ09ORklHX1JPTExCQUNLEAMSGwoXUlVOR19ERVBFTkRFTkNZX1JFU1RBUlQQBBIXChNSVU5HX0JBQ0tVUF9SRVNUT1JFEAUSFwoTUlVOR19GVUxMX0JPT1RTVFJBUBAGKn4KDEF1ZGl0T3V0Y29tZRIdChlBVURJVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVVESVRfT1VUQ09NRV9TVUNDRVNTEAESGQoVQVVESVRfT1VUQ09NRV9GQUlMVVJFEAISGQoVQVVESVRfT1VUQ09NRV9SRUZVU0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * TimelineEntry is one thing that happened within an incident.
@@ -182,6 +182,48 @@ export type Incident = Message<"blueflame.link.v1.Incident"> & {
    * @generated from field: string site = 17;
    */
   site: string;
+
+  /**
+   * What is believed to be the cause, and why; unset before the first diagnosis.
+   *
+   * @generated from field: blueflame.link.v1.Diagnosis diagnosis = 18;
+   */
+  diagnosis?: Diagnosis | undefined;
+
+  /**
+   * The trigger that opened it, empty when the supervision itself saw the failure.
+   *
+   * @generated from field: string trigger = 19;
+   */
+  trigger: string;
+
+  /**
+   * The playbook in use, or the last one used; empty when none.
+   *
+   * @generated from field: string playbook = 20;
+   */
+  playbook: string;
+
+  /**
+   * What was tried, oldest first; at most 32, the middle ones go first.
+   *
+   * @generated from field: repeated blueflame.link.v1.Attempt attempts = 21;
+   */
+  attempts: Attempt[];
+
+  /**
+   * When what to do was decided, for the first time.
+   *
+   * @generated from field: google.protobuf.Timestamp decided_at = 22;
+   */
+  decidedAt?: Timestamp | undefined;
+
+  /**
+   * When the first remedy began.
+   *
+   * @generated from field: google.protobuf.Timestamp acted_at = 23;
+   */
+  actedAt?: Timestamp | undefined;
 };
 
 /**
@@ -190,6 +232,111 @@ export type Incident = Message<"blueflame.link.v1.Incident"> & {
  */
 export const IncidentSchema: GenMessage<Incident> = /*@__PURE__*/
   messageDesc(file_blueflame_link_v1_incident, 1);
+
+/**
+ * Diagnosis is the believed cause of an incident.
+ *
+ * @generated from message blueflame.link.v1.Diagnosis
+ */
+export type Diagnosis = Message<"blueflame.link.v1.Diagnosis"> & {
+  /**
+   * A stable word: transient, config_change, config_suspected, dependency_down, corruption, exhaustion, external_stale, external_load, person, unknown.
+   *
+   * @generated from field: string cause = 1;
+   */
+  cause: string;
+
+  /**
+   * From 0 to 1.
+   *
+   * @generated from field: double confidence = 2;
+   */
+  confidence: number;
+
+  /**
+   * What speaks for it, one sentence each.
+   *
+   * @generated from field: repeated string evidence = 3;
+   */
+  evidence: string[];
+
+  /**
+   * What was considered and rejected, one sentence each.
+   *
+   * @generated from field: repeated string rejected = 4;
+   */
+  rejected: string[];
+
+  /**
+   * The workload where the failure began, when it is another one than the incident's.
+   *
+   * @generated from field: string root = 5;
+   */
+  root: string;
+};
+
+/**
+ * Describes the message blueflame.link.v1.Diagnosis.
+ * Use `create(DiagnosisSchema)` to create a new message.
+ */
+export const DiagnosisSchema: GenMessage<Diagnosis> = /*@__PURE__*/
+  messageDesc(file_blueflame_link_v1_incident, 2);
+
+/**
+ * Attempt is one remedy that was tried.
+ *
+ * @generated from message blueflame.link.v1.Attempt
+ */
+export type Attempt = Message<"blueflame.link.v1.Attempt"> & {
+  /**
+   * The rung; UNSPECIFIED when it was a playbook.
+   *
+   * @generated from field: blueflame.link.v1.Rung rung = 1;
+   */
+  rung: Rung;
+
+  /**
+   * The playbook, empty when it was a rung alone.
+   *
+   * @generated from field: string playbook = 2;
+   */
+  playbook: string;
+
+  /**
+   * When it began.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 3;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * True once it was verified; false when it failed; unset while it runs.
+   *
+   * @generated from field: optional bool ok = 4;
+   */
+  ok?: boolean | undefined;
+
+  /**
+   * Why it was chosen, or why it failed.
+   *
+   * @generated from field: string because = 5;
+   */
+  because: string;
+
+  /**
+   * How long it took until it was verified or failed.
+   *
+   * @generated from field: google.protobuf.Duration took = 6;
+   */
+  took?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.link.v1.Attempt.
+ * Use `create(AttemptSchema)` to create a new message.
+ */
+export const AttemptSchema: GenMessage<Attempt> = /*@__PURE__*/
+  messageDesc(file_blueflame_link_v1_incident, 3);
 
 /**
  * AuditRecord is one action, who did it, why, and how it ended. Append-only.
@@ -294,7 +441,7 @@ export type AuditRecord = Message<"blueflame.link.v1.AuditRecord"> & {
  * Use `create(AuditRecordSchema)` to create a new message.
  */
 export const AuditRecordSchema: GenMessage<AuditRecord> = /*@__PURE__*/
-  messageDesc(file_blueflame_link_v1_incident, 2);
+  messageDesc(file_blueflame_link_v1_incident, 4);
 
 /**
  * DecisionRecord is one call of a pure machine: with it the same effects can be computed again.
@@ -357,7 +504,7 @@ export type DecisionRecord = Message<"blueflame.link.v1.DecisionRecord"> & {
  * Use `create(DecisionRecordSchema)` to create a new message.
  */
 export const DecisionRecordSchema: GenMessage<DecisionRecord> = /*@__PURE__*/
-  messageDesc(file_blueflame_link_v1_incident, 3);
+  messageDesc(file_blueflame_link_v1_incident, 5);
 
 /**
  * IncidentState is where an incident stands: open → recovering → verifying → probation → closed.

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/link/v1/workload.proto.
  */
 export const file_blueflame_link_v1_workload: GenFile = /*@__PURE__*/
-  fileDesc("CiBibHVlZmxhbWUvbGluay92MS93b3JrbG9hZC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEivgIKDldvcmtsb2FkU3RhdHVzEgwKBG5hbWUYASABKAkSLwoFcGhhc2UYAiABKA4yIC5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFBoYXNlEjEKBmhlYWx0aBgDIAEoDjIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkSGVhbHRoEgsKA3BpZBgEIAEoBRIuCgpzdGFydGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyZXN0YXJ0cxgGIAEoBBITCgtpbmNpZGVudF9pZBgHIAEoCRIPCgdiZWNhdXNlGAggASgJEjQKEWJhY2tvZmZfcmVtYWluaW5nGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fkb3B0ZWQYCiABKAgq+AEKDVdvcmtsb2FkUGhhc2USHgoaV09SS0xPQURfUEhBU0VfVU5TUEVDSUZJRUQQABIaChZXT1JLTE9BRF9QSEFTRV9TVE9QUEVEEAESGwoXV09SS0xPQURfUEhBU0VfU1RBUlRJTkcQAhIaChZXT1JLTE9BRF9QSEFTRV9SVU5OSU5HEAMSGwoXV09SS0xPQURfUEhBU0VfU1RPUFBJTkcQBBIbChdXT1JLTE9BRF9QSEFTRV9DTEVBTklORxAFEhoKFldPUktMT0FEX1BIQVNFX0JBQ0tPRkYQBhIcChhXT1JLTE9BRF9QSEFTRV9DT01QTEVURUQQByqLAQoOV29ya2xvYWRIZWFsdGgSHwobV09SS0xPQURfSEVBTFRIX1VOU1BFQ0lGSUVEEAASGwoXV09SS0xPQURfSEVBTFRIX0hFQUxUSFkQARIcChhXT1JLTE9BRF9IRUFMVEhfREVHUkFERUQQAhIdChlXT1JLTE9BRF9IRUFMVEhfVU5IRUFMVEhZEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBibHVlZmxhbWUvbGluay92MS93b3JrbG9hZC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEi0AMKDldvcmtsb2FkU3RhdHVzEgwKBG5hbWUYASABKAkSLwoFcGhhc2UYAiABKA4yIC5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFBoYXNlEjEKBmhlYWx0aBgDIAEoDjIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkSGVhbHRoEgsKA3BpZBgEIAEoBRIuCgpzdGFydGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyZXN0YXJ0cxgGIAEoBBITCgtpbmNpZGVudF9pZBgHIAEoCRIPCgdiZWNhdXNlGAggASgJEjQKEWJhY2tvZmZfcmVtYWluaW5nGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fkb3B0ZWQYCiABKAgSEQoJc2FmZV9tb2RlGAsgASgIEhYKDmNvbmZpZ192ZXJzaW9uGAwgASgJEhMKC3JvbGxlZF9iYWNrGA0gASgIEisKB2JyZWFrZXIYDiABKA4yGi5ibHVlZmxhbWUubGluay52MS5CcmVha2VyEg0KBXRydXN0GA8gASgBEhQKDGhlYWx0aF9zY29yZRgQIAEoASr4AQoNV29ya2xvYWRQaGFzZRIeChpXT1JLTE9BRF9QSEFTRV9VTlNQRUNJRklFRBAAEhoKFldPUktMT0FEX1BIQVNFX1NUT1BQRUQQARIbChdXT1JLTE9BRF9QSEFTRV9TVEFSVElORxACEhoKFldPUktMT0FEX1BIQVNFX1JVTk5JTkcQAxIbChdXT1JLTE9BRF9QSEFTRV9TVE9QUElORxAEEhsKF1dPUktMT0FEX1BIQVNFX0NMRUFOSU5HEAUSGgoWV09SS0xPQURfUEhBU0VfQkFDS09GRhAGEhwKGFdPUktMT0FEX1BIQVNFX0NPTVBMRVRFRBAHKosBCg5Xb3JrbG9hZEhlYWx0aBIfChtXT1JLTE9BRF9IRUFMVEhfVU5TUEVDSUZJRUQQABIbChdXT1JLTE9BRF9IRUFMVEhfSEVBTFRIWRABEhwKGFdPUktMT0FEX0hFQUxUSF9ERUdSQURFRBACEh0KGVdPUktMT0FEX0hFQUxUSF9VTkhFQUxUSFkQAypfCgdCcmVha2VyEhcKE0JSRUFLRVJfVU5TUEVDSUZJRUQQABISCg5CUkVBS0VSX0NMT1NFRBABEhUKEUJSRUFLRVJfSEFMRl9PUEVOEAISEAoMQlJFQUtFUl9PUEVOEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * WorkloadStatus is a workload as the agent sees it now. The latest replaces all earlier ones.
@@ -91,6 +91,48 @@ export type WorkloadStatus = Message<"blueflame.link.v1.WorkloadStatus"> & {
    * @generated from field: bool adopted = 10;
    */
   adopted: boolean;
+
+  /**
+   * True while it runs with its reduced config; a restart by a person brings the full one back.
+   *
+   * @generated from field: bool safe_mode = 11;
+   */
+  safeMode: boolean;
+
+  /**
+   * The version of its config that it runs, a short fingerprint; empty when nothing is known.
+   *
+   * @generated from field: string config_version = 12;
+   */
+  configVersion: string;
+
+  /**
+   * True when config_version is an older one, because a newer one was rolled back.
+   *
+   * @generated from field: bool rolled_back = 13;
+   */
+  rolledBack: boolean;
+
+  /**
+   * Whether work may be routed to it.
+   *
+   * @generated from field: blueflame.link.v1.Breaker breaker = 14;
+   */
+  breaker: Breaker;
+
+  /**
+   * From 0 to 1: how far its last recoveries can be relied on.
+   *
+   * @generated from field: double trust = 15;
+   */
+  trust: number;
+
+  /**
+   * From 0 to 100 (PRA-6); negative while nothing is known.
+   *
+   * @generated from field: double health_score = 16;
+   */
+  healthScore: number;
 };
 
 /**
@@ -209,4 +251,45 @@ export enum WorkloadHealth {
  */
 export const WorkloadHealthSchema: GenEnum<WorkloadHealth> = /*@__PURE__*/
   enumDesc(file_blueflame_link_v1_workload, 1);
+
+/**
+ * Breaker is the circuit breaker of a workload.
+ *
+ * @generated from enum blueflame.link.v1.Breaker
+ */
+export enum Breaker {
+  /**
+   * Not reported.
+   *
+   * @generated from enum value: BREAKER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Work may come.
+   *
+   * @generated from enum value: BREAKER_CLOSED = 1;
+   */
+  CLOSED = 1,
+
+  /**
+   * On probation after a recovery: work may come, and is watched.
+   *
+   * @generated from enum value: BREAKER_HALF_OPEN = 2;
+   */
+  HALF_OPEN = 2,
+
+  /**
+   * No work: it is down or being recovered.
+   *
+   * @generated from enum value: BREAKER_OPEN = 3;
+   */
+  OPEN = 3,
+}
+
+/**
+ * Describes the enum blueflame.link.v1.Breaker.
+ */
+export const BreakerSchema: GenEnum<Breaker> = /*@__PURE__*/
+  enumDesc(file_blueflame_link_v1_workload, 2);
 

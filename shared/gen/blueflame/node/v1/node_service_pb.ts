@@ -24,7 +24,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/node/v1/node_service.proto.
  */
 export const file_blueflame_node_v1_node_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRibHVlZmxhbWUvbm9kZS92MS9ub2RlX3NlcnZpY2UucHJvdG8SEWJsdWVmbGFtZS5ub2RlLnYxIjsKC0JlYXRSZXF1ZXN0EhIKBXJlYWR5GAEgASgISACIAQESDgoGc3RhdHVzGAIgASgJQggKBl9yZWFkeSI+CgxCZWF0UmVzcG9uc2USLgoLbmV4dF93aXRoaW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkiLgoLR2V0UmVzcG9uc2USDQoFdmFsdWUYASABKAwSEAoIcmV2aXNpb24YAiABKAQiXgoKUHV0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSHgoRZXhwZWN0ZWRfcmV2aXNpb24YAyABKARIAIgBAUIUChJfZXhwZWN0ZWRfcmV2aXNpb24iHwoLUHV0UmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQiEgoQR2V0U3RhdHVzUmVxdWVzdCKGAwoRR2V0U3RhdHVzUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEgsKA3BpZBgDIAEoBRIuCgpzdGFydGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtpbmNhcm5hdGlvbhgFIAEoBBIPCgdzZXNzaW9uGAYgASgEEioKBGxpbmsYByABKA4yHC5ibHVlZmxhbWUubm9kZS52MS5MaW5rU3RhdGUSCwoDaHViGAggASgJEhQKDGxpbmtfYmVjYXVzZRgJIAEoCRIUCgxvdXRib3hfZGVwdGgYCiABKAQSLQoGaGVhbHRoGAsgASgOMh0uYmx1ZWZsYW1lLmxpbmsudjEuTm9kZUhlYWx0aBI0Cgl3b3JrbG9hZHMYDCADKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cxIQCghkYXRhX2RpchgNIAEoCRIQCgh3YXJuaW5ncxgOIAMoCSI0ChRTdGFydFdvcmtsb2FkUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBlcnNvbhgCIAEoCSJMChVTdGFydFdvcmtsb2FkUmVzcG9uc2USMwoId29ya2xvYWQYASABKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cyIzChNTdG9wV29ya2xvYWRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcGVyc29uGAIgASgJIksKFFN0b3BXb3JrbG9hZFJlc3BvbnNlEjMKCHdvcmtsb2FkGAEgASgLMiEuYmx1ZWZsYW1lLmxpbmsudjEuV29ya2xvYWRTdGF0dXMiNgoWUmVzdGFydFdvcmtsb2FkUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBlcnNvbhgCIAEoCSJOChdSZXN0YXJ0V29ya2xvYWRSZXNwb25zZRIzCgh3b3JrbG9hZBgBIAEoCzIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkU3RhdHVzIh0KC0Rvd25SZXF1ZXN0Eg4KBnBlcnNvbhgBIAEoCSIfCgxEb3duUmVzcG9uc2USDwoHc3RvcHBlZBgBIAEoDSI4ChRMaXN0SW5jaWRlbnRzUmVxdWVzdBINCgVsaW1pdBgBIAEoDRIRCglvcGVuX29ubHkYAiABKAgiRwoVTGlzdEluY2lkZW50c1Jlc3BvbnNlEi4KCWluY2lkZW50cxgBIAMoCzIbLmJsdWVmbGFtZS5saW5rLnYxLkluY2lkZW50IiEKEExpc3RBdWRpdFJlcXVlc3QSDQoFbGltaXQYASABKA0iRAoRTGlzdEF1ZGl0UmVzcG9uc2USLwoHcmVjb3JkcxgBIAMoCzIeLmJsdWVmbGFtZS5saW5rLnYxLkF1ZGl0UmVjb3JkIiUKFExpc3REZWNpc2lvbnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNIksKFUxpc3REZWNpc2lvbnNSZXNwb25zZRIyCgdyZWNvcmRzGAEgAygLMiEuYmx1ZWZsYW1lLmxpbmsudjEuRGVjaXNpb25SZWNvcmQqcQoJTGlua1N0YXRlEhoKFkxJTktfU1RBVEVfVU5TUEVDSUZJRUQQABITCg9MSU5LX1NUQVRFX05PTkUQARIZChVMSU5LX1NUQVRFX0NPTk5FQ1RJTkcQAhIYChRMSU5LX1NUQVRFX0NPTk5FQ1RFRBADMlYKC0JlYXRTZXJ2aWNlEkcKBEJlYXQSHi5ibHVlZmxhbWUubm9kZS52MS5CZWF0UmVxdWVzdBofLmJsdWVmbGFtZS5ub2RlLnYxLkJlYXRSZXNwb25zZTKaAQoMU3RhdGVTZXJ2aWNlEkQKA0dldBIdLmJsdWVmbGFtZS5ub2RlLnYxLkdldFJlcXVlc3QaHi5ibHVlZmxhbWUubm9kZS52MS5HZXRSZXNwb25zZRJECgNQdXQSHS5ibHVlZmxhbWUubm9kZS52MS5QdXRSZXF1ZXN0Gh4uYmx1ZWZsYW1lLm5vZGUudjEuUHV0UmVzcG9uc2Uy/QUKC05vZGVTZXJ2aWNlElYKCUdldFN0YXR1cxIjLmJsdWVmbGFtZS5ub2RlLnYxLkdldFN0YXR1c1JlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5HZXRTdGF0dXNSZXNwb25zZRJiCg1TdGFydFdvcmtsb2FkEicuYmx1ZWZsYW1lLm5vZGUudjEuU3RhcnRXb3JrbG9hZFJlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5TdGFydFdvcmtsb2FkUmVzcG9uc2USXwoMU3RvcFdvcmtsb2FkEiYuYmx1ZWZsYW1lLm5vZGUudjEuU3RvcFdvcmtsb2FkUmVxdWVzdBonLmJsdWVmbGFtZS5ub2RlLnYxLlN0b3BXb3JrbG9hZFJlc3BvbnNlEmgKD1Jlc3RhcnRXb3JrbG9hZBIpLmJsdWVmbGFtZS5ub2RlLnYxLlJlc3RhcnRXb3JrbG9hZFJlcXVlc3QaKi5ibHVlZmxhbWUubm9kZS52MS5SZXN0YXJ0V29ya2xvYWRSZXNwb25zZRJHCgREb3duEh4uYmx1ZWZsYW1lLm5vZGUudjEuRG93blJlcXVlc3QaHy5ibHVlZmxhbWUubm9kZS52MS5Eb3duUmVzcG9uc2USYgoNTGlzdEluY2lkZW50cxInLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RJbmNpZGVudHNSZXF1ZXN0GiguYmx1ZWZsYW1lLm5vZGUudjEuTGlzdEluY2lkZW50c1Jlc3BvbnNlElYKCUxpc3RBdWRpdBIjLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RBdWRpdFJlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5MaXN0QXVkaXRSZXNwb25zZRJiCg1MaXN0RGVjaXNpb25zEicuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdERlY2lzaW9uc1JlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5MaXN0RGVjaXNpb25zUmVzcG9uc2ViBnByb3RvMw", [file_blueflame_link_v1_incident, file_blueflame_link_v1_link_service, file_blueflame_link_v1_workload, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiRibHVlZmxhbWUvbm9kZS92MS9ub2RlX3NlcnZpY2UucHJvdG8SEWJsdWVmbGFtZS5ub2RlLnYxIjsKC0JlYXRSZXF1ZXN0EhIKBXJlYWR5GAEgASgISACIAQESDgoGc3RhdHVzGAIgASgJQggKBl9yZWFkeSI+CgxCZWF0UmVzcG9uc2USLgoLbmV4dF93aXRoaW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRQoNUmVwb3J0UmVxdWVzdBI0CghyZXF1ZXN0cxgBIAMoCzIiLmJsdWVmbGFtZS5ub2RlLnYxLkZpbmlzaGVkUmVxdWVzdCJcCg9GaW5pc2hlZFJlcXVlc3QSKgoHbGF0ZW5jeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIKCgJvaxgCIAEoCBIRCgl0aW1lZF9vdXQYAyABKAgiEAoOUmVwb3J0UmVzcG9uc2UiGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkiLgoLR2V0UmVzcG9uc2USDQoFdmFsdWUYASABKAwSEAoIcmV2aXNpb24YAiABKAQiXgoKUHV0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSHgoRZXhwZWN0ZWRfcmV2aXNpb24YAyABKARIAIgBAUIUChJfZXhwZWN0ZWRfcmV2aXNpb24iHwoLUHV0UmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQiEgoQR2V0U3RhdHVzUmVxdWVzdCLFAwoRR2V0U3RhdHVzUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEgsKA3BpZBgDIAEoBRIuCgpzdGFydGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtpbmNhcm5hdGlvbhgFIAEoBBIPCgdzZXNzaW9uGAYgASgEEioKBGxpbmsYByABKA4yHC5ibHVlZmxhbWUubm9kZS52MS5MaW5rU3RhdGUSCwoDaHViGAggASgJEhQKDGxpbmtfYmVjYXVzZRgJIAEoCRIUCgxvdXRib3hfZGVwdGgYCiABKAQSLQoGaGVhbHRoGAsgASgOMh0uYmx1ZWZsYW1lLmxpbmsudjEuTm9kZUhlYWx0aBI0Cgl3b3JrbG9hZHMYDCADKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cxIQCghkYXRhX2RpchgNIAEoCRIQCgh3YXJuaW5ncxgOIAMoCRITCgtraWxsX3N3aXRjaBgPIAEoCBITCgttZXRhX2hlYWx0aBgQIAEoARITCgttZXRhX3N0YXR1cxgRIAEoCSI0ChRTdGFydFdvcmtsb2FkUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBlcnNvbhgCIAEoCSJMChVTdGFydFdvcmtsb2FkUmVzcG9uc2USMwoId29ya2xvYWQYASABKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cyIzChNTdG9wV29ya2xvYWRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcGVyc29uGAIgASgJIksKFFN0b3BXb3JrbG9hZFJlc3BvbnNlEjMKCHdvcmtsb2FkGAEgASgLMiEuYmx1ZWZsYW1lLmxpbmsudjEuV29ya2xvYWRTdGF0dXMiNgoWUmVzdGFydFdvcmtsb2FkUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBlcnNvbhgCIAEoCSJOChdSZXN0YXJ0V29ya2xvYWRSZXNwb25zZRIzCgh3b3JrbG9hZBgBIAEoCzIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkU3RhdHVzIh0KC0Rvd25SZXF1ZXN0Eg4KBnBlcnNvbhgBIAEoCSIfCgxEb3duUmVzcG9uc2USDwoHc3RvcHBlZBgBIAEoDSI4ChRMaXN0SW5jaWRlbnRzUmVxdWVzdBINCgVsaW1pdBgBIAEoDRIRCglvcGVuX29ubHkYAiABKAgiRwoVTGlzdEluY2lkZW50c1Jlc3BvbnNlEi4KCWluY2lkZW50cxgBIAMoCzIbLmJsdWVmbGFtZS5saW5rLnYxLkluY2lkZW50IiEKEExpc3RBdWRpdFJlcXVlc3QSDQoFbGltaXQYASABKA0iRAoRTGlzdEF1ZGl0UmVzcG9uc2USLwoHcmVjb3JkcxgBIAMoCzIeLmJsdWVmbGFtZS5saW5rLnYxLkF1ZGl0UmVjb3JkIiUKFExpc3REZWNpc2lvbnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNIksKFUxpc3REZWNpc2lvbnNSZXNwb25zZRIyCgdyZWNvcmRzGAEgAygLMiEuYmx1ZWZsYW1lLmxpbmsudjEuRGVjaXNpb25SZWNvcmQiFQoTTGlzdFRyaWdnZXJzUmVxdWVzdCKxAQoLVHJpZ2dlckluZm8SDAoEbmFtZRgBIAEoCRIRCgljb25kaXRpb24YAiABKAkSEAoIcGxheWJvb2sYAyABKAkSEAoIc2V2ZXJpdHkYBCABKAkSDgoGYWN0aXZlGAUgASgIEg0KBWFkZGVkGAYgASgIEi8KBnN0YW5kcxgHIAMoCzIfLmJsdWVmbGFtZS5ub2RlLnYxLlRyaWdnZXJTdGFuZBINCgVmaXJlZBgIIAEoBCJpCgxUcmlnZ2VyU3RhbmQSDwoHc3ViamVjdBgBIAEoCRINCgVzdGFuZBgCIAEoCRIPCgdiZWNhdXNlGAMgASgJEigKBXNpbmNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkgKFExpc3RUcmlnZ2Vyc1Jlc3BvbnNlEjAKCHRyaWdnZXJzGAEgAygLMh4uYmx1ZWZsYW1lLm5vZGUudjEuVHJpZ2dlckluZm8iFgoUTGlzdFBsYXlib29rc1JlcXVlc3QibAoMUGxheWJvb2tJbmZvEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSDQoFc3RlcHMYAyADKAkSDQoFYWRkZWQYBCABKAgSDQoFdHJ1c3QYBSABKAESDAoEcnVucxgGIAEoBCJLChVMaXN0UGxheWJvb2tzUmVzcG9uc2USMgoJcGxheWJvb2tzGAEgAygLMh8uYmx1ZWZsYW1lLm5vZGUudjEuUGxheWJvb2tJbmZvIlUKElJ1blBsYXlib29rUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHdvcmtsb2FkGAIgASgJEg8KB2RyeV9ydW4YAyABKAgSDgoGcGVyc29uGAQgASgJImUKClN0ZXBSZXN1bHQSDAoEc3RlcBgBIAEoCRIPCgdvdXRjb21lGAIgASgJEg8KB2JlY2F1c2UYAyABKAkSJwoEdG9vaxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJPChNSdW5QbGF5Ym9va1Jlc3BvbnNlEgoKAm9rGAEgASgIEiwKBXN0ZXBzGAIgAygLMh0uYmx1ZWZsYW1lLm5vZGUudjEuU3RlcFJlc3VsdCISChBHZXRIZWFsdGhSZXF1ZXN0IuUCCgpNZXRhSGVhbHRoEg8KB3JtX21ldGEYASABKAESDgoGc3RhdHVzGAIgASgJEg8KB20xX3Byb2MYAyABKAESFAoMbTJfaGVhcnRiZWF0GAQgASgBEhkKEW0zX2RhdGFfZnJlc2huZXNzGAUgASgBEhgKEG00X2NvbnRyb2xfcGxhbmUYBiABKAESFAoMbTVfY29oZXJlbmNlGAcgASgBEkwKEHN1YnN5c3RlbV9oZWFsdGgYCCADKAsyMi5ibHVlZmxhbWUubm9kZS52MS5NZXRhSGVhbHRoLlN1YnN5c3RlbUhlYWx0aEVudHJ5Ei0KCXRpbWVzdGFtcBgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYmVjYXVzZRgKIAMoCRo2ChRTdWJzeXN0ZW1IZWFsdGhFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIlwKCU9iamVjdGl2ZRIMCgRuYW1lGAEgASgJEg4KBnRhcmdldBgCIAEoCRIOCgZhY3R1YWwYAyABKAkSDAoEa2VwdBgEIAEoCBITCgtidWRnZXRfbGVmdBgFIAEoASK4AgoUV29ya2xvYWRIZWFsdGhSZXBvcnQSDAoEbmFtZRgBIAEoCRIUCgxoZWFsdGhfc2NvcmUYAiABKAESMAoKb2JqZWN0aXZlcxgDIAMoCzIcLmJsdWVmbGFtZS5ub2RlLnYxLk9iamVjdGl2ZRINCgV0cnVzdBgEIAEoARIVCg10cnVzdF9iZWNhdXNlGAUgASgJEkUKB2ZpZ3VyZXMYBiADKAsyNC5ibHVlZmxhbWUubm9kZS52MS5Xb3JrbG9hZEhlYWx0aFJlcG9ydC5GaWd1cmVzRW50cnkSLQoJYmFja3VwX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxGaWd1cmVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgBOgI4ASKxAwoPUmVjb3ZlcnlNZXRyaWNzEhEKCWluY2lkZW50cxgBIAEoBBIUCgxzdWNjZXNzX3JhdGUYAiABKAESFwoPdW5hdHRlbmRlZF9yYXRlGAMgASgBEicKBG10dGQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEbXR0chgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCgl0b19kZWNpZGUYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoGdG9fYWN0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiwKCXRvX3ZlcmlmeRgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9lc2NhbGF0aW9uX3JhdGUYCSABKAESPAoFcnVuZ3MYCiADKAsyLS5ibHVlZmxhbWUubm9kZS52MS5SZWNvdmVyeU1ldHJpY3MuUnVuZ3NFbnRyeRosCgpSdW5nc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEizwIKEUdldEhlYWx0aFJlc3BvbnNlEisKBG1ldGEYASABKAsyHS5ibHVlZmxhbWUubm9kZS52MS5NZXRhSGVhbHRoEjoKCXdvcmtsb2FkcxgCIAMoCzInLmJsdWVmbGFtZS5ub2RlLnYxLldvcmtsb2FkSGVhbHRoUmVwb3J0EjMKB21ldHJpY3MYAyABKAsyIi5ibHVlZmxhbWUubm9kZS52MS5SZWNvdmVyeU1ldHJpY3MSEwoLc3VnZ2VzdGlvbnMYBCADKAkSEwoLYWdlbnRfdHJ1c3QYBSABKAESQgoHZmlndXJlcxgGIAMoCzIxLmJsdWVmbGFtZS5ub2RlLnYxLkdldEhlYWx0aFJlc3BvbnNlLkZpZ3VyZXNFbnRyeRouCgxGaWd1cmVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgBOgI4ASJCChRTZXRLaWxsU3dpdGNoUmVxdWVzdBIKCgJvbhgBIAEoCBIOCgZwZXJzb24YAiABKAkSDgoGcmVhc29uGAMgASgJIioKFVNldEtpbGxTd2l0Y2hSZXNwb25zZRIRCgl3b3JrbG9hZHMYASABKA0qcQoJTGlua1N0YXRlEhoKFkxJTktfU1RBVEVfVU5TUEVDSUZJRUQQABITCg9MSU5LX1NUQVRFX05PTkUQARIZChVMSU5LX1NUQVRFX0NPTk5FQ1RJTkcQAhIYChRMSU5LX1NUQVRFX0NPTk5FQ1RFRBADMlYKC0JlYXRTZXJ2aWNlEkcKBEJlYXQSHi5ibHVlZmxhbWUubm9kZS52MS5CZWF0UmVxdWVzdBofLmJsdWVmbGFtZS5ub2RlLnYxLkJlYXRSZXNwb25zZTJeCg1SZXBvcnRTZXJ2aWNlEk0KBlJlcG9ydBIgLmJsdWVmbGFtZS5ub2RlLnYxLlJlcG9ydFJlcXVlc3QaIS5ibHVlZmxhbWUubm9kZS52MS5SZXBvcnRSZXNwb25zZTKaAQoMU3RhdGVTZXJ2aWNlEkQKA0dldBIdLmJsdWVmbGFtZS5ub2RlLnYxLkdldFJlcXVlc3QaHi5ibHVlZmxhbWUubm9kZS52MS5HZXRSZXNwb25zZRJECgNQdXQSHS5ibHVlZmxhbWUubm9kZS52MS5QdXRSZXF1ZXN0Gh4uYmx1ZWZsYW1lLm5vZGUudjEuUHV0UmVzcG9uc2Uy3AkKC05vZGVTZXJ2aWNlElYKCUdldFN0YXR1cxIjLmJsdWVmbGFtZS5ub2RlLnYxLkdldFN0YXR1c1JlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5HZXRTdGF0dXNSZXNwb25zZRJiCg1TdGFydFdvcmtsb2FkEicuYmx1ZWZsYW1lLm5vZGUudjEuU3RhcnRXb3JrbG9hZFJlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5TdGFydFdvcmtsb2FkUmVzcG9uc2USXwoMU3RvcFdvcmtsb2FkEiYuYmx1ZWZsYW1lLm5vZGUudjEuU3RvcFdvcmtsb2FkUmVxdWVzdBonLmJsdWVmbGFtZS5ub2RlLnYxLlN0b3BXb3JrbG9hZFJlc3BvbnNlEmgKD1Jlc3RhcnRXb3JrbG9hZBIpLmJsdWVmbGFtZS5ub2RlLnYxLlJlc3RhcnRXb3JrbG9hZFJlcXVlc3QaKi5ibHVlZmxhbWUubm9kZS52MS5SZXN0YXJ0V29ya2xvYWRSZXNwb25zZRJHCgREb3duEh4uYmx1ZWZsYW1lLm5vZGUudjEuRG93blJlcXVlc3QaHy5ibHVlZmxhbWUubm9kZS52MS5Eb3duUmVzcG9uc2USYgoNTGlzdEluY2lkZW50cxInLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RJbmNpZGVudHNSZXF1ZXN0GiguYmx1ZWZsYW1lLm5vZGUudjEuTGlzdEluY2lkZW50c1Jlc3BvbnNlElYKCUxpc3RBdWRpdBIjLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RBdWRpdFJlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5MaXN0QXVkaXRSZXNwb25zZRJiCg1MaXN0RGVjaXNpb25zEicuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdERlY2lzaW9uc1JlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5MaXN0RGVjaXNpb25zUmVzcG9uc2USXwoMTGlzdFRyaWdnZXJzEiYuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdFRyaWdnZXJzUmVxdWVzdBonLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RUcmlnZ2Vyc1Jlc3BvbnNlEmIKDUxpc3RQbGF5Ym9va3MSJy5ibHVlZmxhbWUubm9kZS52MS5MaXN0UGxheWJvb2tzUmVxdWVzdBooLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RQbGF5Ym9va3NSZXNwb25zZRJcCgtSdW5QbGF5Ym9vaxIlLmJsdWVmbGFtZS5ub2RlLnYxLlJ1blBsYXlib29rUmVxdWVzdBomLmJsdWVmbGFtZS5ub2RlLnYxLlJ1blBsYXlib29rUmVzcG9uc2USVgoJR2V0SGVhbHRoEiMuYmx1ZWZsYW1lLm5vZGUudjEuR2V0SGVhbHRoUmVxdWVzdBokLmJsdWVmbGFtZS5ub2RlLnYxLkdldEhlYWx0aFJlc3BvbnNlEmIKDVNldEtpbGxTd2l0Y2gSJy5ibHVlZmxhbWUubm9kZS52MS5TZXRLaWxsU3dpdGNoUmVxdWVzdBooLmJsdWVmbGFtZS5ub2RlLnYxLlNldEtpbGxTd2l0Y2hSZXNwb25zZWIGcHJvdG8z", [file_blueflame_link_v1_incident, file_blueflame_link_v1_link_service, file_blueflame_link_v1_workload, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * BeatRequest is one beat.
@@ -76,6 +76,77 @@ export const BeatResponseSchema: GenMessage<BeatResponse> = /*@__PURE__*/
   messageDesc(file_blueflame_node_v1_node_service, 1);
 
 /**
+ * ReportRequest is a batch of finished requests.
+ *
+ * @generated from message blueflame.node.v1.ReportRequest
+ */
+export type ReportRequest = Message<"blueflame.node.v1.ReportRequest"> & {
+  /**
+   * At most 1,000.
+   *
+   * @generated from field: repeated blueflame.node.v1.FinishedRequest requests = 1;
+   */
+  requests: FinishedRequest[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.ReportRequest.
+ * Use `create(ReportRequestSchema)` to create a new message.
+ */
+export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 2);
+
+/**
+ * FinishedRequest is one request that the workload has answered, or has not.
+ *
+ * @generated from message blueflame.node.v1.FinishedRequest
+ */
+export type FinishedRequest = Message<"blueflame.node.v1.FinishedRequest"> & {
+  /**
+   * From its arrival to its answer.
+   *
+   * @generated from field: google.protobuf.Duration latency = 1;
+   */
+  latency?: Duration | undefined;
+
+  /**
+   * False: it failed by the workload's own fault.
+   *
+   * @generated from field: bool ok = 2;
+   */
+  ok: boolean;
+
+  /**
+   * It got no answer in time.
+   *
+   * @generated from field: bool timed_out = 3;
+   */
+  timedOut: boolean;
+};
+
+/**
+ * Describes the message blueflame.node.v1.FinishedRequest.
+ * Use `create(FinishedRequestSchema)` to create a new message.
+ */
+export const FinishedRequestSchema: GenMessage<FinishedRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 3);
+
+/**
+ * ReportResponse says that the batch was counted.
+ *
+ * @generated from message blueflame.node.v1.ReportResponse
+ */
+export type ReportResponse = Message<"blueflame.node.v1.ReportResponse"> & {
+};
+
+/**
+ * Describes the message blueflame.node.v1.ReportResponse.
+ * Use `create(ReportResponseSchema)` to create a new message.
+ */
+export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 4);
+
+/**
  * GetRequest names a key.
  *
  * @generated from message blueflame.node.v1.GetRequest
@@ -94,7 +165,7 @@ export type GetRequest = Message<"blueflame.node.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 2);
+  messageDesc(file_blueflame_node_v1_node_service, 5);
 
 /**
  * GetResponse is a key's value.
@@ -122,7 +193,7 @@ export type GetResponse = Message<"blueflame.node.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 3);
+  messageDesc(file_blueflame_node_v1_node_service, 6);
 
 /**
  * PutRequest writes a key.
@@ -157,7 +228,7 @@ export type PutRequest = Message<"blueflame.node.v1.PutRequest"> & {
  * Use `create(PutRequestSchema)` to create a new message.
  */
 export const PutRequestSchema: GenMessage<PutRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 4);
+  messageDesc(file_blueflame_node_v1_node_service, 7);
 
 /**
  * PutResponse says that the value is durable.
@@ -178,7 +249,7 @@ export type PutResponse = Message<"blueflame.node.v1.PutResponse"> & {
  * Use `create(PutResponseSchema)` to create a new message.
  */
 export const PutResponseSchema: GenMessage<PutResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 5);
+  messageDesc(file_blueflame_node_v1_node_service, 8);
 
 /**
  * GetStatusRequest asks for the status.
@@ -193,7 +264,7 @@ export type GetStatusRequest = Message<"blueflame.node.v1.GetStatusRequest"> & {
  * Use `create(GetStatusRequestSchema)` to create a new message.
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 6);
+  messageDesc(file_blueflame_node_v1_node_service, 9);
 
 /**
  * GetStatusResponse is the node now.
@@ -298,6 +369,27 @@ export type GetStatusResponse = Message<"blueflame.node.v1.GetStatusResponse"> &
    * @generated from field: repeated string warnings = 14;
    */
   warnings: string[];
+
+  /**
+   * A person has stopped the node on purpose.
+   *
+   * @generated from field: bool kill_switch = 15;
+   */
+  killSwitch: boolean;
+
+  /**
+   * The meta-health of the node, from 0 to 1; negative before the first computation.
+   *
+   * @generated from field: double meta_health = 16;
+   */
+  metaHealth: number;
+
+  /**
+   * GREEN, DEGRADED, CRITICAL or DEAD; empty before the first computation.
+   *
+   * @generated from field: string meta_status = 17;
+   */
+  metaStatus: string;
 };
 
 /**
@@ -305,7 +397,7 @@ export type GetStatusResponse = Message<"blueflame.node.v1.GetStatusResponse"> &
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 7);
+  messageDesc(file_blueflame_node_v1_node_service, 10);
 
 /**
  * StartWorkloadRequest names a workload.
@@ -333,7 +425,7 @@ export type StartWorkloadRequest = Message<"blueflame.node.v1.StartWorkloadReque
  * Use `create(StartWorkloadRequestSchema)` to create a new message.
  */
 export const StartWorkloadRequestSchema: GenMessage<StartWorkloadRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 8);
+  messageDesc(file_blueflame_node_v1_node_service, 11);
 
 /**
  * StartWorkloadResponse is the workload after it.
@@ -354,7 +446,7 @@ export type StartWorkloadResponse = Message<"blueflame.node.v1.StartWorkloadResp
  * Use `create(StartWorkloadResponseSchema)` to create a new message.
  */
 export const StartWorkloadResponseSchema: GenMessage<StartWorkloadResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 9);
+  messageDesc(file_blueflame_node_v1_node_service, 12);
 
 /**
  * StopWorkloadRequest names a workload.
@@ -382,7 +474,7 @@ export type StopWorkloadRequest = Message<"blueflame.node.v1.StopWorkloadRequest
  * Use `create(StopWorkloadRequestSchema)` to create a new message.
  */
 export const StopWorkloadRequestSchema: GenMessage<StopWorkloadRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 10);
+  messageDesc(file_blueflame_node_v1_node_service, 13);
 
 /**
  * StopWorkloadResponse is the workload after it.
@@ -403,7 +495,7 @@ export type StopWorkloadResponse = Message<"blueflame.node.v1.StopWorkloadRespon
  * Use `create(StopWorkloadResponseSchema)` to create a new message.
  */
 export const StopWorkloadResponseSchema: GenMessage<StopWorkloadResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 11);
+  messageDesc(file_blueflame_node_v1_node_service, 14);
 
 /**
  * RestartWorkloadRequest names a workload.
@@ -431,7 +523,7 @@ export type RestartWorkloadRequest = Message<"blueflame.node.v1.RestartWorkloadR
  * Use `create(RestartWorkloadRequestSchema)` to create a new message.
  */
 export const RestartWorkloadRequestSchema: GenMessage<RestartWorkloadRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 12);
+  messageDesc(file_blueflame_node_v1_node_service, 15);
 
 /**
  * RestartWorkloadResponse is the workload after it.
@@ -452,7 +544,7 @@ export type RestartWorkloadResponse = Message<"blueflame.node.v1.RestartWorkload
  * Use `create(RestartWorkloadResponseSchema)` to create a new message.
  */
 export const RestartWorkloadResponseSchema: GenMessage<RestartWorkloadResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 13);
+  messageDesc(file_blueflame_node_v1_node_service, 16);
 
 /**
  * DownRequest ends everything.
@@ -473,7 +565,7 @@ export type DownRequest = Message<"blueflame.node.v1.DownRequest"> & {
  * Use `create(DownRequestSchema)` to create a new message.
  */
 export const DownRequestSchema: GenMessage<DownRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 14);
+  messageDesc(file_blueflame_node_v1_node_service, 17);
 
 /**
  * DownResponse comes when all workloads are stopped; the agent ends right after it.
@@ -494,7 +586,7 @@ export type DownResponse = Message<"blueflame.node.v1.DownResponse"> & {
  * Use `create(DownResponseSchema)` to create a new message.
  */
 export const DownResponseSchema: GenMessage<DownResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 15);
+  messageDesc(file_blueflame_node_v1_node_service, 18);
 
 /**
  * ListIncidentsRequest bounds the list.
@@ -522,7 +614,7 @@ export type ListIncidentsRequest = Message<"blueflame.node.v1.ListIncidentsReque
  * Use `create(ListIncidentsRequestSchema)` to create a new message.
  */
 export const ListIncidentsRequestSchema: GenMessage<ListIncidentsRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 16);
+  messageDesc(file_blueflame_node_v1_node_service, 19);
 
 /**
  * ListIncidentsResponse is the list.
@@ -543,7 +635,7 @@ export type ListIncidentsResponse = Message<"blueflame.node.v1.ListIncidentsResp
  * Use `create(ListIncidentsResponseSchema)` to create a new message.
  */
 export const ListIncidentsResponseSchema: GenMessage<ListIncidentsResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 17);
+  messageDesc(file_blueflame_node_v1_node_service, 20);
 
 /**
  * ListAuditRequest bounds the list.
@@ -564,7 +656,7 @@ export type ListAuditRequest = Message<"blueflame.node.v1.ListAuditRequest"> & {
  * Use `create(ListAuditRequestSchema)` to create a new message.
  */
 export const ListAuditRequestSchema: GenMessage<ListAuditRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 18);
+  messageDesc(file_blueflame_node_v1_node_service, 21);
 
 /**
  * ListAuditResponse is the list.
@@ -585,7 +677,7 @@ export type ListAuditResponse = Message<"blueflame.node.v1.ListAuditResponse"> &
  * Use `create(ListAuditResponseSchema)` to create a new message.
  */
 export const ListAuditResponseSchema: GenMessage<ListAuditResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 19);
+  messageDesc(file_blueflame_node_v1_node_service, 22);
 
 /**
  * ListDecisionsRequest bounds the list.
@@ -606,7 +698,7 @@ export type ListDecisionsRequest = Message<"blueflame.node.v1.ListDecisionsReque
  * Use `create(ListDecisionsRequestSchema)` to create a new message.
  */
 export const ListDecisionsRequestSchema: GenMessage<ListDecisionsRequest> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 20);
+  messageDesc(file_blueflame_node_v1_node_service, 23);
 
 /**
  * ListDecisionsResponse is the list.
@@ -627,7 +719,766 @@ export type ListDecisionsResponse = Message<"blueflame.node.v1.ListDecisionsResp
  * Use `create(ListDecisionsResponseSchema)` to create a new message.
  */
 export const ListDecisionsResponseSchema: GenMessage<ListDecisionsResponse> = /*@__PURE__*/
-  messageDesc(file_blueflame_node_v1_node_service, 21);
+  messageDesc(file_blueflame_node_v1_node_service, 24);
+
+/**
+ * ListTriggersRequest asks for all triggers.
+ *
+ * @generated from message blueflame.node.v1.ListTriggersRequest
+ */
+export type ListTriggersRequest = Message<"blueflame.node.v1.ListTriggersRequest"> & {
+};
+
+/**
+ * Describes the message blueflame.node.v1.ListTriggersRequest.
+ * Use `create(ListTriggersRequestSchema)` to create a new message.
+ */
+export const ListTriggersRequestSchema: GenMessage<ListTriggersRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 25);
+
+/**
+ * TriggerInfo is one trigger.
+ *
+ * @generated from message blueflame.node.v1.TriggerInfo
+ */
+export type TriggerInfo = Message<"blueflame.node.v1.TriggerInfo"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What it looks at, in words with its threshold: `cpu_busy_ratio above 85% for 30s`.
+   *
+   * @generated from field: string condition = 2;
+   */
+  condition: string;
+
+  /**
+   * The playbook that it asks for.
+   *
+   * @generated from field: string playbook = 3;
+   */
+  playbook: string;
+
+  /**
+   * low, medium, high or critical.
+   *
+   * @generated from field: string severity = 4;
+   */
+  severity: string;
+
+  /**
+   * False when it was switched off.
+   *
+   * @generated from field: bool active = 5;
+   */
+  active: boolean;
+
+  /**
+   * True when it came from the config and not from the box.
+   *
+   * @generated from field: bool added = 6;
+   */
+  added: boolean;
+
+  /**
+   * Where it stands, for each subject that is not quiet.
+   *
+   * @generated from field: repeated blueflame.node.v1.TriggerStand stands = 7;
+   */
+  stands: TriggerStand[];
+
+  /**
+   * How often it has fired since the agent's start.
+   *
+   * @generated from field: uint64 fired = 8;
+   */
+  fired: bigint;
+};
+
+/**
+ * Describes the message blueflame.node.v1.TriggerInfo.
+ * Use `create(TriggerInfoSchema)` to create a new message.
+ */
+export const TriggerInfoSchema: GenMessage<TriggerInfo> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 26);
+
+/**
+ * TriggerStand is where a trigger stands for one subject.
+ *
+ * @generated from message blueflame.node.v1.TriggerStand
+ */
+export type TriggerStand = Message<"blueflame.node.v1.TriggerStand"> & {
+  /**
+   * node, or workload/NAME.
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * pending (the condition holds, not yet long enough), firing, clearing.
+   *
+   * @generated from field: string stand = 2;
+   */
+  stand: string;
+
+  /**
+   * One sentence with the figures.
+   *
+   * @generated from field: string because = 3;
+   */
+  because: string;
+
+  /**
+   * For how long it has been so.
+   *
+   * @generated from field: google.protobuf.Duration since = 4;
+   */
+  since?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.node.v1.TriggerStand.
+ * Use `create(TriggerStandSchema)` to create a new message.
+ */
+export const TriggerStandSchema: GenMessage<TriggerStand> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 27);
+
+/**
+ * ListTriggersResponse is the list.
+ *
+ * @generated from message blueflame.node.v1.ListTriggersResponse
+ */
+export type ListTriggersResponse = Message<"blueflame.node.v1.ListTriggersResponse"> & {
+  /**
+   * By name.
+   *
+   * @generated from field: repeated blueflame.node.v1.TriggerInfo triggers = 1;
+   */
+  triggers: TriggerInfo[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.ListTriggersResponse.
+ * Use `create(ListTriggersResponseSchema)` to create a new message.
+ */
+export const ListTriggersResponseSchema: GenMessage<ListTriggersResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 28);
+
+/**
+ * ListPlaybooksRequest asks for all playbooks.
+ *
+ * @generated from message blueflame.node.v1.ListPlaybooksRequest
+ */
+export type ListPlaybooksRequest = Message<"blueflame.node.v1.ListPlaybooksRequest"> & {
+};
+
+/**
+ * Describes the message blueflame.node.v1.ListPlaybooksRequest.
+ * Use `create(ListPlaybooksRequestSchema)` to create a new message.
+ */
+export const ListPlaybooksRequestSchema: GenMessage<ListPlaybooksRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 29);
+
+/**
+ * PlaybookInfo is one playbook.
+ *
+ * @generated from message blueflame.node.v1.PlaybookInfo
+ */
+export type PlaybookInfo = Message<"blueflame.node.v1.PlaybookInfo"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What it is for.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+
+  /**
+   * Its steps in words, in order.
+   *
+   * @generated from field: repeated string steps = 3;
+   */
+  steps: string[];
+
+  /**
+   * True when it came from the operator's folder.
+   *
+   * @generated from field: bool added = 4;
+   */
+  added: boolean;
+
+  /**
+   * From 0 to 1.
+   *
+   * @generated from field: double trust = 5;
+   */
+  trust: number;
+
+  /**
+   * How often it ran.
+   *
+   * @generated from field: uint64 runs = 6;
+   */
+  runs: bigint;
+};
+
+/**
+ * Describes the message blueflame.node.v1.PlaybookInfo.
+ * Use `create(PlaybookInfoSchema)` to create a new message.
+ */
+export const PlaybookInfoSchema: GenMessage<PlaybookInfo> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 30);
+
+/**
+ * ListPlaybooksResponse is the list.
+ *
+ * @generated from message blueflame.node.v1.ListPlaybooksResponse
+ */
+export type ListPlaybooksResponse = Message<"blueflame.node.v1.ListPlaybooksResponse"> & {
+  /**
+   * By name.
+   *
+   * @generated from field: repeated blueflame.node.v1.PlaybookInfo playbooks = 1;
+   */
+  playbooks: PlaybookInfo[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.ListPlaybooksResponse.
+ * Use `create(ListPlaybooksResponseSchema)` to create a new message.
+ */
+export const ListPlaybooksResponseSchema: GenMessage<ListPlaybooksResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 31);
+
+/**
+ * RunPlaybookRequest names a playbook and on what.
+ *
+ * @generated from message blueflame.node.v1.RunPlaybookRequest
+ */
+export type RunPlaybookRequest = Message<"blueflame.node.v1.RunPlaybookRequest"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * A workload; empty: the node.
+   *
+   * @generated from field: string workload = 2;
+   */
+  workload: string;
+
+  /**
+   * Only show what would be done.
+   *
+   * @generated from field: bool dry_run = 3;
+   */
+  dryRun: boolean;
+
+  /**
+   * Who asks; for the audit.
+   *
+   * @generated from field: string person = 4;
+   */
+  person: string;
+};
+
+/**
+ * Describes the message blueflame.node.v1.RunPlaybookRequest.
+ * Use `create(RunPlaybookRequestSchema)` to create a new message.
+ */
+export const RunPlaybookRequestSchema: GenMessage<RunPlaybookRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 32);
+
+/**
+ * StepResult is one step of a run.
+ *
+ * @generated from message blueflame.node.v1.StepResult
+ */
+export type StepResult = Message<"blueflame.node.v1.StepResult"> & {
+  /**
+   * The step in words.
+   *
+   * @generated from field: string step = 1;
+   */
+  step: string;
+
+  /**
+   * done, skipped, failed, refused, would (dry run).
+   *
+   * @generated from field: string outcome = 2;
+   */
+  outcome: string;
+
+  /**
+   * Why, and what came of it.
+   *
+   * @generated from field: string because = 3;
+   */
+  because: string;
+
+  /**
+   * How long it took.
+   *
+   * @generated from field: google.protobuf.Duration took = 4;
+   */
+  took?: Duration | undefined;
+};
+
+/**
+ * Describes the message blueflame.node.v1.StepResult.
+ * Use `create(StepResultSchema)` to create a new message.
+ */
+export const StepResultSchema: GenMessage<StepResult> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 33);
+
+/**
+ * RunPlaybookResponse is the run.
+ *
+ * @generated from message blueflame.node.v1.RunPlaybookResponse
+ */
+export type RunPlaybookResponse = Message<"blueflame.node.v1.RunPlaybookResponse"> & {
+  /**
+   * True when every step was done or skipped.
+   *
+   * @generated from field: bool ok = 1;
+   */
+  ok: boolean;
+
+  /**
+   * The steps, in order, as far as it came.
+   *
+   * @generated from field: repeated blueflame.node.v1.StepResult steps = 2;
+   */
+  steps: StepResult[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.RunPlaybookResponse.
+ * Use `create(RunPlaybookResponseSchema)` to create a new message.
+ */
+export const RunPlaybookResponseSchema: GenMessage<RunPlaybookResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 34);
+
+/**
+ * GetHealthRequest asks for everything that is known of the health.
+ *
+ * @generated from message blueflame.node.v1.GetHealthRequest
+ */
+export type GetHealthRequest = Message<"blueflame.node.v1.GetHealthRequest"> & {
+};
+
+/**
+ * Describes the message blueflame.node.v1.GetHealthRequest.
+ * Use `create(GetHealthRequestSchema)` to create a new message.
+ */
+export const GetHealthRequestSchema: GenMessage<GetHealthRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 35);
+
+/**
+ * MetaHealth is the health of the node as DOLPHIN computes it.
+ *
+ * @generated from message blueflame.node.v1.MetaHealth
+ */
+export type MetaHealth = Message<"blueflame.node.v1.MetaHealth"> & {
+  /**
+   * The product of the five, from 0 to 1.
+   *
+   * @generated from field: double rm_meta = 1;
+   */
+  rmMeta: number;
+
+  /**
+   * GREEN above 0.8, DEGRADED above 0.5, CRITICAL above 0.2, else DEAD.
+   *
+   * @generated from field: string status = 2;
+   */
+  status: string;
+
+  /**
+   * Process integrity.
+   *
+   * @generated from field: double m1_proc = 3;
+   */
+  m1Proc: number;
+
+  /**
+   * Heartbeat freshness.
+   *
+   * @generated from field: double m2_heartbeat = 4;
+   */
+  m2Heartbeat: number;
+
+  /**
+   * Data freshness.
+   *
+   * @generated from field: double m3_data_freshness = 5;
+   */
+  m3DataFreshness: number;
+
+  /**
+   * Control plane.
+   *
+   * @generated from field: double m4_control_plane = 6;
+   */
+  m4ControlPlane: number;
+
+  /**
+   * Data coherence.
+   *
+   * @generated from field: double m5_coherence = 7;
+   */
+  m5Coherence: number;
+
+  /**
+   * Each subsystem's own health: a workload, a source, a port, a rule.
+   *
+   * @generated from field: map<string, double> subsystem_health = 8;
+   */
+  subsystemHealth: { [key: string]: number };
+
+  /**
+   * When it was computed.
+   *
+   * @generated from field: google.protobuf.Timestamp timestamp = 9;
+   */
+  timestamp?: Timestamp | undefined;
+
+  /**
+   * What is wrong, one sentence each; at most 20.
+   *
+   * @generated from field: repeated string because = 10;
+   */
+  because: string[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.MetaHealth.
+ * Use `create(MetaHealthSchema)` to create a new message.
+ */
+export const MetaHealthSchema: GenMessage<MetaHealth> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 36);
+
+/**
+ * Objective is one objective of an SLO.
+ *
+ * @generated from message blueflame.node.v1.Objective
+ */
+export type Objective = Message<"blueflame.node.v1.Objective"> & {
+  /**
+   * availability, p95, p99, error_rate, success_rate.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What is owed, in words with its unit.
+   *
+   * @generated from field: string target = 2;
+   */
+  target: string;
+
+  /**
+   * What was kept, in words with its unit; empty when nothing is known.
+   *
+   * @generated from field: string actual = 3;
+   */
+  actual: string;
+
+  /**
+   * True while it is kept.
+   *
+   * @generated from field: bool kept = 4;
+   */
+  kept: boolean;
+
+  /**
+   * Share of the error budget that is left, from 1 down to 0 and below.
+   *
+   * @generated from field: double budget_left = 5;
+   */
+  budgetLeft: number;
+};
+
+/**
+ * Describes the message blueflame.node.v1.Objective.
+ * Use `create(ObjectiveSchema)` to create a new message.
+ */
+export const ObjectiveSchema: GenMessage<Objective> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 37);
+
+/**
+ * WorkloadHealthReport is what is known of a workload beyond its status.
+ *
+ * @generated from message blueflame.node.v1.WorkloadHealthReport
+ */
+export type WorkloadHealthReport = Message<"blueflame.node.v1.WorkloadHealthReport"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * From 0 to 100 (PRA-6); negative while nothing is known.
+   *
+   * @generated from field: double health_score = 2;
+   */
+  healthScore: number;
+
+  /**
+   * Its objectives.
+   *
+   * @generated from field: repeated blueflame.node.v1.Objective objectives = 3;
+   */
+  objectives: Objective[];
+
+  /**
+   * From 0 to 1.
+   *
+   * @generated from field: double trust = 4;
+   */
+  trust: number;
+
+  /**
+   * Why it has this trust.
+   *
+   * @generated from field: string trust_because = 5;
+   */
+  trustBecause: string;
+
+  /**
+   * Its newest figures, by name with their unit.
+   *
+   * @generated from field: map<string, double> figures = 6;
+   */
+  figures: { [key: string]: number };
+
+  /**
+   * Its newest verified backup, unset when none.
+   *
+   * @generated from field: google.protobuf.Timestamp backup_at = 7;
+   */
+  backupAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message blueflame.node.v1.WorkloadHealthReport.
+ * Use `create(WorkloadHealthReportSchema)` to create a new message.
+ */
+export const WorkloadHealthReportSchema: GenMessage<WorkloadHealthReport> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 38);
+
+/**
+ * RecoveryMetrics is how well recoveries went.
+ *
+ * @generated from message blueflame.node.v1.RecoveryMetrics
+ */
+export type RecoveryMetrics = Message<"blueflame.node.v1.RecoveryMetrics"> & {
+  /**
+   * Incidents that were opened.
+   *
+   * @generated from field: uint64 incidents = 1;
+   */
+  incidents: bigint;
+
+  /**
+   * Of those that are over, the share that was healed; 0 when none is over.
+   *
+   * @generated from field: double success_rate = 2;
+   */
+  successRate: number;
+
+  /**
+   * Of those that are over, the share that was healed with no person; 0 when none is over.
+   *
+   * @generated from field: double unattended_rate = 3;
+   */
+  unattendedRate: number;
+
+  /**
+   * Mean time from the fault to its detection.
+   *
+   * @generated from field: google.protobuf.Duration mttd = 4;
+   */
+  mttd?: Duration | undefined;
+
+  /**
+   * Mean time from the detection to the verified recovery.
+   *
+   * @generated from field: google.protobuf.Duration mttr = 5;
+   */
+  mttr?: Duration | undefined;
+
+  /**
+   * Mean time from the detection to the decision.
+   *
+   * @generated from field: google.protobuf.Duration to_decide = 6;
+   */
+  toDecide?: Duration | undefined;
+
+  /**
+   * Mean time from the decision to the first remedy.
+   *
+   * @generated from field: google.protobuf.Duration to_act = 7;
+   */
+  toAct?: Duration | undefined;
+
+  /**
+   * Mean time from the remedy to its verification.
+   *
+   * @generated from field: google.protobuf.Duration to_verify = 8;
+   */
+  toVerify?: Duration | undefined;
+
+  /**
+   * Share of the incidents that needed more than the first rung.
+   *
+   * @generated from field: double escalation_rate = 9;
+   */
+  escalationRate: number;
+
+  /**
+   * How often each rung was used, by its name.
+   *
+   * @generated from field: map<string, uint64> rungs = 10;
+   */
+  rungs: { [key: string]: bigint };
+};
+
+/**
+ * Describes the message blueflame.node.v1.RecoveryMetrics.
+ * Use `create(RecoveryMetricsSchema)` to create a new message.
+ */
+export const RecoveryMetricsSchema: GenMessage<RecoveryMetrics> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 39);
+
+/**
+ * GetHealthResponse is everything that is known of the health.
+ *
+ * @generated from message blueflame.node.v1.GetHealthResponse
+ */
+export type GetHealthResponse = Message<"blueflame.node.v1.GetHealthResponse"> & {
+  /**
+   * The meta-health; unset before the first computation.
+   *
+   * @generated from field: blueflame.node.v1.MetaHealth meta = 1;
+   */
+  meta?: MetaHealth | undefined;
+
+  /**
+   * By name.
+   *
+   * @generated from field: repeated blueflame.node.v1.WorkloadHealthReport workloads = 2;
+   */
+  workloads: WorkloadHealthReport[];
+
+  /**
+   * Over all incidents that the node still holds.
+   *
+   * @generated from field: blueflame.node.v1.RecoveryMetrics metrics = 3;
+   */
+  metrics?: RecoveryMetrics | undefined;
+
+  /**
+   * What might prevent what keeps coming back, one sentence each.
+   *
+   * @generated from field: repeated string suggestions = 4;
+   */
+  suggestions: string[];
+
+  /**
+   * Trust of the agent itself, from 0 to 1.
+   *
+   * @generated from field: double agent_trust = 5;
+   */
+  agentTrust: number;
+
+  /**
+   * Figures of the node, by name with their unit.
+   *
+   * @generated from field: map<string, double> figures = 6;
+   */
+  figures: { [key: string]: number };
+};
+
+/**
+ * Describes the message blueflame.node.v1.GetHealthResponse.
+ * Use `create(GetHealthResponseSchema)` to create a new message.
+ */
+export const GetHealthResponseSchema: GenMessage<GetHealthResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 40);
+
+/**
+ * SetKillSwitchRequest turns it.
+ *
+ * @generated from message blueflame.node.v1.SetKillSwitchRequest
+ */
+export type SetKillSwitchRequest = Message<"blueflame.node.v1.SetKillSwitchRequest"> & {
+  /**
+   * True: stop everything on purpose.
+   *
+   * @generated from field: bool on = 1;
+   */
+  on: boolean;
+
+  /**
+   * Who asks; for the audit.
+   *
+   * @generated from field: string person = 2;
+   */
+  person: string;
+
+  /**
+   * Why; for the audit and for whoever finds the node stopped.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message blueflame.node.v1.SetKillSwitchRequest.
+ * Use `create(SetKillSwitchRequestSchema)` to create a new message.
+ */
+export const SetKillSwitchRequestSchema: GenMessage<SetKillSwitchRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 41);
+
+/**
+ * SetKillSwitchResponse is the node after it.
+ *
+ * @generated from message blueflame.node.v1.SetKillSwitchResponse
+ */
+export type SetKillSwitchResponse = Message<"blueflame.node.v1.SetKillSwitchResponse"> & {
+  /**
+   * How many workloads were stopped or started.
+   *
+   * @generated from field: uint32 workloads = 1;
+   */
+  workloads: number;
+};
+
+/**
+ * Describes the message blueflame.node.v1.SetKillSwitchResponse.
+ * Use `create(SetKillSwitchResponseSchema)` to create a new message.
+ */
+export const SetKillSwitchResponseSchema: GenMessage<SetKillSwitchResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 42);
 
 /**
  * LinkState is how the agent stands with its hub.
@@ -690,6 +1541,25 @@ export const BeatService: GenService<{
   serviceDesc(file_blueflame_node_v1_node_service, 0);
 
 /**
+ * ReportService takes what a workload's server knows of its own requests; it feeds the triggers.
+ *
+ * @generated from service blueflame.node.v1.ReportService
+ */
+export const ReportService: GenService<{
+  /**
+   * Report counts finished requests. RESOURCE_EXHAUSTED above 100 calls a second for one workload.
+   *
+   * @generated from rpc blueflame.node.v1.ReportService.Report
+   */
+  report: {
+    methodKind: "unary";
+    input: typeof ReportRequestSchema;
+    output: typeof ReportResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_blueflame_node_v1_node_service, 1);
+
+/**
  * StateService keeps a workload's own state: nothing acknowledged is lost, and no other workload sees it.
  *
  * @generated from service blueflame.node.v1.StateService
@@ -716,7 +1586,7 @@ export const StateService: GenService<{
     output: typeof PutResponseSchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_blueflame_node_v1_node_service, 1);
+  serviceDesc(file_blueflame_node_v1_node_service, 2);
 
 /**
  * NodeService is for people at the node.
@@ -805,6 +1675,56 @@ export const NodeService: GenService<{
     input: typeof ListDecisionsRequestSchema;
     output: typeof ListDecisionsResponseSchema;
   },
+  /**
+   * ListTriggers is every trigger with its threshold and where it stands.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.ListTriggers
+   */
+  listTriggers: {
+    methodKind: "unary";
+    input: typeof ListTriggersRequestSchema;
+    output: typeof ListTriggersResponseSchema;
+  },
+  /**
+   * ListPlaybooks is every playbook with its steps.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.ListPlaybooks
+   */
+  listPlaybooks: {
+    methodKind: "unary";
+    input: typeof ListPlaybooksRequestSchema;
+    output: typeof ListPlaybooksResponseSchema;
+  },
+  /**
+   * RunPlaybook runs one by hand, or shows what it would do. NOT_FOUND for an unknown name; PERMISSION_DENIED for what authority forbids.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.RunPlaybook
+   */
+  runPlaybook: {
+    methodKind: "unary";
+    input: typeof RunPlaybookRequestSchema;
+    output: typeof RunPlaybookResponseSchema;
+  },
+  /**
+   * GetHealth is the meta-health, the SLOs, trust, the recovery metrics and what was learned.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.GetHealth
+   */
+  getHealth: {
+    methodKind: "unary";
+    input: typeof GetHealthRequestSchema;
+    output: typeof GetHealthResponseSchema;
+  },
+  /**
+   * SetKillSwitch stops the node on purpose, or lets it go on: durable before the answer. While it is on, nothing is started or healed.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.SetKillSwitch
+   */
+  setKillSwitch: {
+    methodKind: "unary";
+    input: typeof SetKillSwitchRequestSchema;
+    output: typeof SetKillSwitchResponseSchema;
+  },
 }> = /*@__PURE__*/
-  serviceDesc(file_blueflame_node_v1_node_service, 2);
+  serviceDesc(file_blueflame_node_v1_node_service, 3);
 
