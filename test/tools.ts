@@ -11,6 +11,7 @@ export const tools = {
   runsv: { package: "runit", for: "comparing with runit" },
   tmux: { package: "tmux", for: "trying the commands on a real terminal" },
   python3: { package: "python3", for: "a program that writes over its own environment" },
+  "systemd-notify": { package: "systemd", for: "the notify protocol without C functions" },
   cc: { package: "gcc", for: "compiling the floors of the benchmarks" },
 } as const satisfies Record<string, { package: string; for: string }>;
 

@@ -4,16 +4,10 @@
  * functions are called through koffi's prebuilt addon; where it does not load (musl, other systems) `launch.driver.ts` goes
  * on with child_process, and everything works, slower.
  */
-import { createRequire } from "node:module";
 import { constants } from "node:os";
-import { fileURLToPath } from "node:url";
+import { errnoName, type Koffi, koffi, type Native } from "../libc.driver.ts";
 import { inheritable } from "./descriptors.driver.ts";
 import type { Launch, Launcher } from "./launch.driver.ts";
-
-type Native = (...args: unknown[]) => number;
-interface Koffi {
-  load(path: string | null): { func(declaration: string): Native };
-}
 
 /** From spawn.h of glibc: new session; reset signal dispositions; set the signal mask. */
 const flags = 0x80 | 0x04 | 0x08;
@@ -34,8 +28,8 @@ export function posixLauncher(): Launcher | undefined {
 
 function make(): Launcher | undefined {
   try {
-    const koffi = loadAddon();
-    return koffi && new PosixLauncher(koffi).launch;
+    const addon = koffi();
+    return addon && new PosixLauncher(addon).launch;
   } catch {
     return undefined; // a libc without one of the functions
   }
@@ -48,8 +42,8 @@ class PosixLauncher {
   readonly #attributes = Buffer.alloc(opaqueBytes);
   readonly #running = new Map<number, Launch["exited"]>();
 
-  constructor(koffi: Koffi) {
-    const libc = koffi.load(null);
+  constructor(addon: Koffi) {
+    const libc = addon.load(null);
     this.#c = {
       spawn: libc.func(
         "int posix_spawn(_Out_ int *pid, const char *path, void *actions, void *attributes, const char **argv, const char **envp)",
@@ -125,23 +119,6 @@ function optional(find: () => Native): Native | undefined {
 }
 
 function errnoWords(error: number): string {
-  const name = Object.entries(constants.errno).find(([, number]) => number === error)?.[0] ?? `errno ${error}`;
+  const name = errnoName(error);
   return name === "ENOENT" ? "ENOENT: no such program, or no such folder to run it in" : name;
-}
-
-/** Beside the bundle, inside the packaged binary, or in node_modules; undefined when it is nowhere or does not load. */
-function loadAddon(): Koffi | undefined {
-  if (process.platform !== "linux" || (process.arch !== "x64" && process.arch !== "arm64")) return undefined;
-  const name = `linux_${process.arch}`;
-  const found: { exports: unknown } = { exports: undefined };
-  try {
-    process.dlopen(found, fileURLToPath(new URL(`./native/koffi.linux-${process.arch}.node`, import.meta.url)));
-    return found.exports as Koffi;
-  } catch {
-    try {
-      return createRequire(import.meta.url)(`@koromix/koffi-linux-${process.arch}/${name}/koffi.node`) as Koffi;
-    } catch {
-      return undefined;
-    }
-  }
 }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { withoutServiceManager } from "../notify/inherited.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
 import { type OutputLost, Outputs } from "./output.driver.ts";
@@ -37,7 +38,7 @@ class RealProcesses implements ProcessPort {
   readonly #outputs: Outputs;
   readonly #clock: Clock;
   /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
-  readonly #ownEnv: Readonly<Record<string, string | undefined>> = { ...process.env };
+  readonly #ownEnv = withoutServiceManager(process.env);
   readonly #launch: Launcher = bestLauncher();
   #closed = false;
   #cancelGather: Cancel | undefined;
