@@ -16,7 +16,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { sealText, unsealText } from "./codec.ts";
 import { countOpen } from "./identity.ts";
 import { Incidents } from "./incidents.ts";
-import { DurableOutbox, type OutboxMax } from "./outbox.ts";
+import { DurableOutbox, isReading, type OutboxMax } from "./outbox.ts";
 import type { AgentStore, StepWrite, StoredWorkload } from "./ports.ts";
 import { type Part, Rows, writeParts } from "./rows.ts";
 import { WorkloadKeys } from "./workload-keys.ts";
@@ -41,6 +41,10 @@ export interface AgentStoreOptions {
   readonly defaultNodeId?: string;
   readonly bootId: string;
   readonly outboxMax?: OutboxMax;
+  /** False: a damaged store is STORE_DAMAGED at once; by default it is repaired in place. */
+  readonly repair?: boolean;
+  /** What is known of the last open from outside the store. */
+  readonly witness?: { readonly generation: string; readonly session: string } | undefined;
 }
 
 /** The agent's store, and what only its opener needs. */
@@ -72,13 +76,15 @@ export interface OpenedAgentStore extends AgentStore {
 export async function openAgentStore(dir: string, options: AgentStoreOptions): Promise<OpenedAgentStore> {
   const { clock, random } = options;
   let onSynced = () => {};
-  const database = await openDatabase(join(dir, "store"), { clock, sizes, onSynced: () => onSynced() });
+  const { repair = true } = options;
+  const database = await openDatabase(join(dir, "store"), { clock, sizes, repair, onSynced: () => onSynced() });
   try {
     const identity = await countOpen(database, {
       nodeId: options.nodeId,
       defaultNodeId: options.defaultNodeId ?? hostname(),
       bootId: options.bootId,
       newId: () => uuid7(clock.wallMs(), random),
+      witness: options.witness,
     });
     const outbox = new DurableOutbox(database, clock, options.outboxMax ?? keeps.outbox);
     onSynced = () => outbox.synced();
@@ -157,6 +163,7 @@ async function assemble(
         { ...orders.append(Buffer.from(id)), landed: () => noteOrder(seen, id) },
       ]);
     },
+    copyTo: (each) => database.scan(wholeRange, (key, sealed) => (isReading(key) ? undefined : each(key, sealed))),
     trouble: () => database.trouble(),
     async close() {
       await outbox.settled();
@@ -166,6 +173,8 @@ async function assemble(
 }
 
 const epochKey = "meta/hub-epoch";
+/** Every table; the keys before it are the database's own. */
+const wholeRange = { gte: "a", lt: "\x7f" };
 
 /** Sets keep the order of adding: the first is the oldest. */
 function noteOrder(seen: Set<string>, id: string): void {

@@ -5,13 +5,13 @@ import { Fault } from "@blueflame/shared/errors/fault.ts";
 
 /**
  * Makes this process the only agent of `dataDir` where a disk takes no lock file: by a socket in Linux's abstract name space,
- * which needs no disk and goes with the process. The generation makes the name one that nobody else can guess and hold.
+ * which needs no disk and goes with the process. The owner's id makes the name one that nobody else can guess and hold.
  * Resolves with what lets go of it; rejects with STORE_LOCKED. Where there is no such name space it holds nothing.
  */
-export async function holdAlone(dataDir: string, generation: string): Promise<() => void> {
+export async function holdAlone(dataDir: string, owner: string): Promise<() => void> {
   if (process.platform !== "linux") return () => undefined;
   const tag = createHash("sha256")
-    .update(`${generation}\0${realpathSync(dataDir)}`)
+    .update(`${owner}\0${realpathSync(dataDir)}`)
     .digest("hex")
     .slice(0, 32);
   const server = createServer((socket) => socket.destroy());

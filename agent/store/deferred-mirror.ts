@@ -14,6 +14,7 @@ const format = 1;
 export interface Mirror {
   readonly nodeId: string;
   readonly generation: string;
+  readonly owner: string;
   readonly incarnation: string;
   readonly session: string;
   /** Workloads at rest, by name, with their state as it was stored when they came to rest. */
@@ -26,7 +27,7 @@ export function readMirror(dataDir: string): Mirror | undefined {
     const read = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Partial<Mirror> & { format?: number };
     const { nodeId, generation, incarnation, session, resting } = read;
     if (read.format !== format || !nodeId || !generation || !incarnation || !session || !resting) return undefined;
-    return { nodeId, generation, incarnation, session, resting };
+    return { nodeId, generation, owner: read.owner ?? generation, incarnation, session, resting };
   } catch {
     return undefined;
   }
@@ -63,8 +64,8 @@ export async function mirrored(
   dataDir: string,
   isAtRest: (state: unknown) => boolean,
 ): Promise<MirroredStore> {
-  const { nodeId, generation, incarnation, session } = store.identity;
-  const who = { nodeId, generation, incarnation: String(incarnation), session: String(session) };
+  const { nodeId, generation, owner, incarnation, session } = store.identity;
+  const who = { nodeId, generation, owner, incarnation: String(incarnation), session: String(session) };
   const resting = new Map(restingOf(await store.workloads(), isAtRest));
   let lagging: Fault | undefined;
   const write = () => {

@@ -15,6 +15,7 @@ import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from ".
 import { holdAlone } from "./deferred-alone.ts";
 import { tellOfLateOpening } from "./deferred-late.ts";
 import { type Mirror, type MirroredStore, mirrored, readMirror } from "./deferred-mirror.ts";
+import { openMended } from "./open-mended.ts";
 import type { StepWrite, StoreIdentity } from "./ports.ts";
 
 /** Between two tries to open the store, and to bring a mirror up to date. */
@@ -50,7 +51,7 @@ export async function startStore(dataDir: string, options: StartOptions): Promis
       const saw = `the store belongs to '${mirror.nodeId}', this node is '${options.nodeId}'`;
       throw new Fault("DATA_DIR_OF_ANOTHER", saw, { cause: error });
     }
-    const release = await holdAlone(dataDir, mirror.generation);
+    const release = await holdAlone(dataDir, mirror.owner);
     return new DeferredStore({ dataDir, options, mirror, release }, error);
   }
 }
@@ -66,9 +67,9 @@ function diskRefuses(fault: Fault): boolean {
 }
 
 async function openDurable(dataDir: string, options: StartOptions): Promise<StartedStore> {
-  const opened = await openAgentStore(dataDir, options);
+  const opened = await openMended(dataDir, options);
   try {
-    const release = await holdAlone(dataDir, opened.identity.generation);
+    const release = await holdAlone(dataDir, opened.identity.owner);
     const store = await mirrored(opened, dataDir, options.isAtRest);
     const cancel = { now: () => {} };
     keepUp(store, options, cancel);
@@ -118,7 +119,7 @@ class DeferredStore implements StartedStore {
     this.#parts = parts;
     this.#fault = storeFault(fault);
     const { clock, bootId } = parts.options;
-    const { nodeId, generation, incarnation, session } = parts.mirror;
+    const { nodeId, generation, owner, incarnation, session } = parts.mirror;
     this.#sinceWallMs = clock.wallMs();
     this.notes = [`the workloads are guarded from memory until the store opens: ${this.#fault.message}`];
     // The session that the store will count when it opens; a second deferred start in a row repeats it, which no one sees:
@@ -126,6 +127,7 @@ class DeferredStore implements StartedStore {
     this.#identity = {
       nodeId,
       generation,
+      owner,
       incarnation: BigInt(incarnation),
       session: BigInt(session) + 1n,
       previousBootId: bootId,
@@ -210,6 +212,9 @@ class DeferredStore implements StartedStore {
   }
   async rememberOrder(id: string): Promise<void> {
     await this.#opened().rememberOrder(id);
+  }
+  async copyTo(each: Parameters<OpenedAgentStore["copyTo"]>[0]): Promise<void> {
+    await this.#opened().copyTo(each);
   }
 
   async close(): Promise<void> {

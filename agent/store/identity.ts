@@ -3,7 +3,8 @@ import type { Database } from "@blueflame/shared/store/level/database.ts";
 import { sealText, unsealText } from "./codec.ts";
 import type { StoreIdentity } from "./ports.ts";
 
-const key = "meta/identity";
+/** Where a store says whose it is. */
+export const identityKey = "meta/identity";
 
 /** What a process brings along when it opens the store. */
 export interface Opener {
@@ -13,10 +14,15 @@ export interface Opener {
   readonly bootId: string;
   /** For the generation of a new or repaired store. */
   readonly newId: () => string;
+  /** What is known of the last open from outside the store; undefined when nothing is. */
+  readonly witness?: { readonly generation: string; readonly session: string } | undefined;
 }
-interface Stored {
+/** The row as it is stored. */
+export interface Stored {
   readonly nodeId: string;
   readonly generation: string;
+  /** Absent in a store that was made before there was one: its generation then. */
+  readonly owner?: string;
   readonly incarnation: string;
   readonly session: string;
   readonly bootId: string;
@@ -32,38 +38,48 @@ export async function countOpen(database: Database, opener: Opener): Promise<Sto
     throw new Fault("DATA_DIR_OF_ANOTHER", `the store belongs to '${stored.nodeId}', this node is '${opener.nodeId}'`);
   }
   // A repaired store may lack what it acknowledged: it goes on as a new life, so that nobody takes it for the old one.
-  const goesOn = stored?.repairs === database.repairs ? stored : undefined;
+  // So does one that has forgotten an open: its last writes are gone with it, and their numbers must not be given again.
+  const forgot =
+    stored?.generation === opener.witness?.generation && Number(stored?.session) < Number(opener.witness?.session);
+  const goesOn = stored?.repairs === database.repairs && !forgot ? stored : undefined;
+  const generation = goesOn?.generation ?? opener.newId();
   const identity: StoreIdentity = {
     nodeId: stored?.nodeId ?? opener.nodeId ?? opener.defaultNodeId,
-    generation: goesOn?.generation ?? opener.newId(),
+    generation,
+    owner: stored ? (stored.owner ?? stored.generation) : generation,
     incarnation: goesOn ? BigInt(goesOn.incarnation) : BigInt(stored?.incarnation ?? 0) + 1n,
     session: goesOn ? BigInt(goesOn.session) + 1n : 1n,
     previousBootId: stored?.bootId ?? "",
   };
   const next: Stored = {
     nodeId: identity.nodeId,
-    generation: identity.generation,
+    generation,
+    owner: identity.owner,
     incarnation: String(identity.incarnation),
     session: String(identity.session),
     bootId: opener.bootId,
     repairs: database.repairs,
   };
-  const value = sealText(key, JSON.stringify(next));
-  await database.submit({ build: () => [{ type: "put", key, value }] }, true);
+  const value = sealText(identityKey, JSON.stringify(next));
+  await database.submit({ build: () => [{ type: "put", key: identityKey, value }] }, true);
   return identity;
 }
 
 async function read(database: Database): Promise<Stored | undefined> {
-  const sealed = await database.get(key);
-  if (!sealed) return undefined;
+  const sealed = await database.get(identityKey);
+  return sealed && storedIdentity(sealed);
+}
+
+/** What the row says. Throws STORE_DAMAGED. */
+export function storedIdentity(sealed: Uint8Array): Stored {
   try {
-    const found = JSON.parse(unsealText(key, sealed)) as Partial<Stored>;
-    const { nodeId, generation, incarnation, session, bootId, repairs } = found;
+    const found = JSON.parse(unsealText(identityKey, sealed)) as Partial<Stored>;
+    const { nodeId, generation, owner, incarnation, session, bootId, repairs } = found;
     if (nodeId && generation && incarnation && session && bootId !== undefined && repairs !== undefined) {
-      return { nodeId, generation, incarnation, session, bootId, repairs };
+      return { nodeId, generation, ...(owner && { owner }), incarnation, session, bootId, repairs };
     }
   } catch (cause) {
-    throw new Fault("STORE_DAMAGED", `'${key}' cannot be read`, { cause });
+    throw new Fault("STORE_DAMAGED", `'${identityKey}' cannot be read`, { cause });
   }
-  throw new Fault("STORE_DAMAGED", `'${key}' is incomplete`);
+  throw new Fault("STORE_DAMAGED", `'${identityKey}' is incomplete`);
 }

@@ -216,6 +216,10 @@ export class DurableOutbox implements Outbox {
 function isDroppable(kind: Kind | undefined): kind is Droppable {
   return droppable.some((one) => one === kind);
 }
+/** True of the row of a reading: there are many, and they are the first that may be lost. */
+export function isReading(key: string): boolean {
+  return key.startsWith("outbox/") && parseKey(key).kind === "r";
+}
 /** The key carries what the index needs, so that opening reads no values: seq, kind, size. */
 function keyOf({ kind, seq, bytes }: Indexed): string {
   return `outbox/${ordinal(seq)}${kind}${bytes.toString(36)}`;

@@ -24,6 +24,8 @@ export interface StoreIdentity {
   readonly nodeId: string;
   /** UUID of this store; a restored or rebuilt store gets a new one. */
   readonly generation: string;
+  /** What this node's processes are marked with: the generation of its first store, kept through repairs and restores. */
+  readonly owner: string;
   /** Lives of the node's identity, from 1. */
   readonly incarnation: bigint;
   /** Opens of this store within the incarnation, from 1; durable before open returns. */
@@ -69,6 +71,13 @@ export interface AgentStore {
   setHubEpoch(epoch: bigint): Promise<void>;
   orderSeen(id: string): Promise<boolean>;
   rememberOrder(id: string): Promise<void>;
+
+  /**
+   * Every row as it was at one moment, in key order and sealed as it is on the disk, without readings that wait for the hub:
+   * what a snapshot holds. The store goes on meanwhile. Rejects with what `each` throws, and with STORE_DAMAGED or
+   * STORE_WRITE_FAILED when the rows cannot be read to their end.
+   */
+  copyTo(each: (key: string, sealed: Uint8Array) => Promise<void> | void): Promise<void>;
 
   /** Undefined while writes work; else the error line that `status` and `doctor` show. */
   trouble(): string | undefined;

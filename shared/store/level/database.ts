@@ -24,6 +24,8 @@ export interface KeyRange {
 export interface DatabaseOptions {
   readonly clock: Clock;
   readonly sizes?: Sizes;
+  /** Default: a damaged store is repaired in place, once. False: it is STORE_DAMAGED, for whoever mends it in other ways too. */
+  readonly repair?: boolean;
   /** Called after a synced batch: everything landed before is durable over a power cut. */
   readonly onSynced?: () => void;
 }
@@ -118,6 +120,28 @@ export class Database {
       }
       return found;
     });
+  }
+
+  /**
+   * Every entry of the range as it was at one moment, in order, without the database's own; each is awaited. Rejects with what
+   * `each` throws, STORE_DAMAGED, and STORE_WRITE_FAILED when the handle was dropped on the way.
+   */
+  async scan(range: KeyRange, each: (key: string, value: Uint8Array) => Promise<void> | void): Promise<void> {
+    await this.#reopening;
+    const handle = this.#handle;
+    if (!handle) throw this.#trouble ?? closedFault();
+    try {
+      for await (const [key, value] of handle.iterator(range)) {
+        const done = each(key, value);
+        if (done) await done;
+      }
+    } catch (error) {
+      if (levelCode(error) === "LEVEL_CORRUPTION") {
+        throw new Fault("STORE_DAMAGED", `reading '${this.#place.path}' failed`, { cause: error });
+      }
+      if (handle === this.#handle) throw error;
+      throw this.#trouble ?? new Fault("STORE_WRITE_FAILED", "the store was reopened while it was read");
+    }
   }
 
   /** The error line while writes are refused; undefined while they work. */

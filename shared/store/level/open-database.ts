@@ -1,10 +1,8 @@
 import { Fault } from "../../errors/fault.ts";
 import { Database, type DatabaseOptions, decodeNumber, encodeNumber } from "./database.ts";
 import { takeLock } from "./lock.ts";
-import { exists, type Handle, markMade, openFirst, type Place, placeOf } from "./opening.ts";
-
-/** The layout of keys and values this version writes, and the newest it can read. */
-const format = 1;
+import { exists, format, type Handle, markMade, openFirst, type Place, placeOf } from "./opening.ts";
+import { endSwap } from "./remake.ts";
 
 /**
  * Opens the store at `path` (LevelDB's folder; lock and marker stand beside it) for this process alone, and makes it on
@@ -17,7 +15,8 @@ export async function openDatabase(path: string, options: DatabaseOptions): Prom
   try {
     release = takeLock(place.lock).release;
     const wallMs = options.clock.wallMs();
-    const first = await openFirst(place, options.sizes ?? {}, wallMs);
+    endSwap(place, wallMs);
+    const first = await openFirst(place, options.sizes ?? {}, wallMs, options.repair ?? true);
     try {
       const flush = await checkFormat(place, first.handle, first.made);
       const repairs = await countRepairs(first.handle, first.repaired);

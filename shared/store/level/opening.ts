@@ -32,8 +32,10 @@ export function levelCode(error: unknown): string {
   return "";
 }
 
+/** The layout of keys and values this version writes, and the newest it can read. */
+export const format = 1;
 /** A store that breaks again after so many repairs is left as it is: copies must not fill the disk. */
-const damagedMax = 3;
+export const damagedMax = 3;
 
 async function openHandle(path: string, createIfMissing: boolean, sizes: Sizes): Promise<Handle> {
   const handle: Handle = new Level(path, { keyEncoding: "utf8", valueEncoding: "view" });
@@ -45,6 +47,10 @@ async function openHandle(path: string, createIfMissing: boolean, sizes: Sizes):
   return handle;
 }
 
+/** Makes an empty store in a folder that is there. */
+export function makeHandle(path: string): Promise<Handle> {
+  return openHandle(path, true, {});
+}
 /** Opens a store that exists; never makes one. Throws STORE_LOCKED, STORE_WRITE_FAILED, STORE_DAMAGED. */
 export async function reopenHandle(place: Place, sizes: Sizes): Promise<Handle> {
   try {
@@ -69,13 +75,14 @@ function causeOf(error: Error): Error | undefined {
 
 /**
  * The first open of a process, under the lock: makes the store on its first run and only then, repairs a damaged one once
- * after copying it aside. `notes` says what a person should know of it. Throws STORE_MISSING, STORE_DAMAGED, STORE_LOCKED,
+ * after copying it aside, if it may. `notes` says what a person should know of it. Throws STORE_MISSING, STORE_DAMAGED, STORE_LOCKED,
  * STORE_WRITE_FAILED, DATA_DIR_UNUSABLE.
  */
 export async function openFirst(
   place: Place,
   sizes: Sizes,
   wallMs: number,
+  mayRepair: boolean,
 ): Promise<{ handle: Handle; made: boolean; repaired: boolean; notes: string[] }> {
   const known = exists(place.marker);
   const files = filesIn(place.path);
@@ -92,7 +99,7 @@ export async function openFirst(
     const handle = await reopenHandle(place, sizes);
     return { handle, made: false, repaired: false, notes: await droppings(place.path) };
   } catch (error) {
-    if (!isFault(error, "STORE_DAMAGED")) throw error;
+    if (!isFault(error, "STORE_DAMAGED") || !mayRepair) throw error;
     return await repair(place, sizes, wallMs, error);
   }
 }
@@ -109,10 +116,8 @@ async function repair(place: Place, sizes: Sizes, wallMs: number, damage: Fault)
     rmSync(aside, { recursive: true, force: true });
     throw error; // without the copy nothing is touched
   }
-  const run: unknown = Reflect.get(Level, "repair"); // the typings of `level` leave it out, the library has it
-  if (typeof run !== "function") throw damage;
   try {
-    await run.call(Level, place.path);
+    await repairIn(place.path);
     const handle = await openHandle(place.path, false, sizes);
     return {
       handle,
@@ -122,6 +127,17 @@ async function repair(place: Place, sizes: Sizes, wallMs: number, damage: Fault)
     };
   } catch (error) {
     throw new Fault("STORE_DAMAGED", `${damage.saw}, and repair failed`, { cause: error });
+  }
+}
+
+/** LevelDB's own repair, in place: a new index from the tables and logs that lie there. Throws STORE_DAMAGED. */
+export async function repairIn(path: string): Promise<void> {
+  const run: unknown = Reflect.get(Level, "repair"); // the typings of `level` leave it out, the library has it
+  if (typeof run !== "function") throw new Fault("STORE_DAMAGED", "this build of LevelDB cannot repair");
+  try {
+    await run.call(Level, path);
+  } catch (cause) {
+    throw new Fault("STORE_DAMAGED", `repairing '${path}' failed: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -1,0 +1,288 @@
+/**
+ * Mends the store of a data directory that no agent has open, or leaves it exactly as it is.
+ *
+ *   look (inspect.ts) ─▶ choose the ways (mend-choice.ts, pure) ─▶ make the new store beside the old one
+ *        ─▶ drop what cannot be read, keep at rest what a person stopped ─▶ swap; the old one is kept as store.damaged-<time>
+ *
+ * What comes out is another life of the node: the next opening gives it a new generation and the next incarnation, and
+ * `meta/restored` says since when and from what. The first audit record of that life says it too.
+ */
+import { join } from "node:path";
+import { Fault, isFault, unreachable } from "@blueflame/shared/errors/fault.ts";
+import { AuditOutcome, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import { takeLock } from "@blueflame/shared/store/level/lock.ts";
+import { type Place, placeOf } from "@blueflame/shared/store/level/opening.ts";
+import { endSwap, type Making, type Remade, remake } from "@blueflame/shared/store/level/remake.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { openAgentStore } from "./agent-store.ts";
+import { sealText, unsealText } from "./codec.ts";
+import type { Mirror } from "./deferred-mirror.ts";
+import { identityKey, type Stored, storedIdentity } from "./identity.ts";
+import { type Inspected, inspect, unreadableIn } from "./inspect.ts";
+import { choose, copiesMax, tooMany, type Way } from "./mend-choice.ts";
+import { heir, restAgain } from "./next-life.ts";
+import { newestGood } from "./snapshot.ts";
+import { type Entry, entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+
+/** Rows of a snapshot are written in batches of about this size. */
+const batchBytes = 1024 * 1024;
+const notesMax = 10;
+
+export interface MendOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Who mends, for the audit: `agent`, `emergency`, `person:NAME`. */
+  readonly actor: string;
+  readonly bootId: string;
+  /** Whose an empty store becomes when nothing else tells. */
+  readonly defaultNodeId: string;
+  readonly isAtRest: (state: unknown) => boolean;
+}
+
+/** What a person asked for; without it, whatever the findings ask for is done. */
+export type Wish =
+  /** A sound store too begins a new life: what a copy that was put back by hand needs before the hub takes its word. */
+  | { readonly is: "newLife" }
+  /** The snapshot in this folder, or the youngest good one. */
+  | { readonly is: "restore"; readonly from: string | undefined }
+  /** An empty store: all that no snapshot holds is given up. Only a person may ask for it. */
+  | { readonly is: "empty" };
+
+/** How it ended. */
+export interface Mended {
+  /** `absent`: there never was one; the first start makes it. */
+  readonly is: "sound" | "absent" | "mended";
+  readonly by: Way | "empty" | undefined;
+  readonly because: string;
+  /** Where the damaged store lies now. */
+  readonly kept: string | undefined;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Throws STORE_LOCKED, STORE_NEWER, DATA_DIR_UNUSABLE, DATA_DIR_OF_ANOTHER, STORE_MISSING and STORE_DAMAGED when no way is
+ * left, STORE_WRITE_FAILED when the disk refuses; the store is then as it was.
+ */
+export async function mendStore(dataDir: string, options: MendOptions, wish?: Wish): Promise<Mended> {
+  const place = placeOf(join(dataDir, "store"));
+  const done = await underLock(place, options, async () => {
+    const found = await inspect(dataDir, place);
+    const choice = wish ? wished(wish, found) : choose(found);
+    if (choice.is === "leave") {
+      const is = choice.because === "sound" ? "sound" : "absent";
+      return { is, by: undefined, because: choice.because, kept: undefined, notes: found.notes } as const;
+    }
+    if (choice.is === "refuse") throw new Fault(choice.code, withNotes(choice.because, found.notes));
+    return tryAll(choice.ways, choice.because, { dataDir, place, found, options, wish });
+  });
+  if (done.is === "mended") await record(dataDir, options, done);
+  return done;
+}
+
+/** Looks only. The same faults as {@link mendStore}, and those of a store that would have to be mended. */
+export async function verifyStore(dataDir: string, options: MendOptions): Promise<Inspected> {
+  const place = placeOf(join(dataDir, "store"));
+  return underLock(place, options, () => inspect(dataDir, place));
+}
+
+async function underLock<T>(place: Place, { clock }: MendOptions, work: () => Promise<T>): Promise<T> {
+  try {
+    const lock = takeLock(place.lock);
+    try {
+      endSwap(place, clock.wallMs());
+      return await work();
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    throw diskFault(place.path, error);
+  }
+}
+
+function diskFault(path: string, error: unknown): unknown {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  if (["ENOSPC", "EDQUOT", "EIO"].includes(code)) {
+    return new Fault("STORE_WRITE_FAILED", `cannot mend '${path}': ${code}`, { cause: error });
+  }
+  if (["EACCES", "EROFS", "EPERM", "ENOTDIR"].includes(code)) {
+    return new Fault("DATA_DIR_UNUSABLE", `cannot mend '${path}': ${code}`, { cause: error });
+  }
+  return error;
+}
+
+function wished(wish: Wish, found: Inspected): { is: "mend"; ways: readonly (Way | "empty")[]; because: string } {
+  if (found.copies >= copiesMax && found.files !== "absent") throw new Fault("LIMIT_REACHED", tooMany(found.copies));
+  switch (wish.is) {
+    case "newLife":
+      return { is: "mend", ways: ["reopen"], because: "a new life was asked for" };
+    case "restore":
+      return { is: "mend", ways: ["restore"], because: "a snapshot was asked for" };
+    case "empty":
+      return { is: "mend", ways: ["empty"], because: "an empty store was asked for" };
+    default:
+      return unreachable(wish);
+  }
+}
+
+interface Task {
+  readonly dataDir: string;
+  readonly place: Place;
+  readonly found: Inspected;
+  readonly options: MendOptions;
+  readonly wish: Wish | undefined;
+}
+
+async function tryAll(ways: readonly (Way | "empty")[], because: string, task: Task): Promise<Mended> {
+  const notes: string[] = [...task.found.notes];
+  for (const by of ways) {
+    try {
+      const kept = await mendBy(by, task, notes);
+      return { is: "mended", by, because, kept, notes: notes.slice(0, notesMax) };
+    } catch (error) {
+      if (!isFault(error, "STORE_DAMAGED") && !isFault(error, "STORE_MISSING")) throw error;
+      notes.push(`${by} was of no use: ${error.saw}`);
+    }
+  }
+  const code = task.found.files === "absent" ? "STORE_MISSING" : "STORE_DAMAGED";
+  throw new Fault(code, withNotes(because, notes));
+}
+
+function withNotes(because: string, notes: readonly string[]): string {
+  return [because, ...notes.slice(0, notesMax)].join("; ");
+}
+
+async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<string | undefined> {
+  const { place, found, options } = task;
+  const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
+  const made = await remake(place, makingOf(by, found));
+  try {
+    if (source) await fill(made, entriesOf(source, await verifySnapshot(source)));
+    await settle(made, by, source, task, notes);
+    return await made.finish(options.clock.wallMs());
+  } catch (error) {
+    await made.drop();
+    throw error;
+  }
+}
+
+function makingOf(by: Way | "empty", found: Inspected): Making {
+  if (by === "reopen") return { by };
+  if (by !== "repair") return { by: "nothing" };
+  return { by, without: found.damage.filter(({ part }) => part !== "index").map(({ file }) => file) };
+}
+
+async function snapshotFor({ dataDir, wish }: Task, notes: string[]): Promise<string> {
+  if (wish?.is === "restore" && wish.from !== undefined) return wish.from;
+  const { place, refused } = await newestGood(snapshotsIn(dataDir));
+  notes.push(...refused);
+  if (place === undefined) throw new Fault("STORE_MISSING", "there is no snapshot that can be used");
+  return place;
+}
+
+async function fill({ handle }: Remade, entries: AsyncIterable<Entry>): Promise<void> {
+  let writes: { type: "put"; key: string; value: Uint8Array }[] = [];
+  let bytes = 0;
+  for await (const [key, sealed] of entries) {
+    writes.push({ type: "put", key, value: Uint8Array.from(sealed) });
+    bytes += key.length + sealed.length;
+    if (bytes < batchBytes) continue;
+    await handle.batch(writes);
+    writes = [];
+    bytes = 0;
+  }
+  await handle.batch(writes, { sync: true } as object);
+}
+
+/** Makes the rows of the new store those of its next life. */
+async function settle(made: Remade, by: Way | "empty", source: string | undefined, task: Task, notes: string[]) {
+  const { found, options } = task;
+  const { handle } = made;
+  const broken = await unreadableIn(handle);
+  for (const { key } of broken) await handle.del(key);
+  if (broken.length > 0)
+    notes.push(`${broken.length} values could not be read and are not in it, as ${broken[0]?.saw}`);
+  const sealed = await handle.get(identityKey);
+  const stored = sealed && storedIdentity(sealed);
+  const identity = heirOf(stored, task, by);
+  const changes = restAgain(
+    await statesIn(made),
+    found.mirror?.resting ?? {},
+    options.isAtRest,
+    isOlder(by, found.mirror),
+  );
+  const restored = { wallMs: Math.floor(options.clock.wallMs()), by, ...(source && { from: source }) };
+  await handle.batch(
+    [
+      put(identityKey, JSON.stringify(identity)),
+      put("meta/restored", JSON.stringify(restored)),
+      ...changes.map(({ workload, state }) =>
+        state === undefined
+          ? ({ type: "del", key: `workload/${workload}` } as const)
+          : put(`workload/${workload}`, JSON.stringify(state)),
+      ),
+    ],
+    { sync: true } as object,
+  );
+}
+
+/** Without a mirror nothing tells what was started since. */
+function isOlder(by: Way | "empty", mirror: Mirror | undefined): boolean {
+  return by === "restore" && mirror !== undefined;
+}
+
+function heirOf(stored: Stored | undefined, { found, wish, options }: Task, by: Way | "empty"): Stored {
+  if (stored && found.mirror && stored.nodeId !== found.mirror.nodeId) {
+    const saw = `the snapshot belongs to '${stored.nodeId}', this directory to '${found.mirror.nodeId}'`;
+    throw new Fault("DATA_DIR_OF_ANOTHER", saw);
+  }
+  const known = heir(stored, found.mirror);
+  if (known) return known;
+  if (wish?.is !== "empty") throw new Fault("STORE_DAMAGED", `after ${by} nothing says whose the store is`);
+  const generation = uuid7(options.clock.wallMs(), options.random);
+  return {
+    nodeId: options.defaultNodeId,
+    generation,
+    owner: generation,
+    incarnation: "0",
+    session: "0",
+    bootId: "",
+    repairs: -1,
+  };
+}
+
+async function statesIn({ handle }: Remade): Promise<Map<string, unknown>> {
+  const rows = await handle.iterator({ gte: "workload/", lt: "workload0" }).all();
+  return new Map(rows.map(([key, sealed]) => [key.slice("workload/".length), JSON.parse(unsealText(key, sealed))]));
+}
+
+function put(key: string, text: string) {
+  return { type: "put", key, value: sealText(key, text) } as const;
+}
+
+/** The first words of the new life. A disk that refuses them has the mended store all the same. */
+async function record(dataDir: string, options: MendOptions, done: Mended): Promise<void> {
+  const { clock, random, bootId, actor } = options;
+  const store = await openAgentStore(dataDir, { clock, random, bootId, nodeId: undefined });
+  const wallMs = clock.wallMs();
+  try {
+    const { nodeId } = store.identity;
+    await store.appendAudit([
+      create(AuditRecordSchema, {
+        id: uuid7(wallMs, random),
+        at: timestampFromMs(Math.round(wallMs)),
+        actor,
+        action: `store.${done.by}`,
+        target: `node/${nodeId}`,
+        because: withNotes(done.because, done.notes),
+        outcome: AuditOutcome.SUCCESS,
+        nodeId,
+      }),
+    ]);
+  } finally {
+    await store.close();
+  }
+}

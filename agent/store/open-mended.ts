@@ -1,0 +1,49 @@
+import { hostname } from "node:os";
+import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
+import { type Mirror, readMirror } from "./deferred-mirror.ts";
+import { type Mended, mendStore } from "./mend.ts";
+import { restAgain } from "./next-life.ts";
+
+/** What the opening agent knows beside the store's own options. */
+interface OpenOptions extends AgentStoreOptions {
+  readonly isAtRest: (state: unknown) => boolean;
+}
+
+/**
+ * Opens the agent's store; one that is damaged or gone is mended first, once, and what a person stopped stays stopped in it.
+ * Rejects as `openAgentStore` and `mendStore` do.
+ */
+export async function openMended(dataDir: string, options: OpenOptions): Promise<OpenedAgentStore> {
+  const mirror = readMirror(dataDir);
+  const open = () => openAgentStore(dataDir, { ...options, repair: false, witness: mirror });
+  let mended: Mended | undefined;
+  const opened = await open().catch(async (error: unknown) => {
+    if (!isFault(error, "STORE_DAMAGED") && !isFault(error, "STORE_MISSING")) throw error;
+    mended = await mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent" });
+    return open();
+  });
+  try {
+    if (mirror) await keepAtRest(opened, mirror, options.isAtRest);
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+  return mended?.is === "mended" ? { ...opened, notes: [noteOf(mended), ...opened.notes] } : opened;
+}
+
+/** A store that forgot its last opening has forgotten more: what rests is put to rest again before anybody looks. */
+async function keepAtRest(
+  opened: OpenedAgentStore,
+  mirror: Mirror,
+  isAtRest: (state: unknown) => boolean,
+): Promise<void> {
+  if (opened.identity.generation === mirror.generation) return;
+  const stored = new Map((await opened.workloads()).map(({ name, state }) => [name, state]));
+  for (const change of restAgain(stored, mirror.resting, isAtRest, false)) await opened.saveStep(change, "synced");
+}
+
+function noteOf({ by, because, kept, notes }: Mended): string {
+  const aside = kept === undefined ? "" : `; the damaged store lies in '${kept}'`;
+  return [`the store was mended (${by}): ${because}${aside}`, ...notes].join("; ");
+}

@@ -1,0 +1,37 @@
+import {
+  AuditRecordSchema,
+  DecisionRecordSchema,
+  IncidentSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { fromBinary } from "@bufbuild/protobuf";
+import { unseal } from "./codec.ts";
+import { identityKey, storedIdentity } from "./identity.ts";
+
+/** How the value of each table is read; the first whose prefix the key begins with. Tables of a later version are taken as they are. */
+const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array) => unknown])[] = [
+  ["workload/", (bytes) => JSON.parse(Buffer.from(bytes).toString())],
+  ["incident/", (bytes) => fromBinary(IncidentSchema, bytes)],
+  ["audit/", (bytes) => fromBinary(AuditRecordSchema, bytes)],
+  ["decision/", (bytes) => fromBinary(DecisionRecordSchema, bytes)],
+  ["outbox/", (bytes) => fromBinary(RecordSchema, bytes)],
+  ["kv/", (bytes) => longEnough(bytes, 8)],
+  ["token/", (bytes) => longEnough(bytes, 1)],
+  ["order/", (bytes) => longEnough(bytes, 1)],
+  ["closed/", (bytes) => longEnough(bytes, 1)],
+];
+
+/** Why the value cannot be what was written under its key; undefined when it can be. */
+export function unreadable(key: string, sealed: Uint8Array): string | undefined {
+  try {
+    if (key === identityKey) storedIdentity(sealed);
+    else readers.find(([prefix]) => key.startsWith(prefix))?.[1](unseal(key, sealed));
+    return undefined;
+  } catch (error) {
+    return `'${key.replaceAll("\0", " ")}': ${(error as Error).message}`;
+  }
+}
+
+function longEnough(bytes: Uint8Array, min: number): void {
+  if (bytes.length < min) throw new Error(`it has ${bytes.length} bytes`);
+}
