@@ -8,7 +8,7 @@ export const stoppedLimitMs = 2000;
 
 /** Does the workload give signs of life beyond being a process? */
 export function selfEvident(spec: WorkloadSpec): boolean {
-  return spec.beat !== undefined || spec.probes.length > 0;
+  return spec.beat !== undefined || spec.notify || spec.probes.length > 0;
 }
 
 /** A verdict says why, and with facts. */
@@ -33,6 +33,8 @@ export function firstReady(
         because: `${probe.use} probe ${probe.name} has not passed${seen ? `: ${seen.because}` : ""}`,
       };
   }
+  if (spec.notify && evidence.beatReady !== true)
+    return { ready: false, because: evidence.beatStatus ?? "it has not said READY=1" };
   if (spec.beat && evidence.lastBeatMs === undefined) return { ready: false, because: "no beat has come" };
   if (spec.beat && evidence.beatReady === false) return { ready: false, because: "its beats say that it is not ready" };
   if (selfEvident(spec)) return { ready: true, because: "its beats and probes are good" };
@@ -90,8 +92,13 @@ export function stoppedTooLong(evidence: Evidence, nowMs: number): Verdict {
   };
 }
 
-/** The grace is over and it was never ready: what of its life signs is missing? Readiness alone is no death. */
-export function startedAtAll(spec: WorkloadSpec, evidence: Evidence): Verdict {
+/**
+ * The grace is over and it was never ready: what of its life signs is missing? Readiness alone is no death. An adopted one may
+ * have said READY=1 while no agent was there, and says it only once.
+ */
+export function startedAtAll(spec: WorkloadSpec, evidence: Evidence, instance?: Instance): Verdict {
+  if (spec.notify && !instance?.adopted && evidence.beatReady !== true)
+    return { is: "unwell", symptom: "not_started", because: "it did not say READY=1 within its start grace" };
   if (spec.beat && evidence.lastBeatMs === undefined)
     return { is: "unwell", symptom: "not_started", because: "no beat came within its start grace" };
   for (const probe of spec.probes) {
