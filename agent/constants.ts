@@ -1,0 +1,31 @@
+/**
+ * What the agent, its watchdog and the emergency bootstrap must agree on. Nothing is imported here, and the watchdog and the
+ * bootstrap import nothing else of ours: this must hold when everything else is damaged.
+ */
+
+/** Below the data directory. */
+export const places = {
+  /** Who a person told to stay down, and for how long that holds; written before it is obeyed, removed by a person's `up`. */
+  intent: "intent.json",
+  /** The kill switch is on exactly while this file exists. */
+  killSwitch: "kill-switch.json",
+  /** How the watchdog starts the workloads marked critical while no agent can be had. */
+  critical: "critical.json",
+  /** By what agent and watchdog know each other. */
+  guardKey: "guard.key",
+  /** The second, checksummed copy of the installation. */
+  good: "good",
+  watchdogLog: "logs/watchdog.log",
+} as const;
+
+/** The variable in the environment of every process of a workload: OWNER:WORKLOAD:INSTANCE. */
+export const markVariable = "BLUEFLAME_MARK";
+/** Set for an agent that the watchdog starts: it obeys the intent instead of clearing it, and leaves quietly when another one runs. */
+export const revivedVariable = "BLUEFLAME_REVIVED";
+/** Flags of `watchdog` for the one that an agent starts. */
+export const flagsVariable = "BLUEFLAME_WATCHDOG_FLAGS";
+
+/** Agent and watchdog say a line to each other this often. */
+export const beatEveryMs = 1000;
+/** Silent for longer while its process exists, one is hung; with a beat each second it is noticed within 3 s. */
+export const silentMs = 2500;

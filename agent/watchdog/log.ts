@@ -1,0 +1,57 @@
+import { appendFile, mkdir, rename, stat } from "node:fs";
+import { dirname } from "node:path";
+
+/** Beyond this the file becomes `.1`, and the `.1` before it is gone. */
+const bytesMax = 1024 * 1024;
+/** Lines that wait for a disk that hangs; more are lost, and counted in the next line. */
+const waitingMax = 200;
+
+/** The watchdog's log: JSON lines, in a file of at most 1 MiB and the one before it. Never waits, never throws. */
+export class Log {
+  readonly #path: string;
+  readonly #also: ((line: string) => void) | undefined;
+  #waiting: string[] = [];
+  #lost = 0;
+  #writing = false;
+
+  /** `also` gets each line too: what init collects. */
+  constructor(path: string, also?: (line: string) => void) {
+    this.#path = path;
+    this.#also = also;
+    mkdir(dirname(path), { recursive: true, mode: 0o700 }, () => undefined);
+  }
+
+  /** One fact. `level` as in the agent's own log: 30 is information, 40 a warning, 50 an error. */
+  say(level: 30 | 40 | 50, msg: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    const time = new Date().toISOString();
+    const line = `${JSON.stringify({ level, time, part: "watchdog", ...fields, ...(this.#lost > 0 && { lost: this.#lost }), msg })}\n`;
+    this.#also?.(line);
+    if (this.#waiting.length >= waitingMax) {
+      this.#lost += 1;
+      return;
+    }
+    this.#lost = 0;
+    this.#waiting.push(line);
+    if (!this.#writing) this.#write();
+  }
+
+  #write(): void {
+    const lines = this.#waiting.join("");
+    this.#waiting = [];
+    this.#writing = true;
+    // One question to the disk at a time: one that hangs holds one thread of the pool, for as long as it hangs.
+    this.#rotate(() =>
+      appendFile(this.#path, lines, { mode: 0o600 }, () => {
+        this.#writing = false;
+        if (this.#waiting.length > 0) this.#write();
+      }),
+    );
+  }
+
+  #rotate(then: () => void): void {
+    stat(this.#path, (error, found) => {
+      if (error || found.size < bytesMax) then();
+      else rename(this.#path, `${this.#path}.1`, then);
+    });
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * The decision of one process that guards another, pure: what happened goes in, the next state and what to do come out.
+ *
+ * Deadlines lie in the state, and a wake is only a hint to compare them: early, late and doubled wakes are harmless. Nobody is
+ * ended on silence alone: silence leads to a look, and the look tells hung from stopped, from dead, and from a process that would
+ * speak if others left it a processor. Limits: a process that beats and does nothing else counts as alive here; what the agent does
+ * with its workloads is the business of its own tests, and of the hub.
+ */
+import type { GuardPolicy } from "./policy.ts";
+import {
+  type Effect,
+  type Event,
+  type Farewell,
+  type Identity,
+  type Now,
+  type Phase,
+  type State,
+  type Step,
+  same,
+} from "./state.ts";
+
+type Guarded = Phase & { readonly at: "guarded" };
+
+/** A start that ended with code 0: somebody else guards, whom we cannot hear. Looked for again after this time. */
+const elsewhereMs = 10_000;
+/** A process that survives SIGKILL waits in the kernel: looked at ever more rarely, and told. */
+const endPoll = { firstMs: 20, lastMs: 1000, toldAfter: 10 };
+/** The emergency has started what it could; an agent of its making shows itself within this time. */
+const afterEmergencyMs = 2000;
+/** One that is silent and was not ended is looked at again after this time. */
+const lookAgainMs = 500;
+
+/** The first state. `rests`: a person's word says that nobody is wanted. */
+export function begin(policy: GuardPolicy, rests: Farewell | undefined, now: Now): State {
+  const fresh = { restarts: 0, failedStarts: 0, emergencyDone: false, program: "current" } as const;
+  if (rests) return { ...fresh, phase: { at: "resting", because: rests } };
+  return { ...fresh, phase: waiting(now.ms + policy.firstWaitMs) };
+}
+
+/** When the state has to be looked at again at the latest, by the clock of `now`. */
+export function wakeMs({ phase }: State): number {
+  switch (phase.at) {
+    case "waiting":
+      return phase.slow ? Math.min(phase.untilMs, phase.tendAtMs) : phase.untilMs;
+    case "starting":
+    case "emergency":
+      return phase.untilMs;
+    case "guarded":
+      return Math.min(phase.lookAtMs, phase.wellAtMs);
+    case "ending":
+      return phase.lookAtMs;
+    case "leaving":
+      return Math.min(phase.untilMs, phase.lookAtMs);
+    case "cooldown":
+      return Math.min(phase.untilMs, phase.tendAtMs);
+    case "resting":
+    case "left":
+      return Number.POSITIVE_INFINITY;
+  }
+}
+
+export function step(policy: GuardPolicy, state: State, event: Event, now: Now): Step {
+  switch (event.is) {
+    case "woke":
+      return woke(policy, state, now);
+    case "late":
+      return stay({ ...state, phase: excused(state.phase, event.ms) });
+    case "seen":
+      return seen(policy, state, event, now);
+    case "looked":
+      return looked(policy, state, event, now);
+    case "spawned":
+      if (state.phase.at !== "starting" || state.phase.process) return stay(state);
+      return stay({ ...state, phase: { ...state.phase, process: event.process } });
+    case "spawnFailed":
+      if (state.phase.at !== "starting") return stay(state);
+      return failed(policy, state, `it cannot be started: ${event.because}`, now);
+    case "told":
+      return told(policy, state, event.process, event.farewell, now);
+    case "ordered":
+      return ordered(policy, state, event.to, now);
+    case "damaged":
+      if (state.program === "good") return stay(state);
+      return stay({ ...state, program: "good" }, note("current", "good", "the program is not what was installed"));
+    case "emergencyEnded": {
+      if (state.phase.at !== "emergency") return stay(state);
+      const because = `the emergency ${event.ok ? "has brought back what it could" : "did not help"}: ${event.because}`;
+      return to({ ...state, failedStarts: 0, program: "current" }, waiting(now.ms + afterEmergencyMs), because);
+    }
+  }
+}
+
+// ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function woke(policy: GuardPolicy, state: State, now: Now): Step {
+  const { phase } = state;
+  switch (phase.at) {
+    case "waiting":
+      if (now.ms >= phase.untilMs) return spawn(policy, state, "it is time", now);
+      return phase.slow ? tended(policy, state, phase, now) : stay(state);
+    case "starting":
+      if (now.ms < phase.untilMs) return stay(state);
+      if (!phase.process) return failed(policy, state, "the start did not return", now);
+      return end(state, phase.process, true, `no sign of life in ${policy.startMs} ms`, now);
+    case "guarded":
+      return wokeGuarding(policy, state, phase, now);
+    case "ending": {
+      if (now.ms < phase.lookAtMs) return stay(state);
+      const waitMs = Math.min(endPoll.firstMs * 2 ** Math.min(phase.rounds, 10), endPoll.lastMs);
+      const next: Phase = { ...phase, lookAtMs: now.ms + waitMs, rounds: phase.rounds + 1 };
+      const look: Effect = { do: "look", process: phase.process };
+      if (phase.rounds !== endPoll.toldAfter) return stay({ ...state, phase: next }, look);
+      return stay(
+        { ...state, phase: next },
+        note("ending", "ending", "it survives SIGKILL: it waits in the kernel"),
+        look,
+      );
+    }
+    case "leaving":
+      if (now.ms >= phase.untilMs) {
+        const next: Phase = { ...phase, untilMs: now.ms + policy.leaveMs, lookAtMs: now.ms + endPoll.firstMs };
+        const because = "it said that it leaves, and did not";
+        return stay(
+          { ...state, phase: next },
+          { do: "signal", process: phase.process, signal: "SIGKILL" },
+          note("leaving", "leaving", because),
+        );
+      }
+      if (now.ms < phase.lookAtMs) return stay(state);
+      return stay(
+        { ...state, phase: { ...phase, lookAtMs: now.ms + policy.checkEveryMs } },
+        { do: "look", process: phase.process },
+      );
+    case "cooldown":
+      if (now.ms < phase.untilMs) return tended(policy, state, phase, now);
+      if (policy.emergencyMs === undefined) return spawn(policy, state, "the cooldown is over", now);
+      return to(
+        { ...state, emergencyDone: true },
+        { at: "emergency", untilMs: now.ms + policy.emergencyMs },
+        "the cooldown is over, and restarting alone does not help",
+        { do: "emergency", program: programOf(policy, state) },
+      );
+    case "emergency":
+      if (now.ms < phase.untilMs) return stay(state);
+      return to(state, waiting(now.ms + afterEmergencyMs), "the emergency has not ended in its time");
+    case "resting":
+    case "left":
+      return stay(state);
+  }
+}
+
+function wokeGuarding(policy: GuardPolicy, state: State, phase: Guarded, now: Now): Step {
+  const effects: Effect[] = [];
+  let next: State = state;
+  let after = phase;
+  if (now.ms >= phase.wellAtMs) {
+    next = { ...next, restarts: 0, failedStarts: 0, emergencyDone: false, program: "current" };
+    after = { ...after, wellAtMs: Number.POSITIVE_INFINITY };
+    effects.push(note("guarded", "guarded", `well for ${policy.wellAfterMs} ms: everything is forgiven`));
+  }
+  if (now.ms >= phase.lookAtMs) {
+    const silentAtMs = phase.seenMs + patienceMs(policy, phase);
+    const lookAtMs = now.ms < silentAtMs ? Math.min(now.ms + policy.checkEveryMs, silentAtMs) : now.ms + lookAgainMs;
+    after = { ...after, lookAtMs };
+    effects.push({ do: "look", process: phase.process });
+  }
+  return stay({ ...next, phase: after }, ...effects);
+}
+
+/** How long it may be silent. */
+function patienceMs(policy: GuardPolicy, { guards }: { readonly guards: boolean }): number {
+  return guards ? policy.silentMs : policy.wakingMs;
+}
+
+function tended<P extends Extract<Phase, { tendAtMs: number }>>(
+  policy: GuardPolicy,
+  state: State,
+  phase: P,
+  now: Now,
+): Step {
+  if (now.ms < phase.tendAtMs) return stay(state);
+  const next: P = { ...phase, tendAtMs: now.ms + policy.tendEveryMs };
+  return stay({ ...state, phase: next }, { do: "tend" });
+}
+
+/** We were away for `ms`: what is judged by deadlines is given that time. A wait is no judgement. */
+function excused(phase: Phase, ms: number): Phase {
+  switch (phase.at) {
+    case "guarded":
+      return { ...phase, seenMs: phase.seenMs + ms, wellAtMs: phase.wellAtMs + ms };
+    case "starting":
+    case "leaving":
+    case "emergency":
+      return { ...phase, untilMs: phase.untilMs + ms };
+    default:
+      return phase;
+  }
+}
+
+// ── what is seen of the guarded one ──────────────────────────────────────────────────────────────────────────────────
+
+function seen(policy: GuardPolicy, state: State, event: Event & { is: "seen" }, now: Now): Step {
+  const { phase } = state;
+  switch (phase.at) {
+    case "guarded": {
+      if (!same(phase.process, event.process)) return stay(beside(state, event.process, now));
+      const { guards } = event;
+      const wellAtMs = guards && !phase.guards ? now.ms + policy.wellAfterMs : phase.wellAtMs;
+      const lookAtMs = Math.min(phase.lookAtMs, now.ms + patienceMs(policy, { guards }));
+      return stay({ ...state, phase: { ...phase, guards, seenMs: now.ms, lookAtMs, wellAtMs } });
+    }
+    case "leaving":
+    case "ending":
+      // One that was sent SIGKILL, or takes its leave, is not taken back.
+      return stay(same(phase.process, event.process) ? state : beside(state, event.process, now));
+    case "left":
+      return stay(state);
+    default:
+      return guard(policy, state, event.process, event.guards, `process ${event.process.pid} shows signs of life`, now);
+  }
+}
+
+function beside(state: State, process: Identity, now: Now): State {
+  return { ...state, other: { process, seenMs: now.ms } };
+}
+
+function guard(policy: GuardPolicy, state: State, process: Identity, guards: boolean, because: string, now: Now): Step {
+  const { other: _other, ...alone } = state;
+  const phase: Phase = {
+    at: "guarded",
+    process,
+    guards,
+    seenMs: now.ms,
+    lookAtMs: now.ms + Math.min(policy.checkEveryMs, patienceMs(policy, { guards })),
+    wellAtMs: guards ? now.ms + policy.wellAfterMs : Number.POSITIVE_INFINITY,
+  };
+  return to(alone, phase, because);
+}
+
+function looked(policy: GuardPolicy, state: State, event: Event & { is: "looked" }, now: Now): Step {
+  const { phase } = state;
+  if (!("process" in phase) || !same(phase.process, event.process)) return stay(state);
+  if (event.sight === "gone") return gone(policy, state, event.quiet ?? false, now);
+  if (phase.at === "ending") {
+    // Once more, should it have been reborn in a debugger's hands; it waits in the kernel, most likely.
+    return stay(state, { do: "signal", process: phase.process, signal: "SIGKILL" });
+  }
+  if (phase.at !== "guarded") return stay(state);
+  const silentForMs = now.ms - phase.seenMs;
+  const allowedMs = patienceMs(policy, phase) + (event.sight === "starved" ? policy.starvedMs : 0);
+  if (silentForMs < allowedMs) return stay(state);
+  const how = { running: "its process runs: hung", starved: "it has waited for a processor", stopped: "stopped" };
+  return end(state, phase.process, false, `silent for ${Math.round(silentForMs)} ms, ${how[event.sight]}`, now);
+}
+
+function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step {
+  const { phase, other } = state;
+  const ended = "process" in phase && phase.process ? `process ${phase.process.pid} is gone` : "it is gone";
+  if (phase.at === "leaving" && phase.thenLeave) return to(state, { at: "left" }, ended, { do: "leave" });
+  if (other && now.ms - other.seenMs <= policy.silentMs) {
+    return guard(policy, state, other.process, false, `${ended}, and process ${other.process.pid} lives`, now);
+  }
+  switch (phase.at) {
+    case "leaving": {
+      const because = `${ended}, as it said: ${phase.farewell}`;
+      if (phase.farewell === "agent_restart") {
+        return policy.firstWaitMs > 0
+          ? to(state, waiting(now.ms + policy.firstWaitMs), because)
+          : spawn(policy, state, because, now);
+      }
+      if (policy.stays) return to(state, { at: "resting", because: phase.farewell }, because);
+      return to(state, { at: "left" }, because, { do: "leave" });
+    }
+    case "starting":
+      if (quiet) return to(state, waiting(now.ms + elsewhereMs), `${ended} quietly: another one guards`);
+      return failed(policy, state, `${ended} before it showed a sign of life`, now);
+    case "ending":
+      return phase.failed
+        ? failed(policy, state, phase.because, now)
+        : retry(policy, state, `${phase.because}; ${ended}`, now);
+    case "guarded":
+      if (phase.guards) return retry(policy, state, `${ended}, and nobody asked for it: a crash`, now);
+      if (quiet) return to(state, waiting(now.ms + elsewhereMs), `${ended} quietly: another one guards`);
+      return failed(policy, state, `${ended} while it still started`, now);
+    default:
+      return stay(state);
+  }
+}
+
+// ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function told(policy: GuardPolicy, state: State, process: Identity, farewell: Farewell, now: Now): Step {
+  const { phase } = state;
+  if (!("process" in phase) || !same(phase.process, process) || phase.at === "ending") return stay(state);
+  const thenLeave = phase.at === "leaving" && phase.thenLeave;
+  return to(state, leaving(policy, process, farewell, thenLeave, now), `it says that it leaves: ${farewell}`);
+}
+
+function ordered(policy: GuardPolicy, state: State, order: "leave" | "rest" | "run", now: Now): Step {
+  const { phase } = state;
+  const process = "process" in phase ? phase.process : undefined;
+  if (order === "run") {
+    const idle = phase.at === "resting" || phase.at === "waiting" || phase.at === "cooldown";
+    return idle ? spawn(policy, { ...state, restarts: 0 }, "a person wants it to run", now) : stay(state);
+  }
+  if (order === "rest") {
+    // Only who guards nobody is asked so; an agent that lives is asked itself.
+    if (process) return stay(state);
+    if (policy.stays) return to(state, { at: "resting", because: "down" }, "a person wants nobody to run");
+    return to(state, { at: "left" }, "a person wants nobody to run", { do: "leave" });
+  }
+  if (!process || phase.at === "left") return to(state, { at: "left" }, "asked to leave", { do: "leave" });
+  const farewell = phase.at === "leaving" ? phase.farewell : "stop";
+  return to(state, leaving(policy, process, farewell, true, now), "asked to leave, and the guarded one with us", {
+    do: "signal",
+    process,
+    signal: "SIGTERM",
+  });
+}
+
+function leaving(policy: GuardPolicy, process: Identity, farewell: Farewell, thenLeave: boolean, now: Now): Phase {
+  const lookAtMs = now.ms + policy.checkEveryMs;
+  return { at: "leaving", process, farewell, untilMs: now.ms + policy.leaveMs, lookAtMs, thenLeave };
+}
+
+// ── starts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function spawn(policy: GuardPolicy, state: State, because: string, now: Now): Step {
+  const program = programOf(policy, state);
+  const { other: _other, ...alone } = state;
+  return to(alone, { at: "starting", untilMs: now.ms + policy.startMs }, because, {
+    do: "spawn",
+    program,
+  });
+}
+
+/** Damaged, or not damaged and yet not able to start: the good copy takes over until all is well. */
+function programOf(policy: GuardPolicy, { program, failedStarts }: State): "current" | "good" {
+  return failedStarts >= policy.goodAfter ? "good" : program;
+}
+
+function end(state: State, process: Identity, neverLived: boolean, because: string, now: Now): Step {
+  const phase: Phase = {
+    at: "ending",
+    process,
+    lookAtMs: now.ms + endPoll.firstMs,
+    rounds: 0,
+    failed: neverLived,
+    because,
+  };
+  return to(state, phase, because, { do: "signal", process, signal: "SIGKILL" });
+}
+
+/** A start came to nothing: perhaps the program is not what it was. */
+function failed(policy: GuardPolicy, state: State, because: string, now: Now): Step {
+  const { state: next, effects } = retry(policy, { ...state, failedStarts: state.failedStarts + 1 }, because, now);
+  return { state: next, effects: state.program === "current" ? [{ do: "examine" }, ...effects] : effects };
+}
+
+/** Plans the next start: at once, after a backoff, after the cooldown, or slowly for ever. */
+function retry(policy: GuardPolicy, state: State, because: string, now: Now): Step {
+  if (state.emergencyDone) {
+    const waitMs = policy.slowRetryMs / 2 + (now.chance * policy.slowRetryMs) / 2;
+    const phase: Phase = { at: "waiting", untilMs: now.ms + waitMs, slow: true, tendAtMs: now.ms };
+    return to(state, phase, `${because}; slow retry in ${Math.round(waitMs)} ms, a person is needed`);
+  }
+  if (state.restarts >= policy.restartsMax) {
+    const phase: Phase = { at: "cooldown", untilMs: now.ms + policy.cooldownMs, tendAtMs: now.ms };
+    return to(state, phase, `${because}; ${state.restarts} restarts did not last, cooldown`);
+  }
+  const { baseMs, capMs } = policy.backoff;
+  const jitterMs = state.restarts === 0 ? 0 : now.chance * Math.min(capMs, baseMs * 2 ** (state.restarts - 1));
+  const next: State = { ...state, restarts: state.restarts + 1 };
+  const waitMs = Math.max(policy.firstWaitMs, jitterMs);
+  if (waitMs === 0) return spawn(policy, next, `${because}; restart 1, at once`, now);
+  const words = `${because}; restart ${next.restarts} of ${policy.restartsMax} in ${Math.round(waitMs)} ms`;
+  return to(next, waiting(now.ms + waitMs), words);
+}
+
+// ── small words ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function waiting(untilMs: number): Phase {
+  return { at: "waiting", untilMs, slow: false, tendAtMs: Number.POSITIVE_INFINITY };
+}
+
+function to(state: State, phase: Phase, because: string, ...effects: Effect[]): Step {
+  return { state: { ...state, phase }, effects: [note(state.phase.at, phase.at, because), ...effects] };
+}
+
+function stay(state: State, ...effects: Effect[]): Step {
+  return { state, effects };
+}
+
+function note(from: string, to: string, because: string): Effect {
+  return { do: "note", from, to, because };
+}

@@ -1,0 +1,137 @@
+/** The world's side of an identity: what /proc says of a process, and the one way to signal it. */
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import type { Identity, Sight } from "./state.ts";
+
+/** Of the time between two looks, this share spent waiting for a processor is starvation: a busy loop gets more than the rest. */
+const starvedShare = 0.85;
+
+interface Stat {
+  readonly state: string;
+  readonly startTicks: number;
+}
+
+function readOr(path: string): string | undefined {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return undefined;
+  }
+}
+
+function statOf(pid: number): Stat | undefined {
+  const text = readOr(`/proc/${pid}/stat`);
+  if (text === undefined) return undefined;
+  // The command may hold blanks and parentheses: fields start after the last one. State is field 3, the start field 22.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return { state: fields[0] ?? "?", startTicks: Number(fields[19]) };
+}
+
+/** True where processes can be told apart for good. */
+const hasProc = readOr("/proc/self/stat") !== undefined;
+
+/** Who this number names now; start 0 when nobody does. */
+export function identify(pid: number): Identity {
+  return { pid, startTicks: statOf(pid)?.startTicks ?? 0 };
+}
+
+/** The machine's boot id: a word that held for one boot is void in the next. */
+export function bootId(): string {
+  return readOr("/proc/sys/kernel/random/boot_id")?.trim() ?? "unknown";
+}
+
+/** Looks at one process again and again; remembers how long it has waited for a processor. */
+export class Eye {
+  #last: { readonly of: Identity; readonly atMs: number; readonly waitedMs: number } | undefined;
+
+  /** `nowMs` is monotonic. Starvation is judged over the time since the look before the last second. */
+  look(process: Identity, nowMs: number): Sight {
+    if (!hasProc) return numberLives(process.pid) ? "running" : "gone";
+    const stat = statOf(process.pid);
+    if (!stat || stat.startTicks !== process.startTicks || stat.state === "Z" || stat.state === "X") return "gone";
+    if (stat.state === "T" || stat.state === "t") return "stopped";
+    return this.#starves(process, nowMs) ? "starved" : "running";
+  }
+
+  #starves(of: Identity, atMs: number): boolean {
+    // Nanoseconds on a processor, nanoseconds waiting for one; of the main thread, which is the one that has to beat.
+    const waited = readOr(`/proc/${of.pid}/task/${of.pid}/schedstat`)?.split(" ")[1];
+    if (waited === undefined) return false;
+    const now = { of, atMs, waitedMs: Number(waited) / 1e6 };
+    const last = this.#last;
+    if (!last || last.of.pid !== of.pid || last.of.startTicks !== of.startTicks) {
+      this.#last = now;
+      return false;
+    }
+    const passedMs = atMs - last.atMs;
+    if (passedMs >= 400) this.#last = now;
+    return passedMs > 0 && (now.waitedMs - last.waitedMs) / passedMs >= starvedShare;
+  }
+}
+
+function numberLives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Signals the process if it still is who it was. */
+export function signalProcess(to: Identity, signal: "SIGKILL" | "SIGTERM"): void {
+  if (hasProc) {
+    const stat = statOf(to.pid);
+    if (!stat || stat.startTicks !== to.startTicks || stat.state === "Z") return;
+  }
+  try {
+    process.kill(to.pid, signal);
+    // A stopped process takes no other signal before it goes on.
+    if (signal !== "SIGKILL") process.kill(to.pid, "SIGCONT");
+  } catch {
+    // Gone between the look and the signal.
+  }
+}
+
+/** Every process id of this machine; none where there is no /proc. */
+export function allPids(): number[] {
+  try {
+    return readdirSync("/proc")
+      .filter((name) => /^[0-9]/.test(name))
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** The value of one variable in the environment that a process was started with; undefined when unset, gone, or not ours to read. */
+export function environOf(pid: number, variable: string): string | undefined {
+  const pairs = readOr(`/proc/${pid}/environ`)?.split("\0") ?? [];
+  return pairs.find((pair) => pair.startsWith(`${variable}=`))?.slice(variable.length + 1);
+}
+
+/** True when the process is our own user's and holds the socket with this inode. */
+export function holdsSocket(pid: number, inode: string): boolean {
+  const folder = `/proc/${pid}/fd`;
+  try {
+    if (statSync(`/proc/${pid}`).uid !== process.geteuid?.()) return false; // root could read a stranger's, too
+    return readdirSync(folder).some((fd) => {
+      try {
+        return readlinkSync(`${folder}/${fd}`) === `socket:[${inode}]`;
+      } catch {
+        return false; // closed meanwhile
+      }
+    });
+  } catch {
+    return false;
+  }
+}
+
+/** The inode of the socket that listens under this abstract name; undefined when nobody does. */
+export function listenerOf(name: string): string | undefined {
+  // Num RefCount Protocol Flags Type St Inode Path; the flag 00010000 is a listener's.
+  for (const line of readOr("/proc/net/unix")?.split("\n") ?? []) {
+    const fields = line.trim().split(/\s+/);
+    if (fields[7] === `@${name}` && fields[3] === "00010000") return fields[6];
+  }
+  return undefined;
+}
