@@ -5,6 +5,7 @@ import type {
   Workload,
 } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { type AgentDraft, hostAndPort, millis, type Programs, portProblem, programOf } from "./config-values.ts";
+import type { LadderPolicy } from "./ladder/policy.ts";
 import type { DataSpec, SloSpec, WorkloadSpec } from "./supervise/spec.ts";
 
 /** Where data comes from; `stale` and `dead` count its age. */
@@ -74,19 +75,6 @@ export interface OwnedProcessSpec {
   readonly argument: string;
 }
 
-/** How long each rung may take until its verification, and how long a changed config is suspected. */
-export interface LadderPolicy {
-  readonly budgetMs: {
-    readonly quick_restart: number;
-    readonly safe_mode: number;
-    readonly config_rollback: number;
-    readonly dependency_restart: number;
-    readonly backup_restore: number;
-    readonly full_bootstrap: number;
-  };
-  readonly recentConfigMs: number;
-}
-
 /** What of the config file is about the node and not about one workload. */
 export interface NodeSections {
   /** Absolute; empty: only the playbooks of the box. */
@@ -147,17 +135,7 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
         draft.add(`processes[${index}].program`, `"${program}" is no absolute path`, "allowed is an absolute path");
       return { name, program, argument };
     }),
-    ladder: {
-      budgetMs: {
-        quick_restart: millis(ladder?.quickRestart),
-        safe_mode: millis(ladder?.safeMode),
-        config_rollback: millis(ladder?.configRollback),
-        dependency_restart: millis(ladder?.dependencyRestart),
-        backup_restore: millis(ladder?.backupRestore),
-        full_bootstrap: millis(ladder?.fullBootstrap),
-      },
-      recentConfigMs: millis(ladder?.recentConfig),
-    },
+    ladder: ladderOf(ladder),
     learningFrozen: learning?.frozen ?? false,
     exorcism: {
       reportOnly: exorcism?.reportOnly ?? false,
@@ -248,6 +226,20 @@ function jobsOf({ jobs }: AgentMessage, folder: string, draft: AgentDraft, progr
   });
 }
 
+function ladderOf(ladder: AgentMessage["ladder"]): LadderPolicy {
+  return {
+    budgetMs: {
+      quick_restart: millis(ladder?.quickRestart),
+      safe_mode: millis(ladder?.safeMode),
+      config_rollback: millis(ladder?.configRollback),
+      dependency_restart: millis(ladder?.dependencyRestart),
+      backup_restore: millis(ladder?.backupRestore),
+      full_bootstrap: millis(ladder?.fullBootstrap),
+    },
+    recentConfigMs: millis(ladder?.recentConfig),
+  };
+}
+
 /** A Slo section as the agent uses it. */
 export function sloOf(slo: Slo | undefined): SloSpec {
   return {
@@ -264,11 +256,12 @@ export function sloOf(slo: Slo | undefined): SloSpec {
 export function recoveryOf(
   workload: Workload,
   path: string,
+  message: AgentMessage,
   folder: string,
-  pools: ReadonlySet<string>,
   draft: AgentDraft,
   programs: Programs,
 ) {
+  const pools = new Set(message.pools.map(({ name }) => name));
   const { safeMode, limits, performance, data, slo } = workload;
   for (const key of ["errorPattern", "corruptionPattern", "configErrorPattern"] as const) {
     const problem = patternProblem(workload[key]);
@@ -297,6 +290,7 @@ export function recoveryOf(
       },
     }),
     ...(workload.progress && { progressMs: millis(workload.progress) }),
+    ladder: ladderOf(message.ladder),
     notify: workload.notify,
     ...(slo && { slo: sloOf(slo) }),
     pool: workload.pool,

@@ -44,10 +44,9 @@ export interface Around {
 /** Reads the text of a config file. Throws CONFIG_INVALID with every problem; nothing of it may be used then. */
 export function agentConfigOf(text: string, around: Around): AgentConfig {
   const draft = draftConfig(AgentConfigSchema, text, around.path);
-  const { node, hub, sensors, workloads, pools } = draft.message;
+  const { node, hub, sensors, workloads } = draft.message;
   const folder = dirname(around.path);
-  const poolNames = new Set(pools.map(({ name }) => name));
-  const specs = workloads.map((workload, index) => specOf(workload, `workloads[${index}]`, poolNames, draft, around));
+  const specs = workloads.map((workload, index) => specOf(workload, `workloads[${index}]`, draft, around));
   const sections = nodeSections(draft.message, around.path, draft, { ...around, cwd: folder });
   checkOrder(draft, workloads);
   for (const [index, address] of (hub?.addresses ?? []).entries()) {
@@ -110,13 +109,7 @@ function nameOf(command: string): string {
   return name || "workload";
 }
 
-function specOf(
-  workload: Workload,
-  path: string,
-  pools: ReadonlySet<string>,
-  draft: AgentDraft,
-  around: Around,
-): WorkloadSpec {
+function specOf(workload: Workload, path: string, draft: AgentDraft, around: Around): WorkloadSpec {
   const folder = dirname(around.path);
   const cwd = resolve(folder, workload.cwd);
   if (!around.machine.isFolder(cwd))
@@ -159,7 +152,7 @@ function specOf(
     dependsOn: workload.dependsOn,
     critical: workload.critical,
     probationMs: millis(workload.probation),
-    ...recoveryOf(workload, path, folder, pools, draft, programs),
+    ...recoveryOf(workload, path, draft.message, folder, draft, programs),
   };
 }
 

@@ -11,10 +11,12 @@ import type { Logger } from "pino";
 import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
+import { noFacts } from "./diagnosis/facts.ts";
 import { type Door, openDoor } from "./door.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
+import type { RemedyPort } from "./remedies/ports.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
 import { systemSensors } from "./sensors/system.driver.ts";
@@ -22,6 +24,7 @@ import { watchSensors } from "./sensors/watch.driver.ts";
 import { startStore } from "./store/deferred-store.ts";
 import { bootId } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
+import type { WorkloadSpec } from "./supervise/spec.ts";
 import { isAtRest, type State } from "./supervise/state.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
 import { knownTokens, Tokens } from "./tokens.driver.ts";
@@ -131,6 +134,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     store,
     processes,
     signs,
+    remedies: plain(config.workloads),
     clock,
     random,
     envFor: (workload) => ({
@@ -212,6 +216,14 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
   }
 }
 
+const plain = (specs: readonly WorkloadSpec[]): RemedyPort => ({
+  prepare: async () => ({ ok: true, because: "" }),
+  play: async () => ({ ok: true, because: "" }),
+  cancel: () => undefined,
+  examine: async () => noFacts,
+  specInUse: (name) => specs.find((spec) => spec.name === name) as WorkloadSpec,
+  healthy: () => undefined,
+});
 const notYet: RecoveryDesk = {
   triggers: () => [],
   playbooks: () => [],

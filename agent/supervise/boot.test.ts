@@ -67,13 +67,13 @@ test("CARD-4 a job that runs once is not run twice because the agent died while 
   expect([one.phase, one.state.starts]).toEqual(["completed", 1]);
 });
 
-test("PHX-4 an agent that died while it cleaned up leaves to the next one whose family it was, and the wait before the start", () => {
+test("PHX-4 an agent that died while it cleaned up leaves to the next one whose family it was, and what comes after it", () => {
   const one = running();
   one.crash();
   one.answers = false;
   one.crash();
   const { phase } = one.state;
-  expect(phase).toMatchObject({ at: "cleaning", next: "wait" });
+  expect(phase).toMatchObject({ at: "cleaning", next: "decide" });
   const { state, effects } = boot(one.state, "boot-1");
   expect(state.phase).toEqual(phase);
   expect(cleans(effects)).toMatchObject([{ last: { pid: 101 } }]);

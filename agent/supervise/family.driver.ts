@@ -21,6 +21,8 @@ import { allPids, environOf, type ProcStat, procStat } from "./proc.driver.ts";
 export const markVariable = "BLUEFLAME_MARK";
 /** What forks faster than it is gathered stays unproven, and its clean-up takes the slow way. */
 const gatherRoundsMax = 10;
+/** Each round stops all that were seen: what is new came from the few that were not. */
+const strikeRoundsMax = 20;
 /** Kernel threads are children of this one, have no environment and belong to nobody. */
 const kernelThreads = 2;
 
@@ -41,6 +43,7 @@ export class Families {
   readonly #root: string | undefined;
   #walk: Promise<Seen[]> | undefined;
   readonly #leaders = new Map<string, Leader>();
+  #enlisted: (workload: string, pid: number) => void = () => undefined;
   /** Workloads whose cgroup holds the whole family for certain. */
   readonly #whole = new Set<string>();
 
@@ -54,8 +57,31 @@ export class Families {
     return this.#root;
   }
 
+  /** In the name of every folder that is made for this agent in a cgroup tree. */
+  get folder(): string {
+    return folderOf(this.#owner);
+  }
+
   mark(workload: string, instance: string): string {
     return `${this.#owner}:${workload}:${instance}`;
+  }
+
+  /** Whose marker the process carries: undefined for a stranger's, none, or one that it has overwritten. */
+  markOf(pid: number): { readonly workload: string; readonly instance: string } | "another" | undefined {
+    const text = environOf(pid, markVariable);
+    if (text === undefined) return undefined;
+    const [owner, workload = "", instance = ""] = text.split(":");
+    return owner === this.#owner ? { workload, instance } : "another";
+  }
+
+  /** The one listener for main processes that are enlisted from now on. */
+  onEnlist(enlisted: (workload: string, pid: number) => void): void {
+    this.#enlisted = enlisted;
+  }
+
+  /** Who is inside the workload's cgroup now, in microseconds; empty where there are no cgroups. */
+  inside(workload: string): number[] {
+    return this.#cgroupPids(workload);
   }
 
   /** Puts a new main process into its workload's cgroup: everything it forks after that is in it too. Does not wait. */
@@ -63,6 +89,7 @@ export class Families {
     this.#whole.delete(workload);
     this.#leaders.set(workload, leader);
     void this.#enter(workload, leader.pid);
+    this.#enlisted(workload, leader.pid);
   }
 
   /** False only when it is certain that no process of the workload is left. */
@@ -109,15 +136,29 @@ export class Families {
 
   /** Kills the members that still are who they were. */
   kill(members: readonly Leader[]): void {
-    for (const member of members) {
-      const stat = procStat(member.pid);
-      if (!stat || stat.state === "Z" || stat.startTicks !== member.startTicks) continue;
-      try {
-        process.kill(member.pid, "SIGKILL");
-      } catch {
-        // Gone between the look and the signal.
-      }
+    send(members, "SIGKILL");
+  }
+
+  /**
+   * Ends a family that grows faster than it can be listed; answers how many were seen. At once and as a whole where the
+   * kernel can (cgroup.kill, Linux 5.14); what is outside is stopped first, so that it forks no more, and then killed.
+   */
+  async strike(workload: string): Promise<number> {
+    const held = new Map<number, Leader>();
+    for (const pid of this.inside(workload)) held.set(pid, { pid, startTicks: 0 });
+    const path = this.#path(workload);
+    if (path) await writeFile(`${path}/cgroup.kill`, "1").catch(() => undefined);
+    const outside = new Map<number, Leader>();
+    for (let round = 0; round < strikeRoundsMax; round++) {
+      const fresh = (await this.members(workload, undefined)).filter(
+        (one) => outside.get(one.pid)?.startTicks !== one.startTicks,
+      );
+      if (fresh.length === 0) break;
+      for (const one of fresh) outside.set(one.pid, one);
+      send(fresh, "SIGSTOP");
     }
+    this.kill([...outside.values()]);
+    return new Set([...held.keys(), ...outside.keys()]).size;
   }
 
   /** Living main processes of all families, by workload; `instance` is empty where the marker was overwritten. */
@@ -227,16 +268,39 @@ export class Families {
   }
 }
 
+/** To those that still are who they were. */
+function send(members: readonly Leader[], signal: "SIGKILL" | "SIGSTOP"): void {
+  for (const member of members) {
+    const stat = procStat(member.pid);
+    if (!stat || stat.state === "Z" || stat.startTicks !== member.startTicks) continue;
+    try {
+      process.kill(member.pid, signal);
+    } catch {
+      // Gone between the look and the signal.
+    }
+  }
+}
+
+/** `blueflame-` and twelve digits that stand for the agent's store. */
+function folderOf(owner: string): string {
+  return `blueflame-${createHash("sha256").update(owner).digest("hex").slice(0, 12)}`;
+}
+
+/**
+ * A cgroup path of ours, without what an agent adds to it: one that was itself started as somebody's workload must not nest
+ * below that workload, and one that has moved aside (`limits/`) still belongs where it was.
+ */
+export function cgroupBase(own: string): string {
+  return own.replace(/\/blueflame-(own|[0-9a-f]{12}(\/.*)?)$/, "").replace(/\/$/, "");
+}
+
 /** A folder of our own below our own v2 cgroup, made now; undefined where that is not allowed. */
 function cgroupRoot(owner: string): string | undefined {
-  const tag = createHash("sha256").update(owner).digest("hex").slice(0, 12);
   for (const mount of ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]) {
     try {
       statSync(`${mount}/cgroup.procs`);
       const own = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
-      // An agent that was itself started as somebody's workload must not nest below that workload.
-      const base = own.replace(/\/blueflame-[0-9a-f]{12}(\/.*)?$/, "").replace(/\/$/, "");
-      const root = `${mount}${base}/blueflame-${tag}`;
+      const root = `${mount}${cgroupBase(own)}/${folderOf(owner)}`;
       mkdirSync(root, { recursive: true });
       return root;
     } catch {

@@ -1,13 +1,15 @@
 /** What a person asks of a workload, and what the agent's own end means for it. Pure, a part of `machine.ts`. */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { audit, cleanThen, leave, to } from "./moves.ts";
+import { audit, callingOff, cleanThen, leave, stay, to } from "./moves.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import type { State, Step } from "./state.ts";
+import { mayRun, type State, type Step } from "./state.ts";
 
 export function started(state: State, who: string): Step {
   const effects = [audit("intent.start", who, "a person wants it to run", "success")];
-  const willing: State = { ...state, intent: "run" };
+  const { mode: _full, ...rest } = state;
+  const willing: State = { ...rest, intent: "run" };
+  if (state.held) return { state: willing, effects };
   switch (state.phase.at) {
     case "stopped":
     case "waiting":
@@ -18,6 +20,9 @@ export function started(state: State, who: string): Step {
       return to(willing, { ...state.phase, next: "start" }, `started by ${who}`, effects);
     case "cleaning":
       return to(willing, { ...state.phase, next: "start" }, `started by ${who}`, effects);
+    case "deciding":
+    case "mending":
+      return cleanThen(willing, "start", undefined, `started by ${who}`, [...callingOff(state), ...effects]);
     case "spawning":
     case "starting":
     case "running":
@@ -27,15 +32,18 @@ export function started(state: State, who: string): Step {
   }
 }
 
-export function stopped(spec: WorkloadSpec, state: State, who: string, action: string, now: Moment): Step {
-  const effects = [audit(action, who, "asked to stop", "success")];
-  const because = action === "intent.stop" ? `stopped by ${who}` : `the agent went down by ${who}`;
+export function stopped(spec: WorkloadSpec, before: State, who: string, action: string, now: Moment): Step {
+  const { treatment: _over, ...state } = before;
+  const effects = [...callingOff(before), audit(action, who, "asked to stop", "success")];
+  const because = becauseOf(action, who);
   switch (state.phase.at) {
     case "stopped":
     case "completed":
       return to(state, { at: "stopped" }, because, effects);
     case "backoff":
     case "waiting":
+    case "deciding":
+    case "mending":
       return cleanThen(state, "stop", undefined, because, effects);
     case "cleaning":
       return to(state, { ...state.phase, next: "stop" }, because, effects);
@@ -52,10 +60,14 @@ export function stopped(spec: WorkloadSpec, state: State, who: string, action: s
   }
 }
 
-export function restarted(spec: WorkloadSpec, state: State, who: string, now: Moment): Step {
-  if (state.intent === "stopped") {
-    return { state, effects: [audit("workload.restart", who, "refused: a person stopped it", "refused")] };
+export function restarted(spec: WorkloadSpec, before: State, who: string, now: Moment): Step {
+  if (!mayRun(before)) {
+    const refused = before.held ? "refused: the kill switch is on" : "refused: a person stopped it";
+    return { state: before, effects: [audit("workload.restart", who, refused, "refused")] };
   }
+  // Whoever asks for a restart asks for the whole config; a playbook's own step goes on with the mode that was chosen.
+  const { mode: _full, ...full } = before;
+  const state: State = who.startsWith("playbook:") ? before : full;
   const effects = [audit("workload.restart", who, "asked to restart", "success")];
   const running = state.phase.at === "starting" || state.phase.at === "running" ? state.phase.instance : undefined;
   if (running) return leave(spec, state, running, "start", `restarted by ${who}`, effects, now);
@@ -65,5 +77,33 @@ export function restarted(spec: WorkloadSpec, state: State, who: string, now: Mo
   if (state.phase.at === "cleaning" && state.phase.next !== "start" && state.phase.next !== "stop")
     return to(state, { ...state.phase, next: "start" }, `restarted by ${who}`, effects);
   if (state.phase.at === "spawning" || state.phase.at === "cleaning") return { state, effects };
+  if (state.phase.at === "deciding" || state.phase.at === "mending") {
+    // The ladder is at work on its next start: only a person goes before it.
+    if (!who.startsWith("person:")) return { state: before, effects };
+    return cleanThen(state, "start", undefined, `restarted by ${who}`, [...callingOff(before), ...effects]);
+  }
   return cleanThen(state, "start", undefined, `restarted by ${who}`, effects);
+}
+
+/** The kill switch goes on: as a stop, but the intent stays what it was, for the day when it goes off. */
+export function held(spec: WorkloadSpec, state: State, who: string, now: Moment): Step {
+  if (state.held) return stay(state);
+  return stopped(spec, { ...state, held: true }, who, "kill-switch.on", now);
+}
+
+/** The kill switch goes off: what a person did not stop by itself starts. */
+export function released(before: State, who: string): Step {
+  if (!before.held) return stay(before);
+  const { held: _over, ...state } = before;
+  const effects = [audit("kill-switch.off", who, "the kill switch is off", "success")];
+  const { phase } = state;
+  if (state.intent === "stopped") return { state, effects };
+  if (phase.at === "stopping" || phase.at === "cleaning")
+    return to(state, { ...phase, next: "start" }, `let go by ${who}`, effects);
+  return cleanThen({ ...state, attempt: 0, recentMs: [] }, "start", undefined, `let go by ${who}`, effects);
+}
+
+function becauseOf(action: string, who: string): string {
+  if (action === "intent.stop") return `stopped by ${who}`;
+  return action === "kill-switch.on" ? `the kill switch was turned on by ${who}` : `the agent went down by ${who}`;
 }

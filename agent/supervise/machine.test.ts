@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench, livenessProbe } from "../../test/support/workload-bench.ts";
+import { type Facts, noFacts } from "../diagnosis/facts.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { instanceOf } from "./state.ts";
 
@@ -157,16 +158,19 @@ test("GRC-7 a stop by a person holds over restarts of the agent and reboots, unt
 });
 
 test("GRC-7 a stop that comes while a restart is under way wins", () => {
-  for (const moment of ["cleaning", "spawning", "backoff"] as const) {
+  for (const moment of ["cleaning", "spawning", "deciding", "mending", "backoff"] as const) {
     const one = running();
     one.pass(20_000);
     one.answers = false;
     one.crash();
     if (moment !== "cleaning") one.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
-    if (moment === "backoff") {
+    if (moment === "backoff" || moment === "deciding" || moment === "mending") {
       one.tell({ is: "spawnFailed", because: "no memory" });
       one.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
     }
+    const corrupt: Facts = { ...noFacts, hints: ["corruption"], backup: { id: "b1", ageMs: 1000 } };
+    if (moment === "backoff" || moment === "mending")
+      one.tell({ is: "examined", facts: moment === "mending" ? corrupt : noFacts });
     expect(one.phase).toBe(moment);
     one.tell({ is: "stop", who: "person:asha" });
     one.tell({

@@ -5,6 +5,8 @@
  */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { booted, graceEnd } from "./boot.ts";
+import { decideNow, examined, mendFailed, remedied } from "./decide.ts";
 import {
   alive,
   aliveDeadlineMs,
@@ -15,26 +17,19 @@ import {
   stoppedDeadlineMs,
   stoppedTooLong,
 } from "./evidence.ts";
-import { restarted, started, stopped } from "./intent.ts";
-import { audit, cleanThen, closing, leave, noted, stay, to, withoutIncident } from "./moves.ts";
-import { planRestart, revise, struck } from "./recovery.ts";
+import { failed, gone } from "./failure.ts";
+import { held, released, restarted, started, stopped } from "./intent.ts";
+import { audit, cleanThen, closing, noted, spawnNow, stay, to, withoutIncident } from "./moves.ts";
+import { attemptEnded, revise } from "./recovery.ts";
 import { faultWall, late, probed, seen } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import {
-  type Effect,
-  type Event,
-  type IncidentFacts,
-  type Instance,
-  instanceOf,
-  lastOf,
-  type Phase,
-  type State,
-  type Step,
-  type Symptom,
-} from "./state.ts";
+import type { Effect, Event, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
+import { cleared, overdue, played, symptom } from "./treatment.ts";
 
 /** A clean-up that failed is tried again after this long: what cannot be killed (state D) does not get better by hurry. */
 const cleanRetryMs = 2000;
+/** What is asked when nobody remembers the moment of the failure. */
+const unknownAsk = { stable: false, relapse: false, wasReady: false } as const;
 
 /** What happens to the workload now. Throws only on broken invariants. */
 export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment): Step {
@@ -50,12 +45,24 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
       return spawned(spec, state, event.instance, now);
     case "spawnFailed":
       return state.phase.at === "spawning"
-        ? failed(spec, state, undefined, "spawn_failed", event.because, now.wallMs, now)
+        ? fail(spec, state, undefined, "spawn_failed", event.because, now)
         : stay(state);
     case "exited":
-      return gone(spec, state, event.id, exitWords(event.code, event.signal), event.code === 0, now);
+      return gone(spec, state, event, exitWords(event.code, event.signal), now);
     case "vanished":
-      return gone(spec, state, event.id, "it is gone; it was adopted, so its exit status is unknown", false, now);
+      return gone(spec, state, event, "it is gone; it was adopted, so its exit status is unknown", now);
+    case "unwell":
+      return state.phase.at === "running" || state.phase.at === "starting"
+        ? fail(spec, state, state.phase.instance, event.symptom, event.because, now)
+        : stay(state);
+    case "symptom":
+      return symptom(spec, state, event.symptom, now);
+    case "cleared":
+      return cleared(spec, state, event.trigger, now);
+    case "examined":
+      return examined(spec, state, event.facts, now);
+    case "remedied":
+      return state.phase.at === "mending" ? remedied(state, event, now) : played(spec, state, event, now);
     case "cleaned":
       return cleaned(state, event, now);
     case "cleanFailed":
@@ -83,69 +90,15 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
       return stopped(spec, { ...state, intent: "stopped" }, event.who, "intent.stop", now);
     case "down":
       return stopped(spec, state, event.who, "workload.down", now);
+    case "hold":
+      return held(spec, state, event.who, now);
+    case "release":
+      return released(state, event.who);
     case "restart":
       return restarted(spec, state, event.who, now);
     default:
       return unreachable(event);
   }
-}
-
-// ── the agent has started ────────────────────────────────────────────────────────────────────────────────────────────
-
-function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
-  const rebooted = before.bootId !== event.bootId;
-  // Monotonic values of another boot mean nothing. A reboot is no failure of the workload: the attempts are kept, not raised.
-  const state: State = rebooted ? rebootedFrom(before, event.bootId, now) : before;
-  if (event.found) return adopt(spec, state, event.found, now);
-  const { phase } = state;
-  // Of another boot: its PID, and the session of that number, may be a stranger's by now.
-  const last = rebooted ? undefined : lastOf(phase);
-  if (state.intent === "stopped") {
-    if (phase.at === "stopped") return stay(state);
-    return cleanThen(state, "stop", last, "a person stopped it", []);
-  }
-  // The agent died while it cleaned up: what was to come after that still is. Only its own going down is over.
-  if (phase.at === "cleaning" && phase.next !== "stop" && !rebooted)
-    return cleanThen(state, phase.next, phase.last, state.because, [], phase.waitMs);
-  if (last && (phase.at === "starting" || phase.at === "running"))
-    return gone(spec, state, last.id, "it ended while no agent was there to see how", false, now);
-  if ((phase.at === "completed" || phase.at === "backoff") && !rebooted) return stay(state);
-  // What is left of an earlier life goes first, and at once: while it waits nobody would remember whose it was.
-  if (event.waitFor?.length && !last) return to(state, { at: "waiting" }, `waits for ${event.waitFor.join(", ")}`, []);
-  const because = rebooted && state.starts > 0 ? "the machine was rebooted" : "the agent has started";
-  return cleanThen(state, "start", last, because, []);
-}
-
-function rebootedFrom(before: State, bootId: string, now: Moment): State {
-  const { incident: open, ...rest } = before;
-  // The wall clock is the only one that knows how long ago it was detected.
-  const incident = open && { ...open, detectedMs: now.ms - Math.max(0, now.wallMs - open.detectedWallMs) };
-  return { ...rest, bootId, recentMs: [], ...(incident && { incident }) };
-}
-
-function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {
-  const instance: Instance = { ...found, adopted: true };
-  // Nobody listened while no agent was there: every sign of life starts anew from here.
-  const state: State = { ...before, evidence: { probes: {}, lastBeatMs: now.ms } };
-  const effects: Effect[] = [
-    audit("workload.adopt", "agent", `pid ${found.pid} is alive and its identity is right`, "success"),
-  ];
-  const because = `adopted pid ${found.pid}`;
-  if (state.intent === "stopped") return leave(spec, state, instance, "stop", "a person stopped it", effects, now);
-  if (before.phase.at === "stopping") {
-    return leave(spec, state, instance, before.phase.next, "it was being stopped", effects, now);
-  }
-  // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
-  if (before.phase.at === "running") {
-    return to(
-      state,
-      { at: "running", instance, readySinceMs: Math.min(before.phase.readySinceMs, now.ms) },
-      because,
-      effects,
-    );
-  }
-  const starting: State = { ...state, evidence: { probes: {} } };
-  return to(starting, { at: "starting", instance, graceUntilMs: graceEnd(spec, instance, now) }, because, effects);
 }
 
 // ── a life begins ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,14 +128,12 @@ function judge(spec: WorkloadSpec, state: State, now: Moment): Step {
 
 function judgeStart(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at: "starting" }>, now: Moment): Step {
   const stopped = stoppedTooLong(state.evidence, now.ms);
-  if (stopped.is === "unwell")
-    return failed(spec, state, phase.instance, stopped.symptom, stopped.because, now.wallMs, now);
+  if (stopped.is === "unwell") return fail(spec, state, phase.instance, stopped.symptom, stopped.because, now);
   const ready = firstReady(spec, state.evidence, phase.instance, now.ms);
   if (!ready.ready) {
     if (now.ms < phase.graceUntilMs) return stay(state);
-    const atAll = startedAtAll(spec, state.evidence);
-    if (atAll.is === "unwell")
-      return failed(spec, state, phase.instance, atAll.symptom, atAll.because, now.wallMs, now);
+    const atAll = startedAtAll(spec, state.evidence, phase.instance);
+    if (atAll.is === "unwell") return fail(spec, state, phase.instance, atAll.symptom, atAll.because, now);
   }
   return nowRuns(spec, state, phase.instance, ready.because, now);
 }
@@ -196,7 +147,7 @@ function nowRuns(spec: WorkloadSpec, state: State, instance: Instance, because: 
 
 function verified(spec: WorkloadSpec, facts: IncidentFacts, because: string, now: Moment): IncidentFacts {
   const probation = {
-    ...facts,
+    ...attemptEnded(facts, true, because, now),
     at: "probation",
     probationUntilMs: now.ms + spec.probationMs,
   } as const;
@@ -213,8 +164,10 @@ function verified(spec: WorkloadSpec, facts: IncidentFacts, because: string, now
 
 function judgeRun(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at: "running" }>, now: Moment): Step {
   const verdict = alive(spec, state.evidence, now.ms);
-  if (verdict.is === "unwell")
-    return failed(spec, state, phase.instance, verdict.symptom, verdict.because, faultWall(state, now), now);
+  if (verdict.is === "unwell") {
+    const { instance } = phase;
+    return failed(spec, state, { instance, ...verdict, faultWallMs: faultWall(state, now) }, now);
+  }
   const open = state.incident;
   if (open?.at === "probation" && now.ms >= (open.probationUntilMs ?? 0)) {
     const incident = revise(
@@ -230,68 +183,7 @@ function judgeRun(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at: 
   return stay(state);
 }
 
-// ── a life ends ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-function gone(spec: WorkloadSpec, state: State, id: string, how: string, success: boolean, now: Moment): Step {
-  const instance = instanceOf(state.phase);
-  if (!instance || instance.id !== id) return stay(state);
-  if (state.phase.at === "stopping") return cleanThen(state, state.phase.next, instance, state.because, []);
-  const enough = spec.restart === "never" || (spec.restart === "onFailure" && success);
-  if (enough) {
-    const effects = [
-      audit(
-        "workload.complete",
-        "agent",
-        `${how}; its restart policy is ${spec.restart}`,
-        success ? "success" : "failure",
-      ),
-    ];
-    return cleanThen(state, "complete", instance, how, effects);
-  }
-  return failed(spec, state, instance, "crash", how, now.wallMs, now);
-}
-
-/** One failure: the incident, the plan, and the clean-up that comes before any start. */
-function failed(
-  spec: WorkloadSpec,
-  before: State,
-  instance: Instance | undefined,
-  symptom: Symptom,
-  because: string,
-  faultWallMs: number,
-  now: Moment,
-): Step {
-  if (spec.restart === "never" && instance) {
-    // It may have done half of its work: twice is worse than not.
-    const ended = audit(`workload.${symptom}`, "agent", `${because}; it runs once, so it is ended`, "failure");
-    return cleanThen(before, "complete", instance, because, [ended]);
-  }
-  const stable = before.phase.at === "running" && now.ms >= before.phase.readySinceMs + spec.backoff.resetAfterMs;
-  const plan = planRestart(spec, before, stable || before.starts === 0, now);
-  const opened = struck(before, symptom, because, faultWallMs, now);
-  const incident = revise(
-    {
-      ...opened,
-      at: "recovering",
-      // Once a person is needed, a verification does not send them away: what flaps is verified again and again. Probation does.
-      needsPerson: plan.exhausted || opened.needsPerson,
-      severity: plan.exhausted ? "critical" : opened.severity,
-    },
-    now,
-    "decision",
-    plan.because,
-  );
-  const effects = [audit(`workload.${symptom}`, "agent", because, "failure"), ...noted(incident)];
-  const state: State = { ...plan.state, incident };
-  return cleanThen(
-    state,
-    plan.waitMs > 0 ? "wait" : "start",
-    instance,
-    `${because}; ${plan.because}`,
-    effects,
-    plan.waitMs,
-  );
-}
+// ── between two lives ──────────────────────────────────────────────────────────────────────────────────────────────
 
 function cleaned(state: State, event: Extract<Event, { is: "cleaned" }>, now: Moment): Step {
   if (state.phase.at !== "cleaning") return stay(state);
@@ -303,6 +195,8 @@ function cleaned(state: State, event: Extract<Event, { is: "cleaned" }>, now: Mo
       return to(withoutIncident(state), { at: "stopped" }, state.because, [...effects, ...closing(state, now)]);
     case "complete":
       return to(withoutIncident(state), { at: "completed" }, state.because, [...effects, ...closing(state, now)]);
+    case "decide":
+      return decideNow(state, state.phase.ask ?? unknownAsk, state.because, effects);
     case "wait": {
       const untilMs = now.ms + (state.phase.waitMs ?? 0);
       return to(state, { at: "backoff", untilMs }, state.because, effects);
@@ -312,10 +206,6 @@ function cleaned(state: State, event: Extract<Event, { is: "cleaned" }>, now: Mo
     default:
       return unreachable(state.phase);
   }
-}
-
-function spawnNow(state: State, effects: readonly Effect[], now: Moment): Step {
-  return to(state, { at: "spawning", id: now.id }, state.because, [...effects, { do: "spawn", id: now.id }]);
 }
 
 function cleanFailed(state: State, because: string, now: Moment): Step {
@@ -350,7 +240,11 @@ function look(spec: WorkloadSpec, state: State, now: Moment): Step {
     const { retryAtMs: _due, ...again } = phase;
     return to(state, again, state.because, [{ do: "clean", ...(phase.last && { last: phase.last }) }]);
   }
-  return judge(spec, state, now);
+  if (phase.at === "mending" && now.ms >= phase.untilMs) {
+    const cancel: Effect = { do: "cancelRemedy", id: phase.id };
+    return mendFailed(state, phase, "it did not end within its budget", [cancel], now);
+  }
+  return overdue(spec, state, now) ?? judge(spec, state, now);
 }
 
 /** The next moment at which time alone may change something; undefined when none. The driver sets its timer by it. */
@@ -363,13 +257,17 @@ export function nextLookMs(spec: WorkloadSpec, state: State): number | undefined
       return phase.killAtMs;
     case "cleaning":
       return phase.retryAtMs;
+    case "mending":
+      return phase.untilMs;
     case "starting": {
       const settledMs = selfEvident(spec) ? phase.graceUntilMs : phase.instance.sinceMs + settleMs;
       return earliest(settledMs, stoppedDeadlineMs(state.evidence));
     }
     case "running": {
       const probation = state.incident?.at === "probation" ? state.incident.probationUntilMs : undefined;
-      return earliest(probation, aliveDeadlineMs(spec, state.evidence));
+      const { treatment } = state;
+      const treated = treatment && treatment.at !== "resting" ? treatment.untilMs : undefined;
+      return earliest(probation, treated, aliveDeadlineMs(spec, state.evidence));
     }
     default:
       return undefined;
@@ -383,9 +281,16 @@ function earliest(...times: (number | undefined)[]): number | undefined {
 
 // ── leaves: they only build values ───────────────────────────────────────────────────────────────────────────────────
 
-function graceEnd(spec: WorkloadSpec, instance: Instance, now: Moment): number {
-  const graceMs = now.ms + spec.startGraceMs;
-  return selfEvident(spec) ? graceMs : Math.max(graceMs, instance.sinceMs + settleMs);
+/** A failure that was seen now. */
+function fail(
+  spec: WorkloadSpec,
+  state: State,
+  instance: Instance | undefined,
+  symptom: string,
+  because: string,
+  now: Moment,
+): Step {
+  return failed(spec, state, { instance, symptom, because, faultWallMs: now.wallMs }, now);
 }
 
 function exitWords(code: number | null, signal: string | null): string {

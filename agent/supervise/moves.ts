@@ -2,17 +2,24 @@
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { revise } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import type { Effect, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
+import type { Ask, Effect, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
 
 export function cleanThen(
   state: State,
-  next: "start" | "wait" | "stop" | "complete",
+  next: "start" | "wait" | "stop" | "complete" | "decide",
   last: Instance | undefined,
   because: string,
   effects: readonly Effect[],
-  waitMs?: number,
+  more: { readonly waitMs?: number; readonly ask?: Ask } = {},
 ): Step {
-  const phase: Phase = { at: "cleaning", next, ...(last && { last }), ...(waitMs !== undefined && { waitMs }) };
+  const { waitMs, ask } = more;
+  const phase: Phase = {
+    at: "cleaning",
+    next,
+    ...(last && { last }),
+    ...(waitMs !== undefined && { waitMs }),
+    ...(ask && { ask }),
+  };
   return to(state, phase, because, [...effects, { do: "clean", ...(last && { last }) }]);
 }
 
@@ -20,13 +27,14 @@ export function leave(
   spec: WorkloadSpec,
   state: State,
   instance: Instance,
-  next: "start" | "stop",
+  next: "start" | "stop" | "decide",
   because: string,
   effects: readonly Effect[],
   now: Moment,
+  ask?: Ask,
 ): Step {
   const killAtMs = now.ms + spec.stop.graceMs;
-  return to(state, { at: "stopping", instance, killAtMs, next }, because, [
+  return to(state, { at: "stopping", instance, killAtMs, next, ...(ask && { ask }) }, because, [
     ...effects,
     { do: "signal", instance, signal: spec.stop.signal },
   ]);
@@ -61,7 +69,19 @@ export function closing(state: State, now: Moment): Effect[] {
   return noted(revise(facts, now, "closed", state.because));
 }
 
+/** Nothing is being recovered any more: no incident, and no playbook at work. */
 export function withoutIncident(state: State): State {
-  const { incident: _closed, ...rest } = state;
+  const { incident: _closed, treatment: _over, ...rest } = state;
   return rest;
+}
+
+/** What of a playbook that is at work has to be called off. */
+export function callingOff(state: State): Effect[] {
+  if (state.phase.at === "mending") return [{ do: "cancelRemedy", id: state.phase.id }];
+  return state.treatment?.at === "playing" ? [{ do: "cancelRemedy", id: state.treatment.id }] : [];
+}
+
+export function spawnNow(state: State, effects: readonly Effect[], now: Moment): Step {
+  const spawn: Effect = { do: "spawn", id: now.id, ...(state.mode === "safe" && { safe: true }) };
+  return to(state, { at: "spawning", id: now.id }, state.because, [...effects, spawn]);
 }

@@ -1,11 +1,13 @@
 import type { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import type { RemedyPort } from "../remedies/ports.ts";
 import type { AgentStore } from "../store/ports.ts";
 import type { ProcessPort } from "./process.ts";
 import type { Recorded } from "./recorder.driver.ts";
+import type { Known } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import type { Event } from "./state.ts";
+import type { Event, IncidentFacts, Instance, State } from "./state.ts";
 
 /** Where beats and answers of probes come from; started and stopped with the instance. */
 export interface SignsPort {
@@ -22,25 +24,36 @@ export interface SupervisorParts {
   readonly store: Pick<AgentStore, "workloads" | "saveStep" | "forgetWorkload">;
   readonly processes: ProcessPort;
   readonly signs: SignsPort;
+  readonly remedies: RemedyPort;
   readonly clock: Clock;
   readonly random: Random;
   /** What a new process gets in its environment beside its spec: socket, token, name. */
   readonly envFor: (workload: string) => Readonly<Record<string, string>>;
   /** After each change of a workload that people may see. */
   readonly changed: () => void;
+  /** A new revision of an incident, after it was written down. */
+  readonly incident?: (workload: string, facts: IncidentFacts, state: State) => void;
+  /** A new process; its limits and guards are put on it. */
+  readonly spawned?: (workload: string, instance: Instance) => void;
+  /** What others know of a workload, for its status. */
+  readonly known?: (workload: string) => Known;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
 }
 
 /** One workload at run time: its state, and what waits for it. */
 export interface Actor extends Recorded {
+  /** The config's, or an older version after a rollback. */
+  spec: WorkloadSpec;
+  policyJson: string;
   readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
   /** The fingerprint that its next instance will carry. */
-  readonly startsAs: string;
+  startsAs: string;
   running: boolean;
   /** It knows that the agent has started. Before that its state speaks of an earlier one's world, and nobody judges by it. */
   told: boolean;
   cancelLook: Cancel | undefined;
   lookAtMs: number;
-  watching: boolean;
+  /** By which its beats and probes are taken now: tightened while a recovery is verified and on probation. */
+  watched: WorkloadSpec | undefined;
   readonly waiters: (() => void)[];
 }

@@ -4,7 +4,9 @@ import { seeded } from "@blueflame/shared/random/random.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { afterEach, expect, test } from "vitest";
 import { FakeMachine } from "../../test/support/fake-process.ts";
+import { FakeRemedies } from "../../test/support/fake-remedies.ts";
 import { specOf } from "../../test/support/spec.ts";
+import { noFacts } from "../diagnosis/facts.ts";
 import type { StepWrite } from "../store/ports.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Supervisor, superviseAll } from "./supervisor.driver.ts";
@@ -45,6 +47,7 @@ async function guard(disk: Disk, spec: WorkloadSpec): Promise<FakeMachine> {
     store: disk,
     processes: machine.attach(),
     signs: { watch: () => undefined, unwatch: () => undefined },
+    remedies: restartsOnly(spec),
     clock,
     random: seeded(1),
     envFor: () => ({}),
@@ -71,6 +74,10 @@ function crash(machine: FakeMachine): void {
   one.sight = "gone";
   supervisor.post("engine", { is: "exited", id: one.id, code: 1, signal: null });
 }
+
+/** Nothing but restarts can be done for it. */
+const restartsOnly = (spec: WorkloadSpec) =>
+  Object.assign(new FakeRemedies([spec]), { facts: { ...noFacts, bootstrapAllowed: false } });
 
 test("PHX-5 a disk that hangs stops no healing, is told, and gets what happened when it answers", async () => {
   const disk = new Disk();
@@ -143,6 +150,7 @@ test("SYN-7 what a workload is started and asked with is in no decision record: 
   supervisor = await superviseAll({
     ...{ nodeId: "n1", site: "s", bootId: "boot-1", specs: [spec], store: disk, processes: machine.attach() },
     signs: { watch: () => undefined, unwatch: () => undefined },
+    remedies: restartsOnly(spec),
     ...{ clock, random: seeded(1), envFor: () => ({}), changed: () => undefined, log: () => undefined },
   });
   disk.writes.length = 0;
@@ -180,6 +188,7 @@ test("CARD-4 what was started while the disk refused is adopted by the next agen
   supervisor = await superviseAll({
     ...{ nodeId: "n1", site: "s", bootId: "boot-1", specs: [spec], store: remembering, processes: machine.attach() },
     signs: { watch: () => undefined, unwatch: () => undefined },
+    remedies: restartsOnly(spec),
     ...{ clock, random: seeded(1), envFor: () => ({}), changed: () => undefined, log: () => undefined },
   });
   await supervisor.boot();

@@ -2,10 +2,11 @@ import { draw, fullJitterMs } from "@blueflame/shared/random/random.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Severity } from "./severity.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import type { IncidentFacts, State, Symptom } from "./state.ts";
+import type { AttemptFacts, IncidentFacts, State } from "./state.ts";
 
-/** An incident keeps at most this many timeline entries; the middle ones go first. */
+/** An incident keeps at most this many timeline entries, and attempts; the middle ones go first. */
 const timelineMax = 40;
+const attemptsMax = 32;
 
 /** The state after one more start by the healer was planned, and how long that start has to wait. */
 export interface Plan {
@@ -26,9 +27,10 @@ export function planRestart(spec: WorkloadSpec, state: State, stable: boolean, n
   const kept = state.recentMs.filter((at) => at > now.ms - spec.starts.withinMs);
   const exhausted = kept.length >= spec.starts.max;
   const drawn = draw(state.seed);
-  const { baseMs, capMs } = spec.backoff;
+  const { baseMs, capMs, delayMs = 0 } = spec.backoff;
   let waitMs = attempt === 0 ? 0 : fullJitterMs(drawn.value, attempt - 1, baseMs, capMs);
   if (exhausted) waitMs = capMs / 2 + drawn.value * (capMs / 2);
+  waitMs = Math.max(waitMs, delayMs);
   const recentMs = [...kept, now.ms].slice(-spec.starts.max);
   const because = exhausted
     ? `${kept.length + 1} starts within ${spec.starts.withinMs} ms, allowed are ${spec.starts.max}: slow retry in ${Math.round(waitMs)} ms, a person is needed`
@@ -38,10 +40,15 @@ export function planRestart(spec: WorkloadSpec, state: State, stable: boolean, n
   return { state: { ...state, seed: drawn.seed, attempt: attempt + 1, recentMs }, waitMs, exhausted, because };
 }
 
+/** Does the budget hold for one more quick restart? */
+export function quickLeft(spec: WorkloadSpec, state: State, nowMs: number): boolean {
+  return state.recentMs.filter((at) => at > nowMs - spec.starts.withinMs).length < spec.starts.max;
+}
+
 /** Opens an incident, or goes on with the open one: a failure on probation or while verifying is a relapse of the same. */
 export function struck(
   state: State,
-  symptom: Symptom,
+  symptom: string,
   because: string,
   faultWallMs: number,
   now: Moment,
@@ -59,16 +66,55 @@ export function struck(
       faultWallMs,
       detectedWallMs: now.wallMs,
       needsPerson: false,
+      attempts: [],
+      failures: 1,
       timeline: [entry(now, "symptom", `${symptom}: ${because}`)],
     };
   }
   const { recoveredWallMs: _recovered, recoverTookMs: _took, probationUntilMs: _until, ...rest } = open;
   return revise(
-    { ...rest, at: "open", symptom, summary: because, severity: worse(open.severity) },
+    {
+      ...attemptEnded(rest, false, because, now),
+      at: "open",
+      symptom,
+      summary: because,
+      severity: worse(open.severity),
+      failures: (open.failures ?? 1) + 1,
+    },
     now,
     "relapse",
     `${symptom}: ${because}`,
   );
+}
+
+/** A remedy begins. */
+export function attemptBegun(
+  facts: IncidentFacts,
+  attempt: Pick<AttemptFacts, "rung" | "playbook" | "because">,
+  now: Moment,
+): IncidentFacts {
+  const attempts = [...(facts.attempts ?? []), { ...attempt, wallMs: now.wallMs, ms: now.ms }];
+  if (attempts.length > attemptsMax) attempts.splice(attemptsMax / 2, 1);
+  return {
+    ...facts,
+    attempts,
+    decidedWallMs: facts.decidedWallMs ?? now.wallMs,
+    actedWallMs: facts.actedWallMs ?? now.wallMs,
+    ...(attempt.playbook !== undefined && { playbook: attempt.playbook }),
+  };
+}
+
+/** The last remedy is over: verified, failed, or relapsed from after its verification. */
+export function attemptEnded<F extends Pick<IncidentFacts, "attempts">>(
+  facts: F,
+  ok: boolean,
+  because: string,
+  now: Moment,
+): F {
+  const last = facts.attempts?.at(-1);
+  if (!last || last.ok === ok) return facts;
+  const ended: AttemptFacts = { ...last, ok, tookMs: last.tookMs ?? Math.max(0, now.ms - last.ms) };
+  return { ...facts, attempts: [...facts.attempts.slice(0, -1), ok ? ended : { ...ended, because }] };
 }
 
 /** One more revision of an incident, with what happened. */

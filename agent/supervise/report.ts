@@ -12,6 +12,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import {
+  Breaker,
   WorkloadHealth,
   WorkloadPhase,
   type WorkloadStatus,
@@ -20,6 +21,7 @@ import {
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import { type Duration, DurationSchema, type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Rung as RungName } from "../ladder/rungs.ts";
 import { readyNow } from "./evidence.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Effect, type IncidentFacts, instanceOf, type Phase, type State } from "./state.ts";
@@ -29,6 +31,8 @@ const phases: Record<Phase["at"], WorkloadPhase> = {
   waiting: WorkloadPhase.STARTING,
   completed: WorkloadPhase.COMPLETED,
   cleaning: WorkloadPhase.CLEANING,
+  deciding: WorkloadPhase.CLEANING,
+  mending: WorkloadPhase.MENDING,
   backoff: WorkloadPhase.BACKOFF,
   spawning: WorkloadPhase.STARTING,
   starting: WorkloadPhase.STARTING,
@@ -45,6 +49,19 @@ const incidentStates: Record<IncidentFacts["at"], IncidentState> = {
   probation: IncidentState.PROBATION,
   closed: IncidentState.CLOSED,
 };
+
+const rungNumbers: Record<RungName, Rung> = {
+  quick_restart: Rung.QUICK_RESTART,
+  safe_mode: Rung.SAFE_MODE,
+  config_rollback: Rung.CONFIG_ROLLBACK,
+  dependency_restart: Rung.DEPENDENCY_RESTART,
+  backup_restore: Rung.BACKUP_RESTORE,
+  full_bootstrap: Rung.FULL_BOOTSTRAP,
+};
+
+function rungNumber(rung: RungName | undefined): Rung {
+  return rung ? rungNumbers[rung] : Rung.UNSPECIFIED;
+}
 
 const severities: Record<IncidentFacts["severity"], Severity> = {
   low: Severity.LOW,
@@ -98,7 +115,13 @@ export function healthOf(
  * The workload as status, heartbeat and hub show it. `startsAs` is the fingerprint of its spec of today: a process that was
  * started by another one goes on, and that is said.
  */
-export function statusOf(spec: WorkloadSpec, state: State, nowMs: number, startsAs?: string): WorkloadStatus {
+export function statusOf(
+  spec: WorkloadSpec,
+  state: State,
+  nowMs: number,
+  startsAs?: string,
+  known: Known = {},
+): WorkloadStatus {
   const instance = instanceOf(state.phase);
   const judged = healthOf(spec, state);
   const older = instance?.startedAs !== undefined && startsAs !== undefined && instance.startedAs !== startsAs;
@@ -113,7 +136,30 @@ export function statusOf(spec: WorkloadSpec, state: State, nowMs: number, starts
     because: older ? `${judged.because}; ${olderConfig}` : judged.because,
     ...(state.phase.at === "backoff" && { backoffRemaining: duration(Math.max(0, state.phase.untilMs - nowMs)) }),
     adopted: instance?.adopted ?? false,
+    safeMode: state.mode === "safe",
+    breaker: breakerOf(state),
+    configVersion: known.configVersion ?? "",
+    rolledBack: known.rolledBack ?? false,
+    trust: known.trust ?? 0,
+    healthScore: known.healthScore ?? -1,
   });
+}
+
+/** What others know of a workload beside its supervision. */
+export interface Known {
+  readonly configVersion?: string;
+  readonly rolledBack?: boolean;
+  /** From 0 to 1. */
+  readonly trust?: number;
+  /** From 0 to 100. */
+  readonly healthScore?: number;
+}
+
+/** May work be routed to it? Open while it is down or being recovered, half open on probation (PRA-4). */
+function breakerOf({ phase, incident }: State): Breaker {
+  if (phase.at !== "running") return Breaker.OPEN;
+  if (incident === undefined) return Breaker.CLOSED;
+  return incident.at === "probation" ? Breaker.HALF_OPEN : Breaker.OPEN;
 }
 
 /** The node's view of itself over all of its workloads. */
@@ -140,7 +186,28 @@ export function incidentOf(facts: IncidentFacts, nodeId: string, site: string, w
     severity: severities[facts.severity],
     symptom: facts.symptom,
     summary: facts.summary,
-    rung: Rung.QUICK_RESTART,
+    rung: rungNumber(facts.attempts.findLast(({ rung }) => rung !== undefined)?.rung),
+    trigger: facts.trigger ?? "",
+    playbook: facts.playbook ?? "",
+    ...(facts.diagnosis && {
+      diagnosis: {
+        cause: facts.diagnosis.cause,
+        confidence: facts.diagnosis.confidence,
+        evidence: [...facts.diagnosis.evidence],
+        rejected: [...facts.diagnosis.rejected],
+        root: facts.diagnosis.root ?? "",
+      },
+    }),
+    attempts: facts.attempts.map((attempt) => ({
+      rung: rungNumber(attempt.rung),
+      playbook: attempt.playbook ?? "",
+      at: timestamp(attempt.wallMs),
+      because: attempt.because,
+      ...(attempt.ok !== undefined && { ok: attempt.ok }),
+      ...(attempt.tookMs !== undefined && { took: duration(attempt.tookMs) }),
+    })),
+    ...(facts.decidedWallMs !== undefined && { decidedAt: timestamp(facts.decidedWallMs) }),
+    ...(facts.actedWallMs !== undefined && { actedAt: timestamp(facts.actedWallMs) }),
     faultAt: timestamp(facts.faultWallMs),
     detectedAt: timestamp(facts.detectedWallMs),
     ...(facts.recoveredWallMs !== undefined && { recoveredAt: timestamp(facts.recoveredWallMs) }),

@@ -29,5 +29,6 @@ export function late(state: State, byMs: number): State {
   const evidence = amnesty(state.evidence, byMs);
   const phase =
     state.phase.at === "starting" ? { ...state.phase, graceUntilMs: state.phase.graceUntilMs + byMs } : state.phase;
-  return { ...state, evidence, phase };
+  const treatment = state.treatment && { ...state.treatment, untilMs: state.treatment.untilMs + byMs };
+  return { ...state, evidence, phase, ...(treatment && { treatment }) };
 }

@@ -1,3 +1,5 @@
+import type { LadderPolicy } from "../ladder/policy.ts";
+
 /** What an operator wrote about one workload, with every default filled in. Made by `agent/config.ts`; stored as JSON. */
 export interface WorkloadSpec {
   readonly name: string;
@@ -54,6 +56,8 @@ export interface WorkloadSpec {
   /** What a quarantine takes out of the way, absolute. */
   readonly artifacts: readonly string[];
   readonly sandboxExitCodes: readonly number[];
+  /** How long its rungs may take. */
+  readonly ladder: LadderPolicy;
   /** Sources of regular expressions over lines of its output, upper and lower case alike; empty: the texts of the box. */
   readonly patterns: { readonly error: string; readonly corruption: string; readonly configError: string };
 }

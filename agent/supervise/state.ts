@@ -1,3 +1,8 @@
+import type { Diagnosis } from "../diagnosis/diagnose.ts";
+import type { Facts } from "../diagnosis/facts.ts";
+import type { Rung } from "../ladder/rungs.ts";
+import type { PreparedRung } from "../remedies/ports.ts";
+import type { Symptom as Triggered } from "../triggers/symptom.ts";
 import type { Severity } from "./severity.ts";
 
 /** One life of a workload's process. Identity is (boot, pid, start time); `id` is the marker in its environment. */
@@ -26,6 +31,14 @@ export interface Instance {
  *      │                  ├────────────────────────────────────┴── crash, frozen, never ready ─────────────┘  │
  *      │                  │ gone                                                     │                        │
  *      │                  └───────────────────── stopping ◀──────── stop, restart ───┴────────────────────────┘
+ *
+ *   A second failure within an incident is diagnosed before the next start, and the ladder chooses:
+ *
+ *   cleaning ── cleaned ─▶ deciding ── examined ─▶ spawning | backoff            quick restart, safe mode, slow retry
+ *                              ▲        └────────▶ mending ── remedied ─▶ spawning   the rungs that prepare something
+ *                              └──── it failed, or its budget is over ───┘
+ *
+ *   While it runs, a trigger's playbook may be at work on it (`treatment`): playing ─▶ watching ─▶ over, or the ladder.
  */
 export type Phase =
   /** Not running, on purpose: by a person, or because the agent goes down. */
@@ -38,10 +51,16 @@ export type Phase =
   | {
       readonly at: "cleaning";
       readonly last?: Instance;
-      readonly next: "start" | "wait" | "stop" | "complete";
+      readonly next: "start" | "wait" | "stop" | "complete" | "decide";
       readonly waitMs?: number;
       readonly retryAtMs?: number;
+      /** With next "decide": what the ladder will have to know. */
+      readonly ask?: Ask;
     }
+  /** It is down and clean; the facts for the diagnosis are being gathered. */
+  | { readonly at: "deciding"; readonly ask: Ask }
+  /** It is down; a rung or a playbook prepares its next start. */
+  | { readonly at: "mending"; readonly id: string; readonly untilMs: number; readonly remedy: Remedy }
   /** Waits for its next start. */
   | { readonly at: "backoff"; readonly untilMs: number }
   /** The intent is durable; the process may or may not exist yet, marked with this id. */
@@ -55,8 +74,52 @@ export type Phase =
       readonly at: "stopping";
       readonly instance: Instance;
       readonly killAtMs: number;
-      readonly next: "start" | "stop";
+      readonly next: "start" | "stop" | "decide";
+      readonly ask?: Ask;
     };
+
+/** What the choice of a rung has to know of the moment of the failure. */
+export interface Ask {
+  /** It had been up and healthy long enough: its backoff starts anew. */
+  readonly stable: boolean;
+  /** It failed on probation. */
+  readonly relapse: boolean;
+  /** It had been ready since its last start. */
+  readonly wasReady: boolean;
+  /** The trigger's playbook asks for this. */
+  readonly prefer?: Remedy;
+}
+
+/** What prepares the next start. */
+export type Remedy =
+  | { readonly by: "rung"; readonly rung: PreparedRung }
+  | { readonly by: "playbook"; readonly playbook: string };
+
+/** A playbook at work on a workload that runs. */
+export interface Treatment {
+  readonly id: string;
+  readonly trigger: string;
+  readonly playbook: string;
+  readonly severity: Severity;
+  /** playing: its steps run. watching: done, and the trigger has to be over by `untilMs`. resting: it did not help, and nothing harsher is due. */
+  readonly at: "playing" | "watching" | "resting";
+  readonly untilMs: number;
+  /** The trigger's condition is over already. */
+  readonly over: boolean;
+}
+
+/** One remedy that was tried. */
+export interface AttemptFacts {
+  /** Absent: a playbook alone. */
+  readonly rung?: Rung;
+  readonly playbook?: string;
+  readonly wallMs: number;
+  readonly ms: number;
+  /** Undefined while it is not known. */
+  readonly ok?: boolean;
+  readonly because: string;
+  readonly tookMs?: number;
+}
 
 /** What has been seen of the instance that runs now. */
 export interface Evidence {
@@ -76,9 +139,19 @@ export interface IncidentFacts {
   readonly id: string;
   readonly revision: number;
   readonly at: "open" | "recovering" | "verifying" | "probation" | "closed";
-  readonly symptom: Symptom;
+  /** A {@link Symptom}, or the name of a trigger. */
+  readonly symptom: string;
   readonly severity: Severity;
   readonly summary: string;
+  /** The trigger that opened it. */
+  readonly trigger?: string;
+  readonly playbook?: string;
+  readonly diagnosis?: Diagnosis;
+  /** At most 32, the middle ones go first. */
+  readonly attempts: readonly AttemptFacts[];
+  readonly failures: number;
+  readonly decidedWallMs?: number;
+  readonly actedWallMs?: number;
   readonly detectedMs: number;
   readonly faultWallMs: number;
   readonly detectedWallMs: number;
@@ -96,7 +169,15 @@ export interface IncidentFacts {
 }
 
 /** What was seen, as a stable word. */
-export type Symptom = "crash" | "frozen" | "probe_failed" | "not_started" | "spawn_failed";
+export type Symptom =
+  | "crash"
+  | "frozen"
+  | "probe_failed"
+  | "not_started"
+  | "spawn_failed"
+  | "no_progress"
+  | "over_limit"
+  | "sandbox_crash";
 
 /** Everything that is remembered of one workload. JSON-able; stored before its effects run. */
 export interface State {
@@ -115,6 +196,11 @@ export interface State {
   /** Exponent of the next backoff; 0 means at once. */
   readonly attempt: number;
   readonly incident?: IncidentFacts;
+  /** It runs with its reduced config until a person restarts it. */
+  readonly mode?: "safe";
+  /** The kill switch is on: not started by anything, whatever the intent. */
+  readonly held?: true;
+  readonly treatment?: Treatment;
   /** Why it is in this phase; one sentence for people. */
   readonly because: string;
 }
@@ -122,14 +208,26 @@ export interface State {
 /** What may happen to a workload. */
 export type Event =
   /** The agent has started: what of this workload is alive, and which dependency it has to wait for. */
-  | { readonly is: "boot"; readonly bootId: string; readonly found?: Instance; readonly waitFor?: readonly string[] }
+  | {
+      readonly is: "boot";
+      readonly bootId: string;
+      readonly found?: Instance;
+      readonly waitFor?: readonly string[];
+      readonly needsDown?: readonly string[];
+    }
   /** What it waits for has started, or has had its time. */
   | { readonly is: "needsMet" }
   | { readonly is: "spawned"; readonly instance: Instance }
   | { readonly is: "spawnFailed"; readonly because: string }
-  | { readonly is: "exited"; readonly id: string; readonly code: number | null; readonly signal: string | null }
+  | {
+      readonly is: "exited";
+      readonly id: string;
+      readonly code: number | null;
+      readonly signal: string | null;
+      readonly needsDown?: readonly string[];
+    }
   /** It is gone, and its parent was an earlier agent: nobody can say how it ended. */
-  | { readonly is: "vanished"; readonly id: string }
+  | { readonly is: "vanished"; readonly id: string; readonly needsDown?: readonly string[] }
   | { readonly is: "cleaned"; readonly killed: number; readonly removed: readonly string[]; readonly tookMs: number }
   | { readonly is: "cleanFailed"; readonly because: string }
   | { readonly is: "beat"; readonly ready: boolean; readonly status: string }
@@ -137,11 +235,24 @@ export type Event =
   /** The process table says that it is stopped by a signal, or no longer. */
   | { readonly is: "seen"; readonly stopped: boolean }
   | { readonly is: "look" }
+  /** Somebody else has judged it: no progress, over a limit. */
+  | { readonly is: "unwell"; readonly symptom: Symptom; readonly because: string }
+  /** A trigger has fired for it. */
+  | { readonly is: "symptom"; readonly symptom: Triggered }
+  /** The condition of a trigger that had fired is over. */
+  | { readonly is: "cleared"; readonly trigger: string }
+  /** What the diagnosis needs. */
+  | { readonly is: "examined"; readonly facts: Facts }
+  /** The remedy of this id has ended. */
+  | { readonly is: "remedied"; readonly id: string; readonly ok: boolean; readonly because: string }
   /** The agent itself was away: judge nobody for that time. */
   | { readonly is: "late"; readonly byMs: number }
   | { readonly is: "start"; readonly who: string }
   | { readonly is: "stop"; readonly who: string }
   | { readonly is: "restart"; readonly who: string }
+  /** The kill switch goes on or off. */
+  | { readonly is: "hold"; readonly who: string }
+  | { readonly is: "release"; readonly who: string }
   /** The agent goes down with everything; not a person's stop of this workload. */
   | { readonly is: "down"; readonly who: string };
 
@@ -150,7 +261,12 @@ export type Effect =
   /** Kills what is left of the family and releases what is declared; answers with cleaned or cleanFailed. */
   | { readonly do: "clean"; readonly last?: Instance }
   /** Answers with spawned or spawnFailed, later with exited. */
-  | { readonly do: "spawn"; readonly id: string }
+  | { readonly do: "spawn"; readonly id: string; readonly safe?: true }
+  /** Answers with examined, within about a second. */
+  | { readonly do: "examine" }
+  /** Prepares the next start, or runs a playbook beside the workload; answers with remedied. Harmless when asked twice. */
+  | { readonly do: "remedy"; readonly id: string; readonly remedy: Remedy; readonly budgetMs: number }
+  | { readonly do: "cancelRemedy"; readonly id: string }
   | { readonly do: "signal"; readonly instance: Instance; readonly signal: string }
   | { readonly do: "incident"; readonly facts: IncidentFacts }
   | {
@@ -195,5 +311,10 @@ export function lastOf(phase: Phase): Instance | undefined {
 
 /** It does not run because a person or its own end said so; a start of the agent without its memory must not undo that. */
 export function isAtRest(state: State): boolean {
-  return state.intent === "stopped" || state.phase.at === "completed";
+  return state.intent === "stopped" || state.held === true || state.phase.at === "completed";
+}
+
+/** May anything but a person start it? */
+export function mayRun(state: State): boolean {
+  return state.intent === "run" && state.held !== true;
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { FakeRemedies } from "../../test/support/fake-remedies.ts";
 import { specOf } from "../../test/support/spec.ts";
 import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
 import { Families } from "./family.driver.ts";
@@ -47,6 +48,7 @@ async function life(bootId = "boot-1", bend: (real: ProcessPort) => void = () =>
     store,
     processes,
     signs: { watch: () => undefined, unwatch: () => undefined },
+    remedies: new FakeRemedies(specs),
     clock,
     random: Math.random,
     envFor: () => ({}),

@@ -7,7 +7,6 @@
  * what was queued meanwhile, so nobody sees a spawn half done. The agent's own absence is measured before each judgement.
  */
 
-import { createHash } from "node:crypto";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
@@ -20,6 +19,8 @@ import type { Actor, SupervisorParts } from "./parts.ts";
 import { policyJson, Recorder } from "./recorder.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
+import { hasStarted, standsOf } from "./stands.ts";
+import { fingerprint, inSafeMode, tightened } from "./start-spec.ts";
 import { type Effect, type Event, fresh, type Instance, instanceOf, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
@@ -49,7 +50,8 @@ export class Supervisor {
     this.#parts = parts;
     this.#recorder = new Recorder(parts);
     this.#lastTickMs = parts.clock.monotonicMs();
-    for (const spec of parts.specs) {
+    for (const { name } of parts.specs) {
+      const spec = parts.remedies.specInUse(name);
       const state = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
       this.#actors.set(spec.name, {
         spec,
@@ -61,7 +63,7 @@ export class Supervisor {
         told: false,
         cancelLook: undefined,
         lookAtMs: Number.POSITIVE_INFINITY,
-        watching: false,
+        watched: undefined,
         waiters: [],
       });
     }
@@ -79,6 +81,7 @@ export class Supervisor {
     for (const name of order) {
       const instance = adoptable(this.state(name), found.get(name) ?? [], world);
       if (!instance) continue;
+      this.#parts.spawned?.(name, instance);
       adopted.add(name);
       this.post(name, { is: "boot", bootId, found: instance });
     }
@@ -87,6 +90,17 @@ export class Supervisor {
     const strangers = [...found.keys()].filter((name) => !this.#actors.has(name));
     await Promise.all(strangers.map((name) => this.#dismiss(name)));
     void this.#startRest(order, adopted);
+  }
+
+  /** How what this one depends on stands: a failure that began there is not its own. */
+  needs(name: string): { readonly name: string; readonly stands: "well" | "recovering" | "down" | "stopped" }[] {
+    return this.#actor(name).spec.dependsOn.map((need) => ({ name: need, stands: standsOf(this.state(need)) }));
+  }
+
+  #needsDown(actor: Actor): { readonly needsDown?: readonly string[] } {
+    if (actor.spec.dependsOn.length === 0) return {};
+    const down = this.needs(actor.spec.name).filter(({ stands }) => stands === "recovering" || stands === "down");
+    return down.length > 0 ? { needsDown: down.map(({ name }) => name) } : {};
   }
 
   /** Starts what was not adopted; a workload waits until what it depends on has started, but never for ever. */
@@ -149,7 +163,8 @@ export class Supervisor {
   }
   status(name: string): WorkloadStatus {
     const actor = this.#actor(name);
-    return statusOf(actor.spec, actor.state, this.#parts.clock.monotonicMs(), actor.startsAs);
+    const { clock, known } = this.#parts;
+    return statusOf(actor.spec, actor.state, clock.monotonicMs(), actor.startsAs, known?.(name));
   }
   statuses(): WorkloadStatus[] {
     return this.names().map((name) => this.status(name));
@@ -214,6 +229,8 @@ export class Supervisor {
       await kept.mayAct;
       // What was closed meanwhile acts no more: the next agent finds the state, and goes on from it.
       if (!this.#closed) await this.#run(actor, result.effects);
+      for (const effect of result.effects)
+        if (effect.do === "incident") this.#parts.incident?.(actor.spec.name, effect.facts, actor.state);
       if (settled) void kept.answer().then(settled);
     } else settled?.();
     if (!this.#closed) {
@@ -227,10 +244,15 @@ export class Supervisor {
   // ── effects ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #run(actor: Actor, effects: readonly Effect[]): Promise<void> {
-    const { processes } = this.#parts;
+    const { processes, remedies } = this.#parts;
     for (const effect of effects) {
       if (effect.do === "signal") processes.signal(effect.instance, effect.signal);
-      if (effect.do === "spawn") this.#spawn(actor, effect.id);
+      if (effect.do === "spawn") this.#spawn(actor, effect.id, effect.safe === true);
+      if (effect.do === "examine") {
+        actor.queue.unshift({ event: { is: "examined", facts: await remedies.examine(actor.spec.name) } });
+      }
+      if (effect.do === "remedy") void this.#remedy(actor, effect);
+      if (effect.do === "cancelRemedy") remedies.cancel(effect.id);
       if (effect.do === "clean") {
         const cleaned = await processes.clean(actor.spec, effect.last);
         const answer: Event = cleaned.ok
@@ -241,9 +263,33 @@ export class Supervisor {
     }
   }
 
-  #spawn(actor: Actor, id: string): void {
+  /** Not awaited: it may take hours, and whoever runs is judged meanwhile. Its answer is an event like any other. */
+  async #remedy(actor: Actor, effect: Extract<Effect, { do: "remedy" }>): Promise<void> {
+    const { remedies } = this.#parts;
+    const { id, remedy, budgetMs } = effect;
+    const request = { id, workload: actor.spec.name, incidentId: actor.state.incident?.id ?? "", budgetMs };
+    const result =
+      remedy.by === "rung"
+        ? await remedies.prepare({ ...request, rung: remedy.rung })
+        : await remedies.play({ ...request, playbook: remedy.playbook });
+    if (this.#closed) return;
+    this.#takeSpec(actor);
+    this.post(actor.spec.name, { is: "remedied", id, ...result });
+  }
+
+  /** After a rollback the next instance is another version's. */
+  #takeSpec(actor: Actor): void {
+    const spec = this.#parts.remedies.specInUse(actor.spec.name);
+    if (spec === actor.spec) return;
+    actor.spec = spec;
+    actor.policyJson = policyJson(spec);
+    actor.startsAs = fingerprint(spec);
+  }
+
+  #spawn(actor: Actor, id: string, safe: boolean): void {
     const { processes, clock, envFor } = this.#parts;
-    const spawned = processes.spawn({ spec: actor.spec, id, env: envFor(actor.spec.name) });
+    const spec = safe ? inSafeMode(actor.spec) : actor.spec;
+    const spawned = processes.spawn({ spec, id, env: envFor(spec.name) });
     if ("failed" in spawned) {
       actor.queue.unshift({ event: { is: "spawnFailed", because: spawned.failed } });
       return;
@@ -256,6 +302,7 @@ export class Supervisor {
       adopted: false,
       startedAs: actor.startsAs,
     };
+    this.#parts.spawned?.(actor.spec.name, instance);
     actor.queue.unshift({ event: { is: "spawned", instance } });
   }
 
@@ -263,18 +310,19 @@ export class Supervisor {
     for (const actor of this.#actors.values()) {
       const { phase } = actor.state;
       const current = instanceOf(phase)?.id ?? (phase.at === "spawning" ? phase.id : undefined);
-      if (current === id) this.post(actor.spec.name, { is: "exited", id, code, signal });
+      if (current === id) this.post(actor.spec.name, { is: "exited", id, code, signal, ...this.#needsDown(actor) });
     }
   }
 
   /** Beats and probes are taken while an instance lives, and no longer. */
   #watch(actor: Actor): void {
-    const { phase } = actor.state;
-    const wanted = phase.at === "starting" || phase.at === "running";
-    if (wanted === actor.watching) return;
-    actor.watching = wanted;
-    if (wanted) this.#parts.signs.watch(actor.spec);
+    const { phase, incident } = actor.state;
+    const lives = phase.at === "starting" || phase.at === "running";
+    const wanted = lives ? (incident ? tightened(actor.spec) : actor.spec) : undefined;
+    if (wanted === actor.watched) return;
+    if (wanted) this.#parts.signs.watch(wanted);
     else this.#parts.signs.unwatch(actor.spec.name);
+    actor.watched = wanted;
   }
 
   // ── time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -309,7 +357,8 @@ export class Supervisor {
 
   #lookAt(actor: Actor, instance: Instance): void {
     const sight = this.#parts.processes.look(instance);
-    if (sight === "gone" && instance.adopted) this.post(actor.spec.name, { is: "vanished", id: instance.id });
+    if (sight === "gone" && instance.adopted)
+      this.post(actor.spec.name, { is: "vanished", id: instance.id, ...this.#needsDown(actor) });
     const stopped = sight === "stopped";
     if (stopped || actor.state.evidence.stoppedSinceMs !== undefined)
       this.post(actor.spec.name, { is: "seen", stopped });
@@ -359,18 +408,4 @@ export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> 
   const stored = new Map<string, State>();
   for (const { name, state } of await parts.store.workloads()) stored.set(name, state as State);
   return new Supervisor(parts, stored);
-}
-
-/** It runs, or it has ended or failed in a way that waiting does not mend. */
-function hasStarted(state: State): boolean {
-  return !["waiting", "cleaning", "spawning", "starting"].includes(state.phase.at);
-}
-
-/** Of what a process is started with. Short on purpose: what is secret in it cannot be found by trying. */
-function fingerprint({ command, cwd, env }: WorkloadSpec): string {
-  const sorted = Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1));
-  return createHash("sha256")
-    .update(JSON.stringify([command, cwd, sorted]))
-    .digest("hex")
-    .slice(0, 8);
 }

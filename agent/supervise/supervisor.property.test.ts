@@ -2,6 +2,7 @@ import { seeded } from "@blueflame/shared/random/random.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
 import { FakeMachine, type FakePort } from "../../test/support/fake-process.ts";
+import { FakeRemedies } from "../../test/support/fake-remedies.ts";
 import { MemoryAgentStore, MemoryDisk } from "../../test/support/memory-agent-store.ts";
 import { specOf } from "../../test/support/spec.ts";
 import { step } from "./machine.ts";
@@ -56,6 +57,7 @@ class World {
       store,
       processes: port,
       signs: { watch: () => undefined, unwatch: () => undefined },
+      remedies: new FakeRemedies(specs),
       clock: this.clock,
       random: this.#random,
       envFor: () => ({}),

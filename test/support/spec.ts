@@ -1,3 +1,4 @@
+import { ladderDefaults } from "@blueflame/agent/ladder/policy.ts";
 import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
 
 /** A workload with the defaults of design.md and no signs of life, to be overridden by a test. */
@@ -20,6 +21,7 @@ export function specOf(over: Partial<WorkloadSpec> = {}): WorkloadSpec {
     probationMs: 300_000,
     configFiles: [],
     limits: { memoryBytes: 0, cpu: 0, tasks: 4096 },
+    ladder: ladderDefaults,
     notify: false,
     pool: "",
     artifacts: [],

@@ -1,3 +1,4 @@
+import { type Facts, noFacts } from "@blueflame/agent/diagnosis/facts.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
 import type { ProbeSpec, WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
 import {
@@ -24,6 +25,7 @@ export function bench(spec: WorkloadSpec, state: State = fresh("boot-1", 7)) {
   let nowMs = 1_000_000;
   let ids = 0;
   let pids = 100;
+  let remedyId = "";
   const log: string[] = [];
   const incidents: IncidentFacts[] = [];
   const records: { before: State; event: Event; now: { ms: number; wallMs: number; id: string }; output: string }[] =
@@ -34,6 +36,11 @@ export function bench(spec: WorkloadSpec, state: State = fresh("boot-1", 7)) {
     incidents,
     records,
     answers: true,
+    /** What an examination finds. */
+    facts: noFacts as Facts,
+    /** Remedies that answer at once, and how; one that is not named stays at work until the test answers. */
+    remedies: { full_bootstrap: true } as Record<string, boolean>,
+    remedyId: () => remedyId,
     get state() {
       return state;
     },
@@ -60,8 +67,19 @@ export function bench(spec: WorkloadSpec, state: State = fresh("boot-1", 7)) {
       } else if (effect.do === "clean") {
         log.push(`${at()} clean`);
         if (self.answers) self.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+      } else if (effect.do === "examine") {
+        if (self.answers) self.tell({ is: "examined", facts: self.facts });
+      } else if (effect.do === "remedy") {
+        const name = effect.remedy.by === "rung" ? effect.remedy.rung : effect.remedy.playbook;
+        log.push(`${at()} remedy ${name}`);
+        remedyId = effect.id;
+        const ok = self.remedies[name];
+        if (self.answers && ok !== undefined)
+          self.tell({ is: "remedied", id: effect.id, ok, because: ok ? "done" : "it did not work" });
+      } else if (effect.do === "cancelRemedy") {
+        log.push(`${at()} cancel remedy`);
       } else if (self.answers) {
-        log.push(`${at()} spawn`);
+        log.push(`${at()} spawn${effect.safe ? " in safe mode" : ""}`);
         const instance = {
           id: effect.id,
           pid: pids++,

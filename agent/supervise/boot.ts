@@ -1,0 +1,107 @@
+/** The agent has started: what of a workload is alive, and what comes next for it. Pure, a part of `machine.ts`. */
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { budgetOf, decideNow } from "./decide.ts";
+import { selfEvident, settleMs } from "./evidence.ts";
+import { gone } from "./failure.ts";
+import { audit, cleanThen, leave, stay, to } from "./moves.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import {
+  type Effect,
+  type Event,
+  type Instance,
+  lastOf,
+  mayRun,
+  type Remedy,
+  type State,
+  type Step,
+  type Treatment,
+} from "./state.ts";
+
+/** The first word of each agent process to a workload. */
+export function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
+  const rebooted = before.bootId !== event.bootId;
+  // Monotonic values of another boot mean nothing. A reboot is no failure of the workload: the attempts are kept, not raised.
+  const state: State = rebooted ? rebootedFrom(before, event.bootId, now) : before;
+  if (event.found) return adopt(spec, state, event.found, now);
+  const { phase } = state;
+  // Of another boot: its PID, and the session of that number, may be a stranger's by now.
+  const last = rebooted ? undefined : lastOf(phase);
+  if (!mayRun(state)) {
+    if (phase.at === "stopped") return stay(state);
+    return cleanThen(state, "stop", last, atRestBecause(state), []);
+  }
+  // The agent died while it cleaned up: what was to come after that still is. Only its own going down is over.
+  if (phase.at === "cleaning" && phase.next !== "stop" && !rebooted)
+    return cleanThen(state, phase.next, phase.last, state.because, [], phase);
+  // A choice or a remedy that the agent's death, or a reboot, has interrupted goes on where it was.
+  if (phase.at === "deciding") return decideNow(state, phase.ask, state.because, []);
+  if (phase.at === "mending") {
+    const budgetMs = budgetOf(spec, phase.remedy);
+    const untilMs = rebooted ? now.ms + budgetMs : phase.untilMs;
+    const { id, remedy } = phase;
+    return to(state, { ...phase, untilMs }, state.because, [{ do: "remedy", id, remedy, budgetMs }]);
+  }
+  if (last && (phase.at === "starting" || phase.at === "running")) {
+    const vanished = { is: "vanished", id: last.id, ...(event.needsDown && { needsDown: event.needsDown }) } as const;
+    return gone(spec, state, vanished, "it ended while no agent was there to see how", now);
+  }
+  if ((phase.at === "completed" || phase.at === "backoff") && !rebooted) return stay(state);
+  // What is left of an earlier life goes first, and at once: while it waits nobody would remember whose it was.
+  if (event.waitFor?.length && !last) return to(state, { at: "waiting" }, `waits for ${event.waitFor.join(", ")}`, []);
+  const because = rebooted && state.starts > 0 ? "the machine was rebooted" : "the agent has started";
+  return cleanThen(state, "start", last, because, []);
+}
+
+function rebootedFrom(before: State, bootId: string, now: Moment): State {
+  const { incident: open, treatment: _over, ...rest } = before;
+  // The wall clock is the only one that knows how long ago something was.
+  const monotonic = (wallMs: number) => now.ms - Math.max(0, now.wallMs - wallMs);
+  const incident = open && {
+    ...open,
+    detectedMs: monotonic(open.detectedWallMs),
+    attempts: open.attempts.map((attempt) => ({ ...attempt, ms: monotonic(attempt.wallMs) })),
+  };
+  return { ...rest, bootId, recentMs: [], ...(incident && { incident }) };
+}
+
+function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {
+  const instance: Instance = { ...found, adopted: true };
+  // Nobody listened while no agent was there: every sign of life starts anew from here.
+  const state: State = { ...before, evidence: { probes: {}, lastBeatMs: now.ms } };
+  const effects: Effect[] = [
+    audit("workload.adopt", "agent", `pid ${found.pid} is alive and its identity is right`, "success"),
+  ];
+  const because = `adopted pid ${found.pid}`;
+  if (!mayRun(state)) return leave(spec, state, instance, "stop", atRestBecause(state), effects, now);
+  if (before.phase.at === "stopping") {
+    return leave(spec, state, instance, before.phase.next, "it was being stopped", effects, now, before.phase.ask);
+  }
+  // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
+  if (before.phase.at === "running") {
+    if (before.treatment?.at === "playing") effects.push(playAgain(before.treatment, now));
+    return to(
+      state,
+      { at: "running", instance, readySinceMs: Math.min(before.phase.readySinceMs, now.ms) },
+      because,
+      effects,
+    );
+  }
+  const starting: State = { ...state, evidence: { probes: {} } };
+  return to(starting, { at: "starting", instance, graceUntilMs: graceEnd(spec, instance, now) }, because, effects);
+}
+
+/** The playbook that an agent's death has interrupted goes on at its step. */
+function playAgain({ id, playbook, untilMs }: Treatment, now: Moment): Effect {
+  const remedy: Remedy = { by: "playbook", playbook };
+  return { do: "remedy", id, remedy, budgetMs: Math.max(0, untilMs - now.ms) };
+}
+
+function atRestBecause(state: State): string {
+  return state.held ? "the kill switch is on" : "a person stopped it";
+}
+
+/** Until when a new instance is not judged. */
+export function graceEnd(spec: WorkloadSpec, instance: Instance, now: Moment): number {
+  const graceMs = now.ms + spec.startGraceMs;
+  return selfEvident(spec) ? graceMs : Math.max(graceMs, instance.sinceMs + settleMs);
+}

@@ -1,0 +1,183 @@
+/** The ladder's turn: a workload is down and clean, the facts are known, and one strategy is chosen. Pure, a part of `machine.ts`. */
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { diagnose } from "../diagnosis/diagnose.ts";
+import type { Facts } from "../diagnosis/facts.ts";
+import { type Choice, choose } from "../ladder/choose.ts";
+import type { Rung } from "../ladder/rungs.ts";
+import { audit, noted, spawnNow, stay, to } from "./moves.ts";
+import { attemptBegun, attemptEnded, planRestart, quickLeft, revise } from "./recovery.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import type { Ask, Effect, Event, IncidentFacts, Phase, Remedy, State, Step } from "./state.ts";
+
+/** A playbook that prepares a start has this long. */
+const playbookBudgetMs = 120_000;
+
+/** The facts are there. */
+export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Moment): Step {
+  const { phase, incident } = state;
+  if (phase.at !== "deciding") return stay(state);
+  // A person closed it meanwhile, or it never was: nothing is being recovered.
+  if (!incident) return spawnNow(state, [], now);
+  const { ask } = phase;
+  if (ask.prefer?.by === "playbook") return mend(spec, state, incident, ask.prefer, "the trigger asks for it", now);
+  const diagnosis = diagnose(
+    { symptom: incident.symptom, failures: incident.failures, wasReady: ask.wasReady },
+    facts,
+    spec.ladder.recentConfigMs,
+  );
+  const left = quickLeft(spec, state, now.ms);
+  const choice = choose({
+    diagnosis,
+    facts,
+    tried: incident.attempts.flatMap(({ rung, ok }) => (rung && ok === false ? [rung] : [])),
+    quickLeft: left,
+    relapse: ask.relapse,
+    hasSafeMode: spec.safeMode !== undefined,
+    inSafeMode: state.mode === "safe",
+    ...(ask.prefer && { prefer: ask.prefer.rung }),
+  });
+  const root = diagnosis.root ? `, it began in ${diagnosis.root}` : "";
+  const because = `${diagnosis.cause} (${diagnosis.confidence.toFixed(2)})${root}: ${diagnosis.evidence.join("; ")}`;
+  return take(spec, state, revise({ ...incident, diagnosis }, now, "diagnosis", because), choice, ask, now);
+}
+
+function take(
+  spec: WorkloadSpec,
+  state: State,
+  incident: IncidentFacts,
+  { rung, because, rejected }: Choice,
+  ask: Ask,
+  now: Moment,
+): Step {
+  const passed = rejected.length > 0 ? `; passed over: ${rejected.join("; ")}` : "";
+  switch (rung) {
+    case "quick_restart":
+    case "slow_retry":
+      return retry(spec, state, incident, rung, `${because}${passed}`, ask, now);
+    case "safe_mode": {
+      const begun = begin(incident, { rung, because: `${because}${passed}` }, now);
+      return spawnNow({ ...state, mode: "safe", incident: begun, because: `safe mode: ${because}` }, noted(begun), now);
+    }
+    default:
+      return mend(spec, state, incident, { by: "rung", rung }, `${because}${passed}`, now);
+  }
+}
+
+/** Another quick restart after a wait, or the end of the ladder: a slow retry, and a person is told. */
+function retry(
+  spec: WorkloadSpec,
+  state: State,
+  incident: IncidentFacts,
+  rung: "quick_restart" | "slow_retry",
+  because: string,
+  ask: Ask,
+  now: Moment,
+): Step {
+  const plan = planRestart(spec, state, ask.stable, now);
+  const { capMs } = spec.backoff;
+  const slow = rung === "slow_retry";
+  const waitMs = slow && !plan.exhausted ? Math.max(plan.waitMs, capMs / 2) : plan.waitMs;
+  const words = slow
+    ? `slow retry in ${Math.round(waitMs)} ms, a person is needed: ${because}`
+    : `${plan.because}: ${because}`;
+  const begun = begin(
+    {
+      ...incident,
+      // Once a person is needed, a verification does not send them away: what flaps is verified again and again. Probation does.
+      needsPerson: slow || incident.needsPerson,
+      severity: slow ? "critical" : incident.severity,
+    },
+    { rung: "quick_restart", because: words },
+    now,
+  );
+  const after: State = { ...plan.state, incident: begun, because: words };
+  if (waitMs > 0) return to(after, { at: "backoff", untilMs: now.ms + waitMs }, words, noted(begun));
+  return spawnNow(after, noted(begun), now);
+}
+
+/** Something has to be prepared before the next start. */
+function mend(
+  spec: WorkloadSpec,
+  before: State,
+  incident: IncidentFacts,
+  remedy: Remedy,
+  because: string,
+  now: Moment,
+): Step {
+  const { mode: _full, ...state } = before;
+  const begun = begin(
+    incident,
+    remedy.by === "rung" ? { rung: remedy.rung, because } : { playbook: remedy.playbook, because },
+    now,
+  );
+  const name = nameOf(remedy);
+  const id = `${incident.id}/${name}/${begun.attempts.length}`;
+  const budgetMs = budgetOf(spec, remedy);
+  return to(
+    { ...state, incident: begun },
+    { at: "mending", id, untilMs: now.ms + budgetMs, remedy },
+    `${name}: ${because}`,
+    [audit(`remedy.${name}`, "agent", because, "success"), ...noted(begun), { do: "remedy", id, remedy, budgetMs }],
+  );
+}
+
+/** The remedy has ended: start, or go on with the next rung. */
+export function remedied(state: State, event: Extract<Event, { is: "remedied" }>, now: Moment): Step {
+  const { phase, incident } = state;
+  if (phase.at !== "mending" || phase.id !== event.id) return stay(state);
+  if (!event.ok) return mendFailed(state, phase, event.because, [], now);
+  const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${event.because}`);
+  const after: State = { ...state, ...(noticed && { incident: noticed }), because: event.because };
+  return spawnNow(
+    after,
+    [audit(`remedy.${nameOf(phase.remedy)}`, "agent", event.because, "success"), ...noted(noticed)],
+    now,
+  );
+}
+
+/** Its budget is over, or it could not be done. */
+export function mendFailed(
+  state: State,
+  phase: Extract<Phase, { at: "mending" }>,
+  because: string,
+  effects: readonly Effect[],
+  now: Moment,
+): Step {
+  const name = nameOf(phase.remedy);
+  const words = `${name} failed: ${because}`;
+  const incident = state.incident && revise(attemptEnded(state.incident, false, because, now), now, "remedy", words);
+  const after: State = { ...state, ...(incident && { incident }) };
+  return decideNow(after, { stable: false, relapse: false, wasReady: false }, words, [
+    ...effects,
+    audit(`remedy.${name}`, "agent", because, "failure"),
+    ...noted(incident),
+  ]);
+}
+
+/** Asks for the facts. */
+export function decideNow(state: State, ask: Ask, because: string, effects: readonly Effect[]): Step {
+  return to(state, { at: "deciding", ask }, because, [...effects, { do: "examine" }]);
+}
+
+function begin(
+  incident: IncidentFacts,
+  attempt: { readonly rung?: Rung; readonly playbook?: string; readonly because: string },
+  now: Moment,
+): IncidentFacts {
+  const name = attempt.rung ?? attempt.playbook ?? "";
+  return revise(
+    { ...attemptBegun(incident, attempt, now), at: "recovering" },
+    now,
+    "decision",
+    `${name}: ${attempt.because}`,
+  );
+}
+
+/** What this remedy may take. */
+export function budgetOf(spec: WorkloadSpec, remedy: Remedy): number {
+  return remedy.by === "rung" ? spec.ladder.budgetMs[remedy.rung] : playbookBudgetMs;
+}
+
+function nameOf(remedy: Remedy): string {
+  return remedy.by === "rung" ? remedy.rung : remedy.playbook;
+}

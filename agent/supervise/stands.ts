@@ -1,0 +1,23 @@
+/** How a workload stands for those who wait for it. Pure. */
+import type { State } from "./state.ts";
+
+/** It runs, or it has ended or failed in a way that waiting does not mend. */
+export function hasStarted(state: State): boolean {
+  return !["waiting", "cleaning", "deciding", "mending", "spawning", "starting"].includes(state.phase.at);
+}
+
+/** What its dependents have to know. One that is being started or healed is recovering; slow retry is down. */
+export function standsOf(state: State): "well" | "recovering" | "down" | "stopped" {
+  switch (state.phase.at) {
+    case "running":
+      return state.incident && state.incident.at !== "probation" ? "recovering" : "well";
+    case "completed":
+      return "well";
+    case "stopped":
+      return "stopped";
+    case "backoff":
+      return state.incident?.needsPerson ? "down" : "recovering";
+    default:
+      return state.intent === "stopped" || state.held ? "stopped" : "recovering";
+  }
+}

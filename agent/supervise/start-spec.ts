@@ -1,0 +1,29 @@
+/** The forms in which a workload's spec is used. Pure. */
+import { createHash } from "node:crypto";
+import type { WorkloadSpec } from "./spec.ts";
+
+/** On probation every probe is asked at least this often (PRA-4). */
+const probationEveryMs = 10_000;
+
+/** Of what a process is started with. Short on purpose: what is secret in it cannot be found by trying. */
+export function fingerprint({ command, cwd, env }: WorkloadSpec): string {
+  const sorted = Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash("sha256")
+    .update(JSON.stringify([command, cwd, sorted]))
+    .digest("hex")
+    .slice(0, 8);
+}
+
+/** As it is started in safe mode; the spec itself where none is declared. */
+export function inSafeMode(spec: WorkloadSpec): WorkloadSpec {
+  if (!spec.safeMode) return spec;
+  const { command = spec.command, env } = spec.safeMode;
+  return { ...spec, command, env: { ...spec.env, ...env, BLUEFLAME_SAFE_MODE: "1" } };
+}
+
+/** As it is asked while a recovery is verified and on probation; the very same spec where nothing is asked more rarely than that. */
+export function tightened(spec: WorkloadSpec): WorkloadSpec {
+  if (spec.probes.every(({ everyMs }) => everyMs <= probationEveryMs)) return spec;
+  const probes = spec.probes.map((probe) => ({ ...probe, everyMs: Math.min(probe.everyMs, probationEveryMs) }));
+  return { ...spec, probes };
+}

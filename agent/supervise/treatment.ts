@@ -1,0 +1,182 @@
+/**
+ * A trigger has fired for a workload that runs. Restarts go the way of every failure; what works beside the running workload
+ * is a treatment: its playbook plays, then the trigger has to be over within {@link verifyMs}, else the ladder goes on. What is
+ * only of low severity never leads to anything harsher than its playbook. Pure, a part of `machine.ts`.
+ */
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import type { Symptom } from "../triggers/symptom.ts";
+import { failed } from "./failure.ts";
+import { audit, noted, stay } from "./moves.ts";
+import { attemptBegun, attemptEnded, revise, struck } from "./recovery.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import {
+  type Effect,
+  type Event,
+  type IncidentFacts,
+  instanceOf,
+  type Remedy,
+  type State,
+  type Step,
+} from "./state.ts";
+
+/** A playbook beside a running workload has this long. */
+const playMs = 120_000;
+/** After it, the trigger has this long to be over: latency and error windows look back up to a minute. */
+const verifyMs = 90_000;
+
+/** Playbooks that are nothing but a restart, or a rung: the machine does them itself. */
+const restarts: Readonly<Record<string, { readonly gentle: boolean; readonly prefer?: Remedy }>> = {
+  "restart-kernel": { gentle: false },
+  "restart-service": { gentle: true },
+  "rollback-deployment": { gentle: true, prefer: { by: "rung", rung: "config_rollback" } },
+  "quarantine-artifacts": { gentle: false, prefer: { by: "playbook", playbook: "quarantine-artifacts" } },
+};
+
+/** A trigger has fired. */
+export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Moment): Step {
+  // What is down is being recovered, what starts is not judged, what a person stopped is none of our business.
+  if (state.phase.at !== "running" || spec.restart === "never") return stay(state);
+  const { instance } = state.phase;
+  const open = state.incident;
+  if (open && open.at !== "probation" && open.at !== "closed") return alsoSeen(state, open, seen, now);
+  const relapse = open?.at === "probation";
+  const restart = restarts[seen.playbook] ?? (seen.playbook === "" || relapse ? { gentle: true } : undefined);
+  if (restart && !(relapse && seen.severity === "low")) {
+    return failed(
+      spec,
+      state,
+      {
+        instance,
+        symptom: seen.trigger,
+        because: seen.because,
+        faultWallMs: now.wallMs - Math.max(0, now.ms - seen.sinceMs),
+        trigger: { name: seen.trigger, playbook: seen.playbook, severity: seen.severity },
+        ...restart,
+      },
+      now,
+    );
+  }
+  if (relapse) return alsoSeen(state, open, seen, now);
+  return play(state, seen, now);
+}
+
+/** One healer at a time: what else is seen meanwhile is written down, once for each trigger. */
+function alsoSeen(state: State, open: IncidentFacts, seen: Symptom, now: Moment): Step {
+  const words = `${seen.trigger}: ${seen.because}`;
+  if (open.trigger === seen.trigger || open.timeline.some(({ because }) => because.startsWith(`${seen.trigger}: `)))
+    return stay(state);
+  const incident = revise(open, now, "symptom", words);
+  return { state: { ...state, incident }, effects: noted(incident) };
+}
+
+function play(state: State, seen: Symptom, now: Moment): Step {
+  const faultWallMs = now.wallMs - Math.max(0, now.ms - seen.sinceMs);
+  const opened: IncidentFacts = {
+    ...struck(state, seen.trigger, seen.because, faultWallMs, now),
+    severity: seen.severity,
+    trigger: seen.trigger,
+  };
+  const because = `the trigger asks for ${seen.playbook}`;
+  const begun = attemptBegun(opened, { playbook: seen.playbook, because }, now);
+  const incident = revise({ ...begun, at: "recovering" }, now, "decision", because);
+  const id = `${incident.id}/${seen.playbook}/1`;
+  const { trigger, playbook, severity } = seen;
+  const treatment = { id, trigger, playbook, severity, at: "playing", untilMs: now.ms + playMs, over: false } as const;
+  const remedy: Remedy = { by: "playbook", playbook };
+  const effects: Effect[] = [
+    audit(`playbook.${playbook}`, "agent", seen.because, "success"),
+    ...noted(incident),
+    { do: "remedy", id, remedy, budgetMs: playMs },
+  ];
+  return { state: { ...state, incident, treatment, because: seen.because }, effects };
+}
+
+/** The playbook has ended. */
+export function played(spec: WorkloadSpec, state: State, event: Extract<Event, { is: "remedied" }>, now: Moment): Step {
+  const { treatment, incident } = state;
+  if (treatment?.at !== "playing" || treatment.id !== event.id || !incident) return stay(state);
+  if (!event.ok) return noHelp(spec, state, `${treatment.playbook} failed: ${event.because}`, [], now);
+  const done = audit(`playbook.${treatment.playbook}`, "agent", event.because, "success");
+  const noticed = revise({ ...incident, at: "verifying" }, now, "remedy", `${treatment.playbook}: ${event.because}`);
+  const watching: State = {
+    ...state,
+    incident: noticed,
+    treatment: { ...treatment, at: "watching", untilMs: now.ms + verifyMs },
+  };
+  if (treatment.over) return helped(spec, watching, [done], now);
+  return { state: watching, effects: [done, ...noted(noticed)] };
+}
+
+/** The condition of a trigger is over. */
+export function cleared(spec: WorkloadSpec, state: State, trigger: string, now: Moment): Step {
+  const { treatment } = state;
+  if (treatment?.trigger !== trigger) return stay(state);
+  if (treatment.at === "playing") return { state: { ...state, treatment: { ...treatment, over: true } }, effects: [] };
+  return helped(spec, state, [], now);
+}
+
+/** Time has passed: is a treatment overdue? Undefined when not. */
+export function overdue(spec: WorkloadSpec, state: State, now: Moment): Step | undefined {
+  const { treatment } = state;
+  if (!treatment || treatment.at === "resting" || now.ms < treatment.untilMs) return undefined;
+  if (treatment.at === "playing") {
+    const cancel: Effect = { do: "cancelRemedy", id: treatment.id };
+    return noHelp(spec, state, `${treatment.playbook} did not end within ${playMs} ms`, [cancel], now);
+  }
+  return noHelp(spec, state, `${treatment.trigger} still holds ${verifyMs} ms after ${treatment.playbook}`, [], now);
+}
+
+function helped(spec: WorkloadSpec, before: State, effects: readonly Effect[], now: Moment): Step {
+  const { treatment, incident, ...state } = before;
+  if (!incident) return { state, effects };
+  const because = `${treatment?.trigger ?? "its trigger"} is over`;
+  const facts = attemptEnded(incident, true, because, now);
+  // A step of the playbook has restarted it, and it was verified by that.
+  if (incident.at === "probation")
+    return { state: { ...state, incident: facts }, effects: [...effects, ...noted(facts)] };
+  const recoverTookMs = Math.max(0, now.ms - incident.detectedMs);
+  const verified = revise(
+    {
+      ...facts,
+      at: "probation",
+      recoveredWallMs: now.wallMs,
+      recoverTookMs,
+      probationUntilMs: now.ms + spec.probationMs,
+    },
+    now,
+    "verification",
+    `${because}; recovered in ${Math.round(recoverTookMs)} ms`,
+  );
+  return { state: { ...state, incident: verified }, effects: [...effects, ...noted(verified)] };
+}
+
+function noHelp(spec: WorkloadSpec, before: State, because: string, effects: readonly Effect[], now: Moment): Step {
+  const { treatment, incident, ...rest } = before;
+  if (!treatment || !incident) return stay(rest);
+  const failure = audit(`playbook.${treatment.playbook}`, "agent", because, "failure");
+  const ended = revise(attemptEnded(incident, false, because, now), now, "remedy", because);
+  const instance = instanceOf(before.phase);
+  if (treatment.severity === "low" || !instance || before.phase.at !== "running") {
+    const resting: State = { ...rest, incident: ended, treatment: { ...treatment, at: "resting" } };
+    return { state: resting, effects: [...effects, failure, ...noted(ended)] };
+  }
+  const { name: trigger, ...asked } = {
+    name: treatment.trigger,
+    playbook: treatment.playbook,
+    severity: treatment.severity,
+  };
+  const next = failed(
+    spec,
+    { ...rest, incident: ended },
+    {
+      instance,
+      symptom: trigger,
+      because,
+      faultWallMs: incident.faultWallMs,
+      trigger: { name: trigger, ...asked },
+      gentle: true,
+    },
+    now,
+  );
+  return { state: next.state, effects: [...effects, failure, ...next.effects] };
+}
