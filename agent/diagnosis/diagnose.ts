@@ -40,6 +40,8 @@ export interface Failure {
   readonly failures: number;
   /** It has been ready since its last start. */
   readonly wasReady: boolean;
+  /** Rungs that were tried in this incident, and did not help: what they would have mended is believed less. */
+  readonly tried: readonly Rung[];
 }
 
 /** From here on the evidence outweighs the order of the ladder. */
@@ -64,7 +66,7 @@ export function diagnose(failure: Failure, facts: Facts, recentConfigMs: number)
     exhaustion(facts),
     transient(failure),
     unknown(failure),
-  ];
+  ].map((one) => discounted(one, failure.tried));
   const best = all.reduce((a, b) => (b.confidence > a.confidence ? b : a));
   return {
     cause: best.cause,
@@ -76,6 +78,12 @@ export function diagnose(failure: Failure, facts: Facts, recentConfigMs: number)
       .map((one) => `${one.cause} (${one.confidence.toFixed(2)}): ${one.because}`),
     ...(best.root !== undefined && { root: best.root }),
   };
+}
+
+/** Its remedy was tried and did not help: what speaks for it still stands, but counts a quarter. */
+function discounted(one: Hypothesis, tried: readonly Rung[]): Hypothesis {
+  if (one.confidence === 0 || one.rung === "quick_restart" || !tried.includes(one.rung)) return one;
+  return { ...one, confidence: one.confidence / 4, because: `${one.because}; ${one.rung} was tried and did not help` };
 }
 
 function dependencyDown({ dependencies, hints }: Facts): Hypothesis {

@@ -68,9 +68,8 @@ function candidates({ diagnosis, facts, prefer, relapse }: Question): Candidate[
   const harmless = order.filter((rung) => rung !== "full_bootstrap" && !(relapse && rung === "quick_restart"));
   for (const rung of harmless) {
     const because =
-      rung === diagnosis.rung
-        ? `${diagnosis.cause}: ${evidence}`
-        : (learned ?? "the next rung of the ladder that can help here");
+      learned ??
+      (rung === diagnosis.rung ? `${diagnosis.cause}: ${evidence}` : "the next rung of the ladder that can help here");
     list.push({ rung, because });
   }
   if (relapse)
@@ -97,7 +96,7 @@ function reasonAgainst(rung: Rung, question: Question): string | undefined {
     case "dependency_restart":
       return againstDependencies(question);
     case "backup_restore":
-      if (diagnosis.cause !== "corruption")
+      if (!facts.hints.includes("corruption"))
         return "nothing says that its data is corrupt, and a restore loses what came after the backup";
       return facts.backup ? undefined : "there is no verified backup";
     case "full_bootstrap":

@@ -20,8 +20,9 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   if (!incident) return spawnNow(state, [], now);
   const { ask } = phase;
   if (ask.prefer?.by === "playbook") return mend(spec, state, incident, ask.prefer, "the trigger asks for it", now);
+  const tried = incident.attempts.flatMap(({ rung, ok }) => (rung && ok === false ? [rung] : []));
   const diagnosis = diagnose(
-    { symptom: incident.symptom, failures: incident.failures, wasReady: ask.wasReady },
+    { symptom: incident.symptom, failures: incident.failures, wasReady: ask.wasReady, tried },
     facts,
     spec.ladder.recentConfigMs,
   );
@@ -29,7 +30,7 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   const choice = choose({
     diagnosis,
     facts,
-    tried: incident.attempts.flatMap(({ rung, ok }) => (rung && ok === false ? [rung] : [])),
+    tried,
     quickLeft: left,
     relapse: ask.relapse,
     hasSafeMode: spec.safeMode !== undefined,
