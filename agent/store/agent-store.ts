@@ -61,6 +61,7 @@ export interface OpenedAgentStore extends AgentStore {
  *   meta/hub-epoch         -> highest epoch seen
  *   meta/acked             -> highest seq the hub has acknowledged
  *   workload/<name>        -> the machine's state as JSON: intent, ladder position, budgets, identity of the process
+ *   memory/<key>           -> what a machine about the node remembers, as JSON
  *   token/<name>           -> SHA-256 of the workload's token
  *   incident/<id>          -> Incident, its latest revision
  *   open/<id>              -> nothing      exists exactly while the incident is open
@@ -132,6 +133,10 @@ async function assemble(
       const gone = [`workload/${name}`, `token/${name}`].map((key) => ({ type: "del", key }) as const);
       await database.submit({ build: () => gone }, true);
     },
+    async memory(key) {
+      const found = await database.get(`memory/${key}`);
+      return found && JSON.parse(unsealText(`memory/${key}`, found));
+    },
     async appendReadings(readings) {
       const bytes = toBinary(ReadingBatchSchema, create(ReadingBatchSchema, { readings: [...readings] }));
       await writeParts(database, false, () => [outbox.stage({ kind: "r", bytes })]);
@@ -192,12 +197,15 @@ function putText(key: string, text: string): Part {
 async function saveStep(database: Database, tables: Tables, write: StepWrite, synced: boolean): Promise<void> {
   const { incident, decision, workload } = write;
   const state = write.state === undefined ? undefined : putText(`workload/${workload}`, JSON.stringify(write.state));
+  const { memory } = write;
+  const remembered = memory && putText(`memory/${memory.key}`, JSON.stringify(memory.value));
   const decisionBytes = decision && toBinary(DecisionRecordSchema, decision);
   const incidentBytes = incident && toBinary(IncidentSchema, incident);
   const audit = (write.audit ?? []).map(auditRow);
   await writeParts(database, synced, () => {
     const parts: Part[] = [];
     if (state) parts.push(state);
+    if (remembered) parts.push(remembered);
     if (decisionBytes) {
       parts.push(tables.decisions.append(decisionBytes), tables.outbox.stage({ kind: "d", bytes: decisionBytes }));
     }

@@ -16,7 +16,7 @@ import { holdAlone } from "./deferred-alone.ts";
 import { tellOfLateOpening } from "./deferred-late.ts";
 import { type Mirror, type MirroredStore, mirrored, readMirror } from "./deferred-mirror.ts";
 import { openMended } from "./open-mended.ts";
-import type { StepWrite, StoreIdentity } from "./ports.ts";
+import type { MemoryKey, StepWrite, StoreIdentity } from "./ports.ts";
 
 /** Between two tries to open the store, and to bring a mirror up to date. */
 const retryMs = 1000;
@@ -172,6 +172,10 @@ class DeferredStore implements StartedStore {
   }
   async forgetWorkload(name: string): Promise<void> {
     await this.#opened().forgetWorkload(name);
+  }
+  /** Nothing is known while deferred. */
+  async memory(key: MemoryKey): Promise<unknown> {
+    return this.#store?.memory(key);
   }
   async appendReadings(readings: Parameters<OpenedAgentStore["appendReadings"]>[0]): Promise<void> {
     await this.#opened().appendReadings(readings);

@@ -11,7 +11,12 @@ export interface StepWrite {
   /** The incident's new revision. */
   readonly incident?: Incident;
   readonly audit?: readonly AuditRecord[];
+  /** What a machine that is about the node remembers, in the same batch. */
+  readonly memory?: { readonly key: MemoryKey; readonly value: unknown };
 }
+
+/** What is remembered of the node as a whole, each as JSON-able data, at most 1 MiB. */
+export type MemoryKey = "node" | "triggers" | "learning" | "slo" | "anomaly" | "guard";
 
 /** What is known of a workload from before. */
 export interface StoredWorkload {
@@ -48,6 +53,8 @@ export interface AgentStore {
   /** Also puts decision, incident and audit into the outbox. */
   saveStep(write: StepWrite, durability: "synced" | "batched"): Promise<void>;
   forgetWorkload(name: string): Promise<void>;
+  /** What was remembered under the key; undefined when nothing was. */
+  memory(key: MemoryKey): Promise<unknown>;
 
   /** Into the history for the hub; batched. */
   appendReadings(readings: readonly Reading[]): Promise<void>;

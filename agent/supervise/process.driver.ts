@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
@@ -28,13 +29,14 @@ export function realProcesses(options: {
   readonly logDir: string;
   readonly clock: Clock;
   readonly outputLost?: OutputLost;
-}): ProcessPort {
+}): ProcessPort & { readonly families: Families } {
   const { owner, logDir, clock, outputLost } = options;
   return new RealProcesses(owner, new Outputs(logDir, outputLost), clock);
 }
 
 class RealProcesses implements ProcessPort {
-  readonly #families: Families;
+  /** Who belongs to whom; limits and exorcism look at the same families. */
+  readonly families: Families;
   readonly #outputs: Outputs;
   readonly #clock: Clock;
   /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
@@ -45,7 +47,7 @@ class RealProcesses implements ProcessPort {
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
 
   constructor(owner: string, outputs: Outputs, clock: Clock) {
-    this.#families = new Families(owner);
+    this.families = new Families(owner);
     this.#outputs = outputs;
     this.#clock = clock;
   }
@@ -59,17 +61,18 @@ class RealProcesses implements ProcessPort {
     let output: number | undefined;
     try {
       output = this.#outputs.open(spec.name);
-      const started = this.#launch({
+      const launch = {
         file,
         args,
         cwd: spec.cwd,
-        env: { ...this.#ownEnv, ...spec.env, ...env, [markVariable]: this.#families.mark(spec.name, id) },
+        env: { ...this.#ownEnv, ...spec.env, ...env, [markVariable]: this.families.mark(spec.name, id) },
         output,
-        exited: (code, signal) => this.#ended(id, code, signal),
-      });
+        exited: (code: number | null, signal: string | null) => this.#ended(id, code, signal),
+      };
+      const started = bornOrdinary(() => this.#launch(launch));
       if ("failed" in started) return { failed: `cannot start ${file}: ${started.failed}` };
       const leader = { pid: started.pid, startTicks: procStat(started.pid)?.startTicks ?? 0 };
-      this.#families.enlist(spec.name, leader);
+      this.families.enlist(spec.name, leader);
       this.#gatherSoon();
       return leader;
     } catch (error) {
@@ -86,7 +89,7 @@ class RealProcesses implements ProcessPort {
   #gatherSoon(): void {
     this.#cancelGather ??= this.#clock.wakeAt(this.#clock.monotonicMs() + gatherAfterMs, () => {
       this.#cancelGather = undefined;
-      void this.#families.gather();
+      void this.families.gather();
     });
   }
 
@@ -110,7 +113,7 @@ class RealProcesses implements ProcessPort {
   async clean(spec: Pick<WorkloadSpec, "name" | "clean">, last?: Instance): Promise<Cleaned> {
     const beganMs = this.#clock.monotonicMs();
     try {
-      const killed = this.#families.mayLive(spec.name) ? await this.#killFamily(spec.name, last, beganMs) : 0;
+      const killed = this.families.mayLive(spec.name) ? await this.#killFamily(spec.name, last, beganMs) : 0;
       const declared = spec.clean.files.length + spec.clean.sockets.length + spec.clean.ports.length > 0;
       const removed = declared ? await this.#release(spec) : [];
       return { ok: true, killed, removed, tookMs: this.#clock.monotonicMs() - beganMs };
@@ -122,10 +125,10 @@ class RealProcesses implements ProcessPort {
   async #killFamily(workload: string, last: Instance | undefined, beganMs: number): Promise<number> {
     const seen = new Set<number>();
     for (let pollMs = killPoll.firstMs; ; pollMs = Math.min(2 * pollMs, killPoll.lastMs)) {
-      const members = await this.#families.members(workload, last);
+      const members = await this.families.members(workload, last);
       if (members.length === 0) return seen.size;
       // Killed again in each round: a member may have forked between the walk and the signal.
-      this.#families.kill(members);
+      this.families.kill(members);
       for (const member of members) seen.add(member.pid);
       if (this.#clock.monotonicMs() > beganMs + killLimitMs) {
         throw new Error(
@@ -153,7 +156,7 @@ class RealProcesses implements ProcessPort {
 
   async find() {
     const found = new Map<string, { id: string; pid: number; startTicks: number }[]>();
-    for (const { workload, instance: id, pid, startTicks } of await this.#families.leaders()) {
+    for (const { workload, instance: id, pid, startTicks } of await this.families.leaders()) {
       found.set(workload, [...(found.get(workload) ?? []), { id, pid, startTicks }]);
     }
     return found;
@@ -166,7 +169,7 @@ class RealProcesses implements ProcessPort {
   close(): void {
     this.#cancelGather?.();
     this.#closed = true;
-    this.#families.dismiss();
+    this.families.dismiss();
   }
 }
 

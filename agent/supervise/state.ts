@@ -318,3 +318,9 @@ export function isAtRest(state: State): boolean {
 export function mayRun(state: State): boolean {
   return state.intent === "run" && state.held !== true;
 }
+
+/** A state as this version reads it: what an earlier version did not write is filled in. */
+export function remembered(state: State): State {
+  if (!state.incident || state.incident.attempts !== undefined) return state;
+  return { ...state, incident: { ...(state.incident as IncidentFacts), attempts: [], failures: 1 } };
+}

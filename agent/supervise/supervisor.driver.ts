@@ -21,7 +21,7 @@ import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { hasStarted, standsOf } from "./stands.ts";
 import { fingerprint, inSafeMode, tightened } from "./start-spec.ts";
-import { type Effect, type Event, fresh, type Instance, instanceOf, type State } from "./state.ts";
+import { type Effect, type Event, fresh, type Instance, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
@@ -406,6 +406,6 @@ export class Supervisor {
 /** Opens the supervisor over what the store remembers. */
 export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> {
   const stored = new Map<string, State>();
-  for (const { name, state } of await parts.store.workloads()) stored.set(name, state as State);
+  for (const { name, state } of await parts.store.workloads()) stored.set(name, remembered(state as State));
   return new Supervisor(parts, stored);
 }
