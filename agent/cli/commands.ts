@@ -2,16 +2,18 @@ import { resolve } from "node:path";
 import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
 import type { Command } from "commander";
+import { checkConfig } from "./config-check.ts";
 import { type ControlOptions, control, down } from "./control.ts";
 import { type DoctorOptions, doctor } from "./doctor.ts";
 import { type LogsOptions, lineCount, logs } from "./logs.ts";
 import { defaultDataDir } from "./place.ts";
 import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
 import { type StatusOptions, status } from "./status.ts";
+import type { RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
 
 /**
  * Adds what a person at the node can say, and the flag `--data-dir` for all of it: status, start, stop, restart, down, logs,
- * incidents, audit, decisions, doctor. Run it with `runCli`; commands reject with Faults.
+ * incidents, audit, decisions, doctor, store, config. Run it with `runCli`; commands reject with Faults.
  */
 export function addAgentCommands(program: Command): Command {
   const dataDir = defaultDataDir(process.env, process.getuid?.());
@@ -21,6 +23,8 @@ export function addAgentCommands(program: Command): Command {
   addLogs(program);
   addRecords(program);
   addDoctor(program);
+  addStore(program);
+  addConfig(program);
   return program;
 }
 
@@ -99,4 +103,33 @@ function addDoctor(program: Command): void {
   formatFlag(program.command("doctor").description("look for what is wrong with this node, and say what to do"))
     .option("--config <file>", "look at this config and its certificates too")
     .action((_options, command: Command) => doctor(command.optsWithGlobals<DoctorOptions>()));
+}
+
+/** For a store that no agent has open: the emergency runs them too, and a person when it asks for it. */
+function addStore(program: Command): void {
+  // Loaded when it is asked for: nothing else here needs LevelDB.
+  const desk = () => import("./store.ts");
+  const store = program.command("store").description("look at, mend or replace the agent's store while no agent runs");
+  const command = (name: string, what: string) =>
+    formatFlag(store.command(name).description(what)).addOption(
+      store.createOption("--actor <who>", "for the audit: who mends").hideHelp(),
+    );
+  command("verify", "compare the store with its checksums, and each snapshot too").action(
+    async (_options, self: Command) => (await desk()).verify(self.optsWithGlobals<StoreOptions>()),
+  );
+  command("repair", "mend it from what is left, else from a snapshot; the damaged one is kept")
+    .option("--new-life", "also when it is sound: what a copy that was put back by hand needs", false)
+    .action(async (_options, self: Command) => (await desk()).repair(self.optsWithGlobals<RepairOptions>()));
+  command("restore", "put a snapshot in its place; the one before is kept")
+    .option("--snapshot <number>", "this one; without it the youngest that is sound")
+    .option("--from <folder>", "a snapshot that lies elsewhere")
+    .option("--empty", "begin with an empty store: give up everything that no snapshot holds", false)
+    .action(async (_options, self: Command) => (await desk()).restore(self.optsWithGlobals<RestoreOptions>()));
+}
+
+function addConfig(program: Command): void {
+  const config = program.command("config").description("the config file");
+  formatFlag(config.command("check").description("read it as `up` would, and start nothing"))
+    .argument("<file>")
+    .action((file: string, _options, self: Command) => checkConfig(file, self.optsWithGlobals<StoreOptions>()));
 }

@@ -7,6 +7,7 @@
  * What comes out is another life of the node: the next opening gives it a new generation and the next incarnation, and
  * `meta/restored` says since when and from what. The first audit record of that life says it too.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Fault, isFault, unreachable } from "@blueflame/shared/errors/fault.ts";
 import { AuditOutcome, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
@@ -69,6 +70,7 @@ export interface Mended {
  */
 export async function mendStore(dataDir: string, options: MendOptions, wish?: Wish): Promise<Mended> {
   const place = placeOf(join(dataDir, "store"));
+  if (!wish) checkThere(dataDir);
   const done = await underLock(place, options, async () => {
     const found = await inspect(dataDir, place);
     const choice = wish ? wished(wish, found) : choose(found);
@@ -86,7 +88,13 @@ export async function mendStore(dataDir: string, options: MendOptions, wish?: Wi
 /** Looks only. The same faults as {@link mendStore}, and those of a store that would have to be mended. */
 export async function verifyStore(dataDir: string, options: MendOptions): Promise<Inspected> {
   const place = placeOf(join(dataDir, "store"));
+  checkThere(dataDir);
   return underLock(place, options, () => inspect(dataDir, place));
+}
+
+/** Looking makes nothing, also not the lock's folder. */
+function checkThere(dataDir: string): void {
+  if (!existsSync(dataDir)) throw new Fault("DATA_DIR_UNUSABLE", `there is no directory '${dataDir}'`);
 }
 
 async function underLock<T>(place: Place, { clock }: MendOptions, work: () => Promise<T>): Promise<T> {

@@ -29,7 +29,8 @@ export const catalogue = {
   STORE_DAMAGED: {
     retry: "never",
     exit: 1,
-    remedy: "The store cannot be opened and was left as it is. Keep a copy, then restore it from a backup.",
+    remedy:
+      "The store cannot be used and was left as it is. On a node: `blueflame-agent store restore`; on the hub: its backup.",
   },
   STORE_NEWER: {
     retry: "never",
@@ -39,7 +40,8 @@ export const catalogue = {
   STORE_MISSING: {
     retry: "never",
     exit: 1,
-    remedy: "The store existed once and is gone. Restore it from a backup; it is not created again by itself.",
+    remedy:
+      "The store existed once and is gone; it is not made anew by itself. On a node: `blueflame-agent store restore`; on the hub: its backup.",
   },
   STORE_WRITE_FAILED: {
     retry: "later",
@@ -135,7 +137,7 @@ export const catalogue = {
     retry: "never",
     exit: 1,
     remedy:
-      "An older copy of the store was put back. Nothing is sent to the hub until the store gets a new generation.",
+      "An older copy of the store was put back. Nothing is sent to the hub until it begins a new life: stop the agent, then `blueflame-agent store repair --new-life`.",
   },
   NOT_BUILT: { retry: "never", exit: 1, remedy: "Build it with `npm run build`." },
   HUB_FAILED: { retry: "later", exit: 1, remedy: "The hub could not answer; its log has the details." },
