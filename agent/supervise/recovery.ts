@@ -47,7 +47,7 @@ export function quickLeft(spec: WorkloadSpec, state: State, nowMs: number): bool
 
 /** Opens an incident, or goes on with the open one: a failure on probation or while verifying is a relapse of the same. */
 export function struck(
-  state: State,
+  state: Pick<State, "incident">,
   symptom: string,
   because: string,
   faultWallMs: number,

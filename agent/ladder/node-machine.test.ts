@@ -1,0 +1,149 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { Symptom } from "../triggers/symptom.ts";
+import { calmNode, type NodeEffect, type NodeEvent, type NodeState, nextNodeLookMs, stepNode } from "./node-machine.ts";
+
+const full: Symptom = {
+  trigger: "disk-high",
+  workload: "",
+  severity: "high",
+  playbook: "resource-cleanup",
+  because: "disk_used_ratio is 93 %, above 90 %",
+  sinceMs: 0,
+};
+
+type Node = ReturnType<typeof node>;
+function node() {
+  let state: NodeState = calmNode;
+  let nowMs = 1_000_000;
+  let ids = 0;
+  const effects: NodeEffect[] = [];
+  const self = {
+    effects,
+    get state() {
+      return state;
+    },
+    tell(event: NodeEvent): void {
+      const result = stepNode(state, event, { ms: nowMs, wallMs: nowMs + 1e12, id: `id-${ids++}` });
+      state = JSON.parse(JSON.stringify(result.state)) as NodeState;
+      effects.push(...result.effects);
+    },
+    fire: (over: Partial<Symptom> = {}, maintenance = false) =>
+      self.tell({ is: "symptom", symptom: { ...full, sinceMs: nowMs, ...over }, maintenance }),
+    plays: () => effects.filter((effect) => effect.do === "play"),
+    answer: (ok: boolean) => self.tell({ is: "played", id: self.plays().at(-1)?.id ?? "", ok, because: "freed 3 GiB" }),
+    incidents: () => effects.flatMap((effect) => (effect.do === "incident" ? [effect.facts] : [])),
+    pass(ms: number): void {
+      const untilMs = nowMs + ms;
+      for (let due = nextNodeLookMs(state); due !== undefined && due <= untilMs; due = nextNodeLookMs(state)) {
+        nowMs = Math.max(nowMs, due);
+        self.tell({ is: "look" });
+      }
+      nowMs = untilMs;
+    },
+  };
+  return self;
+}
+
+test("a full disk: its playbook plays, the trigger is over, probation, closed", () => {
+  const one = node();
+  one.fire();
+  expect(one.plays()).toMatchObject([{ playbook: "resource-cleanup" }]);
+  one.answer(true);
+  one.pass(10_000);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  expect(one.incidents().at(-1)).toMatchObject({ at: "probation", recoverTookMs: 10_000 });
+  one.pass(300_000);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "closed", needsPerson: false });
+  expect(one.state).toEqual(calmNode);
+});
+
+test("what does not help is told to a person, once, and is over when the trigger is", () => {
+  const one = node();
+  one.fire();
+  one.answer(true);
+  one.pass(121_000);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", needsPerson: true });
+  for (let n = 0; n < 10; n++) one.fire();
+  expect(one.plays()).toHaveLength(1);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  expect(one.incidents().at(-1)?.at).toBe("probation");
+});
+
+test("a relapse on probation is the same incident, and its playbook plays again", () => {
+  const one = node();
+  one.fire();
+  one.answer(true);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  one.pass(60_000);
+  one.fire();
+  expect(one.plays()).toHaveLength(2);
+  expect(new Set(one.incidents().map(({ id }) => id)).size).toBe(1);
+});
+
+test("GRC-3 a daily check is no incident unless it fails", () => {
+  const one = node();
+  one.fire({ trigger: "daily-check", playbook: "daily-maintenance", severity: "low" }, true);
+  one.answer(true);
+  expect([one.incidents(), one.state]).toEqual([[], calmNode]);
+  one.fire({ trigger: "daily-check", playbook: "daily-maintenance", severity: "low" }, true);
+  one.answer(false);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", needsPerson: false, trigger: "daily-check" });
+});
+
+test("one playbook at a time, the worst first, and the rest in their turn", () => {
+  const one = node();
+  one.fire({ trigger: "a", severity: "low", playbook: "run-diagnostics" });
+  one.fire({ trigger: "b", severity: "medium" });
+  one.fire({ trigger: "c", severity: "critical" });
+  const order = () => one.plays().map(({ playbook }) => playbook);
+  expect(order()).toHaveLength(1);
+  one.answer(true);
+  expect(one.state.cases.c?.at).toBe("playing");
+  one.answer(true);
+  expect(one.state.cases.b?.at).toBe("playing");
+});
+
+test("a playbook that never ends is called off within its budget", () => {
+  const one = node();
+  one.fire();
+  one.pass(601_000);
+  expect(one.effects.some((effect) => effect.do === "cancel")).toBe(true);
+  expect(one.incidents().at(-1)).toMatchObject({ needsPerson: true });
+});
+
+test("after the agent's death what played is asked for again by the same id", () => {
+  const one = node();
+  one.fire();
+  one.tell({ is: "boot", rebooted: false });
+  const ids = one.plays().map(({ id }) => id);
+  expect(ids).toHaveLength(2);
+  expect(new Set(ids).size).toBe(1);
+});
+
+test("whatever happens in whatever order: never two playbooks at a time, and in the end all is closed or told", () => {
+  const triggers = ["a", "b", "c"];
+  const anything: fc.Arbitrary<(one: Node) => void> = fc.oneof(
+    fc.constantFrom(...triggers).map((trigger) => (one: Node) => one.fire({ trigger })),
+    fc.constantFrom(...triggers).map((trigger) => (one: Node) => one.tell({ is: "cleared", trigger })),
+    fc.boolean().map((ok) => (one: Node) => one.answer(ok)),
+    fc.boolean().map((rebooted) => (one: Node) => one.tell({ is: "boot", rebooted })),
+    fc.integer({ min: 0, max: 400_000 }).map((ms) => (one: Node) => one.pass(ms)),
+  );
+  fc.assert(
+    fc.property(fc.array(anything, { maxLength: 60 }), (acts) => {
+      const one = node();
+      for (const act of acts) {
+        act(one);
+        expect(Object.values(one.state.cases).filter(({ at }) => at === "playing").length).toBeLessThanOrEqual(1);
+      }
+      for (let n = 0; n < 10; n++) {
+        one.answer(true);
+        for (const trigger of triggers) one.tell({ is: "cleared", trigger });
+        one.pass(400_000);
+      }
+      expect(one.state).toEqual(calmNode);
+    }),
+    { numRuns: 300 },
+  );
+});

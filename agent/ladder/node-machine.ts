@@ -1,0 +1,322 @@
+/**
+ * What the agent does about the node itself: its disk, its memory, its daily checks. One case for each trigger that has fired,
+ * one playbook at a time over all of them, the worst first.
+ *
+ *   waiting ── its turn ─▶ playing ── ended ─▶ watching ── over ─▶ probation ── well ─▶ closed
+ *                             │                    │                   │
+ *                             └── failed ──────────┴── still holds ─▶ told: a person has to look ── over ─▶ probation
+ *
+ * A maintenance check (daily, weekly) is no incident: it plays and is over, and only its failure opens one. Nothing here restarts
+ * a workload by itself: the playbook's steps do what authority lets them. Pure; deadlines are state, a wake is a hint.
+ */
+import { unreachable } from "@blueflame/shared/errors/fault.ts";
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { attemptBegun, attemptEnded, revise, struck } from "../supervise/recovery.ts";
+import type { Severity } from "../supervise/severity.ts";
+import type { IncidentFacts } from "../supervise/state.ts";
+import type { Symptom } from "../triggers/symptom.ts";
+
+/** A playbook on the node has this long. */
+const playMs = 10 * 60_000;
+/** After it, the trigger has this long to be over. */
+const verifyMs = 120_000;
+/** As a workload's: a relapse within it is the same incident. */
+const probationMs = 300_000;
+/** More cases than triggers there cannot be; the config allows 200 and the box has 17. */
+const casesMax = 256;
+
+/** One trigger that has fired for the node. */
+export interface Case {
+  readonly at: "waiting" | "playing" | "watching" | "told" | "probation";
+  readonly playbook: string;
+  readonly severity: Severity;
+  readonly because: string;
+  readonly sinceMs: number;
+  readonly untilMs: number;
+  /** The play's id, once it has begun. */
+  readonly id: string;
+  /** The trigger's condition is over already. */
+  readonly over: boolean;
+  readonly maintenance: boolean;
+  /** Absent for a maintenance check that has not failed. */
+  readonly incident?: IncidentFacts;
+}
+
+/** By trigger. JSON-able; stored before its effects run. */
+export interface NodeState {
+  readonly cases: Readonly<Record<string, Case>>;
+}
+
+/** Nothing has happened yet. */
+export const calmNode: NodeState = { cases: {} };
+
+/** What may happen to the node. */
+export type NodeEvent =
+  /** The agent has started; `rebooted` when monotonic values of before mean nothing. */
+  | { readonly is: "boot"; readonly rebooted: boolean }
+  | { readonly is: "symptom"; readonly symptom: Symptom; readonly maintenance: boolean }
+  | { readonly is: "cleared"; readonly trigger: string }
+  | { readonly is: "played"; readonly id: string; readonly ok: boolean; readonly because: string }
+  | { readonly is: "look" };
+
+/** What the driver has to do, in this order. */
+export type NodeEffect =
+  /** Answers with played. Harmless when asked twice. */
+  | {
+      readonly do: "play";
+      readonly id: string;
+      readonly playbook: string;
+      readonly incidentId: string;
+      readonly budgetMs: number;
+    }
+  | { readonly do: "cancel"; readonly id: string }
+  | { readonly do: "incident"; readonly facts: IncidentFacts }
+  | {
+      readonly do: "audit";
+      readonly action: string;
+      readonly because: string;
+      readonly outcome: "success" | "failure";
+    };
+
+/** The answer of the machine. */
+export interface NodeStep {
+  readonly state: NodeState;
+  readonly effects: readonly NodeEffect[];
+}
+
+/** What happens to the node now. */
+export function stepNode(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
+  const moved = handle(state, event, now);
+  const begun = beginNext(moved.state, now);
+  return { state: begun.state, effects: [...moved.effects, ...begun.effects] };
+}
+
+function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
+  switch (event.is) {
+    case "boot":
+      return booted(state, event.rebooted, now);
+    case "symptom":
+      return fired(state, event.symptom, event.maintenance, now);
+    case "cleared": {
+      const one = state.cases[event.trigger];
+      return one ? cleared(state, event.trigger, one, now) : stay(state);
+    }
+    case "played": {
+      const found = Object.entries(state.cases).find(([, { at, id }]) => at === "playing" && id === event.id);
+      return found ? played(state, found[0], found[1], event, now) : stay(state);
+    }
+    case "look":
+      return looked(state, now);
+    default:
+      return unreachable(event);
+  }
+}
+
+/** What played goes on at its step; what was watched has its time anew. */
+function booted(state: NodeState, rebooted: boolean, now: Moment): NodeStep {
+  const effects: NodeEffect[] = [];
+  const cases: Record<string, Case> = {};
+  for (const [trigger, one] of Object.entries(state.cases)) {
+    cases[trigger] = rebooted ? { ...one, untilMs: now.ms + spanOf(one), sinceMs: now.ms } : one;
+    if (one.at === "playing") effects.push(playOf(one, playMs));
+  }
+  return { state: { cases }, effects };
+}
+
+function spanOf({ at }: Case): number {
+  return at === "playing" ? playMs : at === "watching" ? verifyMs : probationMs;
+}
+
+function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Moment): NodeStep {
+  const { trigger, playbook, severity, because, sinceMs } = symptom;
+  const open = state.cases[trigger];
+  // At work on it already, or a person was told: the same again adds nothing.
+  if (open && open.at !== "probation") return stay(state);
+  if (!open && Object.keys(state.cases).length >= casesMax) return stay(state);
+  const base = { playbook, severity, because, sinceMs, untilMs: 0, id: "", over: false, maintenance };
+  if (maintenance) return put(state, trigger, { ...base, at: "waiting" }, []);
+  const faultWallMs = now.wallMs - Math.max(0, now.ms - sinceMs);
+  const struckFacts = struck(open?.incident ? { incident: open.incident } : {}, trigger, because, faultWallMs, now);
+  const incident: IncidentFacts = { ...struckFacts, trigger, ...(!open && { severity }) };
+  const opened = noted(incident);
+  if (playbook === "")
+    return tell(state, trigger, { ...base, at: "told", incident }, `nothing is declared for ${trigger}`, opened, now);
+  return put(state, trigger, { ...base, at: "waiting", incident }, opened);
+}
+
+/** One playbook at a time: the worst case that waits, and of those the oldest. */
+function beginNext(state: NodeState, now: Moment): NodeStep {
+  const all = Object.entries(state.cases);
+  if (all.some(([, { at }]) => at === "playing")) return stay(state);
+  const waiting = all.filter(([, { at }]) => at === "waiting");
+  const [next] = waiting.sort(([, a], [, b]) => weight(b.severity) - weight(a.severity) || a.sinceMs - b.sinceMs);
+  if (!next) return stay(state);
+  const [trigger, one] = next;
+  const because = `${trigger}: ${one.because}`;
+  const incident =
+    one.incident &&
+    revise(
+      {
+        ...attemptBegun(one.incident, { playbook: one.playbook, because: `the trigger asks for ${one.playbook}` }, now),
+        at: "recovering",
+      },
+      now,
+      "decision",
+      `the trigger asks for ${one.playbook}`,
+    );
+  const playing: Case = { ...one, at: "playing", id: now.id, untilMs: now.ms + playMs, ...(incident && { incident }) };
+  const effects: NodeEffect[] = [
+    audit(`playbook.${one.playbook}`, because, "success"),
+    ...noted(incident),
+    playOf(playing, playMs),
+  ];
+  return put(state, trigger, playing, effects);
+}
+
+function played(
+  state: NodeState,
+  trigger: string,
+  one: Case,
+  { ok, because }: { readonly ok: boolean; readonly because: string },
+  now: Moment,
+): NodeStep {
+  const done = audit(`playbook.${one.playbook}`, because, ok ? "success" : "failure");
+  if (!ok) {
+    const incident = one.incident ?? {
+      ...struck({}, trigger, because, now.wallMs, now),
+      severity: one.severity,
+      trigger,
+    };
+    return tell(
+      state,
+      trigger,
+      { ...one, incident, maintenance: false },
+      `${one.playbook} failed: ${because}`,
+      [done],
+      now,
+    );
+  }
+  if (one.maintenance || !one.incident) return drop(state, trigger, [done]);
+  const incident = revise({ ...one.incident, at: "verifying" }, now, "remedy", `${one.playbook}: ${because}`);
+  const watching: Case = { ...one, at: "watching", untilMs: now.ms + verifyMs, incident };
+  if (one.over) return verified(state, trigger, watching, [done], now);
+  return put(state, trigger, watching, [done, ...noted(incident)]);
+}
+
+function cleared(state: NodeState, trigger: string, one: Case, now: Moment): NodeStep {
+  switch (one.at) {
+    case "waiting":
+      // Over before anything was done: it is verified by itself.
+      return verified(state, trigger, one, [], now);
+    case "playing":
+      return put(state, trigger, { ...one, over: true }, []);
+    case "watching":
+    case "told":
+      return verified(state, trigger, one, [], now);
+    case "probation":
+      return stay(state);
+  }
+}
+
+function verified(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[], now: Moment): NodeStep {
+  if (!one.incident) return drop(state, trigger, effects);
+  const recoverTookMs = Math.max(0, now.ms - one.incident.detectedMs);
+  const ended = attemptEnded(one.incident, one.at !== "told", `${trigger} is over`, now);
+  const incident = revise(
+    { ...ended, at: "probation", recoveredWallMs: now.wallMs, recoverTookMs, probationUntilMs: now.ms + probationMs },
+    now,
+    "verification",
+    `${trigger} is over; recovered in ${Math.round(recoverTookMs)} ms`,
+  );
+  const probation: Case = { ...one, at: "probation", untilMs: now.ms + probationMs, incident };
+  return put(state, trigger, probation, [...effects, ...noted(incident)]);
+}
+
+/** It did not help, and a person has to look. Low severity is told in the incident and asks for nobody. */
+function tell(
+  state: NodeState,
+  trigger: string,
+  one: Case,
+  because: string,
+  effects: readonly NodeEffect[],
+  now: Moment,
+): NodeStep {
+  if (!one.incident) return drop(state, trigger, effects);
+  const needsPerson = one.severity !== "low";
+  const open: IncidentFacts = { ...one.incident, at: "open", needsPerson };
+  const ended = attemptEnded(open, false, because, now);
+  const incident = revise(ended, now, "decision", because);
+  return put(state, trigger, { ...one, at: "told", incident }, [...effects, ...noted(incident)]);
+}
+
+function looked(state: NodeState, now: Moment): NodeStep {
+  let step: NodeStep = stay(state);
+  for (const [trigger, one] of Object.entries(state.cases)) {
+    if (one.at === "waiting" || one.at === "told" || now.ms < one.untilMs) continue;
+    const next = overdue(step.state, trigger, one, now);
+    step = { state: next.state, effects: [...step.effects, ...next.effects] };
+  }
+  return step;
+}
+
+function overdue(state: NodeState, trigger: string, one: Case, now: Moment): NodeStep {
+  switch (one.at) {
+    case "playing":
+      return tell(
+        state,
+        trigger,
+        one,
+        `${one.playbook} did not end within ${playMs} ms`,
+        [{ do: "cancel", id: one.id }],
+        now,
+      );
+    case "watching":
+      return tell(state, trigger, one, `it still holds ${verifyMs} ms after ${one.playbook}: ${one.because}`, [], now);
+    default: {
+      if (!one.incident) return drop(state, trigger, []);
+      const closed = { ...one.incident, at: "closed" as const, closedWallMs: now.wallMs, needsPerson: false };
+      return drop(
+        state,
+        trigger,
+        noted(revise(closed, now, "closed", `well through a probation of ${probationMs} ms`)),
+      );
+    }
+  }
+}
+
+/** The next moment at which time alone may change something. */
+export function nextNodeLookMs(state: NodeState): number | undefined {
+  const due = Object.values(state.cases)
+    .filter(({ at }) => at !== "waiting" && at !== "told")
+    .map(({ untilMs }) => untilMs);
+  return due.length > 0 ? Math.min(...due) : undefined;
+}
+
+function weight(severity: Severity): number {
+  return { low: 2, medium: 5, high: 7, critical: 9 }[severity];
+}
+
+function playOf({ id, playbook, incident }: Case, budgetMs: number): NodeEffect {
+  return { do: "play", id, playbook, incidentId: incident?.id ?? "", budgetMs };
+}
+
+function put(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[]): NodeStep {
+  return { state: { cases: { ...state.cases, [trigger]: one } }, effects };
+}
+
+function drop(state: NodeState, trigger: string, effects: readonly NodeEffect[]): NodeStep {
+  const { [trigger]: _over, ...cases } = state.cases;
+  return { state: { cases }, effects };
+}
+
+function stay(state: NodeState): NodeStep {
+  return { state, effects: [] };
+}
+
+function noted(facts: IncidentFacts | undefined): NodeEffect[] {
+  return facts ? [{ do: "incident", facts }] : [];
+}
+
+function audit(action: string, because: string, outcome: "success" | "failure"): NodeEffect {
+  return { do: "audit", action, because, outcome };
+}
