@@ -36,7 +36,8 @@ export function errnoName(error: number): string {
 function loadAddon(): Koffi | undefined {
   if (process.platform !== "linux" || (process.arch !== "x64" && process.arch !== "arm64")) return undefined;
   const name = `linux_${process.arch}`;
-  const found: { exports: unknown } = { exports: undefined };
+  // The addon writes into the object that it is given, and only there.
+  const found = { exports: {} };
   try {
     process.dlopen(found, fileURLToPath(new URL(`./native/koffi.linux-${process.arch}.node`, import.meta.url)));
     return found.exports as Koffi;
