@@ -12,6 +12,9 @@ import type { Ask, Effect, Event, IncidentFacts, Phase, Remedy, State, Step } fr
 /** A playbook that prepares a start has this long. */
 const playbookBudgetMs = 120_000;
 
+/** What relapses again and again, each time after its start budget's window, is not healed by one more restart. */
+const relapsesPerStart = 3;
+
 /** The facts are there. */
 export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Moment): Step {
   const { phase, incident } = state;
@@ -26,7 +29,8 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
     facts,
     spec.ladder.recentConfigMs,
   );
-  const left = quickLeft(spec, state, now.ms);
+  const restarts = incident.attempts.filter(({ rung }) => rung === "quick_restart").length;
+  const left = quickLeft(spec, state, now.ms) && restarts < relapsesPerStart * spec.starts.max;
   const choice = choose({
     diagnosis,
     facts,

@@ -1,0 +1,48 @@
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { bench } from "../../test/support/workload-bench.ts";
+import { noFacts } from "../diagnosis/facts.ts";
+import { alertsOf } from "./alert.ts";
+
+function told(one: ReturnType<typeof bench>) {
+  return one.incidents.flatMap((facts, at) => {
+    const before = one.incidents[at - 1];
+    return alertsOf(before?.id === facts.id ? before : undefined, facts).map(({ kind, page }) =>
+      page ? `${kind}!` : kind,
+    );
+  });
+}
+
+function running() {
+  const one = bench(specOf());
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(60_000);
+  return one;
+}
+
+test("GRC-8 a crash that is healed is told when it opens, when it is verified and when it is closed, and pages nobody", () => {
+  const one = running();
+  one.crash();
+  one.pass(400_000);
+  expect(told(one)).toEqual(["opened", "recovered", "closed"]);
+});
+
+test("GRC-8 what keeps failing pages a person once, not at every try", () => {
+  const one = running();
+  one.facts = { ...noFacts, bootstrapAllowed: false };
+  for (let n = 0; n < 30; n++) {
+    one.pass(31_000);
+    if (one.id()) one.crash();
+  }
+  expect(told(one).filter((kind) => kind === "needs_person!")).toHaveLength(1);
+});
+
+test("SYN-6 a rollback is told", () => {
+  const one = running();
+  one.facts = { ...noFacts, config: { version: "v2", changedAgoMs: 1000, healthyVersion: "v1" } };
+  one.remedies.config_rollback = true;
+  one.crash();
+  one.crash();
+  one.pass(2000);
+  expect(told(one)).toContain("rolled_back");
+});

@@ -1,0 +1,40 @@
+import type { Severity } from "../supervise/severity.ts";
+import type { IncidentFacts } from "../supervise/state.ts";
+
+/** What is worth telling somebody at once. */
+export interface Alert {
+  readonly kind: "opened" | "needs_person" | "rolled_back" | "recovered" | "closed";
+  readonly severity: Severity;
+  /** A person has to do something: the pager is run. */
+  readonly page: boolean;
+  readonly because: string;
+}
+
+/**
+ * The alerts that one more revision of an incident is worth: at most one of each kind in an incident's life, except a relapse,
+ * which opens it anew. Nothing holds an alert back (design.md, rule 4).
+ */
+export function alertsOf(before: IncidentFacts | undefined, after: IncidentFacts): Alert[] {
+  const { severity, summary } = after;
+  const alerts: Alert[] = [];
+  const relapsed = before?.at === "probation" && after.at !== "probation" && after.at !== "closed";
+  if (!before || relapsed) {
+    const words = relapsed ? `it failed again on probation: ${summary}` : summary;
+    alerts.push({ kind: "opened", severity, page: false, because: `${after.symptom}: ${words}` });
+  }
+  if (after.needsPerson && !before?.needsPerson)
+    alerts.push({ kind: "needs_person", severity: "critical", page: true, because: lastOf(after) });
+  const rolled = (facts: IncidentFacts | undefined) =>
+    facts?.attempts.filter(({ rung }) => rung === "config_rollback").length ?? 0;
+  if (rolled(after) > rolled(before))
+    alerts.push({ kind: "rolled_back", severity: "high", page: false, because: lastOf(after) });
+  if (after.at === "probation" && before?.at !== "probation")
+    alerts.push({ kind: "recovered", severity: "low", page: false, because: lastOf(after) });
+  if (after.at === "closed" && before?.at !== "closed")
+    alerts.push({ kind: "closed", severity: "low", page: false, because: lastOf(after) });
+  return alerts;
+}
+
+function lastOf({ timeline, summary }: IncidentFacts): string {
+  return timeline.at(-1)?.because ?? summary;
+}
