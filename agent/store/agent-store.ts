@@ -14,6 +14,7 @@ import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { sealText, unsealText } from "./codec.ts";
+import { ConfigVersions } from "./config-versions.ts";
 import { countOpen } from "./identity.ts";
 import { Incidents } from "./incidents.ts";
 import { DurableOutbox, isReading, type OutboxMax } from "./outbox.ts";
@@ -71,6 +72,8 @@ export interface OpenedAgentStore extends AgentStore {
  *   order/<n>              -> id of an order  newest 1,000
  *   outbox/<seq kind size> -> Record, with its seq
  *   kv/<name>\0<key>       -> revision:8 value
+ *   config/<name>          -> versions of the workload's config, as JSON
+ *   content/<name>\0<sum>  -> what one of its config files held, by its SHA-256
  *
  * <n> and <seq> are 14 hexadecimal digits: key order is time order. Every value passes the codec.
  */
@@ -120,6 +123,7 @@ async function assemble(
   tables: Tables,
 ): Promise<OpenedAgentStore> {
   const { audit, decisions, incidents, keys, orders, outbox } = tables;
+  const configs = new ConfigVersions(database);
   const epoch = await database.get(epochKey);
   let hubEpoch = epoch ? BigInt(unsealText(epochKey, epoch)) : 0n;
   const seen = new Set((await orders.all()).map(({ value }) => Buffer.from(value).toString()));
@@ -130,7 +134,8 @@ async function assemble(
     workloads: () => workloads(database),
     saveStep: (write, durability) => saveStep(database, tables, write, durability === "synced"),
     async forgetWorkload(name) {
-      const gone = [`workload/${name}`, `token/${name}`].map((key) => ({ type: "del", key }) as const);
+      const rows = [`workload/${name}`, `token/${name}`, ...(await configs.keysOf(name))];
+      const gone = rows.map((key) => ({ type: "del", key }) as const);
       await database.submit({ build: () => gone }, true);
     },
     async memory(key) {
@@ -155,6 +160,9 @@ async function assemble(
       await writeParts(database, false, () => [part]);
     },
     tokenHashes: () => tokenHashes(database),
+    configVersions: (workload) => configs.load(workload),
+    configContents: (workload, sums) => configs.contents(workload, sums),
+    saveConfigVersions: (workload, write) => configs.save(workload, write),
     hubEpoch: () => hubEpoch,
     async setHubEpoch(next) {
       const landed = () => {

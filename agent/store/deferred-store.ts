@@ -205,6 +205,15 @@ class DeferredStore implements StartedStore {
   async tokenHashes(): Promise<Map<string, string>> {
     return this.#store ? this.#store.tokenHashes() : new Map();
   }
+  async configVersions(workload: string) {
+    return this.#opened().configVersions(workload);
+  }
+  async configContents(workload: string, sums: readonly string[]) {
+    return this.#opened().configContents(workload, sums);
+  }
+  async saveConfigVersions(workload: string, write: Parameters<OpenedAgentStore["saveConfigVersions"]>[1]) {
+    await this.#opened().saveConfigVersions(workload, write);
+  }
   hubEpoch(): bigint {
     return this.#store?.hubEpoch() ?? 0n;
   }

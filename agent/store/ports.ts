@@ -1,6 +1,7 @@
 import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Outbox } from "../uplink/ports.ts";
+import type { ConfigVersionsWrite } from "./config-versions.ts";
 
 /** What one decision leaves behind, written as one batch: all of it or nothing. */
 export interface StepWrite {
@@ -73,6 +74,13 @@ export interface AgentStore {
   /** SHA-256 of a workload's token → its name, kept over restarts; a token is 256 random bits. */
   saveTokenHash(workload: string, hash: string): Promise<void>;
   tokenHashes(): Promise<Map<string, string>>;
+
+  /** The kept versions of a workload's config, as they were saved; undefined when there are none. */
+  configVersions(workload: string): Promise<unknown>;
+  /** What its config files held, by SHA-256; what is not kept is left out. */
+  configContents(workload: string, sums: readonly string[]): Promise<Map<string, Uint8Array>>;
+  /** Synced, all of it or nothing. */
+  saveConfigVersions(workload: string, write: ConfigVersionsWrite): Promise<void>;
 
   hubEpoch(): bigint;
   setHubEpoch(epoch: bigint): Promise<void>;

@@ -15,6 +15,7 @@ const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array) => 
   ["audit/", (bytes) => fromBinary(AuditRecordSchema, bytes)],
   ["decision/", (bytes) => fromBinary(DecisionRecordSchema, bytes)],
   ["outbox/", (bytes) => fromBinary(RecordSchema, bytes)],
+  ["config/", (bytes) => JSON.parse(Buffer.from(bytes).toString())],
   ["kv/", (bytes) => longEnough(bytes, 8)],
   ["token/", (bytes) => longEnough(bytes, 1)],
   ["order/", (bytes) => longEnough(bytes, 1)],
