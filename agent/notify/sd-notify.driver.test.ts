@@ -52,7 +52,8 @@ test.for(["path", "abstract"])(
   async (kind, context) => {
     const address = kind === "path" ? join(dir, "notify") : `@blueflame-test-${process.pid}`;
     await manage(context, address);
-    notifier = serviceNotifier({ NOTIFY_SOCKET: address, WATCHDOG_USEC: "3000000", WATCHDOG_PID: "1" }, realClock());
+    const env = { NOTIFY_SOCKET: address, WATCHDOG_USEC: "3000000", SYSTEMD_EXEC_PID: String(process.pid) };
+    notifier = serviceNotifier(env, realClock());
     expect(notifier?.watchdogMs).toBe(3000);
     notifier?.watchdog();
     notifier?.ready("guards 3\nworkloads");
@@ -63,13 +64,27 @@ test.for(["path", "abstract"])(
     expect(await hears(6)).toEqual([
       "'WATCHDOG=1'",
       "'READY=1\\nSTATUS=guards 3 workloads'",
-      "'READY=1\\nWATCHDOG=1'",
+      "'WATCHDOG=1'",
       "'READY=1\\nSTATUS=guards 2 workloads'",
       "'STATUS=guards 2 workloads\\nSTOPPING=1'",
       "'WATCHDOG=1'",
     ]);
   },
 );
+
+test("below a watchdog, which is the unit's main process, the agent says that it is ready, and leaves the rest to it", async (context) => {
+  const address = join(dir, "notify");
+  await manage(context, address);
+  notifier = serviceNotifier({ NOTIFY_SOCKET: address, WATCHDOG_USEC: "3000000", WATCHDOG_PID: "1" }, realClock());
+  expect(notifier?.watchdogMs).toBeUndefined();
+  notifier?.watchdog();
+  notifier?.ready("guards 3 workloads");
+  notifier?.status("guards 2 workloads");
+  notifier?.stopping();
+  await hears(1);
+  await pause(100);
+  expect(heard).toEqual(["'READY=1'"]);
+});
 
 test("what a manager that is not there yet did not hear is said again until it does", async (context) => {
   const address = join(dir, "notify");
