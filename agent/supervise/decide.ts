@@ -43,28 +43,29 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   });
   const root = diagnosis.root ? `, it began in ${diagnosis.root}` : "";
   const because = `${diagnosis.cause} (${diagnosis.confidence.toFixed(2)})${root}: ${diagnosis.evidence.join("; ")}`;
-  return take(spec, state, revise({ ...incident, diagnosis }, now, "diagnosis", because), choice, ask, now);
+  // Only the newest choice keeps what it passed over: the state is written at each step.
+  const explained = { ...diagnosis, rejected: [...diagnosis.rejected, ...choice.rejected] };
+  return take(spec, state, revise({ ...incident, diagnosis: explained }, now, "diagnosis", because), choice, ask, now);
 }
 
 function take(
   spec: WorkloadSpec,
   state: State,
   incident: IncidentFacts,
-  { rung, because, rejected }: Choice,
+  { rung, because }: Choice,
   ask: Ask,
   now: Moment,
 ): Step {
-  const passed = rejected.length > 0 ? `; passed over: ${rejected.join("; ")}` : "";
   switch (rung) {
     case "quick_restart":
     case "slow_retry":
-      return retry(spec, state, incident, rung, `${because}${passed}`, ask, now);
+      return retry(spec, state, incident, rung, because, ask, now);
     case "safe_mode": {
-      const begun = begin(incident, { rung, because: `${because}${passed}` }, now);
+      const begun = begin(incident, { rung, because }, now);
       return spawnNow({ ...state, mode: "safe", incident: begun, because: `safe mode: ${because}` }, noted(begun), now);
     }
     default:
-      return mend(spec, state, incident, { by: "rung", rung }, `${because}${passed}`, now);
+      return mend(spec, state, incident, { by: "rung", rung }, because, now);
   }
 }
 

@@ -6,7 +6,7 @@ import type { AttemptFacts, IncidentFacts, State } from "./state.ts";
 
 /** An incident keeps at most this many timeline entries, and attempts; the middle ones go first. */
 const timelineMax = 40;
-const attemptsMax = 32;
+const attemptsMax = 16;
 
 /** The state after one more start by the healer was planned, and how long that start has to wait. */
 export interface Plan {

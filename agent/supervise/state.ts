@@ -147,7 +147,7 @@ export interface IncidentFacts {
   readonly trigger?: string;
   readonly playbook?: string;
   readonly diagnosis?: Diagnosis;
-  /** At most 32, the middle ones go first. */
+  /** At most 16, the middle ones go first. */
   readonly attempts: readonly AttemptFacts[];
   readonly failures: number;
   readonly decidedWallMs?: number;

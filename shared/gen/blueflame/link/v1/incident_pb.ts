@@ -205,7 +205,7 @@ export type Incident = Message<"blueflame.link.v1.Incident"> & {
   playbook: string;
 
   /**
-   * What was tried, oldest first; at most 32, the middle ones go first.
+   * What was tried, oldest first; at most 16, the middle ones go first.
    *
    * @generated from field: repeated blueflame.link.v1.Attempt attempts = 21;
    */
