@@ -96,8 +96,8 @@ export function stoppedTooLong(evidence: Evidence, nowMs: number): Verdict {
  * The grace is over and it was never ready: what of its life signs is missing? Readiness alone is no death. An adopted one may
  * have said READY=1 while no agent was there, and says it only once.
  */
-export function startedAtAll(spec: WorkloadSpec, evidence: Evidence, instance?: Instance): Verdict {
-  if (spec.notify && !instance?.adopted && evidence.beatReady !== true)
+export function startedAtAll(spec: WorkloadSpec, evidence: Evidence, instance: Instance): Verdict {
+  if (spec.notify && !instance.adopted && evidence.beatReady !== true)
     return { is: "unwell", symptom: "not_started", because: "it did not say READY=1 within its start grace" };
   if (spec.beat && evidence.lastBeatMs === undefined)
     return { is: "unwell", symptom: "not_started", because: "no beat came within its start grace" };
