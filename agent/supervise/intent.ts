@@ -3,7 +3,7 @@ import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { audit, callingOff, cleanThen, leave, stay, to } from "./moves.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import { mayRun, type State, type Step } from "./state.ts";
+import { type Event, mayRun, type State, type Step } from "./state.ts";
 
 export function started(state: State, who: string): Step {
   const effects = [audit("intent.start", who, "a person wants it to run", "success")];
@@ -60,14 +60,20 @@ export function stopped(spec: WorkloadSpec, before: State, who: string, action: 
   }
 }
 
-export function restarted(spec: WorkloadSpec, before: State, who: string, now: Moment): Step {
+export function restarted(
+  spec: WorkloadSpec,
+  before: State,
+  { who, safe }: Extract<Event, { is: "restart" }>,
+  now: Moment,
+): Step {
   if (!mayRun(before)) {
     const refused = before.held ? "refused: the kill switch is on" : "refused: a person stopped it";
     return { state: before, effects: [audit("workload.restart", who, refused, "refused")] };
   }
   // Whoever asks for a restart asks for the whole config; a playbook's own step goes on with the mode that was chosen.
   const { mode: _full, ...full } = before;
-  const state: State = who.startsWith("playbook:") ? before : full;
+  const reduced: State = safe && spec.safeMode ? { ...full, mode: "safe" } : full;
+  const state: State = who.startsWith("playbook:") && !safe ? before : reduced;
   const effects = [audit("workload.restart", who, "asked to restart", "success")];
   const running = state.phase.at === "starting" || state.phase.at === "running" ? state.phase.instance : undefined;
   if (running) return leave(spec, state, running, "start", `restarted by ${who}`, effects, now);

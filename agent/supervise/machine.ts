@@ -95,7 +95,7 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
     case "release":
       return released(state, event.who);
     case "restart":
-      return restarted(spec, state, event.who, now);
+      return restarted(spec, state, event, now);
     default:
       return unreachable(event);
   }

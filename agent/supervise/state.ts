@@ -249,7 +249,8 @@ export type Event =
   | { readonly is: "late"; readonly byMs: number }
   | { readonly is: "start"; readonly who: string }
   | { readonly is: "stop"; readonly who: string }
-  | { readonly is: "restart"; readonly who: string }
+  /** `safe`: with its reduced config, where one is declared. */
+  | { readonly is: "restart"; readonly who: string; readonly safe?: true }
   /** The kill switch goes on or off. */
   | { readonly is: "hold"; readonly who: string }
   | { readonly is: "release"; readonly who: string }

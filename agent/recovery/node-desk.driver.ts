@@ -1,0 +1,169 @@
+import {
+  AuditOutcome,
+  type AuditRecord,
+  AuditRecordSchema,
+  type DecisionRecord,
+  DecisionRecordSchema,
+  type Incident,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Cancel, Clock, Moment } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import {
+  type NodeEffect,
+  type NodeEvent,
+  type NodeState,
+  type NodeStep,
+  nextNodeLookMs,
+  stepNode,
+} from "../ladder/node-machine.ts";
+import type { RemedyPort } from "../remedies/ports.ts";
+import type { AgentStore } from "../store/ports.ts";
+import { incidentOf, timestamp } from "../supervise/report.ts";
+import type { IncidentFacts } from "../supervise/state.ts";
+
+/** Events that wait for a write; beyond it looks are dropped, for the next one sees the same. */
+const queueMax = 500;
+
+/** What the node's own recovery is made of. No callback may throw. */
+export interface NodeDeskParts {
+  readonly nodeId: string;
+  readonly site: string;
+  readonly stored: NodeState;
+  readonly rebooted: boolean;
+  readonly store: Pick<AgentStore, "saveStep">;
+  readonly remedies: Pick<RemedyPort, "play" | "cancel">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly incident: (facts: IncidentFacts) => void;
+  readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
+}
+
+/** Runs the node's machine: decide, write down, act; a disk that refuses or is silent holds nothing up. Whoever made it closes it. */
+export class NodeDesk {
+  readonly #parts: NodeDeskParts;
+  #state: NodeState;
+  readonly #queue: NodeEvent[] = [];
+  #running = false;
+  #cancelLook: Cancel = () => undefined;
+  #closed = false;
+
+  constructor(parts: NodeDeskParts) {
+    this.#parts = parts;
+    this.#state = parts.stored;
+  }
+
+  /** Goes on where an earlier agent process was. */
+  boot(): void {
+    this.tell({ is: "boot", rebooted: this.#parts.rebooted });
+  }
+
+  tell(event: NodeEvent): void {
+    if (this.#closed || (event.is === "look" && this.#queue.length >= queueMax)) return;
+    this.#queue.push(event);
+    void this.#drain();
+  }
+
+  state(): NodeState {
+    return this.#state;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancelLook();
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      for (let event = this.#queue.shift(); event && !this.#closed; event = this.#queue.shift())
+        await this.#apply(event);
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #apply(event: NodeEvent): Promise<void> {
+    const { clock, random } = this.#parts;
+    const wallMs = clock.wallMs();
+    const now: Moment = { ms: clock.monotonicMs(), wallMs, id: uuid7(wallMs, random) };
+    const before = this.#state;
+    const result = stepNode(before, event, now);
+    this.#state = result.state;
+    if (result.effects.length > 0 || result.state !== before) await this.#record(before, event, result, now);
+    for (const effect of result.effects) if (!this.#closed) this.#act(effect);
+    this.#sleep();
+  }
+
+  /** One write for each incident of the step, the state with the first. What the disk refuses is told by the store's own trouble. */
+  async #record(before: NodeState, event: NodeEvent, result: NodeStep, now: Moment): Promise<void> {
+    const { nodeId, site, store, log } = this.#parts;
+    const incidents = result.effects.flatMap((effect) => (effect.do === "incident" ? [effect.facts] : []));
+    const audit = result.effects.flatMap((effect) => (effect.do === "audit" ? [this.#auditOf(effect, now)] : []));
+    for (const { action, because } of result.effects.flatMap((effect) => (effect.do === "audit" ? [effect] : [])))
+      log("info", { node: nodeId, action }, because);
+    const decision = decisionOf(before, event, result, now);
+    const [first, ...more] = incidents.map((facts) => incidentOf(facts, nodeId, site, ""));
+    const keep = (incident: Incident | undefined, whole: boolean) =>
+      store
+        .saveStep(
+          {
+            workload: "",
+            ...(incident && { incident }),
+            ...(whole && { memory: { key: "node", value: result.state }, decision, audit }),
+          },
+          "batched",
+        )
+        .catch(() => undefined);
+    await keep(first, true);
+    for (const incident of more) await keep(incident, false);
+  }
+
+  #act(effect: NodeEffect): void {
+    const { remedies, incident } = this.#parts;
+    if (effect.do === "incident") incident(effect.facts);
+    if (effect.do === "cancel") remedies.cancel(effect.id);
+    if (effect.do !== "play") return;
+    const { id, playbook, incidentId, budgetMs } = effect;
+    void remedies
+      .play({ id, playbook, workload: "", incidentId, budgetMs })
+      .then((result) => this.tell({ is: "played", id, ...result }));
+  }
+
+  #sleep(): void {
+    const dueMs = nextNodeLookMs(this.#state);
+    this.#cancelLook();
+    if (dueMs !== undefined && !this.#closed)
+      this.#cancelLook = this.#parts.clock.wakeAt(dueMs, () => this.tell({ is: "look" }));
+  }
+
+  #auditOf(effect: Extract<NodeEffect, { do: "audit" }>, now: Moment): AuditRecord {
+    const { nodeId, random } = this.#parts;
+    return create(AuditRecordSchema, {
+      id: uuid7(now.wallMs, random),
+      at: timestamp(now.wallMs),
+      actor: "agent",
+      action: effect.action,
+      target: `node/${nodeId}`,
+      because: effect.because,
+      outcome: effect.outcome === "success" ? AuditOutcome.SUCCESS : AuditOutcome.FAILURE,
+      decisionId: now.id,
+      nodeId,
+    });
+  }
+}
+
+function decisionOf(before: NodeState, event: NodeEvent, result: NodeStep, now: Moment): DecisionRecord {
+  const [audit] = result.effects.flatMap((effect) => (effect.do === "audit" ? [effect.because] : []));
+  return create(DecisionRecordSchema, {
+    id: now.id,
+    at: timestamp(now.wallMs),
+    machine: "agent/node",
+    subject: "node",
+    inputJson: JSON.stringify({ state: before, event, now }),
+    outputJson: JSON.stringify(result),
+    because: audit ?? `the node's cases after ${event.is}`,
+  });
+}

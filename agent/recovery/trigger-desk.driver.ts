@@ -1,0 +1,75 @@
+import type { TriggerInfo } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { nextLookMs, step } from "../triggers/machine.ts";
+import { triggerInfos } from "../triggers/present.ts";
+import { type Event, fresh, resumed, type State, type Step } from "../triggers/state.ts";
+import type { Trigger } from "../triggers/trigger.ts";
+
+/** Two looks of one moment are one. */
+const nextAtLeastMs = 1;
+
+/** What the triggers are run with. No callback may throw. */
+export interface TriggerDeskParts {
+  readonly triggers: readonly Trigger[];
+  readonly clock: Clock;
+  /** What an earlier agent process has kept, and whether it was in this boot. */
+  readonly stored: { readonly state: State; readonly sameBoot: boolean } | undefined;
+  /** Local time less UTC at a wall time. */
+  readonly offsetMs: (wallMs: number) => number;
+  /** What fired, was cleared or noted; called only when something was. */
+  readonly told: (step: Step) => void;
+  /** Keeps the state; called when something of it must outlive the process. */
+  readonly keep: (state: State) => void;
+}
+
+/** Runs the triggers' machine: one event after the other, and a look when time alone may change something. Whoever made it closes it. */
+export class TriggerDesk {
+  readonly #parts: TriggerDeskParts;
+  #state: State;
+  #cancel: Cancel = () => undefined;
+  #closed = false;
+
+  constructor(parts: TriggerDeskParts) {
+    this.#parts = parts;
+    this.#state = parts.stored ? resumed(parts.stored.state, parts.triggers, parts.stored.sameBoot) : fresh();
+    this.#look();
+  }
+
+  tell(event: Event): void {
+    if (this.#closed) return;
+    const { triggers, clock, told, keep } = this.#parts;
+    const before = this.#state;
+    const now = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
+    const answer = step(triggers, before, event, now);
+    this.#state = answer.state;
+    if (answer.fired.length + answer.cleared.length + answer.noted.length > 0) told(answer);
+    // A check that was done today is not done again after a restart, and what has fired cools down over it.
+    if (answer.state.schedules !== before.schedules || answer.fired.length + answer.cleared.length > 0)
+      keep(answer.state);
+    this.#sleep();
+  }
+
+  infos(): TriggerInfo[] {
+    const { triggers, clock } = this.#parts;
+    return triggerInfos(triggers, this.#state, clock.monotonicMs());
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancel();
+  }
+
+  #look(): void {
+    this.tell({ is: "look", localOffsetMs: this.#parts.offsetMs(this.#parts.clock.wallMs()) });
+  }
+
+  #sleep(): void {
+    const { triggers, clock } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    const dueMs = nextLookMs(triggers, this.#state, { ms: nowMs, wallMs: clock.wallMs() });
+    this.#cancel();
+    this.#cancel = clock.wakeAt(Math.max(dueMs, nowMs + nextAtLeastMs), () => {
+      if (!this.#closed) this.#look();
+    });
+  }
+}
