@@ -29,6 +29,8 @@ export interface SupervisorParts {
   readonly random: Random;
   /** What a new process gets in its environment beside its spec: socket, token, name. */
   readonly envFor: (workload: string) => Readonly<Record<string, string>>;
+  /** The kill switch is on: nothing is started until it goes off. */
+  readonly held?: boolean;
   /** After each change of a workload that people may see. */
   readonly changed: () => void;
   /** A new revision of an incident, after it was written down. */
