@@ -75,6 +75,24 @@ test("a lock from before a reboot is known as dead", async () => {
   await (await open()).close();
 });
 
+test("a lock whose holder was killed and whose parent never asks for it is known as dead", async () => {
+  await made();
+  // What `sleep` inherits from the shell before it, it does not know of: the child stays a zombie.
+  const parent = spawn("/bin/sh", ["-c", "sleep 0.2 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
+  try {
+    const [said] = (await once(parent.stdout, "data")) as [Buffer];
+    const pid = Number(String(said));
+    const statOf = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    writeFileSync(`${path}.lock`, JSON.stringify({ pid, started: statOf()[19], boot }));
+    expect(await open().catch(code)).toBe("STORE_LOCKED");
+    await vi.waitUntil(() => statOf()[0] === "Z", { timeout: 10_000 });
+    await (await open()).close();
+  } finally {
+    parent.kill("SIGKILL");
+  }
+});
+
 test("a lock of a living process holds even when LevelDB's own is free", async () => {
   await made();
   const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

@@ -19,8 +19,10 @@ function readOr(path: string): string {
 /** The start time of a process in ticks since boot; empty when there is none, or no /proc. */
 function startedAt(pid: number): string {
   const stat = readOr(`/proc/${pid}/stat`);
-  // The second field is the program's name and may hold spaces and brackets; the 22nd is the start.
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  // The second field is the program's name and may hold spaces and brackets; the third is the state, the 22nd the start.
+  const [state = "", ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  // A zombie holds nothing any more. Its parent may never ask for it: in a container, PID 1 often does not.
+  return state === "Z" || state === "X" ? "" : (fields[18] ?? "");
 }
 function self(): Holder {
   return {
