@@ -13,6 +13,7 @@ import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/wor
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Cancel, Moment } from "@blueflame/shared/time/clock.ts";
 import { adoptable, type World } from "./adopt.ts";
+import { Hands } from "./hands.driver.ts";
 import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
@@ -20,8 +21,8 @@ import { policyJson, Recorder } from "./recorder.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { hasStarted, standsOf } from "./stands.ts";
-import { fingerprint, inSafeMode, tightened } from "./start-spec.ts";
-import { type Effect, type Event, fresh, type Instance, instanceOf, remembered, type State } from "./state.ts";
+import { fingerprint, tightened } from "./start-spec.ts";
+import { type Event, fresh, type Instance, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
@@ -39,6 +40,7 @@ const startMarginMs = 10_000;
 export class Supervisor {
   readonly #parts: SupervisorParts;
   readonly #recorder: Recorder;
+  readonly #hands: Hands;
   readonly #actors = new Map<string, Actor>();
   #lastTickMs: number;
   #ticks = 0;
@@ -49,10 +51,14 @@ export class Supervisor {
   constructor(parts: SupervisorParts, stored: ReadonlyMap<string, State>) {
     this.#parts = parts;
     this.#recorder = new Recorder(parts);
+    this.#hands = new Hands(parts, (name, event) => {
+      if (!this.#closed) this.post(name, event);
+    });
     this.#lastTickMs = parts.clock.monotonicMs();
     for (const { name } of parts.specs) {
       const spec = parts.remedies.specInUse(name);
-      const state = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
+      const kept = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
+      const state: State = parts.held ? { ...kept, held: true } : kept;
       this.#actors.set(spec.name, {
         spec,
         policyJson: policyJson(spec),
@@ -228,7 +234,7 @@ export class Supervisor {
       const kept = this.#recorder.save(actor, event, before, result, now);
       await kept.mayAct;
       // What was closed meanwhile acts no more: the next agent finds the state, and goes on from it.
-      if (!this.#closed) await this.#run(actor, result.effects);
+      if (!this.#closed) await this.#hands.run(actor, result.effects);
       for (const effect of result.effects)
         if (effect.do === "incident") this.#parts.incident?.(actor.spec.name, effect.facts, actor.state);
       if (settled) void kept.answer().then(settled);
@@ -239,71 +245,6 @@ export class Supervisor {
       if (matters) this.#parts.changed();
     }
     if (matters) for (const waiter of actor.waiters.splice(0)) waiter();
-  }
-
-  // ── effects ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #run(actor: Actor, effects: readonly Effect[]): Promise<void> {
-    const { processes, remedies } = this.#parts;
-    for (const effect of effects) {
-      if (effect.do === "signal") processes.signal(effect.instance, effect.signal);
-      if (effect.do === "spawn") this.#spawn(actor, effect.id, effect.safe === true);
-      if (effect.do === "examine") {
-        actor.queue.unshift({ event: { is: "examined", facts: await remedies.examine(actor.spec.name) } });
-      }
-      if (effect.do === "remedy") void this.#remedy(actor, effect);
-      if (effect.do === "cancelRemedy") remedies.cancel(effect.id);
-      if (effect.do === "clean") {
-        const cleaned = await processes.clean(actor.spec, effect.last);
-        const answer: Event = cleaned.ok
-          ? { is: "cleaned", killed: cleaned.killed, removed: cleaned.removed, tookMs: cleaned.tookMs }
-          : { is: "cleanFailed", because: cleaned.because };
-        actor.queue.unshift({ event: answer });
-      }
-    }
-  }
-
-  /** Not awaited: it may take hours, and whoever runs is judged meanwhile. Its answer is an event like any other. */
-  async #remedy(actor: Actor, effect: Extract<Effect, { do: "remedy" }>): Promise<void> {
-    const { remedies } = this.#parts;
-    const { id, remedy, budgetMs } = effect;
-    const request = { id, workload: actor.spec.name, incidentId: actor.state.incident?.id ?? "", budgetMs };
-    const result =
-      remedy.by === "rung"
-        ? await remedies.prepare({ ...request, rung: remedy.rung })
-        : await remedies.play({ ...request, playbook: remedy.playbook });
-    if (this.#closed) return;
-    this.#takeSpec(actor);
-    this.post(actor.spec.name, { is: "remedied", id, ...result });
-  }
-
-  /** After a rollback the next instance is another version's. */
-  #takeSpec(actor: Actor): void {
-    const spec = this.#parts.remedies.specInUse(actor.spec.name);
-    if (spec === actor.spec) return;
-    actor.spec = spec;
-    actor.policyJson = policyJson(spec);
-    actor.startsAs = fingerprint(spec);
-  }
-
-  #spawn(actor: Actor, id: string, safe: boolean): void {
-    const { processes, clock, envFor } = this.#parts;
-    const spec = safe ? inSafeMode(actor.spec) : actor.spec;
-    const spawned = processes.spawn({ spec, id, env: envFor(spec.name) });
-    if ("failed" in spawned) {
-      actor.queue.unshift({ event: { is: "spawnFailed", because: spawned.failed } });
-      return;
-    }
-    const instance: Instance = {
-      id,
-      ...spawned,
-      sinceMs: clock.monotonicMs(),
-      sinceWallMs: clock.wallMs(),
-      adopted: false,
-      startedAs: actor.startsAs,
-    };
-    this.#parts.spawned?.(actor.spec.name, instance);
-    actor.queue.unshift({ event: { is: "spawned", instance } });
   }
 
   #onExit(id: string, code: number | null, signal: string | null): void {
