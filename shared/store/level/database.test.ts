@@ -78,7 +78,9 @@ test("a lock from before a reboot is known as dead", async () => {
 test("a lock whose holder was killed and whose parent never asks for it is known as dead", async () => {
   await made();
   // What `sleep` inherits from the shell before it, it does not know of: the child stays a zombie.
-  const parent = spawn("/bin/sh", ["-c", "sleep 0.2 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
+  const parent = spawn("/bin/sh", ["-c", "sleep 0.2 & echo $!; exec sleep 60"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   try {
     const [said] = (await once(parent.stdout, "data")) as [Buffer];
     const pid = Number(String(said));
