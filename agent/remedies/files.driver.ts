@@ -1,0 +1,131 @@
+import { createHash } from "node:crypto";
+import { constants, type Stats } from "node:fs";
+import { chmod, chown, copyFile, lstat, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { FileSeen } from "./versions.ts";
+
+/** A larger config file is not kept. */
+export const configFileBytesMax = 1024 * 1024;
+/** Rolled back contents that stay beside their file. */
+const asideMax = 3;
+/** More entries of a folder than this are not looked through for left-overs of ours. */
+const entriesMax = 10_000;
+
+/** What a config file holds; `bytes` where it is kept. Never rejects: what cannot be read is said in `seen`. */
+export async function readConfig(path: string): Promise<{ readonly seen: FileSeen; readonly bytes?: Uint8Array }> {
+  try {
+    // Without O_NONBLOCK a FIFO in its place would wait for ever.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const stats = await file.stat();
+      if (!stats.isFile()) return { seen: { is: "unkept", mark: "it is not a file" } };
+      const bytes = await readUpTo(file, configFileBytesMax + 1);
+      if (bytes.length > configFileBytesMax) {
+        return { seen: { is: "unkept", mark: `${stats.size} bytes at ${stats.mtimeMs}` } };
+      }
+      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      return { seen: { is: "file", sha256, bytes: bytes.length }, bytes };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return { seen: { is: "absent" } };
+    return { seen: { is: "unkept", mark: code ?? "it cannot be read" } };
+  }
+}
+
+async function readUpTo(file: Awaited<ReturnType<typeof open>>, max: number): Promise<Uint8Array> {
+  const buffer = Buffer.alloc(max);
+  let length = 0;
+  while (length < max) {
+    const { bytesRead } = await file.read(buffer, length, max - length, length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+  }
+  return Uint8Array.prototype.slice.call(buffer, 0, length);
+}
+
+/** The path without symlinks; of what is not there yet, its nearest folder that is, and the rest. */
+export async function realOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch {
+    const above = dirname(path);
+    return above === path ? path : join(await realOf(above), basename(path));
+  }
+}
+
+/**
+ * Writes a config file back: `bytes`, or nothing at all when undefined. What is there now stays beside it as .FILE.bad-`mark`, of
+ * which the newest three are kept; with the dot, for a program that includes a whole folder (`sites-enabled/*`) would read it
+ * again. Whole or not at all, durable on return, with the owner and mode of what was there; a symlink stays one. Rejects with
+ * the system's error.
+ */
+export async function writeBack(path: string, bytes: Uint8Array | undefined, mark: string): Promise<void> {
+  const real = await realOf(path);
+  const before = await stat(real).catch(() => undefined);
+  if (before) await keepAside(real, mark, bytes === undefined);
+  if (bytes !== undefined) await replaceFile(real, bytes, before);
+  await syncFolder(dirname(real));
+}
+
+async function keepAside(real: string, mark: string, move: boolean): Promise<void> {
+  const folder = dirname(real);
+  const prefix = `.${basename(real)}.bad-`;
+  const aside = join(folder, `${prefix}${mark}`);
+  if (move) await rename(real, aside);
+  else await copyFile(real, aside);
+  await dropOldest(folder, prefix, asideMax);
+}
+
+/** Writes a file whole or not at all; durable after a sync of its folder. */
+export async function replaceFile(
+  path: string,
+  bytes: Uint8Array,
+  like?: Pick<Stats, "mode" | "uid" | "gid">,
+): Promise<void> {
+  const fresh = join(dirname(path), `.${basename(path)}.blueflame-new`);
+  await rm(fresh, { force: true });
+  const file = await open(fresh, "wx", 0o600);
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  if (like) await takeOver(fresh, like);
+  await rename(fresh, path);
+}
+
+/** Owner first: a change of owner may clear bits of the mode. Only root can give files away; others own them already, mostly. */
+async function takeOver(path: string, { mode, uid, gid }: Pick<Stats, "mode" | "uid" | "gid">): Promise<void> {
+  await chown(path, uid, gid).catch(() => undefined);
+  await chmod(path, mode & 0o7777);
+}
+
+/** Makes what happened in a folder durable over a power cut; where folders cannot be synced, it is not. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r").catch(() => undefined);
+  if (!folder) return;
+  try {
+    await folder.sync().catch(() => undefined);
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Keeps the newest `keep` of our own left-overs whose name begins with `prefix`; only files and folders that we made are named so. */
+export async function dropOldest(folder: string, prefix: string, keep: number): Promise<string[]> {
+  const names = (await readdir(folder).catch(() => [])).slice(0, entriesMax).filter((name) => name.startsWith(prefix));
+  if (names.length <= keep) return [];
+  const aged: { path: string; ms: number }[] = [];
+  for (const name of names) {
+    const path = join(folder, name);
+    const stats = await lstat(path).catch(() => undefined);
+    if (stats) aged.push({ path, ms: stats.ctimeMs });
+  }
+  const gone = aged.sort((a, b) => b.ms - a.ms).slice(keep);
+  for (const { path } of gone) await rm(path, { recursive: true, force: true });
+  return gone.map(({ path }) => path);
+}
