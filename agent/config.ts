@@ -12,8 +12,10 @@ import { printDuration } from "@blueflame/shared/units/units.ts";
 import { checkOrder } from "./config-order.ts";
 import { probesOf } from "./config-probes.ts";
 import { type NodeSections, nodeSections, recoveryOf } from "./config-sections.ts";
+import { triggersOf } from "./config-triggers.ts";
 import { type AgentDraft, millis, portProblem, programOf } from "./config-values.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
+import { boxPlaybooks, type Trigger } from "./triggers/trigger.ts";
 
 /** The agent's config file, checked and with every default filled in. */
 export interface AgentConfig extends NodeSections {
@@ -30,6 +32,8 @@ export interface AgentConfig extends NodeSections {
   };
   readonly sensors: { readonly everyMs: number; readonly historyEveryMs: number };
   readonly workloads: readonly WorkloadSpec[];
+  /** Those of the box as the file changes them, then those that it adds. */
+  readonly triggers: readonly Trigger[];
 }
 
 /** What the checks know besides the text. */
@@ -49,6 +53,11 @@ export function agentConfigOf(text: string, around: Around): AgentConfig {
   const specs = workloads.map((workload, index) => specOf(workload, `workloads[${index}]`, draft, around));
   const sections = nodeSections(draft.message, around.path, draft, { ...around, cwd: folder });
   checkOrder(draft, workloads);
+  const triggers = triggersOf(draft.message, draft, {
+    workloads: new Set(workloads.map(({ name }) => name)),
+    // A folder of the operator's adds names that only its reader knows.
+    playbooks: draft.message.playbooks === "" ? new Set(boxPlaybooks) : undefined,
+  });
   for (const [index, address] of (hub?.addresses ?? []).entries()) {
     const refused = portProblem(address);
     const path = `hub.addresses[${index}]`;
@@ -69,6 +78,7 @@ export function agentConfigOf(text: string, around: Around): AgentConfig {
     }),
     sensors: { everyMs: millis(sensors?.every), historyEveryMs: millis(sensors?.historyEvery) },
     workloads: specs,
+    triggers,
     ...sections,
   };
 }

@@ -10,10 +10,11 @@ import { defaultDataDir } from "./place.ts";
 import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
 import { type StatusOptions, status } from "./status.ts";
 import type { RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
+import { addTriggers } from "./triggers.ts";
 
 /**
  * Adds what a person at the node can say, and the flag `--data-dir` for all of it: status, start, stop, restart, down, logs,
- * incidents, audit, decisions, doctor, store, config. Run it with `runCli`; commands reject with Faults.
+ * incidents, audit, decisions, triggers, doctor, store, config. Run it with `runCli`; commands reject with Faults.
  */
 export function addAgentCommands(program: Command): Command {
   const dataDir = defaultDataDir(process.env, process.getuid?.());
@@ -22,6 +23,7 @@ export function addAgentCommands(program: Command): Command {
   addControls(program);
   addLogs(program);
   addRecords(program);
+  addTriggers(program);
   addDoctor(program);
   addStore(program);
   addConfig(program);

@@ -6,6 +6,8 @@ export interface Symptom {
   readonly trigger: string;
   /** A workload, or the node when empty. */
   readonly workload: string;
+  /** The job that is late; then `workload` is empty. */
+  readonly job?: string;
   readonly severity: Severity;
   /** The playbook that the trigger asks for; empty: the diagnosis chooses a rung. */
   readonly playbook: string;

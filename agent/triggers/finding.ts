@@ -1,0 +1,107 @@
+/** What a figure means for a trigger. Pure, a part of `machine.ts`. */
+import { printDuration } from "@blueflame/shared/units/units.ts";
+import { type Doubt, lagOf, widening } from "./doubt.ts";
+import { figureWords, metricOf } from "./metrics.ts";
+import type { Finding } from "./stand.ts";
+import type { CountTrigger, LevelTrigger, Trigger } from "./trigger.ts";
+import { countOf, type Fading, type Window } from "./window.ts";
+
+/** A burst is so many times what is usual. */
+const burstFactor = 3;
+/** What is usual fades over so many windows. */
+const usualWindows = 10;
+/** Whether a count is over is judged by the last quarter of its window. */
+const quarters = 4;
+/** A trend is believed from here on, and given up below. */
+const trendBelieved = 0.8;
+const trendGivenUp = 0.5;
+/** Ages and latencies look back at least this long. */
+const lookBackMs = 60_000;
+
+/** What an excuse of the caller's own says; it is asked only when the condition holds. */
+type Excuse = () => string | undefined;
+
+/** A figure against a threshold. What only the agent's own lag explains is nothing; what a starved machine explains is excused. */
+export function levelFinding(
+  { metric, side, threshold, clear }: Pick<LevelTrigger, "metric" | "side" | "threshold" | "clear">,
+  value: number | undefined,
+  doubt: Doubt,
+  nowMs: number,
+  excuse: Excuse = () => undefined,
+): Finding {
+  if (value === undefined || !Number.isFinite(value)) return { is: "unknown" };
+  const slows = side === "above" && metricOf(metric)?.slowedByLoad === true;
+  const judged = slows ? value - lagOf(doubt, Math.max(value, lookBackMs), nowMs) : value;
+  const because = `${metric} is ${figureWords(metric, value)}`;
+  const bad = side === "above" ? judged > threshold : judged < threshold;
+  if (!bad) return { is: (side === "above" ? judged <= clear : judged >= clear) ? "over" : "between", because };
+  const widened = widening(doubt, nowMs);
+  const reason = slows && judged <= threshold * widened.factor ? widened.because : excuse();
+  const words = `${because}, ${side} ${figureWords(metric, threshold)}`;
+  return { is: "holds", because: words, ...(reason && { excuse: reason }) };
+}
+
+/** The age of a beat. */
+export function silenceFinding(withinMs: number, ageMs: number | undefined, doubt: Doubt, nowMs: number): Finding {
+  const level = { metric: "beat_age_ms", side: "above", threshold: withinMs, clear: withinMs } as const;
+  const finding = levelFinding(level, ageMs, doubt, nowMs);
+  if (finding.is === "unknown" || ageMs === undefined) return finding;
+  return {
+    ...finding,
+    because: `no beat for ${figureWords("beat_age_ms", ageMs)}, allowed is ${printDuration(withinMs)}`,
+  };
+}
+
+/**
+ * How many were counted. It is over when in the last quarter of the window they came at less than half of the rate that fires.
+ * Counts that came in while the agent was away lay in a longer window than it seems, so more of them are needed; and three times
+ * as many on a starved machine.
+ */
+export function countFinding(
+  trigger: CountTrigger,
+  window: Window,
+  usual: Fading | undefined,
+  doubt: Doubt,
+  nowMs: number,
+): Finding {
+  const { kind, count, withinMs } = trigger;
+  const seen = countOf(window, withinMs, nowMs);
+  const because = `${seen} ${countWord(kind, seen)} within ${printDuration(withinMs)}`;
+  const lately = countOf(window, withinMs / quarters, nowMs) * quarters;
+  if (lately < count / 2) return { is: "over", because };
+  const lagMs = lagOf(doubt, withinMs, nowMs);
+  if (seen < Math.floor((count * (withinMs + lagMs)) / withinMs)) return { is: "between", because };
+  if (kind === "error_burst") {
+    const usually = usual ? (usual.sum * withinMs) / usualFadeMs(trigger) : 0;
+    if (seen < burstFactor * usually) return { is: "between", because };
+    return { is: "holds", because: `${because}, usual are ${Math.round(usually * 10) / 10}` };
+  }
+  const { factor, because: excuse } = widening(doubt, nowMs);
+  return { is: "holds", because, ...(seen < count * factor && excuse !== "" && { excuse }) };
+}
+
+/** Over how long the usual count fades. */
+export function usualFadeMs({ withinMs }: CountTrigger): number {
+  return usualWindows * withinMs;
+}
+
+/** `etaMs` absent: no limit is in sight. */
+export function trendFinding(
+  withinMs: number,
+  { etaMs, confidence, because }: { readonly etaMs?: number; readonly confidence: number; readonly because: string },
+): Finding {
+  if (etaMs !== undefined && etaMs <= withinMs && confidence >= trendBelieved) return { is: "holds", because };
+  const isOver = etaMs === undefined || etaMs > 2 * withinMs || confidence < trendGivenUp;
+  return { is: isOver ? "over" : "between", because };
+}
+
+function countWord(kind: CountTrigger["kind"], seen: number): string {
+  const word = kind === "api_timeouts" ? "request timed out" : "error";
+  if (seen === 1) return word;
+  return kind === "api_timeouts" ? "requests timed out" : "errors";
+}
+
+/** Does the trigger look at this workload? */
+export function covers({ workloads }: Trigger, workload: string): boolean {
+  return workloads.length === 0 || workloads.includes(workload);
+}

@@ -1,0 +1,303 @@
+/**
+ * Which trigger fires, for whom, and why. Pure: the driver hands in what was seen and told, and does what comes out. What is a
+ * fact fires in the step that is told of it; what is a figure is judged at each observation. How one condition comes and goes is
+ * drawn in `stand.ts`; when it is not our fault, in `doubt.ts`. Deadlines are state, a wake is a hint: an early, late or doubled
+ * `look` changes nothing.
+ */
+import { unreachable } from "@blueflame/shared/errors/fault.ts";
+import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { printDuration } from "@blueflame/shared/units/units.ts";
+import { type Calm, calmed, doubted, isStrangers, lagged, loadOf, widening } from "./doubt.ts";
+import { countFinding, covers, levelFinding, silenceFinding, trendFinding, usualFadeMs } from "./finding.ts";
+import { metricOf } from "./metrics.ts";
+import type { Figures, Observation } from "./observation.ts";
+import { dueNow, scheduleWords, untilNextMs } from "./schedule.ts";
+import { dueMs, type Finding, forgiven, knownForMs, lastFinding } from "./stand.ts";
+import { type Event, keyOf, own, type State, type Step, type Subject, subjectOf, triggerOf } from "./state.ts";
+import type { CountTrigger, FactTrigger, LevelTrigger, Trigger } from "./trigger.ts";
+import { Turn } from "./turn.ts";
+import { counted, faded, type Window } from "./window.ts";
+
+type Now = Pick<Moment, "ms" | "wallMs">;
+
+/** Conditions are looked at this often even when nothing is due (GRC-11). */
+const cadenceMs = 10_000;
+/** A schedule that is later than this says so. */
+const lateMs = 60_000;
+/** What is left of a usual count below this is forgotten. */
+const usualLeast = 0.01;
+const theNode: Subject = { workload: "" };
+
+/** What the triggers make of an event. Never throws; what is of an unknown trigger is forgotten. */
+export function step(triggers: readonly Trigger[], state: State, event: Event, now: Now): Step {
+  const active = triggers.filter(({ off }) => !off);
+  const turn = new Turn(state, now);
+  switch (event.is) {
+    case "observed":
+      return observed(active, state, event.observation, turn);
+    case "requests":
+      return requested(active, state, event, turn);
+    case "errors":
+      for (const trigger of active)
+        if (trigger.kind === "error_burst") countIn(trigger, state, event.workload, event.count, turn);
+      return turn.answer();
+    case "ended":
+      return ended(active, event, turn);
+    case "frozen":
+      for (const trigger of active)
+        if (trigger.kind === "frozen" && covers(trigger, event.workload))
+          turn.strike(trigger, { workload: event.workload }, event.because);
+      return turn.answer();
+    case "anomaly":
+      return unusual(active, state, event, turn);
+    case "trend":
+      for (const trigger of active)
+        if (trigger.kind === "trend" && trigger.metric === event.metric && covers(trigger, event.workload))
+          turn.find(trigger, { workload: event.workload }, trendFinding(trigger.withinMs, event));
+      return turn.answer();
+    case "gone":
+      turn.forget({ workload: event.workload });
+      return turn.answer();
+    case "late":
+      for (const [key, stand] of Object.entries(state.stands)) turn.stands.put(key, forgiven(stand, event.byMs));
+      return turn.answer({ doubt: lagged(state.doubt, event.byMs, now.ms) });
+    case "look":
+      return looked(active, state, event.localOffsetMs, turn, now);
+    default:
+      return unreachable(event);
+  }
+}
+
+/**
+ * When to come with the next `look`, or better with a fresh observation: at the latest after 10 s. Never before now; right after a
+ * look it is later than now.
+ */
+export function nextLookMs(triggers: readonly Trigger[], state: State, now: Now): number {
+  let nextMs = now.ms + cadenceMs;
+  const byName = new Map(triggers.map((trigger) => [trigger.name, trigger]));
+  for (const [key, stand] of Object.entries(state.stands)) {
+    const trigger = byName.get(triggerOf(key));
+    if (trigger === undefined || (isFact(trigger) && stand.at !== "clearing")) continue;
+    nextMs = Math.min(nextMs, dueMs(trigger, stand, state.marks[key] ?? {}));
+  }
+  if (state.localOffsetMs !== undefined) {
+    for (const trigger of triggers) {
+      if (trigger.kind !== "schedule" || trigger.off) continue;
+      nextMs = Math.min(nextMs, now.ms + untilNextMs(trigger.at, now.wallMs + state.localOffsetMs));
+    }
+  }
+  return Math.max(now.ms, nextMs);
+}
+
+// ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function observed(active: readonly Trigger[], state: State, seen: Observation, turn: Turn): Step {
+  const doubt = doubted(state.doubt, seen.node, seen.heaviestStranger, turn.nowMs);
+  const calm: Record<string, Calm> = { ...state.calm };
+  forgetEarlierLives(seen, turn);
+  for (const trigger of active) {
+    switch (trigger.kind) {
+      case "threshold":
+      case "trust":
+        if (metricOf(trigger.metric)?.of === "node") ofNode(trigger, seen, { ...state, doubt }, calm, turn);
+        else
+          ofWorkloads(trigger, seen, turn, (figures) =>
+            levelFinding(trigger, figures[trigger.metric], doubt, turn.nowMs),
+          );
+        break;
+      case "beat_silence":
+        ofWorkloads(trigger, seen, turn, (figures) =>
+          silenceFinding(trigger.withinMs, figures.beat_age_ms, doubt, turn.nowMs),
+        );
+        break;
+      case "crash":
+      case "frozen":
+      case "sandbox":
+        backAgain(trigger, seen, turn);
+        break;
+      case "job_late":
+        jobs(trigger, seen, turn);
+        break;
+      // These are told, not observed.
+      case "api_timeouts":
+      case "error_burst":
+      case "anomaly":
+      case "schedule":
+      case "trend":
+        break;
+      default:
+        return unreachable(trigger);
+    }
+  }
+  const next = { ...state, doubt, calm };
+  passed(active, next, turn);
+  return turn.answer({ doubt, calm });
+}
+
+/** A figure of the node: is it ours to heal? */
+function ofNode(
+  trigger: LevelTrigger,
+  { node, heaviestStranger }: Observation,
+  state: State,
+  calm: Record<string, Calm>,
+  turn: Turn,
+): void {
+  const resource = metricOf(trigger.metric)?.shared;
+  const load = resource && loadOf(resource, node);
+  const before = own(state.calm, trigger.name);
+  const finding = levelFinding(trigger, node[trigger.metric], state.doubt, turn.nowMs, () => {
+    if (!resource || !load || trigger.side !== "above" || !isStrangers(resource, load, before)) return undefined;
+    const share = Math.round(load.ours * 100);
+    return `not by us: ${heaviestStranger || "what is not ours grew most"}; our workloads take ${share}%`;
+  });
+  if (load && finding.is === "over") calm[trigger.name] = calmed(before, load, turn.nowMs);
+  turn.find(trigger, theNode, finding);
+}
+
+/** A figure of each workload; of those that are not there it is unknown. */
+function ofWorkloads(trigger: Trigger, seen: Observation, turn: Turn, find: (figures: Figures) => Finding): void {
+  for (const [workload, figures] of Object.entries(seen.workloads))
+    if (covers(trigger, workload)) turn.find(trigger, { workload }, find(figures));
+  for (const subject of turn.standing(trigger))
+    if (!Object.hasOwn(seen.workloads, subject.workload)) turn.find(trigger, subject, { is: "unknown" });
+}
+
+/** What was told of a workload is over when it is seen with a newer process, or, frozen, with a newer sign of life. */
+function backAgain(trigger: FactTrigger, seen: Observation, turn: Turn): void {
+  for (const subject of turn.standing(trigger)) {
+    const stand = turn.stands.at(keyOf(trigger.name, subject));
+    const figures = own(seen.workloads, subject.workload);
+    if (stand === undefined || figures === undefined) continue;
+    const sinceMs = turn.nowMs - stand.heldMs;
+    const ages = [figures.uptime_ms ?? 0];
+    if (trigger.kind === "frozen") ages.push(figures.beat_age_ms ?? sinceMs, figures.progress_age_ms ?? sinceMs);
+    const isBack = ages.some((age) => age < sinceMs);
+    turn.find(trigger, subject, { is: isBack ? "over" : "between", because: stand.because });
+  }
+}
+
+function jobs(trigger: Trigger, { lateJobs }: Observation, turn: Turn): void {
+  for (const [job, byMs] of Object.entries(lateJobs)) {
+    const because = `job ${job} was not picked up and is ${printDuration(Math.round(byMs / 1000) * 1000)} late`;
+    turn.find(trigger, { workload: "", job }, { is: "holds", because });
+  }
+  for (const subject of turn.standing(trigger))
+    if (subject.job !== undefined && !Object.hasOwn(lateJobs, subject.job))
+      turn.find(trigger, subject, { is: "over", because: "it was picked up" });
+}
+
+/** Counts of a process that is no more say nothing about the one that runs. */
+function forgetEarlierLives(seen: Observation, turn: Turn): void {
+  for (const [key, window] of Object.entries(turn.windows.all)) {
+    const uptimeMs = own(seen.workloads, subjectOf(key).workload)?.uptime_ms;
+    if (uptimeMs === undefined) continue;
+    const bornMs = turn.nowMs - uptimeMs;
+    const kept = window.filter(([atMs]) => atMs >= bornMs);
+    keepWindow(turn, key, kept, window);
+  }
+}
+
+// ── what is told ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function requested(active: readonly Trigger[], state: State, event: Event & { is: "requests" }, turn: Turn): Step {
+  const { workload, timeouts, errors, figures } = event;
+  for (const trigger of active) {
+    if (trigger.kind === "api_timeouts") countIn(trigger, state, workload, timeouts, turn);
+    if (trigger.kind === "error_burst") countIn(trigger, state, workload, errors, turn);
+    if (trigger.kind !== "threshold" || !covers(trigger, workload) || figures === undefined) continue;
+    if (metricOf(trigger.metric)?.of !== "workload" || figures[trigger.metric] === undefined) continue;
+    turn.find(trigger, { workload }, levelFinding(trigger, figures[trigger.metric], state.doubt, turn.nowMs));
+  }
+  return turn.answer();
+}
+
+/** Adds to a count and judges it at once. */
+function countIn(trigger: CountTrigger, state: State, workload: string, count: number, turn: Turn): void {
+  const key = keyOf(trigger.name, { workload });
+  if (!covers(trigger, workload) || (!(count > 0) && turn.stands.at(key) === undefined)) return;
+  if (count > 0) {
+    turn.windows.put(key, counted(turn.windows.at(key) ?? [], count, trigger.withinMs, turn.nowMs));
+    if (trigger.kind === "error_burst")
+      turn.usual.put(key, faded(turn.usual.at(key), count, usualFadeMs(trigger), turn.nowMs));
+  }
+  judgeCount(trigger, state, workload, turn);
+}
+
+function judgeCount(trigger: CountTrigger, { doubt }: State, workload: string, turn: Turn): void {
+  const key = keyOf(trigger.name, { workload });
+  const finding = countFinding(trigger, turn.windows.at(key) ?? [], turn.usual.at(key), doubt, turn.nowMs);
+  turn.find(trigger, { workload }, finding);
+}
+
+function ended(active: readonly Trigger[], event: Event & { is: "ended" }, turn: Turn): Step {
+  const { workload, sandbox, because } = event;
+  const struck = (kind: Trigger["kind"]) =>
+    active.filter((trigger) => trigger.kind === kind && covers(trigger, workload));
+  const sandboxed = sandbox ? struck("sandbox") : [];
+  for (const trigger of sandboxed.length > 0 ? sandboxed : struck("crash")) turn.strike(trigger, { workload }, because);
+  return turn.answer();
+}
+
+function unusual(active: readonly Trigger[], { doubt }: State, event: Event & { is: "anomaly" }, turn: Turn): Step {
+  const { workload, anomalous, because } = event;
+  const excuse = widening(doubt, turn.nowMs).because;
+  const finding: Finding = anomalous
+    ? { is: "holds", because, ...(excuse !== "" && { excuse }) }
+    : { is: "over", because };
+  for (const trigger of active)
+    if (trigger.kind === "anomaly" && covers(trigger, workload)) turn.find(trigger, { workload }, finding);
+  return turn.answer();
+}
+
+// ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function looked(active: readonly Trigger[], state: State, localOffsetMs: number, turn: Turn, now: Now): Step {
+  const schedules = { ...state.schedules };
+  for (const trigger of active) {
+    if (trigger.kind !== "schedule") continue;
+    const due = dueNow(trigger.at, own(schedules, trigger.name), now.wallMs + localOffsetMs, now.ms);
+    schedules[trigger.name] = due.handled;
+    if (due.lateMs === undefined) continue;
+    const late = due.lateMs > lateMs ? `, ${printDuration(Math.round(due.lateMs / 1000) * 1000)} late` : "";
+    turn.tell(trigger, `${scheduleWords(trigger.at)}${late}`);
+  }
+  passed(active, state, turn);
+  return turn.answer({ schedules, localOffsetMs });
+}
+
+/** Time has passed for everything that is not quiet. */
+function passed(active: readonly Trigger[], state: State, turn: Turn): void {
+  const byName = new Map(active.map((trigger) => [trigger.name, trigger]));
+  for (const [key, stand] of Object.entries(turn.stands.all)) {
+    const trigger = byName.get(triggerOf(key));
+    const subject = subjectOf(key);
+    if (trigger === undefined) turn.stands.put(key, undefined);
+    else if (isCount(trigger)) judgeCount(trigger, state, subject.workload, turn);
+    else if (isFact(trigger)) turn.find(trigger, subject, lastFinding(stand));
+    else if (turn.nowMs >= stand.knownMs + knownForMs) turn.find(trigger, subject, { is: "unknown" });
+    else turn.find(trigger, subject, lastFinding(stand), stand.knownMs);
+  }
+  for (const [key, window] of Object.entries(turn.windows.all)) {
+    const trigger = byName.get(triggerOf(key));
+    keepWindow(turn, key, trigger && isCount(trigger) ? counted(window, 0, trigger.withinMs, turn.nowMs) : [], window);
+  }
+  for (const [key, usual] of Object.entries(turn.usual.all)) {
+    const trigger = byName.get(triggerOf(key));
+    const left = trigger && isCount(trigger) ? faded(usual, 0, usualFadeMs(trigger), turn.nowMs).sum : 0;
+    if (left < usualLeast) turn.usual.put(key, undefined);
+  }
+  turn.sweep(byName);
+}
+
+/** An empty window is none, and one that is as it was is no change. */
+function keepWindow(turn: Turn, key: string, kept: Window, before: Window): void {
+  if (kept.length < before.length) turn.windows.put(key, kept.length > 0 ? kept : undefined);
+}
+
+function isFact(trigger: Trigger): trigger is FactTrigger {
+  return trigger.kind === "crash" || trigger.kind === "frozen" || trigger.kind === "sandbox";
+}
+
+function isCount(trigger: Trigger): trigger is CountTrigger {
+  return trigger.kind === "api_timeouts" || trigger.kind === "error_burst";
+}

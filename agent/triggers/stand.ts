@@ -1,0 +1,179 @@
+/**
+ * Where one trigger stands for one subject. Pure.
+ *
+ *              holds                    held for holdMs, no excuse, cooldown over: FIRED
+ *   (quiet) ───────────▶ pending ───────────────────────────────────────────────▶ firing ◀──────────────┐
+ *      ▲                    │ no longer holds                                       │ over               │ holds,
+ *      ├────────────────────┘                                                      ▼                    │ or between
+ *      └───────────────────────────── over for clearHoldMs: CLEARED ─────────── clearing ────────────────┘
+ *
+ * Between the threshold and the clear threshold nothing begins and nothing ends. An excuse (it is not our fault) holds a
+ * pending one back and is NOTED; when the excuse ends, the hold begins anew. Nothing that flickers fires more than once in a
+ * cooldown: the mark of the last firing outlives the stand.
+ */
+
+/** What is known of a condition now. */
+export type Finding =
+  | { readonly is: "holds"; readonly because: string; readonly excuse?: string }
+  /** Neither bad enough to begin nor good enough to end. */
+  | { readonly is: "between"; readonly because: string }
+  | { readonly is: "over"; readonly because: string }
+  /** The figure cannot be had: nothing begins, and for {@link knownForMs} nothing ends. */
+  | { readonly is: "unknown" };
+
+/** Of one subject that is not quiet. */
+export interface Stand {
+  readonly at: "pending" | "firing" | "clearing";
+  /** Since when it stands so; for a pending one, since when it holds without an excuse. */
+  readonly sinceMs: number;
+  /** Since when the condition holds. */
+  readonly heldMs: number;
+  /** What was last known, and when. */
+  readonly last: "holds" | "between" | "over";
+  readonly knownMs: number;
+  readonly because: string;
+  readonly excuse?: string;
+}
+
+/** What outlives a stand, until the cooldown is over. */
+export interface Mark {
+  readonly firedMs?: number;
+  readonly notedMs?: number;
+}
+
+/** The times of a trigger. */
+interface Timing {
+  readonly holdMs: number;
+  readonly clearHoldMs: number;
+  readonly cooldownMs: number;
+}
+
+/** What a finding has changed. No `stand` means quiet. */
+interface Moved {
+  readonly stand?: Stand;
+  readonly mark: Mark;
+  readonly out?: "fired" | "cleared" | "noted";
+}
+
+/** What nobody has confirmed for this long is no longer known: its stand ends. */
+export const knownForMs = 300_000;
+/** The same excuse is noted again after this long at the earliest. */
+const noteAgainMs = 300_000;
+
+/** Takes a finding of now, or with `knownMs` one that was made then and is looked at again because time has passed. */
+export function move(
+  timing: Timing,
+  stand: Stand | undefined,
+  mark: Mark,
+  finding: Finding,
+  nowMs: number,
+  knownMs = nowMs,
+): Moved {
+  if (finding.is === "unknown") return forgetful(timing, stand, mark, nowMs);
+  switch (stand?.at) {
+    case undefined:
+      return finding.is === "holds" ? ripen(timing, begun(finding, nowMs), mark, finding, nowMs) : { mark };
+    case "pending":
+      return finding.is === "holds" ? ripen(timing, { ...stand, knownMs }, mark, finding, nowMs) : { mark };
+    case "firing":
+    case "clearing": {
+      const known = { ...without(stand), ...facts(finding), knownMs };
+      if (finding.is === "over") return fadeOut(timing, known, mark, nowMs);
+      const firing: Stand = known.at === "firing" ? known : { ...known, at: "firing", sinceMs: nowMs };
+      return again(timing, firing, mark, nowMs);
+    }
+  }
+}
+
+/** A fact that happened: no hold, but the cooldown; within it the stand is renewed and nothing is fired. It never fires by time. */
+export function strike(timing: Timing, mark: Mark, because: string, nowMs: number): Moved {
+  const stand: Stand = { at: "firing", sinceMs: nowMs, heldMs: nowMs, last: "between", knownMs: nowMs, because };
+  if (nowMs < cooledMs(timing, mark)) return { stand, mark };
+  return { stand, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+}
+
+/** When {@link move} may say something new by time alone; undefined when only a finding can. */
+export function dueMs(timing: Timing, stand: Stand, mark: Mark): number {
+  const forgottenMs = stand.knownMs + knownForMs;
+  switch (stand.at) {
+    case "pending":
+      if (stand.excuse !== undefined)
+        return Math.min(forgottenMs, Math.max(stand.heldMs + timing.holdMs, notedAgainMs(mark)));
+      return Math.min(forgottenMs, Math.max(stand.sinceMs + timing.holdMs, cooledMs(timing, mark)));
+    case "firing":
+      return stand.last === "holds" && stand.excuse === undefined && timing.cooldownMs > 0
+        ? Math.min(forgottenMs, cooledMs(timing, mark))
+        : forgottenMs;
+    case "clearing":
+      return stand.sinceMs + timing.clearHoldMs;
+  }
+}
+
+/** The last finding of a stand, to be looked at again. */
+export function lastFinding({ last, because, excuse }: Stand): Finding {
+  return last === "holds" ? { is: last, because, ...(excuse !== undefined && { excuse }) } : { is: last, because };
+}
+
+/** The agent was away for `byMs`: what counts towards a judgement does not run in that time. */
+export function forgiven(stand: Stand, byMs: number): Stand {
+  const knownMs = stand.knownMs + byMs;
+  return stand.at === "firing" ? { ...stand, knownMs } : { ...stand, knownMs, sinceMs: stand.sinceMs + byMs };
+}
+
+/** Is the mark still of use? */
+export function isFresh(timing: Timing, mark: Mark, nowMs: number): boolean {
+  return nowMs < Math.max(notedAgainMs(mark), cooledMs(timing, mark));
+}
+
+function cooledMs(timing: Timing, { firedMs }: Mark): number {
+  return firedMs === undefined ? Number.NEGATIVE_INFINITY : firedMs + timing.cooldownMs;
+}
+
+function notedAgainMs({ notedMs }: Mark): number {
+  return notedMs === undefined ? Number.NEGATIVE_INFINITY : notedMs + noteAgainMs;
+}
+
+function begun(finding: Finding & { is: "holds" }, nowMs: number): Stand {
+  return { at: "pending", sinceMs: nowMs, heldMs: nowMs, knownMs: nowMs, ...facts(finding) };
+}
+
+function facts(finding: Exclude<Finding, { is: "unknown" }>) {
+  const excuse = finding.is === "holds" ? finding.excuse : undefined;
+  return { last: finding.is, because: finding.because, ...(excuse !== undefined && { excuse }) };
+}
+
+function without({ excuse: _before, ...rest }: Stand): Stand {
+  return rest;
+}
+
+/** A condition that holds and has not fired. */
+function ripen(timing: Timing, before: Stand, mark: Mark, finding: Finding & { is: "holds" }, nowMs: number): Moved {
+  const excused = finding.excuse !== undefined;
+  // The hold has to be one without an excuse, from beginning to end.
+  const sinceMs = excused || before.excuse !== undefined ? nowMs : before.sinceMs;
+  const stand: Stand = { ...without(before), ...facts(finding), sinceMs };
+  if (excused) {
+    if (nowMs < notedAgainMs(mark) || nowMs < stand.heldMs + timing.holdMs) return { stand, mark };
+    return { stand, mark: { ...mark, notedMs: nowMs }, out: "noted" };
+  }
+  if (nowMs < sinceMs + timing.holdMs || nowMs < cooledMs(timing, mark)) return { stand, mark };
+  return { stand: { ...stand, at: "firing", sinceMs: nowMs }, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+}
+
+/** It has fired and goes on holding. */
+function again(timing: Timing, stand: Stand, mark: Mark, nowMs: number): Moved {
+  const fires = stand.last === "holds" && stand.excuse === undefined && timing.cooldownMs > 0;
+  if (!fires || nowMs < cooledMs(timing, mark)) return { stand, mark };
+  return { stand, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+}
+
+function fadeOut(timing: Timing, known: Stand, mark: Mark, nowMs: number): Moved {
+  const stand: Stand = known.at === "clearing" ? known : { ...known, at: "clearing", sinceMs: nowMs };
+  return nowMs < stand.sinceMs + timing.clearHoldMs ? { stand, mark } : { mark, out: "cleared" };
+}
+
+function forgetful(timing: Timing, stand: Stand | undefined, mark: Mark, nowMs: number): Moved {
+  if (stand === undefined || stand.at === "pending") return { mark };
+  if (stand.at === "clearing") return fadeOut(timing, stand, mark, nowMs);
+  return nowMs < stand.knownMs + knownForMs ? { stand, mark } : { mark, out: "cleared" };
+}

@@ -1,0 +1,148 @@
+import { type Calm, type Doubt, noDoubt } from "./doubt.ts";
+import type { Figures, Observation } from "./observation.ts";
+import type { Handled } from "./schedule.ts";
+import type { Mark, Stand } from "./stand.ts";
+import type { Symptom } from "./symptom.ts";
+import type { Trigger } from "./trigger.ts";
+import type { Fading, Window } from "./window.ts";
+
+/** Whom a trigger stands for. Neither: the node. Never both. */
+export interface Subject {
+  /** Empty: not a workload. */
+  readonly workload: string;
+  /** A job that is late. */
+  readonly job?: string;
+}
+
+/**
+ * Everything that is remembered of the triggers. JSON-able. Keys are `TRIGGER node`, `TRIGGER workload/NAME`, `TRIGGER job/NAME`;
+ * none of the records has more than {@link keysMax} of them.
+ */
+export interface State {
+  /** Of what is not quiet. */
+  readonly stands: Readonly<Record<string, Stand>>;
+  readonly marks: Readonly<Record<string, Mark>>;
+  readonly windows: Readonly<Record<string, Window>>;
+  readonly usual: Readonly<Record<string, Fading>>;
+  /** By trigger on a shared resource: who took what while it was calm. */
+  readonly calm: Readonly<Record<string, Calm>>;
+  readonly doubt: Doubt;
+  /** By trigger; to be durable, for what was missed while the agent was down is done late. */
+  readonly schedules: Readonly<Record<string, Handled>>;
+  /** Of the last look. */
+  readonly localOffsetMs?: number;
+  /** By trigger, since the agent's start. */
+  readonly fired: Readonly<Record<string, number>>;
+  /** Findings that were passed over because {@link keysMax} subjects were not quiet already. */
+  readonly passedOver: number;
+}
+
+/** So many subjects that are not quiet; further ones are passed over until one is, and counted. */
+export const keysMax = 2000;
+
+/** What may happen. Times are of the moment in which the event is taken. */
+export type Event =
+  | { readonly is: "observed"; readonly observation: Observation }
+  /**
+   * Requests that a workload's server has finished just now, at each request or batch; `figures` are what they make of its
+   * latency and error rate now, where that is known already.
+   */
+  | {
+      readonly is: "requests";
+      readonly workload: string;
+      readonly count: number;
+      readonly timeouts: number;
+      readonly errors: number;
+      readonly figures?: Figures;
+    }
+  /** Lines with errors in its output. */
+  | { readonly is: "errors"; readonly workload: string; readonly count: number }
+  /** It has ended, and nobody asked for it; `sandbox`: with an exit code that means that its sandbox has crashed. */
+  | { readonly is: "ended"; readonly workload: string; readonly sandbox: boolean; readonly because: string }
+  /** It lives and does nothing. */
+  | { readonly is: "frozen"; readonly workload: string; readonly because: string }
+  | { readonly is: "anomaly"; readonly workload: string; readonly anomalous: boolean; readonly because: string }
+  /** `workload` empty: of the node. `etaMs` is the time to the limit; absent: none is in sight. `confidence` is from 0 to 1. */
+  | {
+      readonly is: "trend";
+      readonly workload: string;
+      readonly metric: string;
+      readonly etaMs?: number;
+      readonly confidence: number;
+      readonly because: string;
+    }
+  /** Stopped on purpose, finished, or removed: it is forgotten. */
+  | { readonly is: "gone"; readonly workload: string }
+  /** The agent itself was late by so much. */
+  | { readonly is: "late"; readonly byMs: number }
+  /** Time has passed. `localOffsetMs`: local time less UTC, now. */
+  | { readonly is: "look"; readonly localOffsetMs: number };
+
+/** The answer of the machine. */
+export interface Step {
+  readonly state: State;
+  readonly fired: readonly Symptom[];
+  /** Conditions that had fired and are over. */
+  readonly cleared: readonly ({ readonly trigger: string } & Subject)[];
+  /** Conditions that hold and are not our fault: to be told, not to be healed. */
+  readonly noted: readonly ({ readonly trigger: string; readonly because: string } & Subject)[];
+}
+
+/** Nothing was seen yet. */
+export function fresh(): State {
+  return {
+    stands: {},
+    marks: {},
+    windows: {},
+    usual: {},
+    calm: {},
+    doubt: noDoubt,
+    schedules: {},
+    fired: {},
+    passedOver: 0,
+  };
+}
+
+/**
+ * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down;
+ * whatever was still counting begins anew, for nobody watched meanwhile. Of another boot only the schedules mean anything.
+ */
+export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: boolean): State {
+  const names = new Set(triggers.filter(({ off }) => !off).map(({ name }) => name));
+  const known = <T>(record: Readonly<Record<string, T>>) =>
+    Object.fromEntries(Object.entries(record).filter(([key]) => names.has(triggerOf(key))));
+  const days = Object.entries(known(stored.schedules)).map(([name, { day }]) => [name, { day }] as const);
+  const kept = { ...fresh(), schedules: Object.fromEntries(days) };
+  if (!sameBoot) return kept;
+  const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => at !== "pending");
+  return { ...kept, stands: Object.fromEntries(stands), marks: known(stored.marks) };
+}
+
+/** What a record itself has under a key; a trigger may be called `constructor`. */
+export function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
+  return Object.hasOwn(record, key) ? record[key] : undefined;
+}
+
+/** Names a trigger and its subject. */
+export function keyOf(trigger: string, subject: Subject): string {
+  return `${trigger} ${subjectWords(subject)}`;
+}
+
+/** `node`, `workload/NAME` or `job/NAME`. */
+export function subjectWords({ workload, job }: Subject): string {
+  if (job !== undefined) return `job/${job}`;
+  return workload === "" ? "node" : `workload/${workload}`;
+}
+
+/** The trigger's name in a key. */
+export function triggerOf(key: string): string {
+  return key.slice(0, key.indexOf(" ") < 0 ? undefined : key.indexOf(" "));
+}
+
+/** The subject in a key. */
+export function subjectOf(key: string): Subject {
+  const words = key.slice(key.indexOf(" ") + 1);
+  const name = words.slice(words.indexOf("/") + 1);
+  if (words.startsWith("job/")) return { workload: "", job: name };
+  return { workload: words.startsWith("workload/") ? name : "" };
+}

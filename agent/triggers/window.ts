@@ -1,0 +1,34 @@
+/**
+ * How much was counted when, oldest first: [when the slice began, how much]. A slice is a sixtieth of the window long and begins
+ * with its first count, so at most 61 are kept, counts that are few are exact, and none is ever counted too late: at most a
+ * sixtieth of the window too early it is out of it. JSON-able.
+ */
+export type Window = readonly (readonly [atMs: number, count: number])[];
+
+const slices = 60;
+
+/** Adds what was counted just now and forgets what is out of the window. */
+export function counted(window: Window, count: number, withinMs: number, nowMs: number): Window {
+  const kept = window.filter(([atMs]) => atMs > nowMs - withinMs);
+  if (!(count > 0)) return kept;
+  const last = kept.at(-1);
+  if (last === undefined || nowMs - last[0] >= withinMs / slices) return [...kept, [nowMs, count]];
+  return [...kept.slice(0, -1), [last[0], last[1] + count]];
+}
+
+/** How much was counted in the last `withinMs`. */
+export function countOf(window: Window, withinMs: number, nowMs: number): number {
+  return window.reduce((sum, [atMs, count]) => (atMs > nowMs - withinMs ? sum + count : sum), 0);
+}
+
+/** A count that fades with `fadeMs`: of a steady rate it becomes rate · fadeMs. */
+export interface Fading {
+  readonly sum: number;
+  readonly atMs: number;
+}
+
+/** Adds `count` to what is left of the sum by now. */
+export function faded(before: Fading | undefined, count: number, fadeMs: number, nowMs: number): Fading {
+  const left = before ? before.sum * Math.exp(-Math.max(0, nowMs - before.atMs) / fadeMs) : 0;
+  return { sum: left + count, atMs: nowMs };
+}
