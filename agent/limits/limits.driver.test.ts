@@ -1,0 +1,235 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { afterEach, beforeEach, expect, type TestContext, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { Families } from "../supervise/family.driver.ts";
+import { procStat } from "../supervise/proc.driver.ts";
+import { realProcesses } from "../supervise/process.driver.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import { type Controller, Fences } from "./fence.driver.ts";
+import type { Breach } from "./judge.ts";
+import { type Limits, type LimitsOptions, openLimits } from "./limits.driver.ts";
+import { processLine } from "./process-table.driver.ts";
+
+let dir: string;
+let owner: string;
+let processes: ReturnType<typeof realProcesses>;
+let limits: Limits | undefined;
+let breaches: Breach[];
+const strangers: number[] = [];
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "blueflame-limits-"));
+  owner = `limits-${process.pid}-${Math.random().toString(36).slice(2)}`;
+  processes = realProcesses({ owner, logDir: dir, clock: realClock() });
+  breaches = [];
+});
+afterEach(async () => {
+  await limits?.settled();
+  limits?.close();
+  limits = undefined;
+  for (const name of (await processes.find()).keys()) await processes.clean(specOf({ name }));
+  processes.close();
+  for (const pid of strangers.splice(0)) process.kill(pid, "SIGKILL");
+  new Fences(processes.families.folder, undefined).dismiss();
+  new Families(owner).dismiss();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const free = { memoryBytes: 0, cpu: 0, tasks: 4096 };
+
+function open(specs: readonly WorkloadSpec[], over: Partial<LimitsOptions> = {}): Limits {
+  limits = openLimits({
+    specs: () => specs,
+    families: processes.families,
+    clock: realClock(),
+    onBreach: (breach) => breaches.push(breach),
+    log: () => undefined,
+    ...over,
+  });
+  return limits;
+}
+
+function start(spec: WorkloadSpec): number {
+  const started = processes.spawn({ spec, id: `${spec.name}-1`, env: {} });
+  if ("failed" in started) throw new Error(started.failed);
+  return started.pid;
+}
+
+/** Of the same program as the workloads, and not ours. */
+function stranger(): number {
+  const child = spawn("/bin/sleep", ["120"], { stdio: "ignore", detached: true });
+  strangers.push(child.pid ?? 0);
+  return child.pid ?? 0;
+}
+
+async function until(holds: () => boolean, seconds = 20): Promise<void> {
+  for (let n = 0; n < seconds * 50 && !holds(); n++) await pause(20);
+  expect(holds()).toBe(true);
+}
+
+const lives = (pid: number) => ![undefined, "Z", "X"].includes(procStat(pid)?.state);
+
+function requireFence(context: TestContext, what: Controller): void {
+  open([specOf({ name: "probe", limits: { memoryBytes: 2 ** 30, cpu: 1, tasks: 100 } })]);
+  const applied = limits?.applied("probe").find((one) => one.what === what);
+  limits?.close();
+  if (applied?.how !== "cgroup") context.skip(`no cgroup for ${what} here: ${applied?.because}`);
+}
+
+const quiet = specOf({ name: "quiet", command: ["/bin/sleep", "120"], limits: free });
+/** Asks for 300 children, 20 ms apart, and does not mind when it gets none. */
+const bomb = specOf({
+  name: "bomb",
+  command: [
+    process.execPath,
+    "-e",
+    `let n = 0; setInterval(() => { if (n++ < 600) require("node:child_process").spawn("/bin/sleep", ["120"]).on("error", () => {}); }, 20)`,
+  ],
+  limits: { ...free, tasks: 50 },
+});
+const hog = (mebi: number, limit: number) =>
+  specOf({
+    name: "hog",
+    command: [
+      process.execPath,
+      "-e",
+      `globalThis.held = Buffer.alloc(${mebi} * 2 ** 20, 1); setInterval(() => {}, 1000)`,
+    ],
+    limits: { ...free, memoryBytes: limit * 2 ** 20 },
+  });
+
+test("DOL-6 a task explosion that is watched is ended as a whole within seconds, and nobody beside it is touched", async () => {
+  const innocents = [stranger(), stranger()];
+  open([bomb, quiet], { fences: "none" });
+  innocents.push(start(quiet));
+  const main = start(bomb);
+  await until(() => breaches.length > 0);
+  await limits?.settled();
+  expect(breaches[0]).toMatchObject({ workload: "bomb", what: "tasks", act: "end" });
+  await until(() => processes.families.inside("bomb").length === 0);
+  expect(lives(main)).toBe(false);
+  expect(innocents.map(lives)).toEqual([true, true, true]);
+});
+
+test("DOL-6 a task explosion in a cgroup never gets beyond its limit, and is ended when it goes on", async (context) => {
+  requireFence(context, "tasks");
+  const innocents = [stranger()];
+  open([bomb, quiet]);
+  innocents.push(start(quiet));
+  start(bomb);
+  let most = 0;
+  await until(() => {
+    most = Math.max(most, processes.families.inside("bomb").length);
+    return breaches.length > 0;
+  });
+  await limits?.settled();
+  expect(most).toBeGreaterThan(10);
+  expect(most).toBeLessThanOrEqual(50);
+  expect(breaches[0]?.because).toContain("goes on forking");
+  await until(() => processes.families.inside("bomb").length === 0);
+  expect(innocents.map(lives)).toEqual([true, true]);
+});
+
+test("DOL-5 a watched family over its memory limit is named for a restart, and is not ended here", async () => {
+  open([hog(300, 200), quiet], { fences: "none" });
+  const main = start(hog(300, 200));
+  await until(() => breaches.length > 0);
+  expect(breaches[0]).toMatchObject({ workload: "hog", what: "memory", act: "restart" });
+  expect(lives(main)).toBe(true);
+});
+
+test("DOL-5 memory over its limit is refused by the kernel where a cgroup holds it, and what happened is told", async (context) => {
+  requireFence(context, "memory");
+  open([hog(300, 200), quiet]);
+  const innocent = start(quiet);
+  const main = start(hog(300, 200));
+  await until(() => breaches.length > 0);
+  expect(breaches[0]).toMatchObject({ workload: "hog", what: "memory", act: "restart" });
+  await until(() => !lives(main));
+  expect(lives(innocent)).toBe(true);
+  expect(limits?.killedForMemory("hog")).toBeUndefined();
+  // At the moment of the exit the cause can be asked for, and is then not told a second time.
+  await processes.clean(hog(300, 200));
+  const again = start(hog(300, 200));
+  await until(() => !lives(again));
+  if (breaches.length === 1) expect(limits?.killedForMemory("hog")).toContain("memory limit of 200 MiB");
+  await pause(1500);
+  expect(breaches.filter(({ what }) => what === "memory").length).toBeLessThanOrEqual(2);
+});
+
+test("DOL-5 a family within its limits is left alone", async () => {
+  open([hog(50, 400)]);
+  const main = start(hog(50, 400));
+  await pause(3000);
+  expect(breaches).toEqual([]);
+  expect(lives(main)).toBe(true);
+});
+
+test("DOL-5 CPU is held at its share where a cgroup can, and told as not held where none can", async (context) => {
+  const busy = specOf({
+    name: "busy",
+    command: ["/bin/sh", "-c", "while :; do :; done"],
+    limits: { ...free, cpu: 0.2 },
+  });
+  open([busy], { fences: "none" });
+  expect(limits?.applied("busy")).toContainEqual(expect.objectContaining({ what: "cpu", limit: "20 %", how: "told" }));
+  limits?.close();
+  requireFence(context, "cpu");
+  open([busy]);
+  const main = start(busy);
+  await pause(1000);
+  const before = processLine(main)?.cpuTicks ?? 0;
+  await pause(3000);
+  // Unbounded it would take 300 ticks, or half of that on a loaded machine with two cores.
+  expect((processLine(main)?.cpuTicks ?? 0) - before).toBeLessThan(100);
+  expect(limits?.applied("busy")).toContainEqual({ what: "cpu", limit: "20 %", how: "cgroup", because: "" });
+});
+
+test("DOL-5 when the node is nearly out of memory the family that took it is ended, and its neighbours live", async () => {
+  const total = 1024;
+  // A machine of 1 GiB whose memory is what the hog leaves: the real one has too much to fill it in a test.
+  const meminfo = () => {
+    const held = Math.round((processLine(main)?.residentPages ?? 0) / 256);
+    return `MemTotal: ${total * 1024} kB\nMemAvailable: ${Math.max(5, 300 - held) * 1024} kB\n`;
+  };
+  const grows = specOf({
+    ...hog(0, 0),
+    command: [
+      process.execPath,
+      "-e",
+      "const all = []; setInterval(() => { if (all.length < 40) all.push(Buffer.alloc(10 * 2 ** 20, 1)); }, 50)",
+    ],
+  });
+  let main = 0;
+  open([grows, quiet], { meminfo });
+  const innocent = start(quiet);
+  main = start(grows);
+  await until(() => breaches.length > 0);
+  expect(breaches[0]).toMatchObject({ workload: "hog", what: "node_memory", act: "end" });
+  await limits?.settled();
+  await until(() => !lives(main));
+  expect(lives(innocent)).toBe(true);
+});
+
+test("a limit that its living family exceeds already waits for its next start, and nobody is restarted for it", async (context) => {
+  requireFence(context, "memory");
+  const large = hog(300, 1000);
+  open([large]);
+  const main = start(large);
+  await until(() => (processLine(main)?.residentPages ?? 0) > 300 * 256);
+  limits?.close();
+  open([hog(300, 200)]);
+  const memory = () => limits?.applied("hog").find(({ what }) => what === "memory");
+  expect(memory()).toMatchObject({ limit: "200 MiB", because: expect.stringContaining("next start") });
+  await pause(2500);
+  expect(breaches).toEqual([]);
+  expect(lives(main)).toBe(true);
+  await processes.clean(large);
+  start(hog(50, 200));
+  await until(() => memory()?.how === "cgroup");
+});

@@ -1,0 +1,318 @@
+/**
+ * Keeps every family within its limits: the kernel holds what it can (`fence.driver.ts`), the rest is watched.
+ *
+ *   every 250 ms   the node's memory (25 µs; every second while half of it is free), and its count of tasks (15 µs): when
+ *                  memory is low, or more tasks are new than some family may still have, all families are looked at now
+ *   every second   families that are near a limit, or have just started
+ *   every 5 s      families with a limit that is watched; all of them while less than a quarter of the memory is left
+ *   every minute   all
+ */
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { parseMemory } from "../sensors/proc-text.ts";
+import type { Families } from "../supervise/family.driver.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import { lookAgainMs, lookAtAllAgainMs } from "./cadence.ts";
+import { fairBytes, familyFigures, familyPids } from "./family-look.driver.ts";
+import { type Controller, Fences } from "./fence.driver.ts";
+import {
+  type Breach,
+  type FamilyLimits,
+  type FamilyMemory,
+  type FamilySight,
+  forgiveFamily,
+  freshFamily,
+  type Held,
+  judgeFamily,
+  killedForMemory,
+} from "./judge.ts";
+import { freshNode, judgeNode, type NodeMemory, type NodeSight, nodeIsLow, rememberNode } from "./node-memory.ts";
+import { shortText } from "./process-table.driver.ts";
+import { mebibytes, share } from "./words.ts";
+
+const tickMs = 250;
+/** A tick that is later than this was no tick: the agent was away, and what must hold for a while begins anew. */
+const lateMs = 1000;
+/** Less often than each tick, by a little: a tick is never early. */
+const plentyMs = 900;
+/** What was forked before its main process entered is brought in at the looks until this long after the start. */
+const gatherMs = 2000;
+/** So few tasks over a limit harm nobody until the next regular look, and a machine always has a few more or less. */
+const headroomMin = 32;
+
+/** A workload and what bounds it. */
+export type Limited = Pick<WorkloadSpec, "name" | "limits">;
+
+/** How one limit is enforced. */
+export interface Applied {
+  readonly what: Controller;
+  /** `512 MiB`, `150 %`, `50`. */
+  readonly limit: string;
+  /** `told`: nothing holds it, and an excess is only reported. `later`: from its next start. */
+  readonly how: "cgroup" | "watched" | "told" | "later";
+  /** Why not by a cgroup; empty when it is. */
+  readonly because: string;
+}
+
+export interface LimitsOptions {
+  /** Asked again at each look: a config that changed is seen. */
+  readonly specs: () => readonly Limited[];
+  readonly families: Families;
+  readonly clock: Clock;
+  /** Called before anything is ended. A family that is to `end` is killed right after; `restart` is the callee's to do. */
+  readonly onBreach: (breach: Breach) => void;
+  readonly log: (level: "info" | "warn", fields: object, message: string) => void;
+  /** Undefined: cgroups of this machine. `none`: everything is watched. */
+  readonly fences?: Fences | "none";
+  /** The text of /proc/meminfo, unless a test says otherwise. */
+  readonly meminfo?: () => string | undefined;
+}
+
+/** Limits of all workloads, enforced until it is closed. Closing leaves processes and their cgroups as they are. */
+export interface Limits {
+  /** What is enforced, and how; for status and doctor. */
+  applied(workload: string): readonly Applied[];
+  /**
+   * Asked when a process of the workload has died of a SIGKILL that nobody here sent: did the kernel end it for its memory
+   * limit? One sentence, or undefined. Says it once for each kill, and then no breach follows.
+   */
+  killedForMemory(workload: string): string | undefined;
+  /** Resolves when everything that was begun has ended: no kill is under way. */
+  settled(): Promise<void>;
+  close(): void;
+}
+
+/** Begins with the families that live already; main processes that start from now on are bounded by themselves. */
+export function openLimits(options: LimitsOptions): Limits {
+  return new RunningLimits(options);
+}
+
+/** What is known of one workload's family. */
+interface Kept {
+  limits: FamilyLimits;
+  memory: FamilyMemory;
+  gatherUntilMs: number;
+  residentBytes: number;
+  /** How many more tasks it may have; at the last look. */
+  headroom: number;
+  lookAtMs: number;
+}
+
+class RunningLimits implements Limits {
+  readonly #options: LimitsOptions;
+  readonly #fences: Fences | undefined;
+  readonly #kept = new Map<string, Kept>();
+  #node: NodeMemory = freshNode;
+  #allAtMs = 0;
+  #memoryAtMs = 0;
+  #lastTickMs: number;
+  #tasksAtLook = 0;
+  #headroom = Number.POSITIVE_INFINITY;
+  #looking: Promise<void> | undefined;
+  readonly #striking = new Set<Promise<unknown>>();
+  #cancel: Cancel | undefined;
+  #closed = false;
+
+  constructor(options: LimitsOptions) {
+    this.#options = options;
+    const { families, clock, fences = new Fences(families.folder, families.cgroupRoot) } = options;
+    this.#fences = fences === "none" ? undefined : fences;
+    this.#lastTickMs = clock.monotonicMs();
+    for (const spec of options.specs()) this.#keep(spec);
+    families.onEnlist((workload, pid) => this.#enlist(workload, pid));
+    this.#tick();
+  }
+
+  applied(workload: string): readonly Applied[] {
+    const limits = this.#kept.get(workload)?.limits;
+    if (!limits) return [];
+    const fenced = this.#fences?.fenced(workload);
+    const line = (what: Controller, limit: string, value: number): Applied[] => {
+      if (value === 0) return [];
+      if (fenced?.held[what]) return [{ what, limit, how: "cgroup", because: "" }];
+      const because = fenced?.missing[what] ?? "cgroups are not used";
+      const later = fenced?.later.includes(what);
+      return [{ what, limit, how: later ? "later" : what === "cpu" ? "told" : "watched", because }];
+    };
+    return [
+      ...line("memory", mebibytes(limits.memoryBytes), limits.memoryBytes),
+      ...line("cpu", share(limits.cpu), limits.cpu),
+      ...line("tasks", String(limits.tasks), limits.tasks),
+    ];
+  }
+
+  killedForMemory(workload: string): string | undefined {
+    const kept = this.#kept.get(workload);
+    if (!kept) return undefined;
+    const oomKills = this.#fences?.counted(workload).oomKills ?? 0;
+    const because = killedForMemory(kept.limits, oomKills, kept.memory);
+    if (because) kept.memory = { ...kept.memory, oomKills };
+    return because;
+  }
+
+  async settled(): Promise<void> {
+    await this.#looking;
+    while (this.#striking.size > 0) await Promise.all(this.#striking);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#cancel?.();
+    this.#options.families.onEnlist(() => undefined);
+    this.#fences?.dismiss();
+  }
+
+  // ── who ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #keep({ name, limits }: Limited): Kept {
+    const before = this.#kept.get(name);
+    if (before && sameLimits(before.limits, limits)) return before;
+    const { clock, log } = this.#options;
+    const fenced = this.#fences?.set(name, limits, true);
+    for (const [what, because] of Object.entries(fenced?.missing ?? {}))
+      log("info", { workload: name, what }, `its limit is not held by a cgroup: ${because}`);
+    const kept: Kept = {
+      limits,
+      memory: before?.memory ?? freshFamily,
+      gatherUntilMs: clock.monotonicMs() + gatherMs,
+      residentBytes: before?.residentBytes ?? 0,
+      headroom: limits.tasks || Number.POSITIVE_INFINITY,
+      lookAtMs: 0,
+    };
+    this.#kept.set(name, kept);
+    return kept;
+  }
+
+  /** A new main process: nothing is waited for, a start is on the way from crash to recovery. */
+  #enlist(workload: string, pid: number): void {
+    const spec = this.#options.specs().find(({ name }) => name === workload);
+    if (!spec || this.#closed) return;
+    const kept = this.#keep(spec);
+    if (this.#fences?.fenced(workload)?.later.length) this.#fences.set(workload, spec.limits, false);
+    kept.gatherUntilMs = this.#options.clock.monotonicMs() + gatherMs;
+    kept.lookAtMs = 0;
+    // Until everybody is inside, only a look can see it explode.
+    this.#headroom = Math.min(this.#headroom, kept.limits.tasks || Number.POSITIVE_INFINITY);
+    void this.#fences?.enter(workload, pid);
+  }
+
+  #held(workload: string): Held {
+    return this.#fences?.fenced(workload)?.held ?? { memory: false, cpu: false, tasks: false };
+  }
+
+  /** A config that changed reaches a family that exceeds it at its next start. */
+  #judged(workload: string, limits: FamilyLimits): FamilyLimits {
+    const later = this.#fences?.fenced(workload)?.later ?? [];
+    return {
+      memoryBytes: later.includes("memory") ? 0 : limits.memoryBytes,
+      cpu: limits.cpu,
+      tasks: later.includes("tasks") ? 0 : limits.tasks,
+    };
+  }
+
+  // ── when ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #tick(): void {
+    if (this.#closed) return;
+    const { clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#lastTickMs > tickMs + lateMs) {
+      for (const kept of this.#kept.values()) kept.memory = forgiveFamily(kept.memory);
+      this.#node = { ...this.#node, low: 0 };
+    }
+    this.#lastTickMs = nowMs;
+    // Half of a machine's memory is not taken within a second.
+    const node = this.#memoryAtMs <= nowMs ? this.#nodeNow() : undefined;
+    if (node && 2 * node.availableBytes > node.totalBytes) this.#memoryAtMs = nowMs + plentyMs;
+    const low = node !== undefined && nodeIsLow(node.availableBytes, node.totalBytes);
+    if (!low) this.#node = { ...this.#node, low: 0 };
+    const grown = tasksOfNode() - this.#tasksAtLook > this.#headroom / 2;
+    const all = low || grown || nowMs >= this.#allAtMs;
+    // One look at a time: on a machine that is so slow, the next tick asks again.
+    if (!this.#looking && (all || [...this.#kept.values()].some(({ lookAtMs }) => lookAtMs <= nowMs))) {
+      this.#looking = this.#look(all).finally(() => {
+        this.#looking = undefined;
+      });
+    }
+    this.#cancel = clock.wakeAt(nowMs + tickMs, () => this.#tick());
+  }
+
+  async #look(all: boolean): Promise<void> {
+    const { specs, clock } = this.#options;
+    const tasksNow = tasksOfNode();
+    for (const spec of specs()) {
+      const kept = this.#keep(spec);
+      if (all || kept.lookAtMs <= clock.monotonicMs()) await this.#lookAt(spec.name, kept);
+      if (this.#closed) return;
+    }
+    if (!all) return;
+    const names = new Set(specs().map(({ name }) => name));
+    for (const name of this.#kept.keys()) if (!names.has(name)) this.#kept.delete(name);
+    this.#tasksAtLook = tasksNow;
+    this.#headroom = Math.min(...[...this.#kept.values()].map(({ headroom }) => headroom));
+    this.#judgeNode();
+  }
+
+  async #lookAt(workload: string, kept: Kept): Promise<void> {
+    const { families, clock } = this.#options;
+    const limits = this.#judged(workload, kept.limits);
+    const gathers = clock.monotonicMs() < kept.gatherUntilMs;
+    if (gathers && this.#fences?.fenced(workload)?.again) this.#fences.set(workload, kept.limits, false);
+    const held = this.#held(workload);
+    const counted = this.#fences?.counted(workload);
+    const pids = await familyPids(families, workload);
+    if (gathers) await this.#fences?.gather(workload, pids);
+    const { tasks, residentBytes, cpuMs } = await familyFigures(pids, limits.tasks || Number.POSITIVE_INFINITY);
+    kept.residentBytes = residentBytes;
+    // What the kernel bounds cannot explode, once everybody is inside.
+    const bounded = limits.tasks === 0 || (held.tasks && !gathers);
+    kept.headroom = bounded ? Number.POSITIVE_INFINITY : Math.max(headroomMin, limits.tasks - tasks);
+    const over = limits.memoryBytes > 0 && residentBytes > limits.memoryBytes;
+    const memoryBytes = over && !held.memory ? await fairBytes(pids, residentBytes) : residentBytes;
+    if (this.#closed) return;
+    // A zombie holds a task of the cgroup, and has no figure of its own: the larger count is the one that harms.
+    const sight: FamilySight = { ...counted, tasks: Math.max(tasks, counted?.tasks ?? 0), memoryBytes, cpuMs };
+    const nowMs = clock.monotonicMs();
+    const { memory, breach } = judgeFamily({ workload, limits, held }, sight, kept.memory, nowMs);
+    kept.memory = memory;
+    kept.lookAtMs = nowMs + (gathers ? tickMs : lookAgainMs(limits, held, sight));
+    if (breach) this.#act(breach);
+  }
+
+  #judgeNode(): void {
+    const node = this.#nodeNow();
+    if (!node) return;
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#allAtMs = nowMs + lookAtAllAgainMs(node.availableBytes, node.totalBytes);
+    const families = Object.fromEntries([...this.#kept].map(([name, { residentBytes }]) => [name, residentBytes]));
+    const sight: NodeSight = { atMs: nowMs, ...node, families };
+    const { memory, breach } = judgeNode(sight, this.#node);
+    this.#node = rememberNode(memory, sight);
+    if (breach) this.#act(breach);
+  }
+
+  #act(breach: Breach): void {
+    const { onBreach, families, log } = this.#options;
+    onBreach(breach);
+    if (breach.act !== "end") return;
+    const striking = families.strike(breach.workload).then((ended) => {
+      this.#striking.delete(striking);
+      log("warn", { workload: breach.workload, what: breach.what, ended }, `its family was ended: ${breach.because}`);
+    });
+    this.#striking.add(striking);
+  }
+
+  #nodeNow(): Pick<NodeSight, "availableBytes" | "totalBytes"> | undefined {
+    const { meminfo = () => shortText("/proc/meminfo") } = this.#options;
+    const memory = parseMemory(meminfo() ?? "");
+    return memory && { availableBytes: memory.totalBytes - memory.usedBytes, totalBytes: memory.totalBytes };
+  }
+}
+
+/** Processes and threads of the whole machine: the fourth figure of /proc/loadavg is `running/all`. 0 where there is none. */
+function tasksOfNode(): number {
+  return Number(/\d+\/(\d+)/.exec(shortText("/proc/loadavg") ?? "")?.[1] ?? 0);
+}
+
+function sameLimits(a: FamilyLimits, b: FamilyLimits): boolean {
+  return a.memoryBytes === b.memoryBytes && a.cpu === b.cpu && a.tasks === b.tasks;
+}
