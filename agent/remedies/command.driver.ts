@@ -1,0 +1,115 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Readable } from "node:stream";
+import type { Argv } from "../playbooks/playbook.ts";
+import { procStat } from "../supervise/proc.driver.ts";
+
+/** Of a command's output the last part is kept. */
+const keptMax = 4096;
+const lineMax = 200;
+/** After SIGTERM it has this long before SIGKILL. */
+const graceMs = 2000;
+/** After its end, its last output is awaited this long: a left-over child may hold the pipe open. */
+const lastOutputMs = 50;
+
+/** How a command runs. */
+export interface CommandOptions {
+  readonly cwd: string;
+  /** Added to the few variables that every command gets: PATH, HOME, LANG, TZ, TMPDIR. Nothing else of the agent's reaches it. */
+  readonly env: Readonly<Record<string, string>>;
+  /** The whole group is ended when it aborts: SIGTERM first, SIGKILL two seconds later. */
+  readonly signal: AbortSignal;
+  /** Called with the process right after its start. */
+  readonly started?: (child: { readonly pid: number; readonly startTicks: number }) => void;
+}
+
+/** How it ended. */
+export interface CommandEnd {
+  readonly ok: boolean;
+  /** One sentence: exit code or signal, and its last line. */
+  readonly because: string;
+}
+
+/** Runs a program in a process group of its own, without a shell, with nothing to read. Resolves when it has ended. Never rejects. */
+export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }: CommandOptions): Promise<CommandEnd> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve({ ok: false, because: "cancelled before it began" });
+    const child = spawn(file, args, {
+      cwd,
+      env: { ...plainEnv(), ...env },
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const end = (ok: boolean, because: string) => {
+      signal.removeEventListener("abort", stop);
+      clearTimeout(killing);
+      resolve({ ok, because });
+    };
+    let killing: NodeJS.Timeout | undefined;
+    const stop = () => {
+      signalGroup(child, "SIGTERM");
+      killing = setTimeout(() => signalGroup(child, "SIGKILL"), graceMs);
+    };
+    // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
+    child.on("error", (error) => end(false, `it cannot be started: ${error.message}`));
+    const output = collect(child);
+    if (child.pid !== undefined) started?.({ pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 });
+    signal.addEventListener("abort", stop, { once: true });
+    child.on("exit", (code, ended) => {
+      signalGroup(child, "SIGKILL"); // what it left behind
+      const finish = () => {
+        clearTimeout(patience);
+        const how = signal.aborted ? "its time was over" : code === null ? `ended by ${ended}` : `exit code ${code}`;
+        const line = output();
+        end(code === 0 && !signal.aborted, line === "" ? how : `${how}: ${line}`);
+      };
+      const patience = setTimeout(finish, lastOutputMs);
+      child.on("close", finish);
+    });
+  });
+}
+
+/** Ends the group of a command that an earlier agent has started, if it still is that process; resolves when it is gone or cannot be ended. */
+export async function endLeftOver(pid: number, startTicks: number): Promise<void> {
+  for (let round = 0; round < 20; round++) {
+    const stat = procStat(pid);
+    if (!stat || stat.startTicks !== startTicks || stat.state === "Z") return;
+    try {
+      process.kill(-pid, "SIGKILL");
+    } catch {
+      return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+function collect(child: ChildProcess): () => string {
+  let text = "";
+  // Without a free descriptor there are no pipes either, whatever the type says.
+  for (const pipe of [child.stdout, child.stderr] as readonly (Readable | null | undefined)[]) {
+    pipe?.setEncoding("utf8");
+    pipe?.on("data", (chunk: string) => {
+      text = (text + chunk).slice(-keptMax);
+    });
+  }
+  return () =>
+    (text.trim().split("\n").at(-1) ?? "")
+      .replaceAll(/\p{C}+/gu, " ")
+      .trim()
+      .slice(0, lineMax);
+}
+
+function plainEnv(): Record<string, string> {
+  const names = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
+}
+
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Nobody is left in the group.
+  }
+}
