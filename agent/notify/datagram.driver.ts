@@ -13,6 +13,9 @@ const setOwner = 8;
 const setFlags = 4;
 /** O_NONBLOCK | O_ASYNC: a SIGIO for each message that comes. */
 const signalled = 0x800 | 0x2000;
+/** struct pollfd of poll(2): the file, what is asked, what is so. */
+const pollBytes = 8;
+const pollIn = 1;
 const scmRights = 1;
 const scmCredentials = 2;
 /** MSG_DONTWAIT | MSG_CMSG_CLOEXEC */
@@ -55,7 +58,7 @@ function make(): UnixDatagrams | undefined {
 /** The calls. Each returns 0 or a file number, or throws with the name of the error. Made by {@link unixDatagrams}. */
 export class UnixDatagrams {
   readonly #addon: Koffi;
-  readonly #c: Readonly<Record<"socket" | "bind" | "option" | "control" | "send" | "receive", Native>>;
+  readonly #c: Readonly<Record<"socket" | "bind" | "option" | "control" | "send" | "receive" | "poll", Native>>;
 
   constructor(addon: Koffi) {
     const libc = addon.load(null);
@@ -67,6 +70,7 @@ export class UnixDatagrams {
       control: libc.func("int fcntl(int fd, int command, int value)"),
       send: libc.func("int64_t sendto(int fd, void *bytes, uint64_t length, int flags, void *address, uint32_t size)"),
       receive: libc.func("int64_t recvmsg(int fd, void *header, int flags)"),
+      poll: libc.func("int poll(void *fds, uint64_t count, int timeout)"),
     };
   }
 
@@ -102,6 +106,17 @@ export class UnixDatagrams {
   receive(fd: number, room: Room): Datagram | undefined {
     const length = this.#c.receive(fd, room.ready(), receiveNow);
     return length < 0 ? undefined : room.read(length);
+  }
+
+  /** Those of `fds` that have something to receive. One call for all, and it does not wait. */
+  readable(fds: readonly number[]): number[] {
+    const asked = Buffer.alloc(pollBytes * fds.length);
+    for (const [n, fd] of fds.entries()) {
+      asked.writeInt32LE(fd, n * pollBytes);
+      asked.writeInt16LE(pollIn, n * pollBytes + 4);
+    }
+    if (this.#c.poll(asked, fds.length, 0) <= 0) return [];
+    return fds.filter((_, n) => asked.readInt16LE(n * pollBytes + 6) !== 0);
   }
 
   #ok(what: string, result: number): number {

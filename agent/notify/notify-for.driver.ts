@@ -1,11 +1,11 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import { instanceOf, type Phase } from "../supervise/state.ts";
 import { parseNotify } from "./message.ts";
-import { type NotifySocket, openNotifySocket } from "./notify-socket.driver.ts";
-import { isMember } from "./sender.driver.ts";
+import { NotifySockets } from "./notify-socket.driver.ts";
+import { Senders } from "./sender.driver.ts";
 import { adoptedReady, type Beat, hear, type Told, untold } from "./told.ts";
 
 /** Refused messages are told at most this often for each workload; the line says how many there were. */
@@ -37,40 +37,34 @@ export interface Notify {
 
 /** Opens one socket for each workload with `notify`, in `notify/` below the data directory. Never throws. */
 export function notifyFor(parts: NotifyParts): Notify {
-  const { dataDir, clock, notOffered } = parts;
+  const sockets = new NotifySockets(parts.clock);
   const lines = new Map<string, Line>();
   const specs = parts.specs.map((spec) => {
     if (!spec.notify) return spec;
     const line = new Line(spec, parts);
-    const opened = open(join(dataDir, "notify"), spec.name, clock, line);
-    if ("failed" in opened) {
-      notOffered(spec.name, opened.failed);
+    const because = open(sockets, line);
+    if (because !== undefined) {
+      parts.notOffered(spec.name, because);
       return withoutNotify(spec);
     }
-    line.socket = opened;
     lines.set(spec.name, line);
     return spec;
   });
   return {
     specs,
     envFor: (workload) => lines.get(workload)?.begin() ?? {},
-    close: () => {
-      for (const line of lines.values()) line.socket?.close();
-    },
+    close: () => sockets.close(),
   };
 }
 
-function open(folder: string, name: string, clock: Clock, line: Line) {
+/** Why it cannot be had; undefined when it can. */
+function open(sockets: NotifySockets, line: Line): string | undefined {
   try {
-    makeFolder(folder);
+    makeFolder(dirname(line.path));
   } catch (error) {
-    return { failed: (error as Error).message };
+    return (error as Error).message;
   }
-  return openNotifySocket({
-    path: join(folder, `${name}.sock`),
-    clock,
-    onMessage: ({ pid, bytes }) => line.take(pid, bytes),
-  });
+  return sockets.take(line.path, ({ pid, bytes }) => line.take(pid, bytes));
 }
 
 /** Beats by the protocol cannot come either; those by a file can. */
@@ -81,23 +75,26 @@ function withoutNotify(spec: WorkloadSpec): WorkloadSpec {
 
 /** One workload's side of the conversation. */
 class Line {
-  socket: NotifySocket | undefined;
+  readonly path: string;
   readonly #spec: WorkloadSpec;
   readonly #parts: NotifyParts;
+  readonly #senders: Senders;
   #told: Told | undefined;
   #refused = 0;
   #tellRefusedAtMs = 0;
 
   constructor(spec: WorkloadSpec, parts: NotifyParts) {
+    this.path = join(parts.dataDir, "notify", `${spec.name}.sock`);
     this.#spec = spec;
     this.#parts = parts;
+    this.#senders = new Senders(parts.owner, spec.name);
   }
 
   begin(): Readonly<Record<string, string>> {
     const { beat } = this.#spec;
     this.#told = untold;
     return {
-      NOTIFY_SOCKET: this.socket?.path ?? "",
+      NOTIFY_SOCKET: this.path,
       // No WATCHDOG_PID: the number is not known before the process is there, and without it every process of it may beat.
       ...(beat && beat.file === undefined && { WATCHDOG_USEC: String(Math.round(beat.timeoutMs * 1000)) }),
     };
@@ -105,11 +102,10 @@ class Line {
 
   take(pid: number, bytes: Uint8Array): void {
     const { name: workload, beat } = this.#spec;
-    const { owner, phaseOf } = this.#parts;
-    const phase = phaseOf(workload);
+    const phase = this.#parts.phaseOf(workload);
     const message = parseNotify(bytes);
     if ("refused" in message) this.#refuse(pid, message.refused);
-    else if (!isMember(pid, { owner, workload, leader: phase && instanceOf(phase) }))
+    else if (!this.#senders.isMember(pid, phase && instanceOf(phase)))
       this.#refuse(pid, "its sender is not of the workload's family, or has ended");
     else {
       // Nothing was begun here when it lives since an earlier agent process.
