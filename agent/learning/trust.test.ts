@@ -1,0 +1,101 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { judged, neutral, type Subject, type TrustBook, trustIn } from "./trust.ts";
+import { wilson } from "./wilson.ts";
+
+const dayMs = 86_400_000;
+const playbook: Subject = "playbook:restart_service";
+
+/** A book after these outcomes: + worked, - failed. */
+function after(outcomes: string, book: TrustBook = {}, ageMs = 0): TrustBook {
+  return [...outcomes].reduce((sum, one) => judged(sum, playbook, one === "+", ageMs), book);
+}
+
+test.each([
+  ["", 0.8],
+  ["+", 0.85],
+  ["++", 0.9],
+  ["+++++++", 1],
+  ["-", 0.7],
+  ["--", 0.6],
+  ["-+", 0.75],
+  ["--------------", 0],
+])("GRC-5 after '%s' trust is %d: 0.05 up on success, 0.1 down on failure, between 0 and 1", (outcomes, trust) => {
+  expect(trustIn(after(outcomes), playbook, 0).trust).toBe(trust);
+});
+
+test("GRC-5 one failure of a newcomer is no drop below 0.7, the second is", () => {
+  expect(trustIn(after("-"), playbook, 0).trust).toBeGreaterThanOrEqual(0.7);
+  expect(trustIn(after("--"), playbook, 0).trust).toBeLessThan(0.7);
+});
+
+test("GRC-5 a remedy that fails three times in a row is demoted, two successes bring it back, and so does time", () => {
+  expect(trustIn(after("--"), playbook, 0).demoted).toBe(false);
+  const demoted = after("---");
+  expect(trustIn(demoted, playbook, 0)).toMatchObject({ demoted: true });
+  expect(trustIn(demoted, playbook, 0).because).toBe(
+    "playbook:restart_service: trust 0.50; about 0 of the last 3 tries worked, so at least 25 % do (95 % sure); demoted, others go first",
+  );
+  expect(trustIn(after("+", demoted), playbook, 0).demoted).toBe(true); // no flapping: one success is not enough
+  expect(trustIn(after("++", demoted), playbook, 0).demoted).toBe(false);
+  expect(trustIn(demoted, playbook, 5 * dayMs).demoted).toBe(true);
+  expect(trustIn(demoted, playbook, 30 * dayMs)).toMatchObject({ demoted: false });
+  expect(trustIn(demoted, playbook, 365 * dayMs).because).toContain("not tried lately");
+});
+
+test("GRC-5 a long good record can be lost in twenty failures, not in three", () => {
+  const proven = after("+".repeat(1000));
+  expect(trustIn(proven, playbook, 0).lowerBound).toBeGreaterThan(0.75);
+  expect(trustIn(after("---", proven), playbook, 0).demoted).toBe(false);
+  expect(trustIn(after("-".repeat(20), proven), playbook, 0).demoted).toBe(true);
+});
+
+test("GRC-5 trust drifts back to neutral, half the way in a week", () => {
+  const low = after("--------");
+  expect(trustIn(low, playbook, 7 * dayMs).trust).toBeCloseTo(neutral / 2, 6);
+  const high = after("++++");
+  expect(trustIn(high, playbook, 7 * dayMs).trust).toBeCloseTo(0.9, 6);
+  expect(trustIn(high, playbook, 700 * dayMs).trust).toBeCloseTo(neutral, 6);
+});
+
+test("GRC-5 trust stays between 0 and 1, a success never lowers it nor its bound, a failure never raises them", () => {
+  const step = fc.record({ ok: fc.boolean(), passedMs: fc.oneof(fc.nat(1000), fc.nat(30 * dayMs)) });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+      let book: TrustBook = {};
+      let ageMs = 0;
+      for (const { ok, passedMs } of steps) {
+        ageMs += passedMs;
+        const before = trustIn(book, playbook, ageMs);
+        book = judged(book, playbook, ok, ageMs);
+        const now = trustIn(book, playbook, ageMs);
+        expect(now.trust >= 0 && now.trust <= 1).toBe(true);
+        const dust = 1e-3; // four digits are kept
+        if (ok) expect(now.trust).toBeGreaterThanOrEqual(before.trust - dust);
+        else expect(now.trust).toBeLessThanOrEqual(before.trust + dust);
+        if (ok) expect(now.lowerBound).toBeGreaterThanOrEqual(before.lowerBound - dust);
+        else expect(now.lowerBound).toBeLessThanOrEqual(before.lowerBound + dust);
+        if (ok && !before.demoted) expect(now.demoted).toBe(false);
+      }
+    }),
+    { seed: 5, numRuns: 300 },
+  );
+});
+
+test("GRC-5 at most 200 subjects are remembered, and the one not heard of for longest is forgotten", () => {
+  let book: TrustBook = {};
+  for (let n = 0; n < 300; n += 1) book = judged(book, `workload:w${n}`, true, n);
+  expect(Object.keys(book)).toHaveLength(200);
+  expect(book["workload:w99"]).toBeUndefined();
+  expect(book["workload:w100"]).toBeDefined();
+  expect(JSON.stringify(book).length).toBeLessThan(20_000);
+});
+
+test("Wilson's bounds are those of the books, and honest with nothing", () => {
+  expect(wilson(0, 0)).toEqual({ low: 0, high: 1 });
+  const { low, high } = wilson(8, 10);
+  expect(low).toBeCloseTo(0.5408, 3);
+  expect(high).toBeCloseTo(0.9315, 3);
+  expect(wilson(5, 5).high).toBeCloseTo(1, 9);
+  expect(wilson(0, 5).low).toBeCloseTo(0, 9);
+});

@@ -1,0 +1,121 @@
+import { wilson } from "./wilson.ts";
+
+/** Whom one trusts: the healer itself, a workload, a playbook, a rung of the ladder. */
+export type Subject = "node" | `workload:${string}` | `playbook:${string}` | `rung:${string}`;
+
+/** What is remembered of one subject, as it stood at `atMs` (an age of the timeline). JSON-able. */
+export interface Trust {
+  readonly atMs: number;
+  /** 0 to 1. */
+  readonly trust: number;
+  /** Successes and failures, weighing half as much after {@link evidenceHalfMs}; together at most {@link evidenceMax}. */
+  readonly ok: number;
+  readonly failed: number;
+  readonly demoted: boolean;
+}
+
+/** The trust in everybody, by subject; at most 200, the one not heard of for longest goes first. */
+export type TrustBook = Readonly<Record<string, Trust>>;
+
+/** How far a subject is trusted now. */
+export interface TrustReport {
+  readonly subject: Subject;
+  readonly trust: number;
+  /** With 95 % certainty it works at least this often. */
+  readonly lowerBound: number;
+  /** Others go first. It is no ban: when nothing else is left, it is tried. */
+  readonly demoted: boolean;
+  /** One sentence for people. */
+  readonly because: string;
+}
+
+/**
+ * Where trust begins and whither it drifts back: above 0.7, where "trust drop" fires (GRC-2), so that a newcomer and one
+ * single failure are no alarm and two are; below 1, for nothing has been shown yet.
+ */
+export const neutral = 0.8;
+/** By GRC-5. */
+const rise = 0.05;
+/** Twice as fast down as up: who fails every third time ends at the bottom. */
+const fall = 0.1;
+/** Half of the distance to neutral is forgotten in a week. */
+const trustHalfMs = 7 * 86_400_000;
+const evidenceHalfMs = 7 * 86_400_000;
+/** What was proven a thousand times can still be proven wrong in twenty tries. */
+const evidenceMax = 12;
+/** Everybody starts with the record of five tries, four of them good: the same 0.8. */
+const [priorOk, priorAll] = [4, 5];
+/** Demoted below the one (three failures in a row at the start), back above the other (two successes later, or after some days). */
+const demoteBelow = 0.25;
+const restoreFrom = 0.35;
+const subjectsMax = 200;
+
+/** The book after one more success or failure of `subject`. */
+export function judged(book: TrustBook, subject: Subject, ok: boolean, ageMs: number): TrustBook {
+  const before = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
+  const trust = rounded(Math.min(1, Math.max(0, before.trust + (ok ? rise : -fall))));
+  const counted = { ok: before.ok + (ok ? 1 : 0), failed: before.failed + (ok ? 0 : 1) };
+  const scale = Math.min(1, evidenceMax / (counted.ok + counted.failed));
+  const evidence = { ok: rounded(counted.ok * scale), failed: rounded(counted.failed * scale) };
+  const demoted = isDemoted(before.demoted, evidence);
+  return bounded({ ...book, [subject]: { atMs: ageMs, trust, ...evidence, demoted } });
+}
+
+/** How far `subject` is trusted at this age. Changes nothing: time is taken into account, not written down. */
+export function trustIn(book: TrustBook, subject: Subject, ageMs: number): TrustReport {
+  const { trust, ok, failed, demoted } = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
+  const lowerBound = lowerBoundOf({ ok, failed });
+  const all = ok + failed;
+  const record = all < 0.5 ? "not tried lately" : `about ${Math.round(ok)} of the last ${Math.round(all)} tries worked`;
+  const bound = `so at least ${Math.round(100 * lowerBound)} % do (95 % sure)`;
+  const rank = demoted ? "; demoted, others go first" : "";
+  return {
+    subject,
+    trust: rounded(trust),
+    lowerBound,
+    demoted,
+    because: `${subject}: trust ${trust.toFixed(2)}; ${record}, ${bound}${rank}`,
+  };
+}
+
+function newcomer(ageMs: number): Trust {
+  return { atMs: ageMs, trust: neutral, ok: 0, failed: 0, demoted: false };
+}
+
+/** What is left of it after some time: trust drifts to neutral, evidence fades. */
+function agedTo(one: Trust, ageMs: number): Trust {
+  const passedMs = Math.max(0, ageMs - one.atMs);
+  const fade = 2 ** (-passedMs / evidenceHalfMs);
+  const evidence = { ok: one.ok * fade, failed: one.failed * fade };
+  return {
+    atMs: ageMs,
+    trust: neutral + (one.trust - neutral) * 2 ** (-passedMs / trustHalfMs),
+    ...evidence,
+    demoted: one.demoted && isDemoted(true, evidence),
+  };
+}
+
+interface Evidence {
+  readonly ok: number;
+  readonly failed: number;
+}
+
+function isDemoted(before: boolean, evidence: Evidence): boolean {
+  return lowerBoundOf(evidence) < (before ? restoreFrom : demoteBelow);
+}
+
+function lowerBoundOf({ ok, failed }: Evidence): number {
+  return wilson(priorOk + ok, priorAll + ok + failed).low;
+}
+
+function bounded(book: TrustBook): TrustBook {
+  const subjects = Object.entries(book);
+  if (subjects.length <= subjectsMax) return book;
+  const [oldest] = subjects.reduce((a, b) => (b[1].atMs < a[1].atMs ? b : a));
+  return Object.fromEntries(subjects.filter(([subject]) => subject !== oldest));
+}
+
+/** Four digits: short as text, and sums of 0.05 stay sums of 0.05. */
+function rounded(value: number): number {
+  return Math.round(value * 10_000) / 10_000;
+}
