@@ -1,9 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import { BeatService, StateService } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import { BeatService, ReportService, StateService } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { fullJitterMs } from "@blueflame/shared/random/random.ts";
 import { type CallOptions, client, clientOptions, faultFrom } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
+import type { FinishedRequest } from "../node.ts";
 
 /** A value of the workload's own state, and its revision to put the next one on. */
 export interface Kept {
@@ -34,6 +35,12 @@ export interface Agent {
    * Without `expectedRevision` the last write wins, and one that was given up may still land: use it for hints only.
    */
   put(key: string, value: Uint8Array, expectedRevision?: bigint): Promise<bigint>;
+  /**
+   * Tells of requests that the workload's server has finished, at most 1000 at once and 100 times a second: figures and triggers
+   * of the agent follow from them. Tries once, within 1 s. Rejects with AGENT_UNREACHABLE, DENIED, BAD_REQUEST or LIMIT_REACHED.
+   * `watchRequests` does it for HTTP servers.
+   */
+  reportRequests(requests: readonly FinishedRequest[]): Promise<void>;
   close(): void;
 }
 
@@ -85,6 +92,7 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
   const channel = { ...clientOptions, "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 250 };
   const address = `unix:${socket}`;
   const beats = client(BeatService, address, grpc.credentials.createInsecure(), channel);
+  const reports = client(ReportService, address, grpc.credentials.createInsecure(), channel);
   const states = client(StateService, address, grpc.credentials.createInsecure(), channel);
   const metadata = new grpc.Metadata();
   metadata.set("authorization", `Bearer ${token}`);
@@ -166,13 +174,27 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
       const request = expectedRevision === undefined ? { key, value } : { key, value, expectedRevision };
       return insist((options, again) => put(request, options, again));
     },
+    async reportRequests(requests) {
+      try {
+        await reports.report({ requests: requests.map(finishedRequest) }, within(beatTimeoutMs));
+      } catch (error) {
+        throw faultOf(error);
+      }
+    },
     close() {
       closing.abort();
       beats.close();
+      reports.close();
       states.close();
     },
   };
   return agent;
+}
+
+function finishedRequest({ latencyMs, ok, timedOut }: FinishedRequest) {
+  const wholeSeconds = Math.floor(latencyMs / 1000);
+  const nanos = Math.round((latencyMs - wholeSeconds * 1000) * 1e6);
+  return { latency: { seconds: BigInt(wholeSeconds), nanos: Math.min(nanos, 999_999_999) }, ok, timedOut };
 }
 
 /** An agent that ends cancels what is open; to its workloads that is one that is away, like one that was killed. */

@@ -1,5 +1,5 @@
-import { stat } from "node:fs/promises";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { beatDesk } from "./file-desk.driver.ts";
 
 /** A file is looked at four times within its timeout, and at least once a second. */
 const looksPerTimeout = 4;
@@ -78,6 +78,8 @@ export class BeatFileWatcher {
   }
 }
 
+/** A disk that does not answer gives no beats; the desk keeps it from holding more than its share of threads. */
 async function modifiedNs(file: string): Promise<bigint | undefined> {
-  return (await stat(file, { bigint: true })).mtimeNs;
+  const flight = await beatDesk.look(file, "beat", ({ mtimeMs }) => mtimeMs, longestLookMs);
+  return flight.is === "answered" ? BigInt(Math.round(flight.value * 1e6)) : undefined;
 }

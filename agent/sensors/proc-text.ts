@@ -78,3 +78,58 @@ export function parseProcessStatus(status: string): { memoryBytes: number; threa
   const figure = (pattern: RegExp): number => Number(pattern.exec(status)?.[1] ?? 0);
   return { memoryBytes: figure(/^VmRSS:\s+(\d+) kB$/m) * 1024, threads: figure(/^Threads:\s+(\d+)$/m) };
 }
+
+/** What /proc/PID/stat says of a process; a zombie has no memory and no threads that run. */
+export interface ProcessLine {
+  readonly state: string;
+  readonly cpuTicks: number;
+  readonly threads: number;
+  readonly startTicks: number;
+  readonly residentPages: number;
+  /** The program's name as the kernel keeps it, at most 15 bytes. */
+  readonly name: string;
+}
+
+/** From /proc/PID/stat, all that is wanted of it at once; undefined for a text that is none. */
+export function parseProcessLine(stat: string): ProcessLine | undefined {
+  const end = stat.lastIndexOf(")");
+  const fields = stat.slice(end + 2).split(" ");
+  const [state, residentPages] = [fields[0], Number(fields[21])];
+  if (end < 0 || state === undefined || Number.isNaN(residentPages)) return undefined;
+  return {
+    state,
+    cpuTicks: Number(fields[11]) + Number(fields[12]),
+    threads: Number(fields[17]),
+    startTicks: Number(fields[19]),
+    residentPages,
+    name: stat.slice(stat.indexOf("(") + 1, end),
+  };
+}
+
+/** Bytes that a process has read and written by system calls since its start, from /proc/PID/io: files, pipes and sockets alike. */
+export function parseProcessIo(io: string): number {
+  const figure = (pattern: RegExp): number => Number(pattern.exec(io)?.[1] ?? 0);
+  return figure(/^rchar: (\d+)$/m) + figure(/^wchar: (\d+)$/m);
+}
+
+/** Microseconds of CPU that a cgroup has used, from cpu.stat; what has ended is in it. */
+export function parseCgroupCpu(cpuStat: string): number | undefined {
+  const usec = /^usage_usec (\d+)$/m.exec(cpuStat)?.[1];
+  return usec === undefined ? undefined : Number(usec);
+}
+
+/** Bytes of files that a cgroup could give up at once, from memory.stat. */
+export function parseCgroupCache(memoryStat: string): number {
+  return Number(/^inactive_file (\d+)$/m.exec(memoryStat)?.[1] ?? 0);
+}
+
+/** Whether /proc/net/route (or ipv6_route, by `six`) has a default route over anything but the loopback. */
+export function hasDefaultRoute(table: string, six: boolean): boolean {
+  return table.split("\n").some((line) => {
+    const columns = line.trim().split(/\s+/);
+    const [name, destination] = six
+      ? [columns[9], `${columns[0]}/${columns[1]}`]
+      : [columns[0], `${columns[1]}/${columns[7]}`];
+    return name !== undefined && name !== "lo" && destination === (six ? `${"0".repeat(32)}/00` : "00000000/00000000");
+  });
+}

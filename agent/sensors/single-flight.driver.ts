@@ -2,8 +2,11 @@
 export type Flight<T> =
   | { readonly is: "answered"; readonly value: T }
   | { readonly is: "failed"; readonly error: unknown }
-  /** Not answered within the wait. `sinceMs` counts from when it was asked. */
-  | { readonly is: "silent"; readonly sinceMs: number };
+  /**
+   * Not answered within the wait. `sinceMs` counts from when it was asked. `unasked`: it was not even asked, for want of a
+   * thread of our own, and says nothing.
+   */
+  | { readonly is: "silent"; readonly sinceMs: number; readonly unasked?: true };
 
 /**
  * Asks a question that may hang, such as of a dead network disk, for at most `waitMs`. While an earlier one is under way

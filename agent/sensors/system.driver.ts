@@ -3,7 +3,15 @@ import { readdir, readFile, realpath, statfs } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import { type CpuTimes, mountOf, parseCpu, parseLoad, parseMemory, parseNetwork } from "./proc-text.ts";
+import {
+  type CpuTimes,
+  hasDefaultRoute,
+  mountOf,
+  parseCpu,
+  parseLoad,
+  parseMemory,
+  parseNetwork,
+} from "./proc-text.ts";
 import type { Reading } from "./reading.ts";
 import { singleFlight } from "./single-flight.driver.ts";
 
@@ -17,7 +25,8 @@ export interface SystemSensors {
    * last call and missing at the first. What this system does not have is missing. Never rejects.
    *
    * cpu_busy_ratio, load_1m_ratio (load per core), memory_used_bytes, memory_total_bytes, swap_used_bytes,
-   * network_received_bytes_per_second, network_sent_bytes_per_second, temperature_celsius (the hottest), and of the file
+   * network_received_bytes_per_second, network_sent_bytes_per_second, network_up_ratio (1 while there is a default route, else
+   * 0), temperature_celsius (the hottest), and of the file
    * system that holds the data directory: disk_free_bytes (to us), disk_total_bytes, disk_free_inodes, or
    * disk_silent_seconds when it does not answer.
    */
@@ -84,6 +93,9 @@ function procReader(clock: Clock): () => Promise<Reading[]> {
       add(readings, "network_sent_bytes_per_second", perSecond(now.network.sentBytes, before.network.sentBytes));
     }
     before = now;
+    const routed =
+      hasDefaultRoute(proc("net/route") ?? "", false) || hasDefaultRoute(proc("net/ipv6_route") ?? "", true);
+    add(readings, "network_up_ratio", routed ? 1 : 0);
     return readings;
   };
 }
