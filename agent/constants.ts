@@ -16,6 +16,16 @@ export const places = {
   /** The second, checksummed copy of the installation. */
   good: "good",
   watchdogLog: "logs/watchdog.log",
+  /** How the agent was started last: what brings it back when nobody lives who knows. */
+  start: "start.json",
+  /** The config in use, checked and with every default. */
+  lastGood: "last-good-config.json",
+  /** Whose the node is and what rests; readable when the store is not. */
+  mirror: "stopped.json",
+  store: "store",
+  socket: "agent.sock",
+  alerts: "alerts",
+  emergencyLog: "logs/emergency.log",
 } as const;
 
 /** The variable in the environment of every process of a workload: OWNER:WORKLOAD:INSTANCE. */

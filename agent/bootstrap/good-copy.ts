@@ -2,7 +2,7 @@
  * The second copy of the installation, `<dataDir>/good/`: what runs when the first does not, and what it is mended from.
  *
  *   good/manifest.json     what belongs to it, with its SHA-256 and the place it was installed to
- *   good/<stored>          the files; the program runs from here as it is, what it needs lies beside it
+ *   good/<name>            the files; the program runs from here as it is, what it needs lies beside it
  *   good/emergency         the operator's one command: the good copy's `emergency`, whatever state the installation is in
  *
  * It is replaced as a whole or not at all: written as `good.new`, read back, and then named. A `good.old` without a `good` is
@@ -35,7 +35,10 @@ export interface GoodFile {
   readonly source: string;
   /** Absolute. */
   readonly target: string;
-  /** `blueflame-agent` (an executable) or `blueflame-agent.cjs`, its `native/…`, and `agent.yaml`; others are kept, too. */
+  /**
+   * Its path below `good/`. The program is `binary` (an executable) or `blueflame-agent.cjs` with its `native/…` and, perhaps, the
+   * `node` it runs on; a `.yaml`, `.yml` or `.json` is the config. Others are kept and reinstalled, too.
+   */
   readonly name: string;
 }
 
@@ -43,10 +46,8 @@ export interface GoodFile {
 export interface Kept {
   readonly name: string;
   readonly target: string;
-  /** Below `good/`; its name unless it was refreshed. */
-  readonly stored: string;
   readonly sha256: string;
-  readonly bytes: number;
+  readonly size: number;
   /** Permissions of the installed file. */
   readonly mode: number;
 }
@@ -63,8 +64,16 @@ export interface GoodManifest {
 }
 
 /** The names that a program may have, the executable first. */
-const programNames = ["blueflame-agent", "blueflame-agent.cjs"] as const;
-export const configName = "agent.yaml";
+const programNames = ["binary", "blueflame-agent.cjs"] as const;
+const nodeName = "node";
+
+export function isConfig({ name }: Pick<Kept, "name">): boolean {
+  return /\.(ya?ml|json)$/.test(name);
+}
+/** The machine's Node is the machine's: it is kept to run the good copy, and never put back. */
+export function isOurs(file: Pick<Kept, "name">): boolean {
+  return file.name !== nodeName;
+}
 
 /** Makes it, replacing an earlier one; durable on return. Throws the disk's error, or when a source is not there; the earlier one is then as it was. */
 export function writeGoodCopy(dataDir: string, files: readonly GoodFile[], version: string): void {
@@ -79,7 +88,7 @@ export function writeGoodCopy(dataDir: string, files: readonly GoodFile[], versi
     copyFileSync(source, copy);
     chmodSync(copy, mode & 0o111 ? 0o700 : 0o600);
     syncFile(copy);
-    return { name, target: resolve(target), stored: name, sha256: sha256Of(copy), bytes: statSync(copy).size, mode };
+    return { name, target: resolve(target), sha256: sha256Of(copy), size: statSync(copy).size, mode };
   });
   const { uid, gid } = statSync(dataDir);
   const madeAt = new Date().toISOString();
@@ -91,16 +100,20 @@ export function writeGoodCopy(dataDir: string, files: readonly GoodFile[], versi
   rmSync(`${place}.old`, { recursive: true, force: true });
 }
 
-/** A shell is on every machine where this could be needed, and says more than a missing interpreter would. */
+/** A shell is on every machine where this could be needed; the Node that is kept goes before the machine's. */
 function launcher(dataDir: string, kept: readonly Kept[]): string {
   const good = join(resolve(dataDir), places.good);
-  const program = programNames.find((name) => kept.some((file) => file.name === name)) ?? programNames[0];
-  const script = program.endsWith(".cjs");
-  const words = [...(script ? [process.execPath] : []), join(good, program)].map(quoted).join(" ");
-  const again = script
-    ? `[ -x ${quoted(process.execPath)} ] || exec node ${quoted(join(good, program))} emergency --data-dir ${quoted(resolve(dataDir))} "$@"\n`
-    : "";
-  return `#!/bin/sh\n# Brings this node back from its good copy.\n${again}exec ${words} emergency --data-dir ${quoted(resolve(dataDir))} "$@"\n`;
+  const rest = `emergency --data-dir ${quoted(resolve(dataDir))} "$@"`;
+  const at = (name: string) => quoted(join(good, name));
+  const has = (name: string) => kept.some((file) => file.name === name);
+  const script = at(programNames[1]);
+  const lines = has(programNames[0])
+    ? [`exec ${at(programNames[0])} ${rest}`]
+    : [
+        ...[at(nodeName), quoted(process.execPath)].map((node) => `[ -x ${node} ] && exec ${node} ${script} ${rest}`),
+        `exec node ${script} ${rest}`,
+      ];
+  return ["#!/bin/sh", "# Brings this node back from its good copy.", ...lines, ""].join("\n");
 }
 
 function quoted(word: string): string {
@@ -128,7 +141,7 @@ export function readGoodCopy(
     if (!existsSync(place)) return { because: "there is no good copy; `blueflame-agent install` makes one" };
     const manifest = readManifest(place);
     const damaged = manifest.files.flatMap((file) => {
-      const because = differs(join(place, file.stored), file);
+      const because = differs(join(place, file.name), file);
       return because === undefined ? [] : [{ name: file.name, because: `the good copy of ${file.name} ${because}` }];
     });
     return { manifest, damaged };
@@ -138,10 +151,10 @@ export function readGoodCopy(
 }
 
 /** How the file at `path` differs from the one kept; undefined when it is the same. */
-export function differs(path: string, { sha256, bytes }: Kept): string | undefined {
+export function differs(path: string, { sha256, size }: Kept): string | undefined {
   try {
     const found = statSync(path).size;
-    if (found !== bytes) return `has ${found} of ${bytes} bytes`;
+    if (found !== size) return `has ${found} of ${size} bytes`;
     return sha256Of(path) === sha256 ? undefined : "was changed";
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ENOENT"
@@ -152,7 +165,7 @@ export function differs(path: string, { sha256, bytes }: Kept): string | undefin
 
 /** The command that runs the program of the good copy, without its arguments; undefined when there is none. */
 export function goodProgram(dataDir: string, manifest: GoodManifest, nodeNow: string): readonly string[] | undefined {
-  return programOf(manifest, nodeNow, (file) => join(dataDir, places.good, file.stored));
+  return programOf(manifest, nodeNow, (file) => join(dataDir, places.good, file.name), dataDir);
 }
 
 /** The command that runs the installed program; undefined when the good copy knows of none. */
@@ -164,10 +177,14 @@ function programOf(
   manifest: GoodManifest,
   nodeNow: string,
   place: (file: Kept) => string,
+  dataDir?: string,
 ): readonly string[] | undefined {
-  const file = programNames.flatMap((name) => manifest.files.filter((one) => one.name === name))[0];
+  const named = (name: string) => manifest.files.find((one) => one.name === name);
+  const file = programNames.map(named).find((one) => one !== undefined);
   if (!file) return undefined;
-  if (!file.name.endsWith(".cjs")) return [place(file)];
+  if (file.name === programNames[0]) return [place(file)];
+  const kept = named(nodeName);
+  if (kept && dataDir !== undefined) return [place(kept), place(file)];
   return [existsSync(manifest.node) ? manifest.node : nodeNow, place(file)];
 }
 
@@ -181,15 +198,15 @@ export function refreshGoodConfig(dataDir: string, path: string): boolean {
     const place = settled(dataDir);
     if (!existsSync(place)) return true;
     const manifest = readManifest(place);
-    const before = manifest.files.find(({ name }) => name === configName);
+    const before = manifest.files.find(isConfig);
     if (before?.target !== resolve(path) || differs(path, before) === undefined) return true;
     const text = readFileSync(path);
     const sha256 = createHash("sha256").update(text).digest("hex");
-    const stored = `${configName}.${sha256.slice(0, 12)}`;
-    writeFileSync(join(place, stored), text, { mode: 0o600, flush: true });
-    const after: Kept = { ...before, stored, sha256, bytes: text.length };
+    const name = before.name.replace(/(-[0-9a-f]{12})?(\.\w+)$/, `-${sha256.slice(0, 12)}$2`);
+    writeFileSync(join(place, name), text, { mode: 0o600, flush: true });
+    const after: Kept = { ...before, name, sha256, size: text.length };
     writeManifest(place, { ...manifest, files: manifest.files.map((file) => (file === before ? after : file)) });
-    if (before.stored !== stored) rmSync(join(place, before.stored), { force: true });
+    if (before.name !== name) rmSync(join(place, before.name), { force: true });
     return true;
   } catch {
     return false;
@@ -200,7 +217,7 @@ export function refreshGoodConfig(dataDir: string, path: string): boolean {
 export function reinstall(dataDir: string, file: Kept): void {
   const draft = `${file.target}.new`;
   mkdirSync(dirname(file.target), { recursive: true });
-  copyFileSync(join(dataDir, places.good, file.stored), draft);
+  copyFileSync(join(dataDir, places.good, file.name), draft);
   chmodSync(draft, file.mode);
   syncFile(draft);
   renameSync(draft, file.target);

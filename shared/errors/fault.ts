@@ -133,6 +133,11 @@ export const catalogue = {
   },
   BAD_REQUEST: { retry: "never", exit: 2, remedy: "Correct the request as the message says." },
   NODE_UNWELL: { retry: "later", exit: 1, remedy: "Do what is said beside each of them, then look again." },
+  PROGRAM_DAMAGED: {
+    retry: "never",
+    exit: 1,
+    remedy: "Install the program again, then run `blueflame-agent emergency`.",
+  },
   STORE_RESTORED: {
     retry: "never",
     exit: 1,

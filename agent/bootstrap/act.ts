@@ -1,0 +1,263 @@
+/** Does what the plan says. Each step may be done again; none throws. */
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { places, revivedVariable } from "../constants.ts";
+import { type Ended, launch, lineIn, run } from "./child.ts";
+import type { Findings } from "./findings.ts";
+import { isConfig, readGoodCopy, reinstall } from "./good-copy.ts";
+import { limits } from "./judge-life.ts";
+import type { Look } from "./look.ts";
+import { Life, takesCalls } from "./look-life.ts";
+import { end } from "./proc.ts";
+import { readStart, type Start } from "./start-file.ts";
+import type { Done, Step } from "./steps.ts";
+
+const mendMs = 600_000;
+const unitMs = 60_000;
+const restartMs = 60_000;
+const endMs = 5000;
+const lookEveryMs = 250;
+/** Entries that are given to their owner; beyond it the rest is named by the next look. */
+const entriesMax = 200_000;
+
+/** One step, and what came of it. */
+export async function act(step: Step, found: Findings, look: Look): Promise<Done> {
+  try {
+    const because = await deed(step, found, look);
+    return { step, ok: true, because };
+  } catch (error) {
+    return { step, ok: false, because: (error as Error).message };
+  }
+}
+
+function deed(step: Step, found: Findings, look: Look): string | Promise<string> {
+  switch (step.do) {
+    case "makeFolder":
+      mkdirSync(step.path, { recursive: true, mode: 0o700 });
+      give(step.path, found);
+      return `${step.path} was made`;
+    case "moveAside":
+      return moveAside(step.path);
+    case "takeOver":
+      return takeOver(step.path, found.owner);
+    case "setMode":
+      chmodSync(step.path, step.mode);
+      return `${step.path} has mode ${step.mode.toString(8)} now`;
+    case "reinstall":
+      return putBack(step.name, found);
+    case "endGuards":
+      return endGuards(found);
+    case "endAgent":
+      return endAgent(found);
+    case "mendStore":
+      return mendStore(found);
+    case "takeBackDown":
+      rmSync(join(found.dataDir.path, places.intent), { force: true });
+      return "a person's word was taken back by a person";
+    case "startAll":
+      return startAll(step.by, found, look);
+    case "startAgent":
+      return startAgent(found, look);
+    case "restart":
+      return restart(step.workload, found);
+    case "wait":
+      return wait(step.forMs, found, look);
+  }
+}
+
+// ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** To whoever everything here belongs; only root can give. */
+export function give(path: string, { owner, self }: Pick<Findings, "owner" | "self">): void {
+  if (self === 0 && owner.uid !== 0) chownSync(path, owner.uid, owner.gid);
+}
+
+function freeName(path: string, word: string): string {
+  for (let at = 0; ; at++) {
+    const name = `${path}.${word}${at === 0 ? "" : `-${at}`}`;
+    if (!existsSync(name)) return name;
+  }
+}
+
+function moveAside(path: string): string {
+  const aside = freeName(path, "aside");
+  renameSync(path, aside);
+  return `${path} lies in ${aside} now`;
+}
+
+function takeOver(top: string, { uid, gid }: Findings["owner"]): string {
+  let count = 0;
+  const walk = (path: string) => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (!found || count > entriesMax) return;
+    if (found.uid !== uid) {
+      lchownSync(path, uid, gid);
+      count++;
+    }
+    if (found.isDirectory()) for (const name of readdirSync(path)) walk(join(path, name));
+  };
+  walk(top);
+  return `${count} entries of ${top} belong to ${uid}:${gid} again`;
+}
+
+function putBack(name: string, found: Findings): string {
+  const { path } = found.dataDir;
+  const good = readGoodCopy(path);
+  const file = "manifest" in good ? good.manifest.files.find((one) => one.name === name) : undefined;
+  if (!file) throw new Error(`the good copy has no ${name}`);
+  const before = statSync(file.target, { throwIfNoEntry: false });
+  const kept = before ? keep(file.target, isConfig(file)) : undefined;
+  reinstall(path, file);
+  if (before && found.self === 0) chownSync(file.target, before.uid, before.gid);
+  return `${file.target} was reinstalled from the good copy${kept === undefined ? "" : `; what lay there is ${kept}`}`;
+}
+
+/** A config is a person's work and always kept; of a program one damaged copy is enough. */
+function keep(target: string, always: boolean): string {
+  const kept = always ? freeName(target, "damaged") : `${target}.damaged`;
+  rmSync(kept, { force: true });
+  linkSync(target, kept);
+  return kept;
+}
+
+// ── store ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** At one moment: either would start the other again. Workloads outlive both. */
+async function endGuards(found: Findings): Promise<string> {
+  const { start } = found;
+  if (start.by === "init") await told(run(["systemctl", "stop", start.unit], { timeoutMs: unitMs }));
+  const life = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined });
+  const ended = [life.watchdog(), life.agent()].filter((one) => one !== undefined);
+  const gone = await Promise.all(ended.map((one) => end(one, endMs)));
+  if (gone.includes(false)) throw new Error("watchdog or agent survives SIGKILL: it waits in the kernel");
+  return `${ended.map(({ pid }) => pid).join(" and ")} ended, so that nobody holds the store; the workloads go on`;
+}
+
+async function endAgent(found: Findings): Promise<string> {
+  const agent = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined }).agent();
+  if (!agent) return "the agent is gone";
+  if (!(await end(agent, endMs)))
+    throw new Error(`the agent (pid ${agent.pid}) survives SIGKILL: it waits in the kernel`);
+  return `the agent (pid ${agent.pid}), which did not answer, was ended; its workloads go on`;
+}
+
+async function mendStore(found: Findings): Promise<string> {
+  const words = ["store", "repair", "--actor", "emergency", "-o", "json", "--data-dir", found.dataDir.path];
+  const out = await told(run([...program(found), ...words], { timeoutMs: mendMs, as: ownerOf(found) }));
+  const { is, by, kept } = JSON.parse(out) as { is: string; by?: string; kept?: string };
+  if (is !== "mended") return "the store was sound";
+  return `the store was mended (${by})${kept === undefined ? "" : `; the damaged one is ${kept}`}`;
+}
+
+// ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function startAll(by: "init" | "watchdog", found: Findings, look: Look): Promise<string> {
+  const dataDir = found.dataDir.path;
+  if (by === "init") {
+    const unit = found.start.by === "init" ? found.start.unit : "";
+    await run(["systemctl", "reset-failed", unit], { timeoutMs: unitMs });
+    await told(run(["systemctl", "start", unit], { timeoutMs: unitMs }));
+  } else {
+    const { words, cwd } = startOf(found);
+    const watchdog = [...program(found), "watchdog", "--data-dir", dataDir, "--", ...words];
+    const refused = await launch(watchdog, { cwd, as: ownerOf(found) });
+    if (refused !== undefined) throw new Error(`the watchdog cannot be started: ${refused}`);
+  }
+  return answered(found, look, by === "init" ? "init has started the watchdog" : "the watchdog was started");
+}
+
+/** As the watchdog would revive it: it leaves quietly when another one is there. */
+async function startAgent(found: Findings, look: Look): Promise<string> {
+  const { words, cwd } = startOf(found);
+  const [up = "up", ...rest] = words;
+  const lastGood = rest.includes("--last-good") ? [] : ["--last-good"];
+  const env = { ...process.env, [revivedVariable]: "1" };
+  const refused = await launch([...program(found), up, ...lastGood, ...rest], { cwd, env, as: ownerOf(found) });
+  if (refused !== undefined) throw new Error(`the agent cannot be started: ${refused}`);
+  return answered(found, look, "the agent was started");
+}
+
+async function answered(found: Findings, look: Look, what: string): Promise<string> {
+  const seen = await until(limits.startMs, found, look, ({ agent }) => agent.is === "answers");
+  if (!seen) throw new Error(`${what}, and no agent has answered within ${limits.startMs / 1000} s`);
+  return `${what}, and the agent answers`;
+}
+
+async function restart(workload: string, found: Findings): Promise<string> {
+  // The audit names who asked; the agent takes it from here, as it does behind sudo.
+  const env = { ...process.env, SUDO_USER: "emergency" };
+  const words = ["restart", workload, "--data-dir", found.dataDir.path];
+  await told(run([...program(found), ...words], { timeoutMs: restartMs, env, as: ownerOf(found) }));
+  return `${workload} was restarted`;
+}
+
+async function wait(forMs: number, found: Findings, look: Look): Promise<string> {
+  const well = ({ agent, watchdog, workloads }: Seen) =>
+    agent.is === "answers" && watchdog.is !== "dead" && workloads.every(({ is }) => is !== "down");
+  await until(forMs, found, look, well);
+  return "";
+}
+
+type Seen = Awaited<ReturnType<Life["look"]>>;
+
+async function until(forMs: number, found: Findings, look: Look, holds: (seen: Seen) => boolean): Promise<boolean> {
+  const { dataDir } = look.around;
+  const life = new Life({ dataDir, works: found.works, owner: ownerOf(found) });
+  for (const endAtMs = performance.now() + forMs; performance.now() < endAtMs; await pause(lookEveryMs)) {
+    // Asking costs a child; who does not listen yet is not asked.
+    if (life.agent() && (found.dataDir.refuses !== undefined || (await takesCalls(join(dataDir, places.socket))))) {
+      if (holds(await life.look([]))) return true;
+    }
+  }
+  return false;
+}
+
+// ── how ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function program({ works }: Findings): readonly string[] {
+  if (!works) throw new Error("no program starts");
+  return works;
+}
+
+function ownerOf({ self, owner }: Findings): { uid: number; gid: number } | undefined {
+  return self === 0 && owner.uid !== 0 ? owner : undefined;
+}
+
+/** How the agent was started last, else as it was installed. */
+function startOf(found: Findings): Pick<Start, "words" | "cwd"> {
+  const start = readStart(found.dataDir.path);
+  if (start)
+    return { words: withDataDir(start.words, found.dataDir.path), cwd: existsSync(start.cwd) ? start.cwd : "/" };
+  const config = found.files.find(isConfig)?.target;
+  if (config === undefined) throw new Error("nobody has written down how the agent was started");
+  return { words: ["up", "--config", config, "--data-dir", found.dataDir.path], cwd: dirname(config) };
+}
+
+/** A relative one would be read from another folder. */
+function withDataDir(words: readonly string[], dataDir: string): readonly string[] {
+  const split = words.indexOf("--");
+  const own = split < 0 ? words : words.slice(0, split);
+  const rest = split < 0 ? [] : words.slice(split);
+  const at = own.indexOf("--data-dir");
+  const without = at < 0 ? own : [...own.slice(0, at), ...own.slice(at + 2)];
+  return [...without.filter((word) => !word.startsWith("--data-dir=")), "--data-dir", resolve(dataDir), ...rest];
+}
+
+async function told(ended: Promise<Ended>): Promise<string> {
+  const done = await ended;
+  if (done.code !== 0) throw new Error(lineIn(done));
+  return done.out;
+}

@@ -1,0 +1,106 @@
+import { spawn } from "node:child_process";
+
+/** More of a child's words is not kept. */
+const wordsMax = 1024 * 1024;
+
+export interface RunOptions {
+  readonly timeoutMs: number;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  /** Whose process it is; without it ours. Only root may say so. */
+  readonly as?: { readonly uid: number; readonly gid: number } | undefined;
+  readonly input?: string;
+}
+
+/** How a child ended. `code` is null when it was ended by a signal, or never began. */
+export interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command, never through a shell, and waits for its end; past `timeoutMs` it is ended with all it has started. Never rejects. */
+export function run(words: readonly string[], options: RunOptions): Promise<Ended> {
+  const [file = "", ...args] = words;
+  const { timeoutMs, env = process.env, cwd, as, input } = options;
+  return new Promise((resolve) => {
+    let out = "";
+    let err = "";
+    try {
+      const child = spawn(file, args, {
+        stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+        detached: true,
+        env: { ...env, NO_COLOR: "1" },
+        ...(cwd !== undefined && { cwd }),
+        ...as,
+      });
+      const late = setTimeout(() => {
+        err += `it did not end within ${timeoutMs} ms`;
+        endGroup(child.pid);
+      }, timeoutMs);
+      const done = (code: number | null) => {
+        clearTimeout(late);
+        resolve({ code, out, err });
+      };
+      child.stdout?.on("data", (chunk) => (out = (out + chunk).slice(0, wordsMax)));
+      child.stderr?.on("data", (chunk) => (err = (err + chunk).slice(-wordsMax)));
+      child.once("error", (error) => {
+        err += error.message;
+        done(null);
+      });
+      child.once("close", (code) => done(code));
+      // What it leaves behind may hold the pipes open: its own end counts.
+      child.once("exit", (code) => setTimeout(done, 500, code).unref());
+      child.stdin?.on("error", () => undefined);
+      child.stdin?.end(input);
+    } catch (error) {
+      resolve({ code: null, out, err: (error as Error).message });
+    }
+  });
+}
+
+function endGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
+/** Starts what outlives us; its words go nowhere, for it keeps logs of its own. Resolves with why it cannot be started, or undefined. */
+export function launch(
+  words: readonly string[],
+  options: Omit<RunOptions, "timeoutMs" | "input">,
+): Promise<string | undefined> {
+  const [file = "", ...args] = words;
+  const { env = process.env, cwd, as } = options;
+  return new Promise((resolve) => {
+    try {
+      const child = spawn(file, args, {
+        stdio: "ignore",
+        detached: true,
+        env,
+        ...(cwd !== undefined && { cwd }),
+        ...as,
+      });
+      child.once("error", (error) => resolve(error.message));
+      child.once("spawn", () => resolve(undefined));
+      child.unref();
+    } catch (error) {
+      resolve((error as Error).message);
+    }
+  });
+}
+
+/** The code of an error line of ours, like `[STORE_LOCKED] …`; empty when there is none. */
+export function codeIn(err: string): string {
+  return /^\[([A-Z_]+)\]/m.exec(err)?.[1] ?? "";
+}
+
+/** The line that says why. */
+export function lineIn({ err, code }: Ended): string {
+  const lines = err.trim().split("\n");
+  const line = lines.find((one) => /^\[[A-Z_]+\]/.test(one)) ?? lines.at(-1) ?? "";
+  return line.trim() === "" ? `exit code ${code}` : line.trim().slice(0, 600);
+}

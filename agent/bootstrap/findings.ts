@@ -1,0 +1,116 @@
+/** What the emergency finds out before it decides. Gathered by `look.ts`; every field is a fact, none a judgement. */
+
+/** How the emergency was called. */
+export interface Asked {
+  /** Called by the watchdog or the ladder, not by a person. */
+  readonly auto: boolean;
+  /** A person takes back a `down` of a person. */
+  readonly start: boolean;
+}
+
+/** One folder, or what lies in its place. */
+export interface FolderFound {
+  readonly path: string;
+  /** False for the working directory of a workload: made when it is missing, and else not judged. */
+  readonly ours: boolean;
+  readonly is: "there" | "missing" | "no-folder";
+  /** Undefined when it is missing. */
+  readonly uid: number | undefined;
+  readonly mode: number | undefined;
+  /** What came of writing a file into it: undefined when it worked or was not tried, else the error's code. */
+  readonly refuses: string | undefined;
+}
+
+/** A file that the installation is made of. */
+export interface FileFound {
+  readonly name: string;
+  readonly target: string;
+  /** Undefined: as it was installed. */
+  readonly differs: string | undefined;
+  /** Undefined: the good copy of it is whole. */
+  readonly copy: string | undefined;
+}
+
+/** A secret that the agent reads. */
+export interface SecretFound {
+  readonly path: string;
+  readonly is: "well" | "missing" | "unreadable" | "loose";
+  readonly because: string;
+  /** The agent makes it itself when it is missing. */
+  readonly remade: boolean;
+}
+
+/** What the store's own command said, or why it was not asked. */
+export interface StoreFound {
+  readonly is: "sound" | "absent" | "damaged" | "in-use" | "held" | "unknown";
+  /** An error code of the catalogue; empty when there is none. */
+  readonly code: string;
+  readonly because: string;
+  /** Who holds it without being our agent. */
+  readonly holder: { readonly pid: number; readonly command: string } | undefined;
+  readonly snapshots: number;
+}
+
+/** A process of ours. */
+export interface ProcessFound {
+  /** `silent`: it lives and does not answer. */
+  readonly is: "answers" | "silent" | "dead";
+  readonly pid: number | undefined;
+  readonly because: string;
+}
+
+/** One workload of the config that was in use last. */
+export interface WorkloadFound {
+  readonly name: string;
+  /** `rests`: a person stopped it, or it has done its one job. */
+  readonly is: "runs" | "rests" | "down";
+  readonly because: string;
+}
+
+export interface Findings {
+  readonly asked: Asked;
+  /** When it ran by itself for the last time; undefined: never, or nobody knows. */
+  readonly lastAutoAgoMs: number | undefined;
+  readonly word: "down" | "stop" | undefined;
+  readonly killSwitch: boolean;
+
+  readonly dataDir: FolderFound;
+  readonly folders: readonly FolderFound[];
+  /** Whose everything in the data directory should be, and who we are. */
+  readonly owner: { readonly uid: number; readonly gid: number };
+  readonly self: number;
+  /** Entries of the data directory that are somebody else's; the first few, and how many. */
+  readonly foreign: { readonly count: number; readonly first: string };
+  readonly disk: { readonly freeBytes: number; readonly totalBytes: number; readonly mount: string } | undefined;
+
+  readonly good: { readonly is: "sound" | "damaged" | "missing"; readonly because: string };
+  readonly files: readonly FileFound[];
+  /** The installed program: whether it starts, and as which version. */
+  readonly program: {
+    readonly words: readonly string[];
+    readonly starts: boolean;
+    readonly because: string;
+    readonly version: string;
+    readonly goodVersion: string;
+  };
+  /** The program that the children run: the installed one, else the good copy; undefined when neither starts. */
+  readonly works: readonly string[] | undefined;
+
+  readonly config: {
+    /** Undefined: it was started without one. */
+    readonly path: string | undefined;
+    readonly is: "sound" | "missing" | "empty" | "invalid" | "unknown";
+    readonly because: string;
+    readonly copy: "sound" | "damaged" | "missing";
+    readonly lastGood: boolean;
+  };
+  readonly secrets: readonly SecretFound[];
+  readonly store: StoreFound;
+  readonly socket: "none" | "listens" | "left-over" | "no-socket";
+  readonly lock: "none" | "held" | "left-over";
+  readonly watchdog: ProcessFound;
+  readonly agent: ProcessFound;
+  readonly workloads: readonly WorkloadFound[];
+  /** How everything is started: by init, by the words of the last start, or nobody knows. */
+  readonly start: { readonly by: "init"; readonly unit: string } | { readonly by: "words" } | { readonly by: "nobody" };
+}

@@ -1,0 +1,203 @@
+/** What lives on the node: the store, the watchdog, the agent, the workloads. Pure. */
+import type { Findings } from "./findings.ts";
+import { agentCommand, emergencyAgain } from "./judge-place.ts";
+import { broken, type Done, type Judgement, nothing, type Step, sound, tried, typed } from "./steps.ts";
+
+/** An agent opens its store, adopts and starts: seconds, on a slow disk more. */
+const startMs = 60_000;
+/** A watchdog that lives finds a hung agent within 3 s and starts another. */
+const watchdogMs = 15_000;
+const workloadsMs = 60_000;
+
+export function judgeStore(found: Findings, done: readonly Done[]): Judgement {
+  const { store } = found;
+  const part = "store";
+  const mended = (step: Step) => step.do === "mendStore";
+  switch (store.is) {
+    case "sound":
+    case "in-use":
+      return { ...nothing, verdicts: [sound(part, store.because, done, mended)] };
+    case "absent":
+    case "unknown":
+      return {
+        ...nothing,
+        verdicts: [{ part, state: store.is === "absent" ? "well" : "warning", saw: store.because }],
+      };
+    case "held": {
+      const { pid, command } = store.holder ?? { pid: 0, command: "" };
+      const saw = `${store.because}${pid > 0 ? `: process ${pid} (${command})` : ""}`;
+      const commands = [...(pid > 0 ? [typed(["kill", String(pid)])] : []), emergencyAgain(found)];
+      return broken(part, saw, done, [], { code: "STORE_LOCKED", because: saw, commands });
+    }
+    case "damaged":
+      return judgeDamaged(found, done);
+  }
+}
+
+function judgeDamaged(found: Findings, done: readonly Done[]): Judgement {
+  const { store, agent, watchdog } = found;
+  const lives = agent.is !== "dead" || watchdog.is !== "dead";
+  const steps: Step[] = [...(lives ? [{ do: "endGuards" } as const] : []), { do: "mendStore" }];
+  const failed = tried(done, { do: "mendStore" });
+  const code = /^\[([A-Z_]+)\]/.exec(failed?.because ?? "")?.[1] ?? (store.code || "STORE_DAMAGED");
+  return broken("store", store.because, done, steps, {
+    code,
+    because: store.because,
+    commands: storeCommands(found, code),
+  });
+}
+
+function storeCommands(found: Findings, code: string): string[] {
+  const again = emergencyAgain(found);
+  if (/copies already lie/.test(found.store.because)) {
+    return [`mv ${typed([`${found.dataDir.path}/store.damaged-`])}* ELSEWHERE/`, again];
+  }
+  if (code === "STORE_NEWER") return ["# install the version that wrote it, or a newer one, then:", again];
+  if (code === "STORE_WRITE_FAILED") return [`# free space on ${found.disk?.mount ?? "the disk"}, then:`, again];
+  return [
+    "# with a copy of a snapshot folder from elsewhere:",
+    `# ${agentCommand(found, "store", "restore", "--from", "FOLDER")}`,
+    "# without one, giving up what the store knew (what a person stopped stays stopped, as far as stopped.json tells):",
+    agentCommand(found, "store", "restore", "--empty"),
+    again,
+  ];
+}
+
+/** Left-overs that the agent's own start takes out of its way; only what is in the way of that is moved. */
+export function judgeLeftOvers(found: Findings, done: readonly Done[]): Judgement {
+  const path = `${found.dataDir.path}/agent.sock`;
+  if (found.socket === "no-socket") {
+    const commands = [typed(["mv", path, `${path}.aside`]), emergencyAgain(found)];
+    const saw = `${path} is in the way and is no socket`;
+    return broken("socket", saw, done, [{ do: "moveAside", path }], {
+      code: "DATA_DIR_UNUSABLE",
+      because: saw,
+      commands,
+    });
+  }
+  const said = {
+    none: "there is none",
+    listens: "somebody listens",
+    "left-over": "its owner is gone: the next agent replaces it",
+  };
+  const lock = {
+    none: "",
+    held: "",
+    "left-over": "; the store's lock is of a dead process: the next opening takes it",
+  };
+  const saw = `${said[found.socket]}${lock[found.lock]}`;
+  return {
+    ...nothing,
+    verdicts: [sound("socket and lock", saw, done, (step) => "path" in step && step.path === path)],
+  };
+}
+
+/** A person's word, for the verdict, and whether it forbids to start. */
+export function judgeWord(found: Findings, done: readonly Done[]): Judgement & { readonly rests: boolean } {
+  const verdicts = [];
+  if (found.killSwitch) {
+    const saw = "it is on: every workload stays down until a person takes it back";
+    verdicts.push({ part: "kill switch", state: "rests", saw } as const);
+  } else verdicts.push({ part: "kill switch", state: "well", saw: "it is off" } as const);
+  if (found.word === undefined) return { ...nothing, verdicts, rests: false };
+  if (found.asked.start) {
+    const judged = broken("word", `a person said '${found.word}'`, done, [{ do: "takeBackDown" }], undefined);
+    return { ...judged, verdicts: [...verdicts, ...judged.verdicts], rests: true };
+  }
+  const start = agentCommand(found, "emergency", "--start");
+  const saw = `a person said '${found.word}': nothing is started; take it back with: ${start}`;
+  return { ...nothing, verdicts: [...verdicts, { part: "word", state: "rests", saw }], rests: true };
+}
+
+export function judgeGuards(found: Findings, done: readonly Done[], rests: boolean): Judgement {
+  const { watchdog, agent } = found;
+  const started = (step: Step) => step.do === "startAll" || step.do === "startAgent" || step.do === "endAgent";
+  if (rests) {
+    const verdict = (part: string, is: string) =>
+      ({ part, state: "rests", saw: is === "dead" ? "it does not run" : "it runs" }) as const;
+    return { ...nothing, verdicts: [verdict("watchdog", watchdog.is), verdict("agent", agent.is)] };
+  }
+  const wellWatchdog = sound("watchdog", `pid ${watchdog.pid}`, done, (step) => step.do === "startAll");
+  if (agent.is === "answers" && watchdog.is !== "dead") {
+    return { ...nothing, verdicts: [wellWatchdog, sound("agent", `pid ${agent.pid} answers`, done, started)] };
+  }
+  const saw = agent.is === "answers" ? watchdog.because : agent.because;
+  const judged = broken(agent.is === "answers" ? "watchdog" : "agent", saw, done, guardSteps(found), {
+    code: "AGENT_UNREACHABLE",
+    because: saw,
+    commands: guardCommands(found),
+  });
+  const other =
+    agent.is === "answers"
+      ? sound("agent", `pid ${agent.pid} answers`, done, started)
+      : watchdogVerdict(found, wellWatchdog);
+  return { ...judged, verdicts: [...judged.verdicts, other] };
+}
+
+function watchdogVerdict({ watchdog }: Findings, well: Judgement["verdicts"][number]) {
+  return watchdog.is === "dead" ? ({ part: "watchdog", state: "broken", saw: watchdog.because } as const) : well;
+}
+
+function guardSteps({ agent, watchdog, start }: Findings): Step[] {
+  const all: Step = { do: "startAll", by: start.by === "init" ? "init" : "watchdog" };
+  // The agent starts its own watchdog, and a watchdog its agent: who lives is given the time for it.
+  if (agent.is === "answers") return [{ do: "wait", forMs: watchdogMs }, all];
+  if (start.by === "nobody") return [];
+  if (agent.is === "silent") {
+    return [watchdog.is === "dead" ? all : { do: "wait", forMs: watchdogMs }, { do: "endAgent" }, { do: "startAgent" }];
+  }
+  return watchdog.is === "dead" ? [all, { do: "startAgent" }] : [{ do: "startAgent" }, all];
+}
+
+function guardCommands(found: Findings): string[] {
+  const doctor = agentCommand(found, "doctor");
+  if (found.start.by === "nobody") {
+    return [
+      "# nobody has written down how it was started; CONFIG is its config file:",
+      agentCommand(found, "up", "--config", "CONFIG"),
+    ];
+  }
+  return [
+    doctor,
+    "# do what it says; in the foreground the agent says why it ends:",
+    agentCommand(found, "up", "--config", "CONFIG"),
+  ];
+}
+
+export function judgeWorkloads(found: Findings, done: readonly Done[], rests: boolean): Judgement {
+  const { workloads, asked, killSwitch } = found;
+  const down = workloads.filter(({ is }) => is === "down");
+  const lying = rests || killSwitch;
+  const verdicts = workloads.map(({ name, is, because }) => ({
+    part: `workload ${name}`,
+    state: is === "down" ? (lying ? "rests" : "broken") : is === "rests" ? "rests" : "well",
+    saw: because,
+  })) satisfies Judgement["verdicts"];
+  if (down.length === 0 || lying || found.agent.is !== "answers") return { ...nothing, verdicts };
+  // The ladder of an agent that lives has called us, and goes on with what it was about.
+  if (asked.auto && !done.some(({ step }) => step.do === "startAll" || step.do === "startAgent")) {
+    return {
+      ...nothing,
+      verdicts: verdicts.map((one) => (one.state === "broken" ? { ...one, state: "warning" } : one)),
+    };
+  }
+  const wait: Step = { do: "wait", forMs: workloadsMs };
+  // By itself it was called because the ladder had tried everything: it starts none of them out of turn.
+  const restarts: Step[] = asked.auto ? [] : down.map(({ name }) => ({ do: "restart", workload: name }));
+  const open = restarts.filter((step) => !tried(done, step));
+  if (!tried(done, wait)) return { verdicts, steps: [wait], troubles: [] };
+  if (open.length > 0) return { verdicts, steps: open, troubles: [] };
+  const again: Step = { do: "wait", forMs: workloadsMs + 1 };
+  if (restarts.length > 0 && !tried(done, again)) return { verdicts, steps: [again], troubles: [] };
+  const because = `${down.map(({ name }) => name).join(", ")} ${down.length === 1 ? "is" : "are"} down: ${down[0]?.because ?? ""}`;
+  const commands = [
+    ...down
+      .slice(0, 5)
+      .flatMap(({ name }) => [agentCommand(found, "incidents", "last"), agentCommand(found, "logs", name)]),
+    "# mend what they say, then:",
+    emergencyAgain(found),
+  ];
+  return { verdicts, steps: [], troubles: [{ code: "NODE_UNWELL", because, commands: [...new Set(commands)] }] };
+}
+
+export const limits = { startMs, watchdogMs, workloadsMs } as const;

@@ -1,0 +1,223 @@
+/** What the node stands on: the data directory, the disk, the installation, the config, the secrets. Pure. */
+import type { FileFound, Findings, FolderFound, SecretFound } from "./findings.ts";
+import { broken, type Done, type Judgement, joined, nothing, type Step, sound, type Trouble, typed } from "./steps.ts";
+
+/** Below it the store refuses soon; what to free is a person's choice. */
+const diskFloorBytes = 16 * 1024 * 1024;
+
+/** The operator's next word, after what only a person could do. */
+export function emergencyAgain(found: Findings): string {
+  return typed([...(found.works ?? found.program.words), "emergency", "--data-dir", found.dataDir.path]);
+}
+export function agentCommand(found: Findings, ...words: string[]): string {
+  return typed([...(found.works ?? found.program.words), ...words, "--data-dir", found.dataDir.path]);
+}
+
+/** The data directory itself. Without it nothing else can be judged. */
+export function judgeDataDir(found: Findings, done: readonly Done[]): Judgement {
+  const { dataDir } = found;
+  const part = "data directory";
+  if (dataDir.is !== "there") {
+    const saw =
+      dataDir.is === "missing"
+        ? `${dataDir.path} is gone, and with it everything that the node knew`
+        : `${dataDir.path} is no directory`;
+    const move = dataDir.is === "missing" ? [] : [typed(["mv", dataDir.path, `${dataDir.path}.aside`])];
+    const up = typed([...found.program.words, "up", "--config", "CONFIG", "--data-dir", dataDir.path]);
+    const commands = [
+      ...move,
+      `cp -a BACKUP ${typed([dataDir.path])}`,
+      emergencyAgain(found),
+      `# or, as a new node: ${up}`,
+    ];
+    return broken(part, saw, done, [], { code: "DATA_DIR_UNUSABLE", because: saw, commands });
+  }
+  const owned = judgeOwner(found, done);
+  if (owned.steps.length + owned.troubles.length > 0) return owned;
+  const held = judgeFolder(found, dataDir, part, done);
+  return held.verdicts.length > 0
+    ? held
+    : { ...nothing, verdicts: [sound(part, dataDir.path, done, isAbout(dataDir.path))] };
+}
+
+function isAbout(path: string): (step: Step) => boolean {
+  return (step) => "path" in step && step.path === path;
+}
+
+function judgeOwner(found: Findings, done: readonly Done[]): Judgement {
+  const { foreign, owner, dataDir, self } = found;
+  if (foreign.count === 0) return nothing;
+  const who = `${owner.uid}:${owner.gid}`;
+  const saw = `${foreign.count} entries belong to somebody else than ${who}, the first is ${foreign.first}`;
+  const steps: Step[] = self === 0 ? [{ do: "takeOver", path: dataDir.path }] : [];
+  const commands = [typed(["sudo", "chown", "-R", who, dataDir.path]), emergencyAgain(found)];
+  return broken("ownership", saw, done, steps, { code: "DATA_DIR_UNUSABLE", because: saw, commands });
+}
+
+/** The folders in it; those that are missing are made. */
+export function judgeFolders(found: Findings, done: readonly Done[]): Judgement {
+  const judged = found.folders.map((folder) => judgeFolder(found, folder, "folders", done));
+  const all = joined(judged);
+  if (all.verdicts.length > 0) return all;
+  const paths = new Set(found.folders.map(({ path }) => path));
+  const mine = (step: Step) => "path" in step && paths.has(step.path);
+  return { ...nothing, verdicts: [sound("folders", `${paths.size} are there`, done, mine)] };
+}
+
+function judgeFolder(found: Findings, folder: FolderFound, part: string, done: readonly Done[]): Judgement {
+  const { path } = folder;
+  const unusable = (commands: readonly string[]): Trouble => ({
+    code: "DATA_DIR_UNUSABLE",
+    because: "",
+    commands: [...commands, emergencyAgain(found)],
+  });
+  if (folder.is === "missing") {
+    return broken(
+      part,
+      `${path} is missing`,
+      done,
+      [{ do: "makeFolder", path }],
+      unusable([typed(["mkdir", "-m", "700", path])]),
+    );
+  }
+  if (!folder.ours) return nothing;
+  if (folder.is === "no-folder") {
+    const steps: Step[] = [
+      { do: "moveAside", path },
+      { do: "makeFolder", path },
+    ];
+    return broken(part, `${path} is no directory`, done, steps, unusable([typed(["mv", path, `${path}.aside`])]));
+  }
+  const mode = folder.mode ?? 0o700;
+  const right = (mode | 0o700) & ~0o022;
+  if (mode !== right) {
+    const saw = `${path} has mode ${mode.toString(8)}`;
+    return broken(
+      part,
+      saw,
+      done,
+      [{ do: "setMode", path, mode: right }],
+      unusable([typed(["chmod", right.toString(8), path])]),
+    );
+  }
+  if (folder.refuses === undefined || folder.refuses === "ENOSPC" || folder.refuses === "EDQUOT") return nothing;
+  const saw = `${path} takes no file: ${folder.refuses}`;
+  if (folder.refuses !== "EROFS") {
+    // Whose it is was judged before: we are not allowed to be here.
+    const commands = found.self === 0 ? [`# find out why: ${typed(["ls", "-lda", path])}`] : [];
+    return broken(part, saw, done, [], { ...unusable([]), commands: [...commands, `sudo ${emergencyAgain(found)}`] });
+  }
+  return broken(part, saw, done, [], unusable([typed(["mount", "-o", "remount,rw", found.disk?.mount ?? path])]));
+}
+
+export function judgeDisk(found: Findings, done: readonly Done[]): Judgement {
+  const { disk, dataDir } = found;
+  const full = dataDir.refuses === "ENOSPC" || dataDir.refuses === "EDQUOT";
+  if (!disk) return { ...nothing, verdicts: [{ part: "disk", state: "warning", saw: "its space is unknown" }] };
+  const saw = `${Math.floor(disk.freeBytes / 2 ** 20)} MiB of ${Math.floor(disk.totalBytes / 2 ** 20)} MiB are free on ${disk.mount}`;
+  if (!full && disk.freeBytes >= diskFloorBytes)
+    return { ...nothing, verdicts: [sound("disk", saw, done, () => false)] };
+  const commands = [
+    typed(["du", "-x", "-d", "2", disk.mount]),
+    `# free what is not needed, then: ${emergencyAgain(found)}`,
+  ];
+  return broken("disk", saw, done, [], { code: "STORE_WRITE_FAILED", because: saw, commands });
+}
+
+/** The program and what it needs, compared with the good copy. */
+export function judgeProgram(found: Findings, done: readonly Done[]): Judgement {
+  const { program, files } = found;
+  const name = typed(program.words);
+  const damaged = files.filter(({ differs }) => differs !== undefined);
+  const isOlder = program.starts && program.version !== program.goodVersion && found.good.is !== "missing";
+  if (damaged.length === 0 && program.starts) {
+    const saw = `${name} starts, version ${program.version}`;
+    return { ...nothing, verdicts: [sound("program", saw, done, (step) => step.do === "reinstall")] };
+  }
+  if (isOlder) {
+    const saw = `${name} starts as version ${program.version}, the good copy is ${program.goodVersion}: \`install\` makes this one the good one`;
+    return { ...nothing, verdicts: [{ part: "program", state: "warning", saw }] };
+  }
+  const saw = damaged.length > 0 ? damaged.map(saidOf).join("; ") : `${name} does not start: ${program.because}`;
+  const steps = damaged
+    .filter(({ copy }) => copy === undefined)
+    .map((file): Step => ({ do: "reinstall", name: file.name }));
+  const commands = [
+    `# install version ${program.goodVersion || "of the release"} again at ${name}`,
+    emergencyAgain(found),
+  ];
+  // One after the other would be looked at half done; all at once are one step.
+  const open = steps.filter((step) => !done.some((one) => JSON.stringify(one.step) === JSON.stringify(step)));
+  if (open.length > 0) return { verdicts: [{ part: "program", state: "broken", saw }], steps: open, troubles: [] };
+  return broken("program", saw, done, steps, { code: "PROGRAM_DAMAGED", because: saw, commands });
+}
+
+function saidOf({ target, differs, copy }: FileFound): string {
+  return `${target} ${differs ?? ""}${copy === undefined ? "" : `, and ${copy}`}`;
+}
+
+export function judgeGoodCopy({ good }: Findings): Judgement {
+  if (good.is === "sound") return { ...nothing, verdicts: [{ part: "good copy", state: "well", saw: good.because }] };
+  return { ...nothing, verdicts: [{ part: "good copy", state: "warning", saw: good.because }] };
+}
+
+/** A config that cannot be used: the good copy, which is refreshed at each start, else the last good one in memory of the agent. */
+export function judgeConfig(found: Findings, done: readonly Done[]): Judgement {
+  const { config, files } = found;
+  const { path } = config;
+  if (path === undefined)
+    return { ...nothing, verdicts: [{ part: "config", state: "well", saw: "it was started without one" }] };
+  if (config.is === "sound") {
+    return { ...nothing, verdicts: [sound("config", path, done, (step) => step.do === "reinstall")] };
+  }
+  if (config.is === "unknown")
+    return { ...nothing, verdicts: [{ part: "config", state: "warning", saw: config.because }] };
+  const saw = `${path} is ${config.is}${config.because === "" ? "" : `: ${config.because}`}`;
+  const copy = files.find(({ target }) => target === path);
+  const steps: Step[] = config.copy === "sound" ? [{ do: "reinstall", name: copy?.name ?? "" }] : [];
+  // The agent goes on with the last good one; the file is a person's to mend.
+  if (config.lastGood) return broken("config", `${saw}; the last good one is used`, done, steps, undefined);
+  const check = typed([...(found.works ?? found.program.words), "config", "check", path]);
+  const commands = [`# write ${path} again, then: ${check}`, emergencyAgain(found)];
+  const code = config.is === "missing" ? "CONFIG_NOT_FOUND" : "CONFIG_INVALID";
+  return broken("config", saw, done, steps, { code, because: saw, commands });
+}
+
+export function judgeSecrets(found: Findings, done: readonly Done[]): Judgement {
+  if (found.secrets.length === 0) return nothing;
+  const bad = found.secrets.filter(({ is, remade }) => is !== "well" && !(is === "missing" && remade));
+  if (bad.length > 0) return joined(bad.map((secret) => judgeSecret(found, secret, done)));
+  const mine = (step: Step) => "path" in step && found.secrets.some(({ path }) => path === step.path);
+  return {
+    ...nothing,
+    verdicts: [sound("secrets", found.secrets.map(({ path }) => path).join(", "), done, mine)],
+  };
+}
+
+function judgeSecret(found: Findings, { path, is, because, remade }: SecretFound, done: readonly Done[]): Judgement {
+  const saw = `${path} is ${is}${because === "" ? "" : `: ${because}`}`;
+  const who = `${found.owner.uid}:${found.owner.gid}`;
+  const steps: Step[] =
+    is === "loose"
+      ? [{ do: "setMode", path, mode: 0o600 }]
+      : is === "unreadable"
+        ? [
+            { do: "takeOver", path },
+            { do: "setMode", path, mode: 0o600 },
+            ...(remade ? [{ do: "moveAside", path } as const] : []),
+          ]
+        : [];
+  const commands =
+    is === "missing"
+      ? [
+          "# on the hub's machine:",
+          "blueflame-hub cert --node NODE --out PAPERS",
+          `# bring the key here as ${path} with mode 600, then:`,
+        ]
+      : [typed(["sudo", "chown", who, path]), typed(["sudo", "chmod", "600", path])];
+  return broken("secrets", saw, done, steps, {
+    code: "CERT_UNUSABLE",
+    because: saw,
+    commands: [...commands, emergencyAgain(found)],
+  });
+}

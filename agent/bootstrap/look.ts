@@ -1,0 +1,334 @@
+/** Gathers the findings. Asks what lives and what lies on the disk itself; the program, the config and the store by children. */
+import { lstatSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { places } from "../constants.ts";
+import { codeIn, type Ended, lineIn, run } from "./child.ts";
+import type { Asked, FileFound, Findings, FolderFound, SecretFound, StoreFound } from "./findings.ts";
+import {
+  differs,
+  type GoodManifest,
+  goodProgram,
+  installedProgram,
+  isConfig,
+  isOurs,
+  readGoodCopy,
+} from "./good-copy.ts";
+import { Life } from "./look-life.ts";
+import { lockHolder, readOr, wordsOf } from "./proc.ts";
+import { configOf, readStart, type Start } from "./start-file.ts";
+import type { Step } from "./steps.ts";
+
+const versionMs = 20_000;
+const storeMs = 300_000;
+/** Entries of the data directory that are looked at for their owner; more would be output of workloads. */
+const entriesMax = 20_000;
+
+/** What is looked at, and what is known from the call. */
+export interface Around {
+  readonly dataDir: string;
+  readonly asked: Asked;
+  /** The program that runs now: what is used when nothing else is known. */
+  readonly self: readonly string[];
+  readonly lastAutoAgoMs: number | undefined;
+}
+
+interface LastGood {
+  readonly hub?: { readonly keyPath?: string };
+  readonly workloads?: readonly { readonly name: string; readonly cwd?: string }[];
+}
+
+/** Looks again and again; what was looked at and cannot have changed by the steps since is not asked twice. */
+export class Look {
+  readonly around: Around;
+  readonly #known = new Map<string, unknown>();
+
+  constructor(around: Around) {
+    this.around = around;
+  }
+
+  /** To be told of each step that was done. */
+  changed(step: Step): void {
+    if (step.do === "reinstall" || "path" in step) this.#known.clear();
+    else if (step.do === "mendStore" || step.do === "endGuards" || step.do.startsWith("start"))
+      this.#known.delete("store");
+  }
+
+  async look(): Promise<Findings> {
+    const { dataDir, asked, self, lastAutoAgoMs } = this.around;
+    const start = readStart(dataDir);
+    const good = this.#once("good", () => readGoodCopy(dataDir));
+    const manifest = "manifest" in good ? good.manifest : undefined;
+    const owner = ownerOf(dataDir, start, manifest);
+    const installed = (manifest && installedProgram(manifest, process.execPath)) ?? start?.program ?? self;
+    const child = { timeoutMs: versionMs, as: asOwner(owner), ...(start && { cwd: start.cwd }) };
+    const answer = await this.#ask("version", () => run([...installed, "--version"], child));
+    const starts = answer.code === 0;
+    const works = starts ? installed : await this.#spare(manifest, self, child);
+    const program = {
+      words: installed,
+      starts,
+      because: starts ? "" : lineIn(answer),
+      version: answer.out.trim(),
+      goodVersion: manifest?.version ?? "",
+    };
+    const files = this.#once("files", () => filesOf(good));
+    const lastGood = readLastGood(dataDir);
+    const life = new Life({ dataDir, works, owner: asOwner(owner) });
+    const alive = await life.look((lastGood?.workloads ?? []).map(({ name }) => name));
+    const dir = folderOf(dataDir, true, dataDir);
+    return {
+      asked,
+      lastAutoAgoMs,
+      word: life.word(),
+      killSwitch: life.killSwitch(),
+      dataDir: dir,
+      folders: foldersOf(dataDir, lastGood),
+      owner,
+      self: process.getuid?.() ?? 0,
+      foreign: process.getuid ? foreignIn(dataDir, owner.uid) : { count: 0, first: "" },
+      disk: diskOf(dataDir),
+      good: goodFound(good),
+      files,
+      program,
+      works,
+      config: await this.#config(start, manifest, works, child, lastGood !== undefined, files),
+      secrets: secretsOf(dataDir, lastGood, owner.uid),
+      store: await this.#store(works, asOwner(owner), alive),
+      ...alive,
+      start: life.startedBy(start, manifest),
+    };
+  }
+
+  /** The good copy, else ourselves: something must run the children. */
+  async #spare(manifest: GoodManifest | undefined, self: readonly string[], child: Parameters<typeof run>[1]) {
+    const candidates = [manifest && goodProgram(this.around.dataDir, manifest, process.execPath), self];
+    for (const [at, words] of candidates.entries()) {
+      if (words && (await this.#ask(`spare ${at}`, () => run([...words, "--version"], child))).code === 0) return words;
+    }
+    return undefined;
+  }
+
+  async #config(
+    start: Start | undefined,
+    manifest: GoodManifest | undefined,
+    works: readonly string[] | undefined,
+    child: Parameters<typeof run>[1],
+    lastGood: boolean,
+    files: readonly FileFound[],
+  ): Promise<Findings["config"]> {
+    const kept = manifest?.files.find(isConfig);
+    const path = start ? configOf(start, resolve) : kept?.target;
+    const file = files.find(({ target }) => target === path);
+    const copy = file ? (file.copy === undefined ? "sound" : "damaged") : "missing";
+    if (path === undefined) return { path, is: "sound", because: "", copy, lastGood };
+    const size = statSync(path, { throwIfNoEntry: false })?.size;
+    if (size === undefined) return { path, is: "missing", because: "", copy, lastGood };
+    if (readOr(path).trim() === "") return { path, is: "empty", because: "", copy, lastGood };
+    if (!works) return { path, is: "unknown", because: "no program can read it", copy, lastGood };
+    const checked = await this.#ask(`config ${size}`, () => run([...works, "config", "check", path], child));
+    if (checked.code === 0) return { path, is: "sound", because: "", copy, lastGood };
+    const bad = codeIn(checked.err).startsWith("CONFIG_");
+    return { path, is: bad ? "invalid" : "unknown", because: lineIn(checked), copy, lastGood };
+  }
+
+  async #store(
+    works: readonly string[] | undefined,
+    as: { uid: number; gid: number } | undefined,
+    alive: Awaited<ReturnType<Life["look"]>>,
+  ): Promise<StoreFound> {
+    const { dataDir } = this.around;
+    const snapshots = namesIn(join(dataDir, "snapshots")).filter((name) => /^\d+$/.test(name)).length;
+    const found = { code: "", holder: undefined, snapshots };
+    if (alive.agent.is !== "dead") {
+      const lost = statSync(join(dataDir, places.store, "CURRENT"), { throwIfNoEntry: false }) === undefined;
+      const trouble = alive.troubles.find((line) => /^\[STORE_(DAMAGED|MISSING)\]/.test(line));
+      if (!lost && !trouble) return { ...found, is: "in-use", because: `the agent (pid ${alive.agent.pid}) has it` };
+      const because = trouble ?? "the agent lives, and its store's files are gone";
+      return { ...found, is: "damaged", code: codeIn(trouble ?? "") || "STORE_MISSING", because };
+    }
+    if (!works) return { ...found, is: "unknown", because: "no program can look at it" };
+    const words = [...works, "store", "verify", "-o", "json", "--data-dir", dataDir];
+    const verified = await this.#ask("store", () => run(words, { timeoutMs: storeMs, as }));
+    const code = codeIn(verified.err);
+    const because = lineIn(verified);
+    if (verified.code === 0) return { ...found, ...storeRow(verified) };
+    if (code === "STORE_LOCKED")
+      return { ...found, is: "held", code, because: "somebody holds it", holder: holderIn(dataDir) };
+    if (/^STORE_(DAMAGED|MISSING|NEWER)$/.test(code)) return { ...found, is: "damaged", code, because };
+    return { ...found, is: "unknown", code, because };
+  }
+
+  #once<T>(what: string, ask: () => T): T {
+    if (!this.#known.has(what)) this.#known.set(what, ask());
+    return this.#known.get(what) as T;
+  }
+  async #ask(what: string, ask: () => Promise<Ended>): Promise<Ended> {
+    return this.#once(what, ask);
+  }
+}
+
+function storeRow({ out }: Ended): Pick<StoreFound, "is" | "because"> {
+  try {
+    const rows = JSON.parse(out) as { part: string; state: string; saw: string }[];
+    const row = rows.find(({ part }) => part === "store");
+    return {
+      is: row?.state === "absent" ? "absent" : "sound",
+      because: row?.state === "absent" ? "there is none yet" : (row?.saw ?? ""),
+    };
+  } catch {
+    return { is: "unknown", because: "its verification said nothing that can be understood" };
+  }
+}
+
+function holderIn(dataDir: string): StoreFound["holder"] {
+  try {
+    const { pid } = JSON.parse(readOr(join(dataDir, `${places.store}.lock`))) as { pid: number };
+    if (readOr(`/proc/${pid}/stat`) !== "") return { pid, command: wordsOf(pid).join(" ").slice(0, 120) };
+  } catch {
+    // Not by our lock: by LevelDB's.
+  }
+  const inode = statSync(join(dataDir, places.store, "LOCK"), { bigint: true, throwIfNoEntry: false })?.ino;
+  const pid = inode === undefined ? undefined : lockHolder(inode);
+  return pid === undefined ? undefined : { pid, command: wordsOf(pid).join(" ").slice(0, 120) };
+}
+
+function asOwner(owner: { uid: number; gid: number }): { uid: number; gid: number } | undefined {
+  return process.getuid?.() === 0 && owner.uid !== 0 ? owner : undefined;
+}
+
+function ownerOf(
+  dataDir: string,
+  start: Start | undefined,
+  manifest: GoodManifest | undefined,
+): { uid: number; gid: number } {
+  if (start) return { uid: start.uid, gid: start.gid };
+  const found = manifest?.owner ?? statSync(dataDir, { throwIfNoEntry: false });
+  return { uid: found?.uid ?? process.getuid?.() ?? 0, gid: found?.gid ?? process.getgid?.() ?? 0 };
+}
+
+function folderOf(path: string, ours: boolean, probeIn?: string): FolderFound {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found) return { path, ours, is: "missing", uid: undefined, mode: undefined, refuses: undefined };
+  const is = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? "there" : "no-folder";
+  const refuses = is === "there" && probeIn !== undefined ? refusalOf(probeIn) : undefined;
+  return { path, ours, is, uid: found.uid, mode: found.mode & 0o777, refuses };
+}
+
+/** Permission bits do not tell of a read-only or full disk; a file does. */
+function refusalOf(dir: string): string | undefined {
+  const probe = join(dir, `.emergency-${process.pid}`);
+  try {
+    writeFileSync(probe, "well\n".repeat(1000));
+    return undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? String(error);
+  } finally {
+    try {
+      rmSync(probe, { force: true });
+    } catch {
+      // Never written.
+    }
+  }
+}
+
+function foldersOf(dataDir: string, lastGood: LastGood | undefined): FolderFound[] {
+  const always = ["logs", join("logs", "workloads")].map((name) => folderOf(join(dataDir, name), true));
+  const sometimes = ["snapshots", places.alerts, places.good, places.store]
+    .map((name) => folderOf(join(dataDir, name), true))
+    .filter(({ is }) => is !== "missing");
+  const cwds = new Set((lastGood?.workloads ?? []).flatMap(({ cwd }) => cwd ?? []));
+  return [...always, ...sometimes, ...[...cwds].map((cwd) => folderOf(cwd, false))];
+}
+
+function foreignIn(dataDir: string, uid: number): Findings["foreign"] {
+  let count = 0;
+  let first = "";
+  let seen = 0;
+  const walk = (path: string) => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    // What we write as root is given away at the end.
+    if (!found || seen++ > entriesMax || /^\.?emergency[.-]/.test(basename(path))) return;
+    if (found.uid !== uid && count++ === 0) first = path;
+    if (found.isDirectory()) for (const name of namesIn(path)) walk(join(path, name));
+  };
+  walk(dataDir);
+  return { count, first };
+}
+
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+function diskOf(dataDir: string): Findings["disk"] {
+  try {
+    const { bavail, blocks, bsize } = statfsSync(dataDir);
+    const mounts = readOr("/proc/self/mountinfo")
+      .split("\n")
+      .map((line) => line.split(" ")[4] ?? "")
+      .filter((mount) => mount !== "" && (mount === "/" || `${dataDir}/`.startsWith(`${mount}/`)));
+    const mount = mounts.reduce((a, b) => (b.length >= a.length ? b : a), "/");
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize, mount };
+  } catch {
+    return undefined;
+  }
+}
+
+function goodFound(good: ReturnType<typeof readGoodCopy>): Findings["good"] {
+  if (!("manifest" in good)) {
+    return { is: good.because.startsWith("there is no") ? "missing" : "damaged", because: good.because };
+  }
+  const [first] = good.damaged;
+  if (first) return { is: "damaged", because: first.because };
+  return { is: "sound", because: `version ${good.manifest.version} of ${good.manifest.madeAt}` };
+}
+
+function filesOf(good: ReturnType<typeof readGoodCopy>): FileFound[] {
+  if (!("manifest" in good)) return [];
+  return good.manifest.files.filter(isOurs).map((file) => {
+    const copy = good.damaged.find(({ name }) => name === file.name)?.because;
+    // A person changes the config: it is judged by what it says, not by its checksum.
+    return {
+      name: file.name,
+      target: file.target,
+      differs: isConfig(file) ? undefined : differs(file.target, file),
+      copy,
+    };
+  });
+}
+
+function readLastGood(dataDir: string): LastGood | undefined {
+  try {
+    const { config } = JSON.parse(readFileSync(join(dataDir, places.lastGood), "utf8")) as { config?: LastGood };
+    return config;
+  } catch {
+    return undefined;
+  }
+}
+
+function secretsOf(dataDir: string, lastGood: LastGood | undefined, uid: number): SecretFound[] {
+  const named = lastGood?.hub?.keyPath;
+  const own = namesIn(dataDir).filter((name) => name.endsWith(".key"));
+  return [
+    ...(named === undefined ? [] : [secretAt(named, uid, false)]),
+    ...own.map((name) => secretAt(join(dataDir, name), uid, name === places.guardKey)),
+  ];
+}
+
+function secretAt(path: string, uid: number, remade: boolean): SecretFound {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found) return { path, is: "missing", because: "", remade };
+  const said = `mode ${(found.mode & 0o777).toString(8)}, owner ${found.uid}`;
+  const root = uid === 0;
+  if ((!root && found.uid !== uid) || (found.mode & 0o400) === 0)
+    return { path, is: "unreadable", because: said, remade };
+  try {
+    if (readFileSync(path).length === 0) return { path, is: "unreadable", because: "it is empty", remade };
+  } catch (error) {
+    return { path, is: "unreadable", because: (error as Error).message, remade };
+  }
+  return { path, is: (found.mode & 0o077) === 0 ? "well" : "loose", because: said, remade };
+}

@@ -1,0 +1,180 @@
+/** Says what was found and done: to the person who asked, to a person who did not, and to the log. */
+import {
+  appendFileSync,
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { isAbsolute, join } from "node:path";
+import { places } from "../constants.ts";
+import { run } from "./child.ts";
+import type { Done, Step, Trouble, Verdict } from "./steps.ts";
+
+/** Beyond this the log becomes `.1`, and the `.1` before it is gone. */
+const logBytesMax = 1024 * 1024;
+/** Pages of ours that are kept; the oldest goes. */
+const alertsMax = 100;
+const pagerMs = 10_000;
+
+/** How it went. */
+export interface Report {
+  readonly verdicts: readonly Verdict[];
+  readonly troubles: readonly Trouble[];
+  readonly done: readonly Done[];
+  /** Of a dry run: what would be done first. */
+  readonly would: readonly Step[];
+}
+export type Format = "table" | "json" | "jsonl" | "yaml";
+
+/** One word for the whole. */
+export function outcomeOf({ verdicts, troubles }: Report): "well" | "mended" | "broken" {
+  if (troubles.length > 0) return "broken";
+  return verdicts.some(({ state }) => state === "mended") ? "mended" : "well";
+}
+
+/** For stdout. YAML: every JSON text is one. */
+export function printed(report: Report, format: Format): string {
+  const { verdicts, troubles, done, would } = report;
+  if (format === "jsonl") return verdicts.map((one) => `${JSON.stringify(one)}\n`).join("");
+  if (format !== "table") {
+    const steps = done.map(({ step, ok, because }) => ({ step: wordsOf(step), ok, because }));
+    const whole = { outcome: outcomeOf(report), verdicts, steps, would: would.map(wordsOf), troubles };
+    return `${JSON.stringify(whole, null, 2)}\n`;
+  }
+  const rows = [["PART", "STATE", "FOUND"], ...verdicts.map(({ part, state, saw }) => [part, state, saw])];
+  const widths = [0, 1].map((at) => Math.max(...rows.map((row) => (row[at] ?? "").length)));
+  const lines = rows.map((row) =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+  return `${[...lines, ...would.map((step) => `would: ${wordsOf(step)}`)].map(clean).join("\n")}\n`;
+}
+
+/** What a person has to do, for stderr: the code, what was seen, and what to type. */
+export function asked({ troubles }: Report): string {
+  return troubles
+    .map(({ code, because, commands }) =>
+      [clean(`[${code}] ${because}.`), ...commands.map((one) => `  ${clean(one)}`), ""].join("\n"),
+    )
+    .join("");
+}
+
+/** A step in words. */
+export function wordsOf(step: Step): string {
+  const { do: deed, ...rest } = step;
+  return [deed, ...Object.values(rest)].join(" ");
+}
+
+/** Names of files and words of programs must not steer a terminal. */
+function clean(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, " ");
+}
+
+/** `logs/emergency.log`: JSON lines, at most 1 MiB and the file before it. Never throws. */
+export class Log {
+  readonly #path: string;
+  readonly #silent: boolean;
+
+  /** A silent one writes nothing: a dry run leaves no trace. */
+  constructor(dataDir: string, silent: boolean) {
+    this.#path = join(dataDir, places.emergencyLog);
+    this.#silent = silent;
+  }
+  say(level: 30 | 40 | 50, msg: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    if (this.#silent) return;
+    const line = `${JSON.stringify({ level, time: new Date().toISOString(), part: "emergency", pid: process.pid, ...fields, msg })}\n`;
+    try {
+      if ((statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0) > logBytesMax)
+        renameSync(this.#path, `${this.#path}.1`);
+      appendFileSync(this.#path, line, { mode: 0o600 });
+    } catch {
+      // A disk that refuses: stdout and the page say the same.
+    }
+  }
+}
+
+/** Writes the page and calls the pager, if there is one. Returns a line for each thing that did not work. */
+export async function page(
+  dataDir: string,
+  auto: boolean,
+  report: Report,
+  owned: (path: string) => void,
+): Promise<string[]> {
+  const at = new Date().toISOString();
+  const { verdicts, troubles, done } = report;
+  const outcome = outcomeOf(report);
+  const text = `${JSON.stringify({
+    at,
+    part: "emergency",
+    host: hostname(),
+    dataDir,
+    by: auto ? "itself" : "person",
+    severity: outcome === "broken" ? "critical" : "high",
+    outcome,
+    said: outcome === "broken" ? "the node needs a person" : "the node was brought back",
+    verdicts: verdicts.filter(({ state }) => state !== "well"),
+    steps: done.map(({ step, ok, because }) => ({ step: wordsOf(step), ok, because })),
+    troubles,
+  })}\n`;
+  const failed: string[] = [];
+  try {
+    write(join(dataDir, places.alerts), `${at.replaceAll(":", "-")}-emergency.json`, text, owned);
+  } catch (error) {
+    failed.push(`the page was not written: ${(error as Error).message}`);
+  }
+  const pager = pagerOf(dataDir);
+  if ("refused" in pager) return [...failed, pager.refused];
+  if (!pager.words) return failed;
+  const called = await run(pager.words, { timeoutMs: pagerMs, input: text });
+  if (called.code === 0) return failed;
+  return [
+    ...failed,
+    `the pager ${pager.words[0]} did not take the page: ${called.err.trim().slice(0, 200) || `exit code ${called.code}`}`,
+  ];
+}
+
+function write(folder: string, name: string, text: string, owned: (path: string) => void): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, name);
+  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
+  chmodSync(`${path}.new`, 0o600);
+  renameSync(`${path}.new`, path);
+  owned(path);
+  const ours = readdirSync(folder)
+    .filter((one) => one.endsWith("-emergency.json"))
+    .sort();
+  for (const old of ours.slice(0, Math.max(0, ours.length - alertsMax))) rmSync(join(folder, old), { force: true });
+}
+
+/** A JSON array of words in `BLUEFLAME_PAGER`, or in the file `pager` of the data directory, which nobody else may write. */
+function pagerOf(dataDir: string): { readonly words: readonly string[] | undefined } | { readonly refused: string } {
+  const path = join(dataDir, "pager");
+  let text = process.env.BLUEFLAME_PAGER;
+  try {
+    if (text === undefined) {
+      const { mode, uid } = lstatSync(path);
+      const me = process.getuid?.();
+      if ((mode & 0o022) !== 0 || (me !== undefined && uid !== me && uid !== 0)) {
+        return { refused: `${path} is not used: others may write it` };
+      }
+      text = readFileSync(path, "utf8");
+    }
+    const words: unknown = JSON.parse(text);
+    const good = Array.isArray(words) && words.length > 0 && words.every((word) => typeof word === "string");
+    if (good && isAbsolute(String(words[0]))) return { words: words as string[] };
+    return { refused: "the pager is not used: it is no JSON array of words that begins with an absolute path" };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { words: undefined };
+    return { refused: `the pager is not used: ${(error as Error).message}` };
+  }
+}

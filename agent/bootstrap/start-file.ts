@@ -1,0 +1,56 @@
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { places } from "../constants.ts";
+
+const format = 1;
+
+/** How an agent was started. */
+export interface Start {
+  /** The program: an executable, or a Node and a script. */
+  readonly program: readonly string[];
+  /** Its arguments, from `up` on. */
+  readonly words: readonly string[];
+  readonly cwd: string;
+  /** Whose process it was; 0 where there are no users. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Remembers how this agent was started. Never throws; false when the disk refused, and the earlier one is then kept. */
+export function keepStart(dataDir: string, start: Start): boolean {
+  const path = join(dataDir, places.start);
+  try {
+    writeFileSync(`${path}.new`, `${JSON.stringify({ format, ...start })}\n`, { mode: 0o600, flush: true });
+    renameSync(`${path}.new`, path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** How the agent of this data directory was started last; undefined when nobody has written it down, or not so that it can be read. */
+export function readStart(dataDir: string): Start | undefined {
+  try {
+    const read = JSON.parse(readFileSync(join(dataDir, places.start), "utf8")) as Partial<Start> & { format?: number };
+    const { program, words, cwd, uid, gid } = read;
+    if (read.format !== format || !isWords(program) || !isWords(words) || typeof cwd !== "string") return undefined;
+    return { program, words, cwd, uid: Number(uid ?? 0), gid: Number(gid ?? 0) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The config that these words name, absolute; undefined when they name none. */
+export function configOf(
+  { words, cwd }: Pick<Start, "words" | "cwd">,
+  resolve: (...parts: string[]) => string,
+): string | undefined {
+  const own = words.includes("--") ? words.slice(0, words.indexOf("--")) : words;
+  const at = own.indexOf("--config");
+  const named = at >= 0 ? own[at + 1] : own.find((word) => word.startsWith("--config="))?.slice("--config=".length);
+  return named === undefined ? undefined : resolve(cwd, named);
+}
+
+function isWords(read: unknown): read is readonly string[] {
+  return Array.isArray(read) && read.length > 0 && read.every((word) => typeof word === "string");
+}
