@@ -56,7 +56,7 @@ function storeCommands(found: Findings, code: string): string[] {
   if (code === "STORE_WRITE_FAILED") return [`# free space on ${found.disk?.mount ?? "the disk"}, then:`, again];
   return [
     "# with a copy of a snapshot folder from elsewhere:",
-    `# ${agentCommand(found, "store", "restore", "--from", "FOLDER")}`,
+    `# ${agentCommand(found, "store", "restore", "--from=FOLDER")}`,
     "# without one, giving up what the store knew (what a person stopped stays stopped, as far as stopped.json tells):",
     agentCommand(found, "store", "restore", "--empty"),
     again,
