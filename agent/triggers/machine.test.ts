@@ -8,21 +8,12 @@ import { boxPlaybooks, catalogue } from "./trigger.ts";
 const node = (over: Figures): Observation => quiet({ node: { ...quiet().node, ...over } });
 const engine = (over: Figures): Observation => quiet({ workloads: { engine: healthy(over) } });
 const timeouts = (count: number): Event => ({ is: "requests", workload: "engine", count, timeouts: count, errors: 0 });
-const _errors = (count: number): Event => ({ is: "errors", workload: "engine", count });
 const ended = (sandbox = false): Event => ({ is: "ended", workload: "engine", sandbox, because: "exit code 1" });
 const anomaly = (anomalous: boolean): Event => ({
   is: "anomaly",
   workload: "engine",
   anomalous,
   because: "p95 is out",
-});
-const _trend = (workload: string, metric: string, etaMs: number | undefined, confidence = 0.95): Event => ({
-  is: "trend",
-  workload,
-  metric,
-  ...(etaMs !== undefined && { etaMs }),
-  confidence,
-  because: "it grows by 1 MiB/s",
 });
 
 test("GRC-2 seventeen named triggers of every type are active out of the box, with the thresholds of the row", () => {

@@ -4,7 +4,6 @@ import type { Figures, Observation } from "./observation.ts";
 import type { Event } from "./state.ts";
 import { catalogue } from "./trigger.ts";
 
-const _node = (over: Figures): Observation => quiet({ node: { ...quiet().node, ...over } });
 const engine = (over: Figures): Observation => quiet({ workloads: { engine: healthy(over) } });
 const timeouts = (count: number): Event => ({ is: "requests", workload: "engine", count, timeouts: count, errors: 0 });
 const errors = (count: number): Event => ({ is: "errors", workload: "engine", count });
