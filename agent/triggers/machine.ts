@@ -252,11 +252,12 @@ function unusual(active: readonly Trigger[], { doubt }: State, event: Event & { 
 // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function looked(active: readonly Trigger[], state: State, localOffsetMs: number, turn: Turn, now: Now): Step {
-  const schedules = { ...state.schedules };
+  let { schedules } = state;
   for (const trigger of active) {
     if (trigger.kind !== "schedule") continue;
-    const due = dueNow(trigger.at, own(schedules, trigger.name), now.wallMs + localOffsetMs, now.ms);
-    schedules[trigger.name] = due.handled;
+    const before = own(schedules, trigger.name);
+    const due = dueNow(trigger.at, before, now.wallMs + localOffsetMs, now.ms);
+    if (due.handled !== before) schedules = { ...schedules, [trigger.name]: due.handled };
     if (due.lateMs === undefined) continue;
     const late = due.lateMs > lateMs ? `, ${printDuration(Math.round(due.lateMs / 1000) * 1000)} late` : "";
     turn.tell(trigger, `${scheduleWords(trigger.at)}${late}`);

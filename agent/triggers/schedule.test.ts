@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { triggerBench } from "../../test/support/trigger-bench.ts";
+import { step } from "./machine.ts";
 import { dueNow, type Handled, scheduleWords, untilNextMs } from "./schedule.ts";
-import { resumed } from "./state.ts";
+import { fresh, resumed } from "./state.ts";
 import { catalogue } from "./trigger.ts";
 
 const hourMs = 3_600_000;
@@ -130,6 +131,22 @@ test("however the clock jumps, days only go forward; a day that runs again, or a
       expect(untilNextMs(time, localMs)).toBeLessThanOrEqual(dayMs);
     }),
     { numRuns: 2000 },
+  );
+});
+
+test("as long as no schedule has anything new, its record is the same object: nothing has to be written", () => {
+  const now = { ms: 5000, wallMs: monday };
+  const look = { is: "look", localOffsetMs: 0 } as const;
+  const first = step(schedules, fresh(), look, now);
+  expect(Object.keys(first.state.schedules)).toEqual(["daily-check", "weekly-check"]);
+  const second = step(schedules, first.state, look, { ms: 15_000, wallMs: monday + 10_000 });
+  expect(second.state.schedules).toBe(first.state.schedules);
+  const nextDay = step(schedules, second.state, look, { ms: 5000 + dayMs, wallMs: monday + dayMs });
+  expect(nextDay.state.schedules).not.toBe(first.state.schedules);
+  // Put back by two days: noted once, then believed after a day.
+  const back = step(schedules, nextDay.state, look, { ms: 6000 + dayMs, wallMs: monday - dayMs });
+  expect(step(schedules, back.state, look, { ms: 7000 + dayMs, wallMs: monday - dayMs }).state.schedules).toBe(
+    back.state.schedules,
   );
 });
 

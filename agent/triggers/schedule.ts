@@ -39,11 +39,13 @@ export function dueNow(
   nowMs: number,
 ): { readonly handled: Handled; readonly lateMs?: number } {
   const day = latestDay(at, localMs);
-  if (handled === undefined || day === handled.day) return { handled: { day } };
+  if (handled === undefined) return { handled: { day } };
+  // The very same object as long as nothing is new: nobody has to write it down.
+  if (day === handled.day) return { handled: handled.behindSinceMs === undefined ? handled : { day } };
   if (day > handled.day) return { handled: { day }, lateMs: localMs - (day * dayMs + msOfDay(at)) };
   const behindSinceMs = Math.min(nowMs, handled.behindSinceMs ?? nowMs);
   if (nowMs >= behindSinceMs + behindMaxMs) return { handled: { day } };
-  return { handled: { day: handled.day, behindSinceMs } };
+  return { handled: behindSinceMs === handled.behindSinceMs ? handled : { day: handled.day, behindSinceMs } };
 }
 
 function msOfDay({ hour, minute }: TimeOfDay): number {

@@ -27,7 +27,10 @@ export interface State {
   /** By trigger on a shared resource: who took what while it was calm. */
   readonly calm: Readonly<Record<string, Calm>>;
   readonly doubt: Doubt;
-  /** By trigger; to be durable, for what was missed while the agent was down is done late. */
+  /**
+   * By trigger. To be durable, for what was missed while the agent was down is done late; the same object as before as long as
+   * nothing in it has changed.
+   */
   readonly schedules: Readonly<Record<string, Handled>>;
   /** Of the last look. */
   readonly localOffsetMs?: number;
