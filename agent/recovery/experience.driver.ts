@@ -1,0 +1,303 @@
+/**
+ * What the node remembers of its workloads beyond their states: what was learned, whom to trust, how the service objectives stand,
+ * what is usual, what grows. Everything that decides is pure and lies elsewhere; here it is fed, kept and asked.
+ */
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { beginTraining, forestOf, type Training, trainSome } from "../anomaly/forest.ts";
+import { defaultTrend, freshTrend, recordTrend, type Trend, trendOf } from "../anomaly/trend.ts";
+import { freshWatch, look, trained, trainingDue, type Watch } from "../anomaly/watch.ts";
+import type { Facts } from "../diagnosis/facts.ts";
+import { advise, freshLearning, type LearningState, learn, trustOf } from "../learning/learning.ts";
+import { healthScore } from "../slo/health.ts";
+import { healthFigures, type SloReport, sloReport } from "../slo/report.ts";
+import { freshSlo, recordPerformance, recordUptime, type SloState } from "../slo/slo.ts";
+import type { Instant } from "../slo/timeline.ts";
+import type { AgentStore } from "../store/ports.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import type { IncidentFacts } from "../supervise/state.ts";
+import type { Figures, Observation } from "../triggers/observation.ts";
+import type { Event as TriggerEvent } from "../triggers/state.ts";
+import { type Circumstances, lessonsOf } from "./lessons.ts";
+
+/** Memories are written this often when they have changed; a power cut forgets at most so much of them. */
+const keepEveryMs = 60_000;
+/** Trends are asked this often: one answer takes half a millisecond. */
+const trendEveryMs = 60_000;
+/** Trees that grow in one go: about a millisecond each. */
+const treesAtOnce = 2;
+/** Looks in a row that have to be out before it is told: one may be chance. */
+const anomalyStreak = 3;
+/** Incidents whose signature and earlier revision are remembered; the oldest go first. */
+const incidentsMax = 500;
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
+
+/** What is remembered over restarts. */
+interface Kept {
+  readonly learning: LearningState;
+  readonly slo: Readonly<Record<string, SloState>>;
+}
+
+/** What the experience is made of. No callback may throw. */
+export interface ExperienceParts {
+  readonly specs: readonly WorkloadSpec[];
+  readonly slo: WorkloadSpec["slo"] & object;
+  readonly frozen: boolean;
+  readonly store: Pick<AgentStore, "memory" | "saveStep">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly tell: (event: TriggerEvent) => void;
+  /** A new suggestion of a preventive measure. */
+  readonly suggested: (workload: string, text: string) => void;
+}
+
+/** Reads what was remembered. Whoever opened it closes it. */
+export async function openExperience(parts: ExperienceParts): Promise<Experience> {
+  const now = instant(parts.clock);
+  const learning = (await parts.store.memory("learning")) as LearningState | undefined;
+  const slo = (await parts.store.memory("slo")) as Record<string, SloState> | undefined;
+  return new Experience(parts, { learning: learning ?? freshLearning(now), slo: slo ?? {} });
+}
+
+/** See {@link openExperience}. */
+export class Experience {
+  readonly #parts: ExperienceParts;
+  readonly #specs: ReadonlyMap<string, WorkloadSpec>;
+  #learning: LearningState;
+  readonly #slo = new Map<string, SloState>();
+  readonly #watches = new Map<string, Watch>();
+  readonly #trainings = new Map<string, Training>();
+  readonly #trends = new Map<string, { trend: Trend; sinceMs: number }>();
+  readonly #incidents = new Map<string, { signature: string; facts: IncidentFacts }>();
+  readonly #anomalous = new Set<string>();
+  #observedMs: number | undefined;
+  #trendsMs = 0;
+  #changed = false;
+  #cancelKeep: Cancel = () => undefined;
+  #cancelTrain: Cancel | undefined;
+  #closed = false;
+
+  constructor(parts: ExperienceParts, kept: Kept) {
+    this.#parts = parts;
+    this.#specs = new Map(parts.specs.map((spec) => [spec.name, spec]));
+    this.#learning = parts.frozen
+      ? learn(kept.learning, { is: "frozen", who: "the config" }, instant(parts.clock)).state
+      : thawedFromConfig(kept.learning, instant(parts.clock));
+    for (const [name, state] of Object.entries(kept.slo)) if (this.#specs.has(name)) this.#slo.set(name, state);
+    this.#keepLater();
+  }
+
+  // ── what is learned ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One more revision of an incident; `signature` is by what the failure is known again. */
+  incident(facts: IncidentFacts, around: Omit<Circumstances, "signature" | "nowMs">, signature: string): void {
+    const known = this.#incidents.get(facts.id);
+    const name = known?.signature || signature || facts.symptom;
+    const now = instant(this.#parts.clock);
+    for (const event of lessonsOf(known?.facts, facts, { ...around, signature: name, nowMs: now.ms })) {
+      const { state, suggestions } = learn(this.#learning, event, now);
+      this.#learning = state;
+      this.#changed = true;
+      for (const { workload, text } of suggestions) this.#parts.suggested(workload, text);
+    }
+    this.#incidents.delete(facts.id);
+    if (facts.at !== "closed") this.#incidents.set(facts.id, { signature: name, facts });
+    for (const oldest of this.#incidents.keys()) {
+      if (this.#incidents.size <= incidentsMax) break;
+      this.#incidents.delete(oldest);
+    }
+  }
+
+  /** The facts of an open incident say by what it is known. */
+  sign(incidentId: string, signature: string): void {
+    const known = this.#incidents.get(incidentId);
+    if (known && signature !== "") this.#incidents.set(incidentId, { ...known, signature });
+  }
+
+  advice(workload: string, signature: string): Facts["advice"] {
+    const { order, learned, because } = advise(this.#learning, workload, signature, instant(this.#parts.clock));
+    return learned ? { order, because } : undefined;
+  }
+  trust(subject: Parameters<typeof trustOf>[1]) {
+    return trustOf(this.#learning, subject, instant(this.#parts.clock));
+  }
+  suggestions(): string[] {
+    return this.#learning.suggestions.map(({ text }) => text);
+  }
+
+  // ── what is seen ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** `up`: it runs and is healthy; undefined: a person stopped it, and its time does not count. */
+  observed(observation: Observation, up: (workload: string) => boolean | undefined): void {
+    const { clock } = this.#parts;
+    const now = instant(clock);
+    const passedMs = Math.min(dayMs, Math.max(0, now.ms - (this.#observedMs ?? now.ms)));
+    this.#observedMs = now.ms;
+    for (const name of this.#specs.keys()) {
+      const figures = observation.workloads[name];
+      this.#serviceOf(name, figures, up(name), passedMs, now);
+      if (figures) this.#lookAt(name, figures);
+      else this.#trends.delete(name);
+    }
+    if (now.ms >= this.#trendsMs + trendEveryMs) {
+      this.#trendsMs = now.ms;
+      this.#askTrends(observation, now);
+    }
+  }
+
+  #serviceOf(
+    name: string,
+    figures: Figures | undefined,
+    up: boolean | undefined,
+    passedMs: number,
+    now: Instant,
+  ): void {
+    let state = this.#slo.get(name) ?? freshSlo(now);
+    if (up !== undefined && passedMs > 0) state = recordUptime(state, up ? passedMs : 0, up ? 0 : passedMs, now);
+    const rate = figures?.requests_per_second;
+    if (figures && rate !== undefined && rate > 0 && passedMs > 0) {
+      const requests = (rate * passedMs) / 1000;
+      const { p95_latency_ms: p95Ms, p99_latency_ms: p99Ms } = figures;
+      const slice = { requests, errors: requests * (figures.error_rate ?? 0) };
+      state = recordPerformance(
+        state,
+        this.#objectivesOf(name),
+        { ...slice, ...(p95Ms !== undefined && { p95Ms }), ...(p99Ms !== undefined && { p99Ms }) },
+        now,
+      );
+    }
+    this.#slo.set(name, state);
+    this.#changed = true;
+  }
+
+  /** Only of what tells how it serves: processes alone are no service, and their CPU may be anything. */
+  #lookAt(name: string, figures: Figures): void {
+    if (figures.p95_latency_ms === undefined && figures.requests_per_second === undefined) return;
+    const before = this.#watches.get(name) ?? freshWatch(Math.floor(this.#parts.random() * 2 ** 31));
+    const { watch, verdict } = look(before, figures);
+    this.#watches.set(name, watch);
+    const anomalous = verdict.streak >= anomalyStreak;
+    if (anomalous || this.#anomalous.has(name))
+      this.#parts.tell({ is: "anomaly", workload: name, anomalous, because: verdict.because });
+    if (anomalous) this.#anomalous.add(name);
+    else this.#anomalous.delete(name);
+    if (!trainingDue(watch) || this.#trainings.has(name)) return;
+    const training = beginTraining(watch.columns, watch.seed + watch.seen);
+    if (!training) return;
+    this.#trainings.set(name, training);
+    this.#trainLater();
+  }
+
+  /** In the background, a few trees at a time: nothing else waits for more than some milliseconds. */
+  #trainLater(): void {
+    const { clock } = this.#parts;
+    this.#cancelTrain ??= clock.wakeAt(clock.monotonicMs() + 20, () => {
+      this.#cancelTrain = undefined;
+      const [next] = this.#trainings;
+      if (this.#closed || !next) return;
+      const [name, before] = next;
+      const training = trainSome(before, treesAtOnce);
+      const forest = forestOf(training);
+      const watch = this.#watches.get(name);
+      if (forest && watch) this.#watches.set(name, trained(watch, forest));
+      if (forest) this.#trainings.delete(name);
+      else this.#trainings.set(name, training);
+      this.#trainLater();
+    });
+  }
+
+  #askTrends(observation: Observation, now: Instant): void {
+    const { memory_total_bytes: total, disk_free_bytes: free, disk_used_ratio: used } = observation.node;
+    for (const [name, figures] of Object.entries(observation.workloads)) {
+      const limit = this.#specs.get(name)?.limits.memoryBytes || total;
+      const value = figures.process_memory_bytes;
+      if (value === undefined || !limit) continue;
+      // A new process begins a new life: what an earlier one had is not in it.
+      const sinceMs = now.ms - (figures.uptime_ms ?? 0);
+      this.#trend(name, name, "process_memory_bytes", value, limit, sinceMs, now);
+    }
+    if (used !== undefined && free !== undefined) this.#trend("", "", "disk_used_ratio", used, 1, 0, now);
+  }
+
+  #trend(
+    key: string,
+    workload: string,
+    metric: string,
+    value: number,
+    limit: number,
+    sinceMs: number,
+    now: Instant,
+  ): void {
+    const known = this.#trends.get(key);
+    const same = known && Math.abs(known.sinceMs - sinceMs) < 10_000;
+    const trend = recordTrend(same ? known.trend : freshTrend(now), value, now);
+    this.#trends.set(key, { trend, sinceMs: same ? known.sinceMs : sinceMs });
+    const { growing, etaMs, confidence, because } = trendOf(trend, limit, defaultTrend, now);
+    this.#parts.tell({
+      is: "trend",
+      workload,
+      metric,
+      ...(growing && etaMs !== undefined && { etaMs }),
+      confidence,
+      because,
+    });
+  }
+
+  // ── what is told ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** PRA-6, over the last hour; undefined before anything was seen. */
+  healthScore(workload: string): number | undefined {
+    const state = this.#slo.get(workload);
+    if (!state) return undefined;
+    return healthScore(healthFigures(state, hourMs, instant(this.#parts.clock)));
+  }
+
+  sloReport(workload: string): SloReport | undefined {
+    const state = this.#slo.get(workload);
+    return state && sloReport(this.#objectivesOf(workload), state, instant(this.#parts.clock));
+  }
+
+  #objectivesOf(workload: string) {
+    return this.#specs.get(workload)?.slo ?? this.#parts.slo;
+  }
+
+  // ── what is kept ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #keepLater(): void {
+    const { clock } = this.#parts;
+    this.#cancelKeep = clock.wakeAt(clock.monotonicMs() + keepEveryMs, () => {
+      void this.#keep();
+      if (!this.#closed) this.#keepLater();
+    });
+  }
+
+  /** A disk that refuses loses lessons, not workloads; the next minute tries again. */
+  async #keep(): Promise<void> {
+    if (!this.#changed) return;
+    this.#changed = false;
+    const { store } = this.#parts;
+    const write = (key: "learning" | "slo", value: unknown) =>
+      store.saveStep({ workload: "", memory: { key, value } }, "batched").catch(() => {
+        this.#changed = true;
+      });
+    await write("learning", this.#learning);
+    await write("slo", Object.fromEntries(this.#slo));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelKeep();
+    this.#cancelTrain?.();
+    await this.#keep();
+  }
+}
+
+function instant(clock: Clock): Instant {
+  return { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
+}
+
+/** What the config froze, a config that no longer says so thaws; what a person froze stays. */
+function thawedFromConfig(state: LearningState, now: Instant): LearningState {
+  return state.frozenBy === "the config" ? learn(state, { is: "thawed" }, now).state : state;
+}
