@@ -63,6 +63,8 @@ export interface NodeParts {
   readonly warnings: () => readonly string[];
   /** Restarts the agent's own process, after the answer to the order was kept. */
   readonly restartSelf: () => void;
+  /** A person asked for `down`; resolves when that is kept, before anything is stopped. Never rejects. */
+  readonly goesDown: (person: string) => Promise<void>;
 }
 
 /** The running node behind its doors: the local API and the uplink. */
@@ -123,6 +125,7 @@ export class RunningNode implements Node {
 
   async down(person: string): Promise<number> {
     const { supervisor } = this.#parts;
+    await this.#parts.goesDown(person);
     let stopped = 0;
     for (const name of supervisor.stopOrder()) {
       if (instanceOf(supervisor.state(name).phase)) stopped++;

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { createRequire } from "node:module";
 import { runCli } from "@blueflame/shared/cli/run.ts";
 import { configManual } from "@blueflame/shared/config/manual.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
@@ -7,12 +8,16 @@ import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { Command } from "commander";
 import { type Logger, pino } from "pino";
+import { refreshGoodConfig } from "./bootstrap/good-copy.ts";
+import { keepStart } from "./bootstrap/start-file.ts";
 import { addAgentCommands, dataDirOf } from "./cli/commands.ts";
 import { defaultAgentConfig, readAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
 import { keepLastGood, lastGood } from "./last-good.driver.ts";
 import { runAgent } from "./run.driver.ts";
 import { widenThreadPool } from "./threads.driver.ts";
+import { forbidden, starterOf, tellWatchdog } from "./wanted.driver.ts";
+import type { Farewell } from "./watchdog/state.ts";
 
 /** How long an ordered restart waits for its own answer to be kept and sent. */
 const restartDelayMs = 300;
@@ -25,6 +30,7 @@ const logBytesMax = 1024 * 1024;
 interface UpOptions {
   readonly config?: string;
   readonly lastGood: boolean;
+  readonly watchdog: boolean;
 }
 
 function readConfig(options: UpOptions, command: readonly string[], dataDir: string, log: Logger): AgentConfig {
@@ -46,9 +52,21 @@ function readConfig(options: UpOptions, command: readonly string[], dataDir: str
 
 async function up(options: UpOptions, command: readonly string[], dataDir: string): Promise<void> {
   const { log, flushed } = openLog();
+  const starter = starterOf(process.env, process.pid);
+  const bareWish = starter === "person" && !options.config && command.length === 0;
+  if (bareWish && (await tellWatchdog(dataDir, "run"))?.init) {
+    process.stderr.write("the watchdog that init has started runs the agent of this node: told to\n");
+    return;
+  }
   const config = readConfig(options, command, dataDir, log);
-  let leave: (because: string) => void = () => undefined;
-  const left = new Promise<string>((resolve) => {
+  const word = forbidden(dataDir, starter);
+  if (word) {
+    log.info({ word }, "a person wants no agent here: `blueflame-agent up` takes it back");
+    await within(flushed(), flushLimitMs);
+    return;
+  }
+  let leave: (because: Farewell) => void = () => undefined;
+  const left = new Promise<Farewell>((resolve) => {
     leave = resolve;
   });
   const agent = await runAgent({
@@ -59,14 +77,26 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
     log,
     onDown: () => leave("down"),
     onRestart: () => setTimeout(() => leave("agent_restart"), restartDelayMs),
+    // Who is started by init directly is guarded by init alone: two that revive would race.
+    guard: { command: ownCommand(), starts: options.watchdog && starter !== "init" },
+  }).catch((error: unknown) => {
+    if (starter !== "watchdog" || !isFault(error, "STORE_LOCKED")) throw error;
+    log.info(`${error.saw}: nothing to do for this one`);
+    return undefined;
   });
+  if (!agent) {
+    await within(flushed(), flushLimitMs);
+    process.exit(0);
+  }
   if (!keepLastGood(dataDir, config)) log.warn("the config could not be kept as the last good one");
+  rememberStart(dataDir, options.config, log);
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
   const because = await left;
   log.info({ because }, because === "down" ? "everything is stopped" : "the agent leaves; its workloads go on");
   // A disk, a hub or a reader of the log that hangs keeps nobody from leaving; what is promised was durable before it was answered.
+  const guarded = await agent.leave(because);
   const closed = await within(agent.close(because), closeLimitMs);
-  if (because === "agent_restart") succeed();
+  if (because === "agent_restart" && !guarded) succeed();
   // Node waits at its exit for threads that hang in the kernel.
   if (!(await within(flushed(), flushLimitMs)) || !closed) process.kill(process.pid, "SIGKILL");
   process.exit(0);
@@ -93,12 +123,29 @@ async function within(work: Promise<void>, ms: number): Promise<boolean> {
   return Promise.race([work.then(() => true), late]);
 }
 
-/** Starts this program again with the same arguments. Under a service manager leaving is enough: it starts the next one. */
+/** The command line of this process. The packaged binary is its own script: it puts its entry point before the arguments itself. */
+function ownCommand(): [file: string, ...args: string[]] {
+  return [
+    process.execPath,
+    ...("pkg" in process ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)]),
+  ];
+}
+
+/** What the emergency needs to know when nobody lives any more who does. */
+function rememberStart(dataDir: string, config: string | undefined, log: Logger): void {
+  const command = ownCommand();
+  const at = command.indexOf("up");
+  const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const start = { program: command.slice(0, at), words: command.slice(at), cwd: process.cwd(), ...who };
+  const kept = keepStart(dataDir, start) && (config === undefined || refreshGoodConfig(dataDir, config));
+  if (!kept) log.warn("how this agent was started could not be written down: an emergency would have to be told");
+}
+
+/** Starts this program again, where no watchdog does. Under a service manager leaving is enough: it starts the next one. */
 function succeed(): void {
   if (process.env.INVOCATION_ID || process.env.BLUEFLAME_SUPERVISED) return;
-  // The packaged binary is its own script: it is given its arguments only, and puts its entry point before them itself.
-  const args = "pkg" in process ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)];
-  spawn(process.execPath, args, { detached: true, stdio: "inherit" }).unref();
+  const [file, ...args] = ownCommand();
+  spawn(file, args, { detached: true, stdio: "inherit" }).unref();
 }
 
 widenThreadPool();
@@ -117,8 +164,28 @@ program
     "when the config cannot be used, go on with the last one that could (for service managers)",
     false,
   )
+  .option("--no-watchdog", "start no watchdog: somebody else starts the agent again; one that runs already is used")
   .argument("[command...]", "instead of a config: one command to guard, after --")
   .action((command: string[], options: UpOptions, self: Command) => up(options, command, dataDirOf(self)));
+
+// Here for --help only: programs of their own, which have taken over before this one was loaded (deploy/bundle.ts, bin.mjs).
+for (const [word, what] of [
+  [
+    "watchdog",
+    "guard the agent of this node, as it guards its watchdog; `up` starts one, and so does what `install` sets up",
+  ],
+  ["emergency", "bring this node back: find out what is wrong, mend it, start what should run, page a person"],
+] as const) {
+  program
+    .command(word)
+    .description(what)
+    .helpOption(false)
+    .allowUnknownOption()
+    .argument("[words...]")
+    .action(() => {
+      createRequire(import.meta.url)(`./blueflame-${word}.cjs`);
+    });
+}
 
 program.addHelpText("after", "\nEvery key of the config file: blueflame-agent --help config");
 

@@ -11,8 +11,10 @@ import type { Logger } from "pino";
 import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
+import { criticalFile } from "./critical.driver.ts";
 import { noFacts } from "./diagnosis/facts.ts";
 import { type Door, openDoor } from "./door.driver.ts";
+import { type Guard, type GuardOptions, openGuard } from "./guard.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
@@ -30,6 +32,7 @@ import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts"
 import { knownTokens, Tokens } from "./tokens.driver.ts";
 import { openUplink } from "./uplink/link.driver.ts";
 import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
+import type { Farewell } from "./watchdog/state.ts";
 
 /** The states of all workloads are written again within a second; then the process may leave. */
 const newLifeDelayMs = 3000;
@@ -45,11 +48,15 @@ export interface RunOptions {
   readonly onDown: () => void;
   /** The hub ordered a restart of the agent's own process. */
   readonly onRestart: () => void;
+  /** How the agent and its watchdog guard each other; absent: nobody guards it. */
+  readonly guard?: Pick<GuardOptions, "command" | "starts" | "heard">;
 }
 
 /** A running agent; whoever ran it closes it. */
 export interface RunningAgent {
   readonly nodeId: string;
+  /** Tells the watchdog first. True when it will start the next agent, should one be wanted. */
+  leave(because: Farewell): Promise<boolean>;
   /** Says goodbye to the hub and leaves the workloads running. `because`: stop, down, agent_restart. */
   close(because: string): Promise<void>;
 }
@@ -60,10 +67,21 @@ export interface RunningAgent {
  * warning in its status: the workloads are guarded all the same.
  */
 export async function runAgent(options: RunOptions): Promise<RunningAgent> {
+  const { dataDir, clock, random, log } = options;
+  checkSocketPath(socketOf(dataDir)); // before anything is made that nobody would use
+  makeFolder(join(dataDir, "logs"));
+  const guard = options.guard ? await openGuard({ ...options.guard, dataDir, clock, random, log }) : unguarded;
+  try {
+    return await runGuarded(options, guard);
+  } catch (error) {
+    guard.close();
+    throw error;
+  }
+}
+
+async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAgent> {
   const { dataDir, config, clock, random, log } = options;
   const socketPath = socketOf(dataDir);
-  checkSocketPath(socketPath); // before anything is made that nobody would use
-  makeFolder(join(dataDir, "logs"));
   const warnings = new Map<string, string>();
   const target = readHub(config, warnings, log);
   const certifiedId = target && nodeIdOf(target.cert);
@@ -126,6 +144,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     // Lost with a power cut at worst, and then the workload that holds the token is gone too.
     void store.saveTokenHash(workload, hash).catch(() => undefined);
   });
+  const placeFor = (workload: string) => ({ BLUEFLAME_SOCKET: socketPath, BLUEFLAME_WORKLOAD: workload });
   supervisor = await superviseAll({
     nodeId: store.identity.nodeId,
     site: config.site,
@@ -137,13 +156,20 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     remedies: plain(config.workloads),
     clock,
     random,
-    envFor: (workload) => ({
-      BLUEFLAME_SOCKET: socketPath,
-      BLUEFLAME_TOKEN: tokens.issue(workload),
-      BLUEFLAME_WORKLOAD: workload,
-    }),
-    changed: () => node.changed(),
+    envFor: (workload) => ({ ...placeFor(workload), BLUEFLAME_TOKEN: tokens.issue(workload) }),
+    changed: () => {
+      node.changed();
+      keepCritical();
+    },
     log: (level, fields, message) => log[level](fields, message),
+  });
+  const keepCritical = criticalFile({
+    dataDir,
+    owner: store.identity.generation,
+    specs: config.workloads,
+    state: supervisor.state.bind(supervisor),
+    envFor: placeFor,
+    outputOf: (workload) => join(outputOf(dataDir), `${workload}.log`),
   });
   const noLink: LinkView = {
     state: "none",
@@ -165,9 +191,10 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     link: () => uplink?.view() ?? noLink,
     warnings: () => [
       ...warnings.values(),
-      ...[store.trouble(), supervisor?.trouble()].filter((line) => line !== undefined),
+      ...[store.trouble(), supervisor?.trouble(), guard.trouble()].filter((line) => line !== undefined),
     ],
     restartSelf: options.onRestart,
+    goesDown: (person) => guard.goesDown(person),
   });
   try {
     // The door first: a workload beats from its first moment on.
@@ -196,7 +223,10 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
     { nodeId: store.identity.nodeId, session: String(store.identity.session), socket: socketPath },
     "the agent guards its node",
   );
-  return { nodeId: store.identity.nodeId, close: closeAll };
+  keepCritical();
+  guard.guarding();
+  const close = (because: string) => closeAll(because).finally(() => guard.close());
+  return { nodeId: store.identity.nodeId, leave: (because) => guard.leave(because), close };
 
   async function openLink(hub: HubTarget): Promise<Uplink> {
     const { identity } = store;
@@ -224,6 +254,14 @@ const plain = (specs: readonly WorkloadSpec[]): RemedyPort => ({
   specInUse: (name) => specs.find((spec) => spec.name === name) as WorkloadSpec,
   healthy: () => undefined,
 });
+const unguarded: Guard = {
+  guarding: () => undefined,
+  goesDown: async () => undefined,
+  leave: async () => false,
+  trouble: () => undefined,
+  close: () => undefined,
+};
+
 const notYet: RecoveryDesk = {
   triggers: () => [],
   playbooks: () => [],

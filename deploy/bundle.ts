@@ -12,11 +12,18 @@ export interface Program {
   readonly entry: string;
   /** Relative to the clone; `.cjs` becomes CommonJS, `.mjs` an ES module. */
   readonly outfile: string;
+  /** First words that the bundle beside it takes over, before anything of this one is loaded. */
+  readonly handsOver?: Readonly<Record<string, string>>;
 }
+
+/** Both must be small, and work when the agent cannot be loaded. */
+const besideAgent = { watchdog: "./blueflame-watchdog.cjs", emergency: "./blueflame-emergency.cjs" };
 
 /** Everything that `npm run build` makes. */
 export const programs: readonly Program[] = [
-  { name: "blueflame-agent", entry: "agent/main.ts", outfile: "dist/blueflame-agent.cjs" },
+  { name: "blueflame-agent", entry: "agent/main.ts", outfile: "dist/blueflame-agent.cjs", handsOver: besideAgent },
+  { name: "blueflame-watchdog", entry: "agent/watchdog/main.ts", outfile: "dist/blueflame-watchdog.cjs" },
+  { name: "blueflame-emergency", entry: "agent/bootstrap/main.ts", outfile: "dist/blueflame-emergency.cjs" },
   { name: "blueflame-hub", entry: "hub/main.ts", outfile: "dist/blueflame-hub.mjs" },
   { name: "blueflame", entry: "hub/cli/main.ts", outfile: "dist/blueflame.mjs" },
   { name: "risk-firewall", entry: "examples/risk-firewall/main.ts", outfile: "dist/risk-firewall.mjs" },
@@ -92,7 +99,7 @@ export async function bundle(program: Program): Promise<Outcome> {
   const stampFile = inRoot("dist", ".stamps", `${program.name}.json`);
   const last = readStamp(stampFile);
   if (last && existsSync(inRoot(program.outfile)) && last.hash === hashOf(last.inputs)) return "unchanged";
-  const result = await build(bundleOptions(program.entry, program.outfile));
+  const result = await build(optionsOf(program));
   copyAddon(inRoot(dirname(program.outfile), "native"));
   const inputs = [
     ...Object.keys(result.metafile?.inputs ?? {}).filter((path) => !path.startsWith("<")),
@@ -102,6 +109,14 @@ export async function bundle(program: Program): Promise<Outcome> {
   mkdirSync(dirname(stampFile), { recursive: true });
   writeFileSync(stampFile, JSON.stringify({ inputs, hash: hashOf(inputs) } satisfies Stamp));
   return "built";
+}
+
+function optionsOf({ entry, outfile, handsOver }: Program): BuildOptions {
+  const options = bundleOptions(entry, outfile);
+  if (!handsOver) return options;
+  // A module of CommonJS is the body of a function, so it may return.
+  const first = `const __other = ${JSON.stringify(handsOver)}[process.argv[2]]; if (__other) return void require(__other);`;
+  return { ...options, banner: { js: `${first}\n${options.banner?.js ?? ""}` } };
 }
 
 /** Puts this machine's addons into `folder`, under the names that a bundle asks for: LevelDB, and the fast spawn where there is one. */

@@ -84,6 +84,10 @@ async function makeFolder(): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   await build({ ...bundleOptions("agent/main.ts", join(folder, "agent.cjs")), minify: true, sourcemap: false });
+  const watchdog = bundleOptions("agent/watchdog/main.ts", join(folder, "watchdog.cjs"));
+  await build({ ...watchdog, minify: true, sourcemap: false });
+  const emergency = bundleOptions("agent/bootstrap/main.ts", join(folder, "emergency.cjs"));
+  await build({ ...emergency, minify: true, sourcemap: false });
   copyAddon(join(folder, "native"));
   copyFileSync(inRoot("LICENSE"), join(folder, "LICENSE"));
   writeFileSync(
@@ -93,7 +97,8 @@ async function makeFolder(): Promise<void> {
   // What pkg 6.23 has no option for is changed as it writes its own files:
   // – V8's flags belong into the file that Node makes the executable from;
   // – its replacement of child_process is taken out: it would run this agent wherever a workload says `node`, also behind `sh -c`, would
-  //   put a variable of its own into every workload's environment, and it breaks `exec` without a callback.
+  //   put a variable of its own into every workload's environment, and it breaks `exec` without a callback;
+  // – watchdog and emergency run before anything of the agent is loaded, or unpacked: they must be small, and work when that does not.
   writeFileSync(
     join(folder, "pkg.config.cjs"),
     `const fs = require("node:fs/promises");
@@ -109,7 +114,9 @@ module.exports = {
       if (!String(to).endsWith("sea-main.js")) return copyFile(from, to, ...rest);
       const parts = (await readFile(from, "utf8")).split(patch);
       if (parts.length !== 2) throw new Error("pkg has changed: its replacement of child_process is not where it was");
-      await writeFile(to, parts.join(""));
+      const first = ["watchdog", "emergency"].map(async (word) =>
+        'if (process.argv[2] === "' + word + '") return void (() => {' + (await readFile(__dirname + "/" + word + ".cjs", "utf8")) + "\\n})();\\n");
+      await writeFile(to, (await Promise.all(first)).join("") + parts.join(""));
     };
   },
 };

@@ -74,7 +74,7 @@ export function processesLike(command: readonly string[]): number[] {
 function belongsTo(pid: number, dir: string): boolean {
   const args = fieldsOf(`/proc/${pid}/cmdline`);
   const ours = args.some((arg) =>
-    /\/(blueflame-agent(\.cjs|-linux-[a-z0-9]+)|blueflame-hub\.mjs|detach\.ts)$/.test(arg),
+    /\/(blueflame-agent(\.cjs|-linux-[a-z0-9]+)|blueflame-watchdog\.cjs|blueflame-hub\.mjs|detach\.ts)$/.test(arg),
   );
   if (ours && args.some((arg) => arg === dir || arg.startsWith(`${dir}/`))) return true;
   return fieldsOf(`/proc/${pid}/environ`).some((pair) => pair.startsWith(`BLUEFLAME_SOCKET=${dir}/`));

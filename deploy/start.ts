@@ -21,7 +21,7 @@ import { processesOf, run, startDetached, sweep } from "./running.ts";
 
 const lookEveryMs = 300;
 const demoAfterMs = 10_000;
-const wanted = ["blueflame-agent", "blueflame-hub", "blueflame", "risk-firewall"];
+const wanted = ["blueflame-agent", "blueflame-watchdog", "blueflame-hub", "blueflame", "risk-firewall"];
 
 /** An end with a reason for people; everything that was started is stopped before it is printed. */
 class Failed extends Error {}

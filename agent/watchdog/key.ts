@@ -1,6 +1,7 @@
 import { linkSync, lstatSync, readFileSync, realpathSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { places } from "../constants.ts";
+import { crypto } from "./lazily.ts";
 import type { GuardKey } from "./wire.ts";
 
 const format = 1;
@@ -50,9 +51,9 @@ export function keyFor(dataDir: string, spoilt?: GuardKey): GuardKey | undefined
   return readKey(dataDir);
 }
 
-/** Hexadecimal of so many random bytes. The module is loaded only now: it costs more memory than all else here. */
+/** Hexadecimal of so many random bytes. */
 export function random(bytes: number): string {
-  return process.getBuiltinModule("node:crypto").randomBytes(bytes).toString("hex");
+  return crypto().randomBytes(bytes).toString("hex");
 }
 
 function truePath(dataDir: string): string {

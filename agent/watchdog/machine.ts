@@ -77,10 +77,15 @@ export function step(policy: GuardPolicy, state: State, event: Event, now: Now):
       return failed(policy, state, `it cannot be started: ${event.because}`, now);
     case "told":
       return told(policy, state, event.process, event.farewell, now);
+    case "word":
+      return stay(
+        state.phase.at === "guarded" && same(state.phase.process, event.process) ? { ...state, word: "down" } : state,
+      );
     case "ordered":
       return ordered(policy, state, event.to, now);
     case "damaged":
-      if (state.program === "good") return stay(state);
+      // One that lives shows that it can be started all the same; should it end, this is asked again.
+      if (state.program === "good" || state.phase.at === "guarded") return stay(state);
       return stay({ ...state, program: "good" }, note("current", "good", "the program is not what was installed"));
     case "emergencyEnded": {
       if (state.phase.at !== "emergency") return stay(state);
@@ -225,11 +230,12 @@ function beside(state: State, process: Identity, now: Now): State {
 }
 
 function guard(policy: GuardPolicy, state: State, process: Identity, guards: boolean, because: string, now: Now): Step {
-  const { other: _other, ...alone } = state;
+  const { other: _other, word: _word, ...alone } = state;
   const phase: Phase = {
     at: "guarded",
     process,
     guards,
+    sinceMs: now.ms,
     seenMs: now.ms,
     lookAtMs: now.ms + Math.min(policy.checkEveryMs, patienceMs(policy, { guards })),
     wellAtMs: guards ? now.ms + policy.wellAfterMs : Number.POSITIVE_INFINITY,
@@ -246,9 +252,16 @@ function looked(policy: GuardPolicy, state: State, event: Event & { is: "looked"
     return stay(state, { do: "signal", process: phase.process, signal: "SIGKILL" });
   }
   if (phase.at !== "guarded") return stay(state);
+  if (!phase.guards && now.ms - phase.sinceMs > policy.wakesMaxMs) {
+    return end(state, phase.process, true, `it has been starting for ${policy.wakesMaxMs} ms`, now);
+  }
   const silentForMs = now.ms - phase.seenMs;
-  const allowedMs = patienceMs(policy, phase) + (event.sight === "starved" ? policy.starvedMs : 0);
-  if (silentForMs < allowedMs) return stay(state);
+  const patience = patienceMs(policy, phase);
+  if (silentForMs < patience || now.ms < (phase.excusedUntilMs ?? now.ms)) return stay(state);
+  if (event.sight === "starved" && silentForMs < patience + policy.starvedMs) {
+    // Once it has its processor, it is given the time of one more beat.
+    return stay({ ...state, phase: { ...phase, excusedUntilMs: now.ms + policy.silentMs } });
+  }
   const how = { running: "its process runs: hung", starved: "it has waited for a processor", stopped: "stopped" };
   return end(state, phase.process, false, `silent for ${Math.round(silentForMs)} ms, ${how[event.sight]}`, now);
 }
@@ -260,6 +273,7 @@ function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step
   if (other && now.ms - other.seenMs <= policy.silentMs) {
     return guard(policy, state, other.process, false, `${ended}, and process ${other.process.pid} lives`, now);
   }
+  if (state.word && phase.at !== "leaving") return rest(policy, state, state.word, `${ended} on its way down`);
   switch (phase.at) {
     case "leaving": {
       const because = `${ended}, as it said: ${phase.farewell}`;
@@ -268,8 +282,7 @@ function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step
           ? to(state, waiting(now.ms + policy.firstWaitMs), because)
           : spawn(policy, state, because, now);
       }
-      if (policy.stays) return to(state, { at: "resting", because: phase.farewell }, because);
-      return to(state, { at: "left" }, because, { do: "leave" });
+      return rest(policy, state, phase.farewell, because);
     }
     case "starting":
       if (quiet) return to(state, waiting(now.ms + elsewhereMs), `${ended} quietly: another one guards`);
@@ -285,6 +298,13 @@ function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step
     default:
       return stay(state);
   }
+}
+
+/** Nobody is wanted: who stays waits for the next one, who does not is done. */
+function rest(policy: GuardPolicy, state: State, farewell: Farewell, because: string): Step {
+  const { word: _word, ...rested } = state;
+  if (policy.stays) return to(rested, { at: "resting", because: farewell }, because);
+  return to(rested, { at: "left" }, because, { do: "leave" });
 }
 
 // ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -306,8 +326,7 @@ function ordered(policy: GuardPolicy, state: State, order: "leave" | "rest" | "r
   if (order === "rest") {
     // Only who guards nobody is asked so; an agent that lives is asked itself.
     if (process) return stay(state);
-    if (policy.stays) return to(state, { at: "resting", because: "down" }, "a person wants nobody to run");
-    return to(state, { at: "left" }, "a person wants nobody to run", { do: "leave" });
+    return rest(policy, state, "down", "a person wants nobody to run");
   }
   if (!process || phase.at === "left") return to(state, { at: "left" }, "asked to leave", { do: "leave" });
   const farewell = phase.at === "leaving" ? phase.farewell : "stop";

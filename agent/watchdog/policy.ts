@@ -8,6 +8,8 @@ export interface GuardPolicy {
   readonly silentMs: number;
   /** As `silentMs`, while it says that it is still starting: it opens a store, and may be busy with that. */
   readonly wakingMs: number;
+  /** It says so for longer than this: it will never be done. */
+  readonly wakesMaxMs: number;
   /** What was started and shows no sign of life for so long has failed. */
   readonly startMs: number;
   /** Silence is forgiven for so much longer, while the process waits for a processor that others hold. */
@@ -40,6 +42,8 @@ export const agentPolicy: GuardPolicy = {
   checkEveryMs: 1000,
   silentMs,
   wakingMs: 30_000,
+  // A store of many gigabytes that has to be repaired is done by then.
+  wakesMaxMs: 900_000,
   startMs: 30_000,
   starvedMs: 10_000,
   firstWaitMs: 0,
@@ -61,6 +65,7 @@ export const watchdogPolicy: GuardPolicy = {
   checkEveryMs: 1000,
   silentMs,
   wakingMs: silentMs,
+  wakesMaxMs: 60_000,
   startMs: 10_000,
   starvedMs: 10_000,
   firstWaitMs: 0,

@@ -7,6 +7,7 @@ const starvedShare = 0.85;
 
 interface Stat {
   readonly state: string;
+  readonly session: number;
   readonly startTicks: number;
 }
 
@@ -21,9 +22,9 @@ function readOr(path: string): string | undefined {
 function statOf(pid: number): Stat | undefined {
   const text = readOr(`/proc/${pid}/stat`);
   if (text === undefined) return undefined;
-  // The command may hold blanks and parentheses: fields start after the last one. State is field 3, the start field 22.
+  // The command may hold blanks and parentheses: fields start after the last one, with field 3 of proc_pid_stat(5).
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { state: fields[0] ?? "?", startTicks: Number(fields[19]) };
+  return { state: fields[0] ?? "?", session: Number(fields[3]), startTicks: Number(fields[19]) };
 }
 
 /** True where processes can be told apart for good. */
@@ -32,6 +33,12 @@ const hasProc = readOr("/proc/self/stat") !== undefined;
 /** Who this number names now; start 0 when nobody does. */
 export function identify(pid: number): Identity {
   return { pid, startTicks: statOf(pid)?.startTicks ?? 0 };
+}
+
+/** True while the process lives and leads its session, as everything that we or the agent start does. */
+export function leads(pid: number): boolean {
+  const stat = statOf(pid);
+  return stat !== undefined && stat.session === pid && stat.state !== "Z" && stat.state !== "X";
 }
 
 /** The machine's boot id: a word that held for one boot is void in the next. */
@@ -134,4 +141,13 @@ export function listenerOf(name: string): string | undefined {
     if (fields[7] === `@${name}` && fields[3] === "00010000") return fields[6];
   }
   return undefined;
+}
+
+/** The folder that this process works in; undefined when it was removed. */
+export function ownFolder(): string | undefined {
+  try {
+    return process.cwd();
+  } catch {
+    return undefined;
+  }
 }

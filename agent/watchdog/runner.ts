@@ -20,7 +20,7 @@ export interface World {
 
 /** Runs the machine: one step after the other, its effects in order, its own lateness noticed. Whoever made it stops it. */
 export class Runner {
-  readonly #policy: GuardPolicy;
+  readonly #policy: () => GuardPolicy;
   readonly #world: World;
   #state: State;
   #cancel: () => void = () => undefined;
@@ -28,10 +28,11 @@ export class Runner {
   #busy = false;
   #stopped = false;
 
-  constructor(policy: GuardPolicy, world: World, rests: Farewell | undefined) {
+  /** `policy` is asked at each step. `rests` as in {@link begin}. */
+  constructor(policy: () => GuardPolicy, world: World, rests: Farewell | undefined) {
     this.#policy = policy;
     this.#world = world;
-    this.#state = begin(policy, rests, this.#now());
+    this.#state = begin(policy(), rests, this.#now());
     this.#wakeLater();
   }
 
@@ -59,7 +60,7 @@ export class Runner {
   }
 
   #take(event: Event): void {
-    const { state, effects } = step(this.#policy, this.#state, event, this.#now());
+    const { state, effects } = step(this.#policy(), this.#state, event, this.#now());
     this.#state = state;
     for (const effect of effects) {
       if (effect.do === "look") {

@@ -35,8 +35,11 @@ export type Phase =
       readonly at: "guarded";
       readonly process: Identity;
       readonly guards: boolean;
+      readonly sinceMs: number;
       readonly seenMs: number;
       readonly lookAtMs: number;
+      /** It was seen waiting for a processor: its silence does not count until then. */
+      readonly excusedUntilMs?: number;
       /** When everything is forgiven; infinite once it is, or while it still starts. */
       readonly wellAtMs: number;
     }
@@ -72,6 +75,8 @@ export interface State {
   readonly failedStarts: number;
   readonly emergencyDone: boolean;
   readonly program: "current" | "good";
+  /** What a person has asked of the guarded one, and it may still be busy with: its end by any cause is then no crash. */
+  readonly word?: "down";
   /** Another one that shows signs of life beside the one that is guarded. */
   readonly other?: { readonly process: Identity; readonly seenMs: number };
 }
@@ -89,6 +94,8 @@ export type Event =
   | { readonly is: "spawned"; readonly process: Identity }
   | { readonly is: "spawnFailed"; readonly because: string }
   | { readonly is: "told"; readonly process: Identity; readonly farewell: Farewell }
+  /** A person asked it to go down, and it has begun to. */
+  | { readonly is: "word"; readonly process: Identity }
   /** Init, or a person when there is no agent to ask. `leave`: whoever guards ends too; `run`: one is wanted after all, now. */
   | { readonly is: "ordered"; readonly to: "leave" | "rest" | "run" }
   /** The program that is in use is not what was installed. */

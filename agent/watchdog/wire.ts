@@ -10,6 +10,8 @@
  *    |------------------------------->|
  *    |  beat {guards}    each second  |   and the same in the other direction
  *    |<------------------------------>|
+ *    |  word                          |   the agent: a person told it to go down, it begins to
+ *    |<-------------------------------|
  *    |  leaving {farewell}            |   the agent: `stop`, `down`, `agent_restart`
  *    |<-------------------------------|
  *    | leaving {farewell: "stop"}     |   the watchdog: it makes way for one of init, or ends
@@ -30,13 +32,17 @@ export type Message =
       readonly role: Role;
       /** How this agent is started again. */
       readonly command?: readonly string[];
+      /** The folder that relative paths in it are meant from. */
+      readonly cwd?: string;
       readonly guards?: boolean;
     } & Identity)
   | { readonly is: "welcome"; readonly init: boolean; readonly flags: string }
   | { readonly is: "beat"; readonly guards: boolean }
   | { readonly is: "leaving"; readonly farewell: Farewell }
-  /** A person wants nobody to run, and there is no agent to ask. */
-  | { readonly is: "rest" };
+  /** The agent: a person asked it to go down, and it begins to. */
+  | { readonly is: "word" }
+  /** A person wants nobody to run, or wants one again, and there is no agent to ask. */
+  | { readonly is: "rest" | "run" };
 
 /** Who listens under a name and for whom; the same for the two that belong together, made once per data directory. */
 export interface GuardKey {
@@ -69,7 +75,10 @@ function decode(line: string): Message | undefined {
     return undefined;
   }
   if (typeof read !== "object" || read === null || !("is" in read)) return undefined;
-  const { is, pid, startTicks, secret, role, command, guards, init, flags, farewell } = read as Record<string, unknown>;
+  const { is, pid, startTicks, secret, role, command, cwd, guards, init, flags, farewell } = read as Record<
+    string,
+    unknown
+  >;
   const identified = isCount(pid) && isCount(startTicks);
   switch (is) {
     case "door":
@@ -83,6 +92,7 @@ function decode(line: string): Message | undefined {
         secret,
         role,
         ...(isWords(command) && { command }),
+        ...(typeof cwd === "string" && { cwd }),
         ...(typeof guards === "boolean" && { guards }),
       };
     case "welcome":
@@ -91,7 +101,9 @@ function decode(line: string): Message | undefined {
       return { is, guards: guards === true };
     case "leaving":
       return farewell === "stop" || farewell === "down" || farewell === "agent_restart" ? { is, farewell } : undefined;
+    case "word":
     case "rest":
+    case "run":
       return { is };
     default:
       return undefined; // of a later version

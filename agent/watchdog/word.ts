@@ -1,7 +1,8 @@
 /** A person's word about the whole node, in a file: written before it is obeyed, and only a person takes it back. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { places } from "../constants.ts";
+import { onPromises } from "./lazily.ts";
 import { bootId } from "./process.ts";
 
 const format = 1;
@@ -9,13 +10,14 @@ const format = 1;
 /** `down` holds for ever, over reboots; `stop` (Ctrl-C, SIGTERM) until the next boot, when init starts everything anew. */
 export type Word = "down" | "stop";
 
-/** Durable on return. False when the disk refuses. */
-export function keepWord(dataDir: string, word: Word, by: string): boolean {
+/** Durable when it resolves with true; false when the disk refuses. One that hangs is not waited for here. */
+export async function keepWord(dataDir: string, word: Word, by: string): Promise<boolean> {
   const path = join(dataDir, places.intent);
+  const { rename, writeFile } = onPromises();
   try {
     const text = JSON.stringify({ format, word, by, at: new Date().toISOString(), boot: bootId() });
-    writeFileSync(`${path}.new`, `${text}\n`, { mode: 0o600, flush: true });
-    renameSync(`${path}.new`, path);
+    await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600, flush: true });
+    await rename(`${path}.new`, path);
     return true;
   } catch {
     return false;

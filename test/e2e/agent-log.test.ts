@@ -39,7 +39,7 @@ async function until(holds: () => boolean): Promise<void> {
 /** An agent that guards one sleeper and whose stderr is `stderr`. */
 function guard(stderr: number): ChildProcess {
   const script = `echo $$ >> ${dir}/starts; exec sleep 600`;
-  const args = [program, "up", "--data-dir", join(dir, "data"), "--", "/bin/sh", "-c", script];
+  const args = [program, "up", "--no-watchdog", "--data-dir", join(dir, "data"), "--", "/bin/sh", "-c", script];
   agent = spawn(process.execPath, args, { stdio: ["ignore", "ignore", stderr] });
   return agent;
 }

@@ -45,7 +45,9 @@ export class Folder {
   start(program: keyof typeof files, args: readonly string[], env: NodeJS.ProcessEnv = {}): Started {
     const at = args.indexOf("--data-dir");
     if (at >= 0 && program === "agent") this.#dataDirs.add(args[at + 1] ?? "");
-    const child = spawn(process.execPath, [files[program], ...args], {
+    // These tests start the next agent themselves; guards.test.ts is about who does it otherwise.
+    const words = program === "agent" && args[0] === "up" ? ["up", "--no-watchdog", ...args.slice(1)] : args;
+    const child = spawn(process.execPath, [files[program], ...words], {
       stdio: ["ignore", "pipe", "pipe"],
       cwd: this.dir,
       env: { ...process.env, NO_COLOR: "1", HOME: this.dir, ...env },

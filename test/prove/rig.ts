@@ -54,9 +54,10 @@ export class AgentRig {
     });
   }
 
-  /** The agent's command line for this node, as an argument list. */
+  /** The agent's command line for this node, as an argument list. Who starts it here starts the next one too: without a watchdog. */
   command(...words: string[]): string[] {
-    return [process.execPath, bundle, ...words, "--data-dir", this.dataDir];
+    const alone = words[0] === "up" ? ["--no-watchdog"] : [];
+    return [process.execPath, bundle, ...words, ...alone, "--data-dir", this.dataDir];
   }
 
   get pid(): number {
