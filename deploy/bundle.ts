@@ -114,8 +114,16 @@ export async function bundle(program: Program): Promise<Outcome> {
 function optionsOf({ entry, outfile, handsOver }: Program): BuildOptions {
   const options = bundleOptions(entry, outfile);
   if (!handsOver) return options;
-  // A module of CommonJS is the body of a function, so it may return.
-  const first = `const __other = ${JSON.stringify(handsOver)}[process.argv[2]]; if (__other) return void require(__other);`;
+  const first = [
+    `const __other = ${JSON.stringify(handsOver)}[process.argv[2]];`,
+    `if (__other) {`,
+    // In place of this process where Node can do that: the text of the agent's bundle alone would stay as 10 MB of its memory.
+    `const again = [process.execPath, ...process.execArgv, require("node:path").join(__dirname, __other), ...process.argv.slice(2)];`,
+    `if (process.execve) process.execve(process.execPath, again, process.env);`,
+    // A module of CommonJS is the body of a function, so it may return.
+    `return void require(__other);`,
+    `}`,
+  ].join(" ");
   return { ...options, banner: { js: `${first}\n${options.banner?.js ?? ""}` } };
 }
 
