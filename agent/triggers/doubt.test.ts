@@ -58,6 +58,12 @@ test.each<[string, Figures, Figures, "ours" | "theirs"]>([
     { cpu_busy_ratio: 0.95, ours_cpu_ratio: 0.55 },
     "ours",
   ],
+  [
+    "a small burst of ours beside a stranger that nearly fills it",
+    { cpu_busy_ratio: 0.7, ours_cpu_ratio: 0.05 },
+    { cpu_busy_ratio: 0.95, ours_cpu_ratio: 0.3 },
+    "theirs",
+  ],
   ["a build and nothing of ours", { ours_cpu_ratio: 0 }, { cpu_busy_ratio: 1, ours_cpu_ratio: 0 }, "theirs"],
 ])("whose CPU it is: %s", (_, before, after, whose) => {
   const bench = triggerBench();
@@ -88,6 +94,16 @@ test.each<[string, Figures, Figures, "ours" | "theirs"]>([
   bench.see(node(after));
   bench.pass(minuteMs);
   expect(bench.log.map((line) => line.split(" ")[1])).toEqual([whose === "ours" ? "fired" : "noted"]);
+});
+
+test("what a stranger took above the calm threshold stays its own, however long ago it came", () => {
+  const bench = triggerBench();
+  bench.pass(5 * minuteMs);
+  bench.see(node({ memory_used_ratio: 0.78, ours_memory_ratio: 0.1 }));
+  bench.pass(60 * minuteMs);
+  bench.see(node({ memory_used_ratio: 0.84, ours_memory_ratio: 0.16 }));
+  bench.pass(minuteMs);
+  expect(bench.log).toEqual(["3908 noted memory-high node"]);
 });
 
 test("a slow leak of ours is ours, however slowly the calm time has followed it", () => {
@@ -167,10 +183,13 @@ test("a minute after the stress the figures count again as they are", () => {
 });
 
 test("a machine that was busy ever since we look is its own normal, and excuses no workload", () => {
-  const bench = triggerBench();
-  bench.see(stressed({ p95_latency_ms: 1100 }));
-  bench.pass(10_000);
-  expect(bench.log.filter((line) => line.includes("fired"))).toEqual(["3 fired high-latency workload/engine"]);
+  for (const calmMs of [0, 30_000]) {
+    const bench = triggerBench();
+    if (calmMs > 0) bench.pass(calmMs);
+    bench.see(stressed({ p95_latency_ms: 1100 }));
+    bench.pass(10_000);
+    expect(bench.log.filter((line) => line.includes("fired"))).toHaveLength(1);
+  }
 });
 
 test("facts are facts on a starved machine too: a crash, a dead sandbox, trust, a full disk", () => {
