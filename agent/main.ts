@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
+import { resolve } from "node:path";
 import { runCli } from "@blueflame/shared/cli/run.ts";
 import { configManual } from "@blueflame/shared/config/manual.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
@@ -11,6 +12,7 @@ import { type Logger, pino } from "pino";
 import { refreshGoodConfig } from "./bootstrap/good-copy.ts";
 import { keepStart } from "./bootstrap/start-file.ts";
 import { addAgentCommands, dataDirOf } from "./cli/commands.ts";
+import { addInstall } from "./cli/install.ts";
 import { defaultAgentConfig, readAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
 import { keepLastGood, lastGood } from "./last-good.driver.ts";
@@ -55,7 +57,9 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   const starter = starterOf(process.env, process.pid);
   const bareWish = starter === "person" && !options.config && command.length === 0;
   if (bareWish && (await tellWatchdog(dataDir, "run"))?.init) {
-    process.stderr.write("the watchdog that init has started runs the agent of this node: told to\n");
+    process.stderr.write(
+      "the watchdog that init has started runs the agent of this node, and was told that it is wanted\n",
+    );
     return;
   }
   const config = readConfig(options, command, dataDir, log);
@@ -79,6 +83,8 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
     onRestart: () => setTimeout(() => leave("agent_restart"), restartDelayMs),
     // Who is started by init directly is guarded by init alone: two that revive would race.
     guard: { command: ownCommand(), starts: options.watchdog && starter !== "init" },
+    emergency: emergencyOf(dataDir),
+    guarded: guardedOf(options, config),
   }).catch((error: unknown) => {
     if (starter !== "watchdog" || !isFault(error, "STORE_LOCKED")) throw error;
     log.info(`${error.saw}: nothing to do for this one`);
@@ -131,6 +137,19 @@ function ownCommand(): [file: string, ...args: string[]] {
   ];
 }
 
+/** The last rung: a program of its own beside this one. */
+function emergencyOf(dataDir: string): [file: string, ...args: string[]] {
+  const [file, ...args] = ownCommand();
+  const program = args.slice(0, Math.max(0, args.indexOf("up")));
+  return [file, ...program, "emergency", "--data-dir", dataDir, "--auto"];
+}
+
+/** What no remedy may write: it would change who the node is, or what guards it. */
+function guardedOf(options: UpOptions, { hub }: AgentConfig): string[] {
+  const own = [process.execPath, process.argv[1], options.config].filter((path) => path !== undefined);
+  return [...own, ...(hub ? [hub.caPath, hub.certPath, hub.keyPath] : [])].map((path) => resolve(path));
+}
+
 /** What the emergency needs to know when nobody lives any more who does. */
 function rememberStart(dataDir: string, config: string | undefined, log: Logger): void {
   const command = ownCommand();
@@ -155,6 +174,7 @@ const program = new Command("blueflame-agent")
   )
   .version(version);
 addAgentCommands(program);
+addInstall(program);
 program
   .command("up")
   .description("guard this node; in the foreground, until SIGTERM or Ctrl-C. Workloads outlive it; `down` stops them")

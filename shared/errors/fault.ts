@@ -145,6 +145,11 @@ export const catalogue = {
       "An older copy of the store was put back. Nothing is sent to the hub until it begins a new life: stop the agent, then `blueflame-agent store repair --new-life`.",
   },
   NOT_BUILT: { retry: "never", exit: 1, remedy: "Build it with `npm run build`." },
+  INSTALL_FAILED: {
+    retry: "never",
+    exit: 1,
+    remedy: "Mend what is named above and run it again: what is done already does no harm, and `uninstall` removes it.",
+  },
   HUB_FAILED: { retry: "later", exit: 1, remedy: "The hub could not answer; its log has the details." },
 } as const satisfies Record<string, { retry: "never" | "later"; exit: number; remedy: string }>;
 

@@ -1,0 +1,208 @@
+/** Installs this program so that it comes back by itself: files, good copy, unit; and removes it again. */
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { isNewEnough } from "@blueflame/shared/cli/launch.mjs";
+import { withHub } from "@blueflame/shared/config/edit.ts";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { makeFolder } from "@blueflame/shared/store/folder.ts";
+import { version } from "@blueflame/shared/version.ts";
+import { type GoodFile, writeGoodCopy } from "./bootstrap/good-copy.ts";
+import { places } from "./constants.ts";
+import {
+  hubConfig,
+  installedCommand,
+  type Layout,
+  otherwise,
+  type ProgramFile,
+  programFiles,
+  shellWord,
+  unitName,
+  unitText,
+  watchdogCommand,
+} from "./install-plan.ts";
+import { clearWord } from "./watchdog/word.ts";
+
+/** A unit that starts says so within its own TimeoutStartSec. */
+const systemctlWithinMs = 90_000;
+
+/** One thing that was done, or that a person has to do. */
+export interface Done {
+  readonly what: string;
+  readonly where: string;
+}
+
+const packaged = "pkg" in process;
+
+/**
+ * Installs the program that runs now. `config` was checked and is copied; `hub` sets the hub's addresses in that copy. May be run again at any
+ * time: each file is replaced in one step, and the service goes on with the new ones. Throws INSTALL_FAILED, DATA_DIR_UNUSABLE.
+ */
+export function install(
+  layout: Layout,
+  given: { readonly config: string | undefined; readonly hub: readonly string[] },
+): readonly Done[] {
+  const { node } = process.versions;
+  if (!isNewEnough(node))
+    throw new Fault("NODE_VERSION", `this is Node ${node}, and it would be installed with the program`);
+  const done: Done[] = [];
+  const files = ownFiles();
+  for (const { source, name } of files) placeFile(source, join(layout.library, name));
+  done.push({ what: "program", where: layout.library });
+  placeCommand(layout);
+  done.push({ what: "command", where: layout.command });
+  const config = placeConfig(layout, given);
+  if (config) done.push({ what: "config", where: layout.config });
+  makeFolder(layout.dataDir);
+  keepGood(layout, files, config);
+  done.push({ what: "good copy", where: join(layout.dataDir, places.good) });
+  checkStarts(layout);
+  const watchdog = watchdogCommand(layout, packaged, config);
+  if (!hasSystemd()) return [...done, ...otherwise(watchdog).map((where) => ({ what: "to do", where }))];
+  writeWhole(layout.unit, unitText(layout, watchdog), 0o644);
+  done.push({ what: "unit", where: layout.unit });
+  clearWord(layout.dataDir); // a person installs it: it is wanted
+  systemctl(layout, "daemon-reload");
+  systemctl(layout, "enable", unitName);
+  // Not `start`: an installation over an older one goes on with the new program. The workloads do not notice.
+  systemctl(layout, "restart", unitName);
+  done.push({
+    what: "service",
+    where: `${unitName} runs; look at it with: systemctl${layout.user ? " --user" : ""} status ${unitName}`,
+  });
+  if (layout.user) done.push({ what: "to do", where: "to run without a login, once: loginctl enable-linger" });
+  return done;
+}
+
+/** Removes what `install` made, except config and data. The workloads go on. Throws INSTALL_FAILED. */
+export function uninstall(layout: Layout): readonly Done[] {
+  const done: Done[] = [];
+  if (hasSystemd() && existsSync(layout.unit)) {
+    systemctl(layout, "disable", "--now", unitName);
+    rmSync(layout.unit, { force: true });
+    systemctl(layout, "daemon-reload");
+    done.push({ what: "service stopped and removed", where: layout.unit });
+  }
+  for (const [what, where] of [
+    ["command removed", layout.command],
+    ["program removed", layout.library],
+    ["good copy removed", join(layout.dataDir, places.good)],
+  ] as const) {
+    if (lstatSync(where, { throwIfNoEntry: false }) === undefined) continue;
+    doing(where, () => rmSync(where, { recursive: true, force: true }));
+    done.push({ what, where });
+  }
+  for (const kept of [layout.config, layout.dataDir]) if (existsSync(kept)) done.push({ what: "kept", where: kept });
+  return done;
+}
+
+function hasSystemd(): boolean {
+  return existsSync("/run/systemd/system");
+}
+
+function ownFiles(): readonly ProgramFile[] {
+  if (packaged) return programFiles({ packaged, executable: process.execPath });
+  const folder = dirname(fileURLToPath(import.meta.url));
+  const native = join(folder, "native");
+  const addons = existsSync(native) ? readdirSync(native).filter((name) => name.endsWith(".node")) : [];
+  const files = programFiles({ packaged, executable: process.execPath, folder, addons });
+  const missing = files.find(({ source }) => !existsSync(source));
+  if (missing) throw new Fault("INSTALL_FAILED", `'${missing.source}' is missing; build it with \`npm run build\``);
+  return files;
+}
+
+/** Beside its place first, then in one step: a process that runs the old file goes on with it. */
+function placeFile(source: string, target: string): void {
+  doing(target, () => {
+    if (existsSync(target) && realpathSync(source) === realpathSync(target)) return; // installs itself again
+    mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
+    copyFileSync(source, `${target}.new`);
+    chmodSync(`${target}.new`, 0o755);
+    renameSync(`${target}.new`, target);
+  });
+}
+
+function writeWhole(target: string, text: string, mode: number): void {
+  doing(target, () => {
+    mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
+    writeFileSync(`${target}.new`, text, { mode, flush: true });
+    chmodSync(`${target}.new`, mode);
+    renameSync(`${target}.new`, target);
+  });
+}
+
+function placeCommand(layout: Layout): void {
+  const command = installedCommand(layout, packaged);
+  if (!packaged) {
+    writeWhole(layout.command, `#!/bin/sh\nexec ${command.map(shellWord).join(" ")} "$@"\n`, 0o755);
+    return;
+  }
+  doing(layout.command, () => {
+    mkdirSync(dirname(layout.command), { recursive: true, mode: 0o755 });
+    rmSync(`${layout.command}.new`, { force: true });
+    symlinkSync(command[0] ?? "", `${layout.command}.new`);
+    renameSync(`${layout.command}.new`, layout.command);
+  });
+}
+
+/** True when the installation has a config. */
+function placeConfig(
+  layout: Layout,
+  { config, hub }: { readonly config: string | undefined; readonly hub: readonly string[] },
+): boolean {
+  const source = config ?? (existsSync(layout.config) ? layout.config : undefined);
+  if (source === undefined && hub.length === 0) return false;
+  if (source === layout.config && hub.length === 0) return true;
+  const text = source === undefined ? undefined : readFileSync(source, "utf8");
+  const whole = text === undefined ? hubConfig(layout, hub) : hub.length > 0 ? withHub(text, hub) : text;
+  writeWhole(layout.config, whole, 0o600);
+  return true;
+}
+
+function keepGood(layout: Layout, files: readonly ProgramFile[], config: boolean): void {
+  const kept: GoodFile[] = files.map(({ name, kept: as }) => {
+    const installed = join(layout.library, name);
+    return { source: installed, target: installed, name: as };
+  });
+  if (config) kept.push({ source: layout.config, target: layout.config, name: "config.yaml" });
+  doing(join(layout.dataDir, places.good), () => writeGoodCopy(layout.dataDir, kept, version));
+}
+
+/** A copy that does not run is found now, and not at the next reboot. */
+function checkStarts(layout: Layout): void {
+  const [file = "", ...args] = installedCommand(layout, packaged);
+  const env = { ...process.env, PKG_NATIVE_CACHE_PATH: join(layout.dataDir, "native") };
+  const ran = spawnSync(file, [...args, "--version"], { encoding: "utf8", timeout: 30_000, env });
+  if (ran.status !== 0 || ran.stdout.trim() !== version)
+    throw new Fault("INSTALL_FAILED", `'${file}' does not start: ${ran.error?.message ?? ran.stderr.trim()}`);
+}
+
+function systemctl(layout: Layout, ...words: string[]): void {
+  const args = [...(layout.user ? ["--user"] : []), ...words];
+  const ran = spawnSync("systemctl", args, { encoding: "utf8", timeout: systemctlWithinMs });
+  if (ran.status === 0) return;
+  const because = ran.error?.message ?? ran.stderr.trim().split("\n").at(-1) ?? "";
+  throw new Fault("INSTALL_FAILED", `systemctl ${args.join(" ")} failed: ${because}`);
+}
+
+function doing(where: string, what: () => void): void {
+  try {
+    what();
+  } catch (cause) {
+    throw new Fault("INSTALL_FAILED", `cannot write '${where}': ${(cause as Error).message}`, { cause });
+  }
+}
