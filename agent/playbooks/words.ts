@@ -14,6 +14,13 @@ export function boundWords({ figure, is, text }: Bound): string {
   return `${figure} ${is} ${text}`;
 }
 
+/** What an action does, for records that must hold no secret: what is handed to programs and servers is left out. */
+export function deedWords(action: Action): string {
+  if (action.do === "exec") return `run ${action.command[0]}`;
+  if (action.do === "http") return `${action.method} ${action.path.split("?")[0]}`;
+  return actionWords(action);
+}
+
 function actionWords(action: Action): string {
   switch (action.do) {
     case "clean_disposable":

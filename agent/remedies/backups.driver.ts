@@ -41,7 +41,7 @@ export class Backups {
   readonly #around: Around;
   /** Verified ones by workload, oldest first; loaded once. */
   readonly #known = new Map<string, Manifest[]>();
-  readonly #atWork = new Map<string, { readonly abort: AbortController; readonly done: Promise<unknown> }>();
+  readonly #atWork = new Map<string, { readonly abort: AbortController; readonly done: Promise<RemedyResult> }>();
 
   constructor(around: Around) {
     this.#around = around;
@@ -267,13 +267,14 @@ export class Backups {
     for (const name of bad.slice(0, -badMax)) await rm(join(folder, name), { recursive: true, force: true });
   }
 
-  /** One at a time for each workload; a second one is refused. */
+  /** One at a time for each workload: who asks meanwhile gets the answer of the one that is being made. */
   async #alone(
     workload: string,
     signal: AbortSignal,
     work: (stop: AbortSignal) => Promise<RemedyResult>,
   ): Promise<RemedyResult> {
-    if (this.#atWork.has(workload)) return { ok: false, because: `a backup of ${workload} is being made already` };
+    const other = this.#atWork.get(workload);
+    if (other) return other.done;
     const abort = new AbortController();
     const done = work(AbortSignal.any([signal, abort.signal]));
     this.#atWork.set(workload, { abort, done });

@@ -58,6 +58,16 @@ function result({ id, bytes }: Manifest, movedAside: readonly string[]): Restore
   return { because: `${bytes} bytes were restored from backup ${id}${kept}; ${locked}`, movedAside };
 }
 
+/** A path was moved aside and has nothing in its place: the agent died between two renames. */
+export async function isHalfDone({ manifest, mark }: Pick<Restore, "manifest" | "mark">): Promise<boolean> {
+  for (const root of manifest.roots) {
+    const place = await placeOf(root, mark);
+    const isThere = await lstat(place.path).catch(() => undefined);
+    if (place.is !== "absent" && !isThere && (await isMoved(place))) return true;
+  }
+  return false;
+}
+
 interface Place extends Root {
   /** Real: no link is left in it. */
   readonly path: string;

@@ -104,6 +104,13 @@ export class Versions {
   specInUse(workload: string): WorkloadSpec | undefined {
     return this.#kept.get(workload)?.spec;
   }
+  /** Its config files, of the spec in use and of the versions that a rollback may go back to. */
+  configFiles(workload: string): readonly string[] {
+    const kept = this.#kept.get(workload);
+    if (!kept) return [];
+    const older = kept.history.versions.flatMap(({ files }) => Object.keys(files));
+    return [...new Set([...kept.configured.configFiles, ...kept.spec.configFiles, ...older])];
+  }
   /** What people must know: a config that is not used because it was rolled back. */
   warnings(): string[] {
     return [...this.#kept.values()].flatMap(({ warning }) => warning ?? []);

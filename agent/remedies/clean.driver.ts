@@ -1,0 +1,159 @@
+/**
+ * Empties disposable folders: oldest files first, until the disk has room. Nothing is ever followed: each folder on the way is
+ * opened by itself, without following links, and what is removed is named by that open folder (/proc/self/fd/N/NAME), so a folder
+ * that somebody swaps for a link meanwhile leads nowhere. Each path is judged just before it goes.
+ */
+import { constants } from "node:fs";
+import { type FileHandle, lstat, open, readdir, rmdir, statfs, unlink } from "node:fs/promises";
+import { dirname, join, relative, sep } from "node:path";
+import type { Around } from "./around.ts";
+import { tooWide } from "./authority.ts";
+import { done, failed, type Outcome, Refused, type StepContext, skipped } from "./performer.ts";
+import type { Permission } from "./permission.driver.ts";
+
+/** More files than this are not looked at in one go; the next run goes on. */
+const filesMax = 50_000;
+const depthMax = 64;
+/** The disk is asked again after so many removals. */
+const askEvery = 50;
+
+interface Found {
+  readonly path: string;
+  readonly bytes: number;
+  readonly mtimeMs: number;
+}
+
+interface Tally {
+  files: number;
+  bytes: number;
+  readonly refused: Set<string>;
+}
+
+/** Empties what the config calls disposable. */
+export async function cleanDisposable(
+  around: Around,
+  permission: Permission,
+  { olderThanMs, untilUsed }: { readonly olderThanMs: number; readonly untilUsed: number },
+  context: StepContext,
+): Promise<Outcome> {
+  if (around.disposable.length === 0) return skipped("the config calls nothing disposable");
+  const policy = await permission.policy(context.workload);
+  const tally: Tally = { files: 0, bytes: 0, refused: new Set() };
+  const full: string[] = [];
+  for (const root of around.disposable) {
+    const against = await reasonAgainst(root, policy);
+    if (against) {
+      tally.refused.add(`${root}: ${against}`);
+      continue;
+    }
+    if ((await usedOf(root)) < untilUsed) continue;
+    await emptyRoot(root, { olderThanMs, untilUsed, nowMs: around.clock.wallMs() }, permission, context, tally);
+    const used = await usedOf(root);
+    if (used >= untilUsed) full.push(`the disk of ${root} is still ${percent(used)} full`);
+  }
+  const freed = `${tally.files} disposable files with ${tally.bytes} bytes were removed`;
+  const refused = tally.refused.size > 0 ? `; left alone: ${[...tally.refused].slice(0, 3).join("; ")}` : "";
+  if (full.length > 0 && tally.files === 0)
+    return failed(`${full.join(", ")}, and nothing disposable is left${refused}`);
+  if (tally.files === 0) return skipped(`no disk is ${percent(untilUsed)} full${refused}`);
+  return done(`${freed}${full.length > 0 ? `; ${full.join(", ")}` : ""}${refused}`);
+}
+
+async function reasonAgainst(root: string, policy: Parameters<typeof tooWide>[1]): Promise<string | undefined> {
+  const wide = tooWide(root, policy);
+  if (wide) return wide;
+  const stats = await lstat(root).catch(() => undefined);
+  if (!stats) return "it is not there";
+  if (stats.isSymbolicLink()) return "it is a link, and links are not followed";
+  return stats.isDirectory() ? undefined : "it is no folder";
+}
+
+async function emptyRoot(
+  root: string,
+  {
+    olderThanMs,
+    untilUsed,
+    nowMs,
+  }: { readonly olderThanMs: number; readonly untilUsed: number; readonly nowMs: number },
+  permission: Permission,
+  context: StepContext,
+  tally: Tally,
+): Promise<void> {
+  const old = (await filesBelow(root, context.signal)).filter(({ mtimeMs }) => mtimeMs <= nowMs - olderThanMs);
+  old.sort((a, b) => a.mtimeMs - b.mtimeMs);
+  const emptied = new Set<string>();
+  for (const [count, file] of old.entries()) {
+    if (context.signal.aborted) return;
+    if (count % askEvery === 0 && (await usedOf(root)) < untilUsed) break;
+    try {
+      await permission.deed("clean_disposable", context.workload, { does: "remove", path: file.path });
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      tally.refused.add(error.message);
+      continue;
+    }
+    if (!(await removeBelow(root, file.path, unlink))) continue;
+    tally.files += 1;
+    tally.bytes += file.bytes;
+    emptied.add(dirname(file.path));
+  }
+  // Folders that this has emptied, the deepest first; one that is not empty says so.
+  for (const folder of [...emptied].sort((a, b) => b.length - a.length)) {
+    if (folder !== root) await removeBelow(root, folder, rmdir);
+  }
+}
+
+/** Regular files below a folder. Links, other file systems' surprises and what is too deep are passed over. */
+async function filesBelow(root: string, signal: AbortSignal): Promise<Found[]> {
+  const found: Found[] = [];
+  const waiting = [{ folder: root, depth: 0 }];
+  for (let next = waiting.pop(); next && found.length < filesMax && !signal.aborted; next = waiting.pop()) {
+    const { folder, depth } = next;
+    const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory() && depth < depthMax) waiting.push({ folder: path, depth: depth + 1 });
+      if (!entry.isFile()) continue;
+      const stats = await lstat(path).catch(() => undefined);
+      if (stats?.isFile()) found.push({ path, bytes: stats.size, mtimeMs: stats.mtimeMs });
+    }
+  }
+  return found;
+}
+
+/** Removes one name below `root`, with no link followed on the way. False when it could not. */
+async function removeBelow(root: string, path: string, remove: (path: string) => Promise<void>): Promise<boolean> {
+  const way = relative(root, path).split(sep);
+  const name = way.pop();
+  if (!name || way.includes("..")) return false;
+  let folder: FileHandle | undefined;
+  try {
+    folder = await openFolder(root);
+    for (const part of way) {
+      const inner: FileHandle = await openFolder(`/proc/self/fd/${folder.fd}/${part}`);
+      await folder.close();
+      folder = inner;
+    }
+    await remove(`/proc/self/fd/${folder.fd}/${name}`);
+    return true;
+  } catch {
+    return false; // gone already, not empty, not ours to remove, or a link in the way
+  } finally {
+    await folder?.close();
+  }
+}
+
+function openFolder(path: string): Promise<FileHandle> {
+  return open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+}
+
+/** As `df` has it: of what others than root may use. */
+async function usedOf(path: string): Promise<number> {
+  const { blocks, bfree, bavail } = await statfs(path);
+  const used = blocks - bfree;
+  return used + bavail === 0 ? 1 : used / (used + bavail);
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 100)} %`;
+}

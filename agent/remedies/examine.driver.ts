@@ -1,0 +1,72 @@
+import { statfs } from "node:fs/promises";
+import type { Facts } from "../diagnosis/facts.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import type { Around } from "./around.ts";
+import type { Backups } from "./backups.driver.ts";
+import { needsOf } from "./dependencies.ts";
+import type { Emergency } from "./emergency.driver.ts";
+import { hintsIn } from "./hints.ts";
+import { inTime } from "./patience.driver.ts";
+import { graphOf } from "./process-steps.driver.ts";
+import { lastLines } from "./tail.driver.ts";
+import type { Versions } from "./versions.driver.ts";
+
+/** All of it is known within a second; each look has less, since they run side by side. */
+const lookMs = 700;
+const linesBytes = 4096;
+/** Below either of these a disk counts as full. */
+const fullBytes = 1024 * 1024;
+const fullShare = 0.001;
+
+/** What an examination looks at. */
+export interface ExamineParts {
+  readonly around: Around;
+  readonly versions: Versions;
+  readonly backups: Backups;
+  readonly emergency: Emergency;
+}
+
+/** Everything that the diagnosis has to know of a workload that failed, within a second. What cannot be had by then is missing. */
+export async function factsOf(
+  { around, versions, backups, emergency }: ExamineParts,
+  spec: WorkloadSpec,
+): Promise<Facts> {
+  const { name } = spec;
+  const { clock } = around;
+  const observing = inTime(clock, lookMs, versions.observe(name));
+  const [said, disks] = await Promise.all([
+    inTime(clock, lookMs, lastLines(around.outputDir, name, linesBytes)),
+    Promise.all(pathsOf(around, spec).map((path) => fullDisk(around, path))),
+    observing,
+  ]);
+  const lines = said.is === "done" ? said.value : [];
+  const signature = around.signature(name, lines);
+  const advice = around.advice(name, signature);
+  const newest = backups.newest(name);
+  const exhausted = [...around.exhausted(name), ...disks.filter((one) => one !== undefined)];
+  return {
+    config: versions.facts(name),
+    dependencies: needsOf(name, graphOf(around)).map((need) => ({ name: need, stands: around.stand(need).is })),
+    signature,
+    hints: hintsIn(lines, spec.patterns),
+    exhausted: [...new Set(exhausted)],
+    externalStale: around.externalStale(name),
+    ...(newest && { backup: { id: newest.id, ageMs: Math.max(0, clock.wallMs() - newest.wallMs) } }),
+    bootstrapAllowed: emergency.allowed(),
+    ...(advice && { advice }),
+  };
+}
+
+/** Where it writes: its folder, its data and its output. */
+function pathsOf({ outputDir }: Around, { cwd, data }: WorkloadSpec): string[] {
+  return [...new Set([cwd, ...(data?.paths ?? []), outputDir])].slice(0, 16);
+}
+
+async function fullDisk({ clock }: Around, path: string): Promise<string | undefined> {
+  const waited = await inTime(clock, lookMs, statfs(path));
+  if (waited.is === "late") return `the disk of ${path} does not answer`;
+  if (waited.is === "failed") return undefined;
+  const { bsize, bavail, blocks, files, ffree } = waited.value;
+  if (blocks > 0 && (bavail * bsize < fullBytes || bavail < blocks * fullShare)) return `the disk of ${path} is full`;
+  return files > 0 && ffree === 0 ? `the disk of ${path} has no free inodes` : undefined;
+}
