@@ -150,6 +150,11 @@ function ofNode(
     const share = Math.round(load.ours * 100);
     return `not by us: ${heaviestStranger || "what is not ours grew most"}; our workloads take ${share}%`;
   });
+  // Right after a start nobody knows yet whose load it is: nobody is blamed before.
+  if (resource && !load && trigger.side === "above") {
+    turn.find(trigger, theNode, { is: "unknown" });
+    return;
+  }
   if (load && finding.is === "over") calm[trigger.name] = calmed(before, load, turn.nowMs);
   turn.find(trigger, theNode, finding);
 }
