@@ -57,6 +57,8 @@ export interface Guard {
   leave(farewell: Farewell): Promise<boolean>;
   /** Why the agent is not guarded; undefined when it is, or is not meant to be. */
   trouble(): string | undefined;
+  /** The watchdog's process, while it is known: nobody's to end. */
+  pids(): readonly number[];
   close(): void;
 }
 
@@ -134,6 +136,10 @@ class AgentGuard implements Guard {
     // One that is just starting has not heard it, and would revive us.
     if (this.#started && !this.#line) signalProcess(this.#started, "SIGTERM");
     return heard;
+  }
+
+  pids(): readonly number[] {
+    return this.#line ? [this.#line.peer.pid] : [];
   }
 
   trouble(): string | undefined {

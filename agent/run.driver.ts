@@ -1,7 +1,6 @@
 import { join } from "node:path";
-import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
-import { GetHealthResponseSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
@@ -12,21 +11,19 @@ import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
 import { criticalFile } from "./critical.driver.ts";
-import { noFacts } from "./diagnosis/facts.ts";
 import { type Door, openDoor } from "./door.driver.ts";
 import { type Guard, type GuardOptions, openGuard } from "./guard.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
 import { RunningNode } from "./loop.ts";
-import type { RecoveryDesk } from "./recovery-desk.ts";
-import type { RemedyPort } from "./remedies/ports.ts";
+import { notifyFor } from "./notify/notify-for.driver.ts";
+import { openRecovery } from "./recovery/open-recovery.driver.ts";
+import { Excesses, type Protection, protect } from "./recovery/protect.driver.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
-import { systemSensors } from "./sensors/system.driver.ts";
-import { watchSensors } from "./sensors/watch.driver.ts";
 import { startStore } from "./store/deferred-store.ts";
+import { startSnapshots } from "./store/snapshot.ts";
 import { bootId } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
-import type { WorkloadSpec } from "./supervise/spec.ts";
 import { isAtRest, type State } from "./supervise/state.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
 import { knownTokens, Tokens } from "./tokens.driver.ts";
@@ -36,6 +33,9 @@ import type { Farewell } from "./watchdog/state.ts";
 
 /** The states of all workloads are written again within a second; then the process may leave. */
 const newLifeDelayMs = 3000;
+/** What a damaged store is restored from, at the worst so old. */
+const snapshotEveryMs = 3_600_000;
+const snapshotsKept = 3;
 
 /** What an agent is started with. */
 export interface RunOptions {
@@ -48,6 +48,10 @@ export interface RunOptions {
   readonly onDown: () => void;
   /** The hub ordered a restart of the agent's own process. */
   readonly onRestart: () => void;
+  /** What no remedy may ever write, absolute: the binary, the config, certificates and keys. */
+  readonly guarded?: readonly string[];
+  /** The emergency bootstrap as a command, for the last rung; absent: there is none. */
+  readonly emergency?: readonly [file: string, ...args: string[]];
   /** How the agent and its watchdog guard each other; absent: nobody guards it. */
   readonly guard?: Pick<GuardOptions, "command" | "starts" | "heard">;
 }
@@ -110,18 +114,16 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   let door: Door | undefined;
   let uplink: Uplink | undefined;
   let supervisor: Supervisor | undefined;
-  const machine = watchSensors({
-    ...config.sensors,
-    sensors: systemSensors(dataDir, clock),
-    clock,
-    keep: (readings) => store.appendReadings(readings),
-  });
+  let protection: Protection | undefined;
   const closeAll = async (because: string) => {
     await uplink?.close(because, because !== "down");
     await door?.close();
     signs.close();
-    machine.close();
+    notify.close();
+    await protection?.close();
+    await recovery.close();
     supervisor?.close();
+    await snapshots.close();
     await store.close();
   };
   const signs = new Signs({
@@ -144,24 +146,73 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     // Lost with a power cut at worst, and then the workload that holds the token is gone too.
     void store.saveTokenHash(workload, hash).catch(() => undefined);
   });
+  const beatIt = (workload: string, ready: boolean, status: string) =>
+    supervisor?.post(workload, { is: "beat", ready, status });
+  const notify = notifyFor({
+    dataDir,
+    owner: store.identity.generation,
+    specs: config.workloads,
+    clock,
+    phaseOf: (workload) => supervisor?.state(workload).phase,
+    beat: (workload, { ready, status }) => beatIt(workload, ready, status),
+    log: (level, fields, message) => log[level](fields, message),
+    notOffered: (workload, because) => warn(`notify:${workload}`, because),
+  });
+  const snapshots = startSnapshots({
+    store,
+    clock,
+    dataDir,
+    everyMs: snapshotEveryMs,
+    keep: snapshotsKept,
+    missed: (because) => warn("snapshot", because),
+  });
+  const excesses = new Excesses(clock);
+  const recovery = await openRecovery({
+    config,
+    specs: notify.specs,
+    dataDir,
+    outputDir: outputOf(dataDir),
+    store,
+    bootId: boot,
+    sameBoot: store.identity.previousBootId === boot,
+    clock,
+    random,
+    log,
+    guarded: options.guarded ?? [],
+    emergency: options.emergency,
+    cgroupOf: (workload) => processes.families.cgroupRoot && join(processes.families.cgroupRoot, workload),
+    exhausted: (workload) => excesses.of(workload),
+    warn,
+  });
   const placeFor = (workload: string) => ({ BLUEFLAME_SOCKET: socketPath, BLUEFLAME_WORKLOAD: workload });
   supervisor = await superviseAll({
     nodeId: store.identity.nodeId,
     site: config.site,
     bootId: boot,
-    specs: config.workloads,
+    specs: notify.specs,
     store,
     processes,
     signs,
-    remedies: plain(config.workloads),
+    remedies: recovery.remedies,
+    held: recovery.killSwitch(),
     clock,
     random,
-    envFor: (workload) => ({ ...placeFor(workload), BLUEFLAME_TOKEN: tokens.issue(workload) }),
+    envFor: (workload) => ({
+      ...placeFor(workload),
+      ...notify.envFor(workload),
+      BLUEFLAME_TOKEN: tokens.issue(workload),
+    }),
+    incident: (workload, facts, state) => recovery.incident(workload, facts, state),
+    spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
+    known: (workload) => recovery.known(workload),
     changed: () => {
       node.changed();
       keepCritical();
     },
-    log: (level, fields, message) => log[level](fields, message),
+    log: (level, fields, message) => {
+      log[level](fields, message);
+      recovery.voice.launcher(level, fields, message);
+    },
   });
   const keepCritical = criticalFile({
     dataDir,
@@ -183,14 +234,16 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     dataDir,
     store,
     supervisor,
-    recovery: notYet,
+    recovery,
     tokens,
     clock,
     random,
-    readings: () => machine.latest(),
+    readings: () => recovery.readings(),
     link: () => uplink?.view() ?? noLink,
     warnings: () => [
       ...warnings.values(),
+      ...recovery.warnings(),
+      ...(protection?.warnings ?? []),
       ...[store.trouble(), supervisor?.trouble(), guard.trouble()].filter((line) => line !== undefined),
     ],
     restartSelf: options.onRestart,
@@ -214,6 +267,21 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       store.deferred,
     );
     await supervisor.boot();
+    recovery.begin(supervisor);
+    protection = protect(
+      {
+        config,
+        families: processes.families,
+        clock,
+        supervisor,
+        voice: recovery.voice,
+        figures: (workload) => recovery.figures(workload),
+        killSwitch: () => recovery.killSwitch(),
+        spare: () => guard.pids(),
+        restartSelf: options.onRestart,
+      },
+      excesses,
+    );
   } catch (error) {
     await closeAll("stop");
     throw error;
@@ -246,33 +314,13 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   }
 }
 
-const plain = (specs: readonly WorkloadSpec[]): RemedyPort => ({
-  prepare: async () => ({ ok: true, because: "" }),
-  play: async () => ({ ok: true, because: "" }),
-  cancel: () => undefined,
-  examine: async () => noFacts,
-  specInUse: (name) => specs.find((spec) => spec.name === name) as WorkloadSpec,
-  healthy: () => undefined,
-});
 const unguarded: Guard = {
   guarding: () => undefined,
   goesDown: async () => undefined,
   leave: async () => false,
   trouble: () => undefined,
+  pids: () => [],
   close: () => undefined,
-};
-
-const notYet: RecoveryDesk = {
-  triggers: () => [],
-  playbooks: () => [],
-  runPlaybook: async (name) => {
-    throw new Fault("NOT_FOUND", `there is no playbook '${name}'`);
-  },
-  health: async () => create(GetHealthResponseSchema),
-  meta: () => undefined,
-  killSwitch: () => false,
-  setKillSwitch: async () => 0,
-  report: () => undefined,
 };
 
 /** A certificate that cannot be read is a warning: the node is guarded without a hub until somebody mends it. */

@@ -3,7 +3,7 @@ import type { IncidentFacts } from "../supervise/state.ts";
 
 /** What is worth telling somebody at once. */
 export interface Alert {
-  readonly kind: "opened" | "needs_person" | "rolled_back" | "recovered" | "closed";
+  readonly kind: "opened" | "needs_person" | "rolled_back" | "recovered" | "closed" | "told";
   readonly severity: Severity;
   /** A person has to do something: the pager is run. */
   readonly page: boolean;

@@ -2,6 +2,8 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, r
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { places } from "../constants.ts";
+import { instanceOf } from "../supervise/state.ts";
+import type { Supervisor } from "../supervise/supervisor.driver.ts";
 
 /** Who turned the kill switch on, when and why. */
 export interface Killed {
@@ -66,4 +68,33 @@ export class KillSwitch {
       throw new Fault("STORE_WRITE_FAILED", `the kill switch was not turned: ${(cause as Error).message}`, { cause });
     }
   }
+}
+
+/** What a workload takes to end beyond its own grace: the kill and the clean-up. */
+const stopMarginMs = 10_000;
+
+/**
+ * Turns it, and holds every workload or lets it go, in the order of their dependencies. Durable before anything is stopped or
+ * started; returns how many that were. Throws STORE_WRITE_FAILED, and then nothing has changed.
+ */
+export async function turn(
+  killSwitch: KillSwitch,
+  on: boolean,
+  killed: Killed,
+  supervisor: Supervisor,
+): Promise<number> {
+  if (on) killSwitch.turnOn(killed);
+  else killSwitch.turnOff();
+  const who = `person:${killed.person}`;
+  const order = on ? supervisor.stopOrder() : supervisor.stopOrder().reverse();
+  let changed = 0;
+  for (const name of order) {
+    const before = supervisor.state(name);
+    if (on ? instanceOf(before.phase) : before.held && before.intent === "run") changed += 1;
+    // The file is durable: what a disk refuses of one workload's state, the next start of the agent reads from there.
+    await supervisor.tell(name, { is: on ? "hold" : "release", who }).catch(() => undefined);
+    const limitMs = supervisor.spec(name).stop.graceMs + stopMarginMs;
+    if (on) await supervisor.until(name, ({ phase }) => phase.at === "stopped", limitMs);
+  }
+  return changed;
 }

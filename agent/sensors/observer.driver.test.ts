@@ -41,7 +41,7 @@ afterEach(async () => {
     server.close();
   }
   await pause(20);
-  rmSync(dir, { recursive: true, force: true });
+  rmSync(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 });
 
 const file = (name: string) => join(dir, name);
@@ -161,7 +161,10 @@ test("SYN-7 the machine and each process that lives are observed with their figu
 
 test("GRC-13 requests that are reported are told on at once, and are part of the next observation; a new process starts clean", async () => {
   const told: Figures[] = [];
-  const { observations, engine } = start({ onRequests: (_workload, figures) => told.push(figures) }, living());
+  const { observations, engine } = start(
+    { onRequests: (_workload, _finished, figures) => told.push(figures) },
+    living(),
+  );
   await until(() => observations.length > 1);
   observer?.requests("engine", [
     { latencyMs: 900, ok: false, timedOut: true },

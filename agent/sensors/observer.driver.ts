@@ -53,8 +53,8 @@ export interface ObserverParts {
   readonly healthScore: (workload: string) => number | undefined;
   readonly onObservation: (observation: Observation) => void;
   readonly onMeta: (meta: MetaHealth) => void;
-  /** After each report of requests, with the figures that follow from it. */
-  readonly onRequests: (workload: string, figures: Figures) => void;
+  /** After each report of requests, with what was reported and the figures that follow from it. */
+  readonly onRequests: (workload: string, finished: readonly FinishedRequest[], figures: Figures) => void;
   /** Keeps readings for the hub's history. */
   readonly keep: (readings: readonly HubReading[]) => Promise<void>;
   /** Something that a person should know, once. */
@@ -85,6 +85,7 @@ class RunningObserver implements Observer {
   readonly #system: SystemSensors;
   readonly #workloads: ReadonlyMap<string, WorkloadFigures>;
   readonly #performance: PerformanceProbes;
+  readonly #family: FamilyFigures;
   readonly #meta: MetaWatch;
   readonly #strangers: Strangers;
   readonly #watch;
@@ -97,9 +98,10 @@ class RunningObserver implements Observer {
     const { specs, meta, jobs, clock, dataDir, sensors, keep } = parts;
     this.#system = parts.system ?? systemSensors(dataDir, clock);
     this.#performance = new PerformanceProbes(specs, clock, (name) => parts.sights()[name]?.pid !== undefined);
+    this.#family = new FamilyFigures(clock, parts.cgroupOf);
     const from: FigureSources = {
       clock,
-      family: new FamilyFigures(clock, parts.cgroupOf),
+      family: this.#family,
       output: new OutputWatch(() => clock.monotonicMs(), parts.troubled),
       performance: this.#performance,
       logFileOf: parts.logFileOf,
@@ -123,7 +125,7 @@ class RunningObserver implements Observer {
 
   requests(workload: string, finished: readonly FinishedRequest[]): void {
     const figures = this.#workloads.get(workload)?.report(finished);
-    if (figures) this.#parts.onRequests(workload, figures);
+    if (figures) this.#parts.onRequests(workload, finished, figures);
   }
   latest(): Observation | undefined {
     return this.#latest;
@@ -139,6 +141,7 @@ class RunningObserver implements Observer {
     this.#watch.close();
     this.#meta.close();
     this.#performance.close();
+    this.#family.close();
   }
 
   async #observe(): Promise<Reading[]> {
@@ -159,6 +162,7 @@ class RunningObserver implements Observer {
     const now = sights();
     const looks: Promise<readonly [name: string, look: WorkloadLook | undefined]>[] = [];
     for (const [name, workload] of this.#workloads) {
+      if (this.#closed) break;
       // What happens meanwhile is not kept waiting for the whole walk.
       if (looks.length % looksPerStep === looksPerStep - 1) await new Promise((resolve) => setImmediate(resolve));
       looks.push(workload.look(now[name], awayMs).then((look) => [name, look]));

@@ -73,7 +73,7 @@ export class Hands {
       adopted: false,
       startedAs: actor.startsAs,
     };
-    this.#parts.spawned?.(actor.spec.name, instance);
+    this.#parts.spawned?.(actor.spec.name, instance, false);
     actor.queue.unshift({ event: { is: "spawned", instance } });
   }
 }

@@ -35,8 +35,8 @@ export interface SupervisorParts {
   readonly changed: () => void;
   /** A new revision of an incident, after it was written down. */
   readonly incident?: (workload: string, facts: IncidentFacts, state: State) => void;
-  /** A new process; its limits and guards are put on it. */
-  readonly spawned?: (workload: string, instance: Instance) => void;
+  /** A new process, or one that was adopted. */
+  readonly spawned?: (workload: string, instance: Instance, adopted: boolean) => void;
   /** What others know of a workload, for its status. */
   readonly known?: (workload: string) => Known;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;

@@ -87,7 +87,7 @@ export class Supervisor {
     for (const name of order) {
       const instance = adoptable(this.state(name), found.get(name) ?? [], world);
       if (!instance) continue;
-      this.#parts.spawned?.(name, instance);
+      this.#parts.spawned?.(name, instance, true);
       adopted.add(name);
       this.post(name, { is: "boot", bootId, found: instance });
     }

@@ -114,7 +114,7 @@ test("a slow leak of ours is ours, however slowly the calm time has followed it"
   expect(bench.log[0]).toBe("6488 fired memory-high node");
 });
 
-test("a machine that was full when we came: whoever takes more; and where nobody knows whose it is, it fires", () => {
+test("a machine that was full when we came: whoever takes more; and where nobody knows whose it is, nobody is blamed", () => {
   for (const [figures, out] of [
     [{ cpu_busy_ratio: 0.95, ours_cpu_ratio: 0.6 }, "fired"],
     [{ cpu_busy_ratio: 0.95, ours_cpu_ratio: 0.4 }, "noted"],
@@ -128,7 +128,7 @@ test("a machine that was full when we came: whoever takes more; and where nobody
   const bench = triggerBench();
   bench.see(quiet({ node: { ...rest, cpu_busy_ratio: 0.95 } }));
   bench.pass(10_000);
-  expect(bench.log.map((line) => line.split(" ")[1])).toEqual(["fired"]);
+  expect(bench.log.map((line) => line.split(" ")[1])).toEqual([]);
 });
 
 test("when the stranger leaves and ours goes on, it fires after its hold", () => {

@@ -1,0 +1,27 @@
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import type { State } from "../supervise/state.ts";
+import type { WorkloadView } from "./sight.ts";
+
+/**
+ * A workload as an exorcism sees it. `progressMs` is its last output or I/O by the monotonic clock, where known; beats are
+ * taken from the state. Everything but running and at rest is `moving`: what is new in the machine is doubt, never a kill.
+ */
+export function viewOf(
+  spec: Pick<WorkloadSpec, "name" | "beat" | "progressMs">,
+  state: Pick<State, "phase" | "evidence">,
+  progressMs: number | undefined,
+): WorkloadView {
+  const { phase, evidence } = state;
+  const signs = [evidence.lastBeatMs, progressMs].filter((one) => one !== undefined);
+  const rest = {
+    name: spec.name,
+    owesSigns: spec.beat !== undefined || spec.progressMs !== undefined,
+    ...(signs.length > 0 && { lastSignMs: Math.max(...signs) }),
+  };
+  if (phase.at === "running") {
+    const { id, pid, startTicks, adopted } = phase.instance;
+    return { ...rest, phase: "alive", main: { id, pid, startTicks, adopted } };
+  }
+  const down = phase.at === "stopped" || phase.at === "completed" || phase.at === "backoff";
+  return { ...rest, phase: down ? "down" : "moving" };
+}

@@ -1,0 +1,95 @@
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import type { MetaHealth } from "../meta/meta-health.ts";
+import { type RecoveryMove, recoverOrder } from "../meta/recover-order.ts";
+import type { Event, State } from "../supervise/state.ts";
+import type { Triggered } from "./jobs.driver.ts";
+
+/** DEAD for so many computations in a row: what a machine is healing by itself is over by then. */
+const deadInARow = 2;
+/** One round at a time, and none sooner than this after the last. */
+const roundEveryMs = 60_000;
+/** A step waits so long for what it started before the next one begins all the same. */
+const stepMs = 30_000;
+
+/** What the order of a dead node is carried out with. No callback may throw. */
+export interface DeadParts {
+  readonly meta: MetaSpec;
+  readonly jobs: readonly JobSpec[];
+  readonly clock: Clock;
+  /** All workloads, what others depend on first. */
+  readonly order: () => readonly string[];
+  readonly state: (workload: string) => State;
+  readonly post: (workload: string, event: Event) => void;
+  /** True when it is up by then. */
+  readonly untilWell: (workload: string, limitMs: number) => Promise<boolean>;
+  readonly late: () => Readonly<Record<string, number>>;
+  readonly trigger: (job: string) => Triggered;
+  readonly audit: (action: string, target: string, because: string, outcome: "success" | "failure") => void;
+}
+
+/**
+ * DOL-3: when the node is DEAD, first the control plane, then missing processes, then the jobs. It only orders what is done first:
+ * every start goes through the workload's own machine, so one healer is at work on each.
+ */
+export class DeadDesk {
+  readonly #parts: DeadParts;
+  #inARow = 0;
+  #roundMs = Number.NEGATIVE_INFINITY;
+  #working = false;
+
+  constructor(parts: DeadParts) {
+    this.#parts = parts;
+  }
+
+  /** To be called after each computation of the meta-health. */
+  computed(meta: MetaHealth): void {
+    this.#inARow = meta.status === "DEAD" ? this.#inARow + 1 : 0;
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (this.#inARow < deadInARow || this.#working || nowMs < this.#roundMs + roundEveryMs) return;
+    this.#roundMs = nowMs;
+    this.#working = true;
+    void this.#round(meta).finally(() => {
+      this.#working = false;
+    });
+  }
+
+  async #round(meta: MetaHealth): Promise<void> {
+    const { meta: spec, jobs, order, state, late, audit } = this.#parts;
+    const living = order().filter((name) => state(name).intent === "run" && !state(name).held);
+    const moves = recoverOrder(meta, { controlPlane: spec.controlPlane, order: living, jobs, late: late() });
+    for (const step of ["control_plane", "process", "job"] as const) {
+      const here = moves.filter((move) => move.step === step);
+      const waits = here.map((move) => this.#make(move));
+      for (const move of here) {
+        const target = move.step === "job" ? `job/${move.name}` : `workload/${move.name}`;
+        audit(`meta.${move.step}`, target, `the node is DEAD (${meta.rmMeta.toFixed(2)}): ${move.because}`, "success");
+      }
+      await Promise.all(waits);
+    }
+  }
+
+  async #make({ step, name, missing, because }: RecoveryMove): Promise<void> {
+    const { post, state, untilWell, trigger, clock } = this.#parts;
+    if (step === "job") {
+      trigger(name);
+      return;
+    }
+    const { phase } = state(name);
+    if (missing) {
+      // What is being cleaned, mended or started already is on its way; what waits for its turn has it now.
+      if (phase.at === "backoff" || phase.at === "waiting") post(name, { is: "restart", who: "meta-health" });
+    } else if (phase.at === "running") {
+      const symptom = {
+        trigger: "meta-dead",
+        workload: name,
+        severity: "critical",
+        playbook: "restart-service",
+        because,
+        sinceMs: clock.monotonicMs(),
+      } as const;
+      post(name, { is: "symptom", symptom });
+    }
+    await untilWell(name, stepMs);
+  }
+}

@@ -1,0 +1,62 @@
+import { execFile } from "node:child_process";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import type { JobSpec } from "../config-sections.ts";
+
+/** A job that was triggered has this long; then its command is ended. */
+const jobMs = 10 * 60_000;
+/** The same job is not triggered again within this time, whoever asks. */
+const againMs = 60_000;
+
+/** What triggering a job came to. */
+export type Triggered = { readonly started: true } | { readonly started: false; readonly because: string };
+
+/** Starts jobs that were not picked up: each alone, one after the other over all (DOL-6). Whoever made it closes it. */
+export class Jobs {
+  readonly #jobs: ReadonlyMap<string, JobSpec>;
+  readonly #clock: Clock;
+  readonly #ended: (job: string, ok: boolean, because: string) => void;
+  readonly #startedMs = new Map<string, number>();
+  readonly #closed = new AbortController();
+  #queue: Promise<void> = Promise.resolve();
+  readonly #waiting = new Set<string>();
+
+  /** `ended` is told how each run ended. */
+  constructor(jobs: readonly JobSpec[], clock: Clock, ended: (job: string, ok: boolean, because: string) => void) {
+    this.#jobs = new Map(jobs.map((job) => [job.name, job]));
+    this.#clock = clock;
+    this.#ended = ended;
+  }
+
+  trigger(name: string): Triggered {
+    const command = this.#jobs.get(name)?.command;
+    if (!command) return { started: false, because: "it has no command: somebody else has to run it" };
+    if (this.#waiting.has(name)) return { started: false, because: "it is at work, or waits for its turn" };
+    const lastMs = this.#startedMs.get(name);
+    if (lastMs !== undefined && this.#clock.monotonicMs() < lastMs + againMs)
+      return { started: false, because: "it was triggered a moment ago" };
+    this.#waiting.add(name);
+    this.#startedMs.set(name, this.#clock.monotonicMs());
+    this.#queue = this.#queue.then(() => this.#run(name, command)).finally(() => this.#waiting.delete(name));
+    return { started: true };
+  }
+
+  close(): void {
+    this.#closed.abort();
+  }
+
+  async #run(name: string, [file, ...args]: readonly [string, ...string[]]): Promise<void> {
+    if (this.#closed.signal.aborted) return;
+    const error = await new Promise<Error | null>((resolve) => {
+      execFile(file, args, { timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal }, resolve);
+    });
+    if (!this.#closed.signal.aborted)
+      this.#ended(name, error === null, error === null ? "exit code 0" : wordsOf(error));
+  }
+}
+
+/** Never what it printed: that may hold secrets. */
+function wordsOf(error: Error): string {
+  const { code, signal } = error as { code?: unknown; signal?: unknown };
+  if (signal) return `ended by ${String(signal)}`;
+  return typeof code === "number" ? `exit code ${code}` : `it could not be started (${String(code)})`;
+}

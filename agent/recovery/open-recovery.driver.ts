@@ -1,0 +1,86 @@
+/** Opens what the recovery is made of, in the order in which its parts need each other. */
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import type { Logger } from "pino";
+import type { AgentConfig } from "../config.ts";
+import { calmNode, type NodeState } from "../ladder/node-machine.ts";
+import type { Around } from "../remedies/around.ts";
+import { openRemedies } from "../remedies/remedies.driver.ts";
+import type { AgentStore } from "../store/ports.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import type { State as TriggerState } from "../triggers/state.ts";
+import { askingAround } from "./around.driver.ts";
+import { openExperience } from "./experience.driver.ts";
+import { KillSwitch } from "./kill-switch.driver.ts";
+import { Recovery } from "./recovery.driver.ts";
+import { Voice } from "./voice.driver.ts";
+
+/** What the recovery is made of. */
+export interface RecoveryParts {
+  readonly config: AgentConfig;
+  /** To be supervised by. */
+  readonly specs: readonly WorkloadSpec[];
+  readonly dataDir: string;
+  readonly outputDir: string;
+  readonly store: AgentStore;
+  readonly bootId: string;
+  readonly sameBoot: boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly guarded: readonly string[];
+  /** `blueflame-agent emergency --auto …`; absent: there is no full bootstrap. */
+  readonly emergency: Around["emergency"];
+  readonly cgroupOf: (workload: string) => string | undefined;
+  /** What else has run out for a workload: its memory limit was reached, and the like. */
+  readonly exhausted: (workload: string) => readonly string[];
+  /** Lines for people in the status, by what they are about; undefined takes one back. */
+  readonly warn: (about: string, text: string | undefined) => void;
+}
+
+/** Opens what the supervisor needs first. Call {@link Recovery.begin} once it runs; whoever opened it closes it. */
+export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
+  const { store, config, specs, clock, random } = parts;
+  // Its callbacks speak of the recovery that is being made: none is called before it is there.
+  let recovery: Recovery | undefined;
+  const experience = await openExperience({
+    specs,
+    slo: config.slo,
+    frozen: config.learningFrozen,
+    store,
+    clock,
+    random,
+    tell: (event) => recovery?.triggerDesk.tell(event),
+    suggested: (workload, text) => recovery?.suggested(workload, text),
+  });
+  const killSwitch = new KillSwitch(parts.dataDir);
+  const voice = new Voice({ ...parts, pager: config.pager });
+  const remedies = await openRemedies({
+    ...askingAround(() => recovery, experience, specs),
+    clock,
+    random,
+    dataDir: parts.dataDir,
+    outputDir: parts.outputDir,
+    bootId: parts.bootId,
+    specs,
+    playbooks: config.playbooks,
+    disposable: config.disposable,
+    pools: config.pools,
+    guarded: parts.guarded,
+    ...(parts.emergency && { emergency: parts.emergency }),
+    store,
+    killSwitch: () => killSwitch.isOn(),
+    checkStore: async () => {
+      const trouble = store.trouble();
+      return { ok: trouble === undefined, because: trouble ?? "the store takes writes" };
+    },
+    exhausted: parts.exhausted,
+    audit: (fact) => voice.audited(fact),
+    alert: (fact) => voice.alert(fact),
+    log: (level, fields, message) => voice.log(level, fields, message),
+  });
+  const triggers = (await store.memory("triggers")) as TriggerState | undefined;
+  const node = (await store.memory("node")) as NodeState | undefined;
+  recovery = new Recovery(parts, { voice, experience, remedies, killSwitch, triggers, node: node ?? calmNode });
+  return recovery;
+}

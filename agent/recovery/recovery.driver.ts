@@ -1,0 +1,388 @@
+/**
+ * The node's recovery beyond its processes, put together:
+ *
+ *   observer ──▶ triggers ──▶ a workload's machine, or the node's ──▶ remedies
+ *      │            ▲                     │
+ *      └▶ experience┘◀──── incidents ─────┴──▶ alerts, logs
+ *
+ * Nothing is decided here: each arrow is a call, and everything at its ends is pure or a driver of its own.
+ */
+import { join } from "node:path";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { NodeState } from "../ladder/node-machine.ts";
+import type { FinishedRequest } from "../node.ts";
+import type { RecoveryDesk } from "../recovery-desk.ts";
+import type { Remedies } from "../remedies/remedies.driver.ts";
+import { type Observer, observe } from "../sensors/observer.driver.ts";
+import type { Sights } from "../sensors/workload-sight.ts";
+import { dependencyOrder } from "../supervise/order.ts";
+import type { Known } from "../supervise/report.ts";
+import { standsOf } from "../supervise/stands.ts";
+import { type IncidentFacts, instanceOf, type State } from "../supervise/state.ts";
+import type { Supervisor } from "../supervise/supervisor.driver.ts";
+import type { Figures, Observation } from "../triggers/observation.ts";
+import type { State as TriggerState, Step as TriggerStep } from "../triggers/state.ts";
+import { DeadDesk } from "./dead.driver.ts";
+import type { Experience } from "./experience.driver.ts";
+import { healthReport } from "./health-report.ts";
+import { Jobs } from "./jobs.driver.ts";
+import { type KillSwitch, turn } from "./kill-switch.driver.ts";
+import { NodeDesk } from "./node-desk.driver.ts";
+import type { RecoveryParts } from "./open-recovery.driver.ts";
+import { playbookInfo, runAnswer } from "./playbook-desk.ts";
+import { TriggerDesk } from "./trigger-desk.driver.ts";
+import type { Voice } from "./voice.driver.ts";
+
+/** Triggers that only count what supervision sees and heals by itself. */
+const factTriggers = new Set(["crash", "frozen", "sandbox"]);
+/** Incidents over which the recovery metrics are taken. */
+const incidentsMax = 500;
+
+/** What is opened before it. */
+export interface Opened {
+  readonly voice: Voice;
+  readonly experience: Experience;
+  readonly remedies: Remedies;
+  readonly killSwitch: KillSwitch;
+  readonly triggers: TriggerState | undefined;
+  readonly node: NodeState;
+}
+
+/** See {@link openRecovery}. */
+export class Recovery implements RecoveryDesk {
+  readonly #parts: RecoveryParts;
+  readonly #opened: Opened;
+  readonly triggerDesk: TriggerDesk;
+  readonly #node: NodeDesk;
+  readonly voice: Voice;
+  readonly #facts = new Map<string, IncidentFacts>();
+  readonly #versions = new Map<string, string>();
+  readonly #jobs: Jobs;
+  #dead: DeadDesk | undefined;
+  #observer: Observer | undefined;
+  #supervisor: Supervisor | undefined;
+
+  constructor(parts: RecoveryParts, opened: Opened) {
+    this.#parts = parts;
+    this.#opened = opened;
+    const { config, clock, random, store, sameBoot } = parts;
+    this.voice = opened.voice;
+    this.#jobs = new Jobs(config.jobs, clock, (job, ok, because) =>
+      this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" }),
+    );
+    this.#node = new NodeDesk({
+      nodeId: store.identity.nodeId,
+      site: config.site,
+      stored: opened.node,
+      rebooted: !sameBoot,
+      store,
+      remedies: opened.remedies,
+      clock,
+      random,
+      incident: (facts) => this.incident("", facts, undefined),
+      log: (level, fields, message) => this.voice.log(level, fields, message),
+    });
+    this.triggerDesk = new TriggerDesk({
+      triggers: config.triggers,
+      clock,
+      stored: opened.triggers && { state: opened.triggers, sameBoot },
+      offsetMs: (wallMs) => -60_000 * new Date(wallMs).getTimezoneOffset(),
+      told: (step) => this.#told(step),
+      keep: (state) =>
+        void store
+          .saveStep({ workload: "", memory: { key: "triggers", value: state } }, "batched")
+          .catch(() => undefined),
+    });
+  }
+
+  // ── for the supervisor ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  get remedies(): Remedies {
+    return this.#opened.remedies;
+  }
+
+  /** One more revision of an incident; `workload` empty: of the node. */
+  incident(workload: string, facts: IncidentFacts, state: State | undefined): void {
+    const before = this.#facts.get(facts.id);
+    if (facts.at === "closed") this.#facts.delete(facts.id);
+    else this.#facts.set(facts.id, facts);
+    this.voice.incident(workload, before, facts);
+    if (workload === "") return;
+    this.#countFact(workload, before, facts);
+    const instance = state && instanceOf(state.phase);
+    const uptimeMs = instance ? Math.max(0, facts.detectedMs - instance.sinceMs) : undefined;
+    this.#opened.experience.incident(facts, { workload, ...(uptimeMs !== undefined && { uptimeMs }) }, "");
+  }
+
+  /** The triggers that stand for what supervision sees by itself are counted, and healed by it. */
+  #countFact(
+    workload: string,
+    before: IncidentFacts | undefined,
+    { symptom, summary, trigger, failures }: IncidentFacts,
+  ): void {
+    if (before?.failures === failures) return;
+    if (symptom === "crash" || symptom === "sandbox_crash")
+      this.triggerDesk.tell({ is: "ended", workload, sandbox: symptom === "sandbox_crash", because: summary });
+    else if (!trigger) this.triggerDesk.tell({ is: "frozen", workload, because: summary });
+  }
+
+  /** A process of the workload was started just now, or adopted: then nobody knows what config it has read. */
+  spawned(workload: string, adopted: boolean): void {
+    const { remedies } = this.#opened;
+    if (!adopted) remedies.started(workload);
+    void remedies.examine(workload).then(({ config }) => this.#versions.set(workload, config.version));
+  }
+
+  known(workload: string): Known {
+    const { experience } = this.#opened;
+    const score = experience.healthScore(workload);
+    return {
+      configVersion: this.#versions.get(workload) ?? "",
+      trust: experience.trust(`workload:${workload}`).trust,
+      ...(score !== undefined && { healthScore: score }),
+    };
+  }
+
+  suggested(workload: string, text: string): void {
+    this.voice.log("warn", { workload, suggestion: true }, text);
+  }
+
+  // ── its own life ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The supervisor is there: from now on it is observed, and triggers reach it. */
+  begin(supervisor: Supervisor): void {
+    this.#supervisor = supervisor;
+    const { config, specs, dataDir, outputDir, clock, store, cgroupOf, warn } = this.#parts;
+    const { experience } = this.#opened;
+    this.#dead = new DeadDesk({
+      meta: config.meta,
+      jobs: config.jobs,
+      clock,
+      order: () => dependencyOrder(specs),
+      state: (name) => supervisor.state(name),
+      post: (name, event) => supervisor.post(name, event),
+      untilWell: (name, limitMs) => supervisor.until(name, (state) => standsOf(state) === "well", limitMs),
+      late: () => this.#observer?.latest()?.lateJobs ?? {},
+      trigger: (job) => this.#jobs.trigger(job),
+      audit: (action, target, because, outcome) => this.voice.audit({ action, target, because, outcome }),
+    });
+    this.#observer = observe({
+      specs,
+      meta: config.meta,
+      jobs: config.jobs,
+      sensors: config.sensors,
+      dataDir,
+      clock,
+      sights: () => this.#sights(supervisor),
+      cgroupOf,
+      logFileOf: (workload) => join(outputDir, `${workload}.log`),
+      trust: (workload) => experience.trust(`workload:${workload}`).trust,
+      healthScore: (workload) => experience.healthScore(workload),
+      onObservation: (observation) => this.#observed(supervisor, observation),
+      onMeta: (meta) => {
+        if (!this.killSwitch()) this.#dead?.computed(meta);
+      },
+      onRequests: (workload, finished, figures) => this.#requested(workload, finished, figures),
+      keep: (readings) => store.appendReadings(readings),
+      troubled: (workload, because) => warn(`sensor:${workload}`, because),
+    });
+    this.#node.boot();
+  }
+
+  readings() {
+    return this.#observer?.readings() ?? [];
+  }
+
+  async close(): Promise<void> {
+    this.#observer?.close();
+    this.triggerDesk.close();
+    this.#node.close();
+    this.#jobs.close();
+    await this.#opened.remedies.close();
+    await this.#opened.experience.close();
+    await this.voice.close();
+  }
+
+  #sights(supervisor: Supervisor): Sights {
+    return Object.fromEntries(
+      supervisor.names().map((name) => {
+        const state = supervisor.state(name);
+        const instance = instanceOf(state.phase);
+        return [
+          name,
+          {
+            ...(instance && { pid: instance.pid, sinceMs: instance.sinceMs }),
+            starting: state.phase.at === "starting",
+            stopped: standsOf(state) === "stopped" || state.phase.at === "completed",
+            ...(state.evidence.lastBeatMs !== undefined && { lastBeatMs: state.evidence.lastBeatMs }),
+          },
+        ];
+      }),
+    );
+  }
+
+  #observed(supervisor: Supervisor, observation: Observation): void {
+    const { experience, remedies } = this.#opened;
+    experience.observed(observation, (name) => {
+      const state = supervisor.state(name);
+      if (standsOf(state) === "stopped") return undefined;
+      return state.phase.at === "running" && (state.incident === undefined || state.incident.at === "probation");
+    });
+    this.triggerDesk.tell({ is: "observed", observation });
+    const nowMs = this.#parts.clock.monotonicMs();
+    for (const name of supervisor.names()) {
+      const { phase, incident } = supervisor.state(name);
+      const { progressMs, probationMs } = supervisor.spec(name);
+      if (phase.at !== "running") continue;
+      const quietMs = observation.workloads[name]?.progress_age_ms;
+      if (progressMs !== undefined && quietMs !== undefined && quietMs > progressMs) {
+        const because = `no output, I/O or beat for ${Math.round(quietMs)} ms, allowed are ${progressMs} ms`;
+        supervisor.post(name, { is: "unwell", symptom: "no_progress", because });
+      } else if (!incident && nowMs >= phase.readySinceMs + probationMs) remedies.healthy(name);
+    }
+  }
+
+  /** What its server has reported just now: the figures are of the last minute, the counts of this report. */
+  #requested(workload: string, finished: readonly FinishedRequest[], figures: Figures): void {
+    const timeouts = finished.filter(({ timedOut }) => timedOut).length;
+    const errors = finished.filter(({ ok }) => !ok).length;
+    this.triggerDesk.tell({ is: "requests", workload, count: finished.length, timeouts, errors, figures });
+  }
+
+  // ── triggers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #told({ fired, cleared, noted }: TriggerStep): void {
+    for (const symptom of fired) {
+      const { trigger, workload, playbook, because, severity } = symptom;
+      this.voice.log("warn", { trigger, workload, playbook, severity }, because);
+      const target = workload ? `workload/${workload}` : "node";
+      this.voice.audit({ action: `trigger.${trigger}`, target, because, outcome: "success" });
+      const kind = this.#parts.config.triggers.find(({ name }) => name === trigger)?.kind ?? "";
+      if (factTriggers.has(kind) || this.killSwitch()) continue;
+      if (kind === "job_late") this.#lateJob(symptom.because, trigger);
+      else if (workload) void this.#toWorkload(symptom);
+      else this.#node.tell({ is: "symptom", symptom, maintenance: kind === "schedule" });
+    }
+    for (const { trigger, workload } of cleared) {
+      if (workload) this.#supervisor?.post(workload, { is: "cleared", trigger });
+      else this.#node.tell({ is: "cleared", trigger });
+    }
+    for (const { trigger, workload, because } of noted)
+      this.voice.log("info", { trigger, workload, noted: true }, because);
+    const external = noted.find(({ workload }) => !workload);
+    if (external) this.#parts.warn(`external:${external.trigger}`, external.because);
+    for (const { trigger } of [...cleared, ...fired]) this.#parts.warn(`external:${trigger}`, undefined);
+  }
+
+  /** Little trust is a reason to go back to another version where there is one, and nowhere a reason to end what works. */
+  async #toWorkload(symptom: TriggerStep["fired"][number]): Promise<void> {
+    const { workload, playbook } = symptom;
+    if (playbook === "rollback-deployment") {
+      const { config } = await this.#opened.remedies.examine(workload);
+      const busy = this.#supervisor?.state(workload).incident !== undefined;
+      if (config.healthyVersion === undefined || busy) {
+        const why = busy ? "an incident is open on it already" : "there is no other version that was healthy";
+        this.voice.log(
+          "info",
+          { trigger: symptom.trigger, workload, noted: true },
+          `${symptom.because}; nothing to do: ${why}`,
+        );
+        return;
+      }
+    }
+    this.#supervisor?.post(workload, { is: "symptom", symptom });
+  }
+
+  #lateJob(because: string, trigger: string): void {
+    for (const job of Object.keys(this.#observer?.latest()?.lateJobs ?? {})) {
+      const triggered = this.#jobs.trigger(job);
+      const outcome = triggered.started ? "success" : "refused";
+      const words = `${trigger}: ${because}; ${triggered.started ? "it is triggered" : triggered.because}`;
+      this.voice.audit({ action: "job.trigger", target: `job/${job}`, because: words, outcome });
+    }
+  }
+
+  // ── for people ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  report(workload: string, requests: readonly FinishedRequest[]): void {
+    this.#observer?.requests(workload, requests);
+  }
+  meta() {
+    const meta = this.#observer?.meta();
+    return meta && { value: meta.rmMeta, status: meta.status };
+  }
+  triggers() {
+    return this.triggerDesk.infos();
+  }
+  playbooks() {
+    const { remedies, experience } = this.#opened;
+    const trust = (name: string) => experience.trust(`playbook:${name}`).trust;
+    return remedies.playbooks().map((one) => playbookInfo(one, trust(one.name), remedies.runs(one.name)));
+  }
+  async runPlaybook(name: string, workload: string, dryRun: boolean, person: string) {
+    if (workload !== "") this.#supervisor?.state(workload); // throws for one that does not exist
+    if (!dryRun && this.killSwitch()) throw new Fault("CONDITION_FALSE", "the kill switch is on: nothing is done");
+    return runAnswer(name, await this.#opened.remedies.runFor(person, name, workload, dryRun));
+  }
+  killSwitch(): boolean {
+    return this.#opened.killSwitch.isOn();
+  }
+
+  async setKillSwitch(on: boolean, person: string, reason: string): Promise<number> {
+    const supervisor = this.#supervisor;
+    if (!supervisor) throw new Fault("LIMIT_REACHED", "the agent is still starting");
+    const at = new Date(this.#parts.clock.wallMs()).toISOString();
+    const changed = await turn(this.#opened.killSwitch, on, { person, reason, at }, supervisor);
+    const because = reason || "no reason was given";
+    const action = on ? "kill-switch.on" : "kill-switch.off";
+    this.voice.audit({ action, target: "node", because, outcome: "success", actor: `person:${person}` });
+    return changed;
+  }
+
+  async health() {
+    const { experience, remedies } = this.#opened;
+    const { specs, store, clock } = this.#parts;
+    const wallMs = clock.wallMs();
+    const facts = await Promise.all(specs.map(({ name }) => remedies.examine(name)));
+    return healthReport({
+      meta: this.#observer?.meta(),
+      observation: this.#observer?.latest(),
+      incidents: await store.incidents(incidentsMax, false),
+      suggestions: experience.suggestions(),
+      agentTrust: experience.trust("node").trust,
+      workloads: specs.map(({ name }, at) => ({
+        name,
+        healthScore: experience.healthScore(name),
+        slo: experience.sloReport(name),
+        trust: experience.trust(`workload:${name}`),
+        backupWallMs: backedUp(facts[at]?.backup?.ageMs, wallMs),
+      })),
+    });
+  }
+  warnings(): readonly string[] {
+    const killed = this.#opened.killSwitch.killed();
+    const words = killed && `the kill switch is on since ${killed.at}, by ${killed.person}: ${killed.reason}`;
+    return [...this.#opened.remedies.warnings(), ...(words ? [words] : [])];
+  }
+
+  // ── for its own parts ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The newest figures; of the node when `workload` is empty. */
+  figures(workload: string): Figures {
+    const observation = this.#observer?.latest();
+    return (workload ? observation?.workloads[workload] : observation?.node) ?? {};
+  }
+  get supervisor(): Supervisor | undefined {
+    return this.#supervisor;
+  }
+  staleFor(workload: string): string[] {
+    const stale = this.#observer?.latest()?.staleSources ?? [];
+    return stale
+      .filter((one) => one.external && (one.workload === "" || one.workload === workload))
+      .map(({ name }) => name);
+  }
+}
+
+function backedUp(ageMs: number | undefined, wallMs: number): number | undefined {
+  return ageMs === undefined ? undefined : wallMs - ageMs;
+}

@@ -1,0 +1,132 @@
+/** What the recovery says: alerts, a log for each part, the audit. Never throws, never waits for a disk. */
+import { join } from "node:path";
+import { AuditOutcome, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
+import type { Random } from "@blueflame/shared/random/random.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { create } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
+import { places } from "../constants.ts";
+import { alertsOf } from "../records/alert.ts";
+import { Alerts } from "../records/alerts.driver.ts";
+import { PartLog } from "../records/part-log.driver.ts";
+import type { RemedyAlert, RemedyAudit } from "../remedies/around.ts";
+import type { AgentStore } from "../store/ports.ts";
+import { duration, timestamp } from "../supervise/report.ts";
+import type { IncidentFacts } from "../supervise/state.ts";
+
+/** Audit records that wait for the disk; beyond it they are dropped, and the store's trouble says why. */
+const auditsMax = 1000;
+const outcomes = { success: AuditOutcome.SUCCESS, failure: AuditOutcome.FAILURE, refused: AuditOutcome.REFUSED };
+
+/** What the voice speaks with. */
+export interface VoiceParts {
+  readonly dataDir: string;
+  readonly pager: readonly string[];
+  readonly store: Pick<AgentStore, "appendAudit" | "identity">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+/** One action for the audit. */
+export interface Said {
+  readonly action: string;
+  /** `node`, `workload/NAME`, `job/NAME`. */
+  readonly target: string;
+  readonly because: string;
+  readonly outcome: keyof typeof outcomes;
+  /** Absent: the agent. */
+  readonly actor?: string;
+  readonly tookMs?: number;
+  readonly incidentId?: string;
+  readonly before?: unknown;
+  readonly after?: unknown;
+}
+
+/** Whoever made it closes it. */
+export class Voice {
+  readonly #parts: VoiceParts;
+  readonly #alerts: Alerts;
+  readonly #logs: { readonly phoenix: PartLog; readonly launcher: PartLog; readonly incidents: PartLog };
+  #audits = 0;
+
+  constructor(parts: VoiceParts) {
+    this.#parts = parts;
+    this.#alerts = new Alerts(join(parts.dataDir, places.alerts), parts.pager);
+    const logs = join(parts.dataDir, "logs");
+    this.#logs = {
+      phoenix: new PartLog(logs, "phoenix"),
+      launcher: new PartLog(logs, "launcher"),
+      incidents: new PartLog(logs, "incidents"),
+    };
+  }
+
+  /** One more revision of an incident; `workload` empty: of the node. */
+  incident(workload: string, before: IncidentFacts | undefined, facts: IncidentFacts): void {
+    const wallMs = this.#parts.clock.wallMs();
+    const { id, revision, at, symptom, timeline, summary } = facts;
+    const because = timeline.at(-1)?.because ?? summary;
+    this.#logs.incidents.write(wallMs, { incident: id, revision, workload, at, symptom, because });
+    for (const alert of alertsOf(before, facts))
+      this.#alerts.raise({ ...alert, nodeId: this.#nodeId(), workload, incidentId: id, wallMs });
+  }
+
+  alert({ severity, workload, incidentId, message, what }: RemedyAlert): void {
+    const page = severity === "critical";
+    const because = `${what}: ${message}`;
+    const wallMs = this.#parts.clock.wallMs();
+    this.#alerts.raise({ kind: "told", severity, page, because, nodeId: this.#nodeId(), workload, incidentId, wallMs });
+  }
+
+  /** A line of a workload's life. */
+  launcher(level: string, fields: Readonly<Record<string, unknown>>, message: string): void {
+    this.#logs.launcher.write(this.#parts.clock.wallMs(), { level, ...fields, message });
+  }
+  /** A line of the recovery itself. */
+  log(level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string): void {
+    this.#parts.log[level](fields, message);
+    this.#logs.phoenix.write(this.#parts.clock.wallMs(), { level, ...fields, message });
+  }
+
+  audited({ workload, ...fact }: RemedyAudit): void {
+    this.audit({ ...fact, target: workload ? `workload/${workload}` : "node" });
+  }
+
+  audit({ action, target, because, outcome, actor = "agent", tookMs, incidentId = "", before, after }: Said): void {
+    const { store, clock, random } = this.#parts;
+    const wallMs = clock.wallMs();
+    this.#logs.phoenix.write(wallMs, { action, target, outcome, actor, message: because });
+    if (this.#audits >= auditsMax) return;
+    const record = create(AuditRecordSchema, {
+      id: uuid7(wallMs, random),
+      at: timestamp(wallMs),
+      actor,
+      action,
+      target: target === "node" ? `node/${this.#nodeId()}` : target,
+      because,
+      outcome: outcomes[outcome],
+      ...(tookMs !== undefined && { took: duration(tookMs) }),
+      incidentId,
+      ...(before !== undefined && { beforeJson: JSON.stringify(before) }),
+      ...(after !== undefined && { afterJson: JSON.stringify(after) }),
+      nodeId: this.#nodeId(),
+    });
+    this.#audits += 1;
+    void store
+      .appendAudit([record])
+      .catch(() => undefined)
+      .finally(() => {
+        this.#audits -= 1;
+      });
+  }
+
+  async close(): Promise<void> {
+    await this.#alerts.close();
+    for (const log of Object.values(this.#logs)) await log.close();
+  }
+
+  #nodeId(): string {
+    return this.#parts.store.identity.nodeId;
+  }
+}

@@ -1,0 +1,230 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openRemedyRig, type RemedyRig } from "../../test/support/remedy-rig.ts";
+import { specOf } from "../../test/support/spec.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import type { Around } from "./around.ts";
+import type { PreparedRung } from "./ports.ts";
+import { openRemedies, type Remedies } from "./remedies.driver.ts";
+
+let dir: string;
+let rig: RemedyRig;
+let remedies: Remedies;
+let isOpen = false;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "bf-rungs-"));
+});
+afterEach(async () => {
+  await close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function close() {
+  if (!isOpen) return;
+  isOpen = false;
+  await remedies.close();
+  await rig.close();
+}
+async function open(specs: readonly WorkloadSpec[], over: Partial<Around> = {}) {
+  await close();
+  rig = await openRemedyRig(dir, specs, over);
+  remedies = await openRemedies(rig.around);
+  isOpen = true;
+}
+const prepare = (rung: PreparedRung, workload = "engine", id = `i1/${rung}/1`, budgetMs = 20_000) =>
+  remedies.prepare({ id, workload, rung, incidentId: "i1", budgetMs });
+
+test("SYN-3 PHX-5 rung 3 puts the last healthy config back, and its next start takes it", async () => {
+  const conf = join(dir, "engine.conf");
+  writeFileSync(conf, "good");
+  const spec = specOf({ configFiles: [conf] });
+  await open([spec]);
+  remedies.started("engine");
+  remedies.healthy("engine");
+  for (let n = 0; n < 100 && !(await healthyNow()); n++) await new Promise((resolve) => setTimeout(resolve, 20));
+  writeFileSync(conf, "bad");
+  expect((await remedies.examine("engine")).config.healthyVersion).toBeDefined();
+  rig.stands.set("engine", { is: "recovering", awaitsRemedy: true });
+  const first = await prepare("config_rollback");
+  expect(first).toMatchObject({ ok: true });
+  expect(readFileSync(conf, "utf8")).toBe("good");
+  expect(rig.asked).toEqual([]);
+  expect(remedies.specInUse("engine")).toEqual(spec);
+  // The same again, in the next life of the agent: it answers, and does not go further back.
+  await open([spec]);
+  expect(await prepare("config_rollback")).toEqual(first);
+  expect(await prepare("config_rollback", "engine", "i1/config_rollback/2")).toEqual({
+    ok: false,
+    because: "there is no other config of it that was healthy",
+  });
+});
+
+async function healthyNow(): Promise<boolean> {
+  const config = await rig.store.configVersions("engine");
+  return JSON.stringify(config ?? "").includes("healthyWallMs");
+}
+
+const chain = () => [
+  specOf({ name: "engine", dependsOn: ["queue"] }),
+  specOf({ name: "queue", dependsOn: ["disk"] }),
+  specOf({ name: "disk" }),
+  specOf({ name: "other" }),
+];
+
+test("SYN-3 rung 4 heals what is down at the root, waits for what recovers by itself, and touches nobody else", async () => {
+  await open(chain());
+  rig.stands.set("disk", { is: "down" });
+  rig.stands.set("queue", { is: "recovering" });
+  setTimeout(() => rig.stands.set("queue", { is: "well" }), 300);
+  const result = await prepare("dependency_restart");
+  expect(result).toEqual({ ok: true, because: "brought back, in order: disk, queue" });
+  expect(rig.asked).toEqual(["restart disk"]);
+});
+
+test("SYN-3 rung 4 starts the direct dependencies anew when all look well, and fails at the root when it does not get well", async () => {
+  await open(chain());
+  expect(await prepare("dependency_restart")).toEqual({ ok: true, because: "started anew, in order: queue" });
+  rig.restarts = async () => ({ ok: true, because: "asked" });
+  rig.stands.set("disk", { is: "down" });
+  const failed = await prepare("dependency_restart", "engine", "second", 700);
+  expect(failed).toMatchObject({
+    ok: false,
+    because: expect.stringMatching(/disk.* did not get well \(the root is disk\)|not end/),
+  });
+  expect(await prepare("dependency_restart", "disk", "third")).toEqual({ ok: false, because: "it depends on nothing" });
+});
+
+test("DOL-6 twenty that wait for one dependency do not keep it from its own recovery", async () => {
+  const waiting = Array.from({ length: 20 }, (_, n) => specOf({ name: `w${n}`, dependsOn: ["queue"] }));
+  const conf = join(dir, "queue.conf");
+  writeFileSync(conf, "x");
+  await open([...waiting, specOf({ name: "queue", configFiles: [conf] })]);
+  rig.stands.set("queue", { is: "recovering" });
+  const all = waiting.map(({ name }) => prepare("dependency_restart", name, `i/${name}`));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  // Its own rung has a place at once.
+  expect(await prepare("config_rollback", "queue", "i/queue")).toMatchObject({
+    ok: false,
+    because: expect.stringMatching(/no other config/),
+  });
+  rig.stands.set("queue", { is: "well" });
+  expect((await Promise.all(all)).every(({ ok }) => ok)).toBe(true);
+  expect(rig.asked).toEqual([]);
+});
+
+test("a rung ends the playbook that was at work beside the running process, and a cancelled one ends at a safe point", async () => {
+  mkdirSync(join(dir, "playbooks"));
+  writeFileSync(join(dir, "playbooks", "long.yaml"), "name: long\ndescription: Ours.\nsteps:\n  - wait: {for: 1m}\n");
+  await open(chain(), { playbooks: join(dir, "playbooks") });
+  const playing = remedies.play({ id: "p1", playbook: "long", workload: "engine", incidentId: "", budgetMs: 60_000 });
+  const refused = await remedies.play({
+    id: "p2",
+    playbook: "long",
+    workload: "engine",
+    incidentId: "",
+    budgetMs: 60_000,
+  });
+  expect(refused).toEqual({ ok: false, because: "another run is at work on workload/engine: p1" });
+  expect(await prepare("dependency_restart")).toMatchObject({ ok: true });
+  expect(await playing).toMatchObject({ ok: false });
+  const again = remedies.play({ id: "p3", playbook: "long", workload: "engine", incidentId: "", budgetMs: 60_000 });
+  setTimeout(() => remedies.cancel("p3"), 100);
+  expect(await again).toMatchObject({ ok: false, because: "cancelled" });
+});
+
+test("SYN-3 rung 6 runs the emergency bootstrap once, and not again within the hour, over restarts of the agent", async () => {
+  const script = join(dir, "emergency");
+  writeFileSync(script, `#!/bin/sh\necho "$@" >> ${dir}/ran\nexit 0\n`, { mode: 0o755 });
+  const emergency = [script, "emergency", "--auto"] as const;
+  await open([specOf()], { emergency });
+  expect((await remedies.examine("engine")).bootstrapAllowed).toBe(true);
+  expect(await prepare("full_bootstrap")).toMatchObject({ ok: true });
+  expect(readFileSync(join(dir, "ran"), "utf8")).toBe("emergency --auto\n");
+  expect((await remedies.examine("engine")).bootstrapAllowed).toBe(false);
+  await open([specOf()], { emergency });
+  expect((await remedies.examine("engine")).bootstrapAllowed).toBe(false);
+  expect(await prepare("full_bootstrap", "engine", "another")).toMatchObject({
+    ok: false,
+    because: expect.stringMatching(/within the last hour/),
+  });
+  expect(readFileSync(join(dir, "ran"), "utf8")).toBe("emergency --auto\n");
+});
+
+test("SYN-3 the bootstrap outlives the agent that started it, and the next agent waits for the same one", async () => {
+  const script = join(dir, "emergency");
+  writeFileSync(script, `#!/bin/sh\necho begun >> ${dir}/ran\nsleep 1.5\necho through >> ${dir}/ran\n`, {
+    mode: 0o755,
+  });
+  await open([specOf()], { emergency: [script] });
+  void prepare("full_bootstrap");
+  for (let n = 0; n < 100 && !existsSync(join(dir, "ran")); n++)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await open([specOf()], { emergency: [script] });
+  expect(await prepare("full_bootstrap")).toMatchObject({
+    ok: true,
+    because: expect.stringMatching(/no agent watched/),
+  });
+  expect(readFileSync(join(dir, "ran"), "utf8")).toBe("begun\nthrough\n");
+});
+
+test("the diagnosis has its facts within a second, also of a disk that does not answer", async () => {
+  const fifo = join(dir, "fifo.conf");
+  spawnSync("mkfifo", [fifo]);
+  const spec = specOf({ configFiles: [fifo], dependsOn: ["queue"] });
+  await open([spec, specOf({ name: "queue", dependsOn: ["disk"] }), specOf({ name: "disk" })]);
+  mkdirSync(rig.around.outputDir, { recursive: true });
+  writeFileSync(join(rig.around.outputDir, "engine.log"), "Error: connect ECONNREFUSED 127.0.0.1:6379\n");
+  rig.stands.set("disk", { is: "down" });
+  const startedMs = rig.around.clock.monotonicMs();
+  const facts = await remedies.examine("engine");
+  expect(rig.around.clock.monotonicMs() - startedMs).toBeLessThan(1000);
+  expect(facts).toMatchObject({
+    dependencies: [
+      { name: "disk", stands: "down" },
+      { name: "queue", stands: "well" },
+    ],
+    hints: ["dependency"],
+    signature: "engine: Error: connect ECONNREFUSED 127.0.0.1:6379",
+    exhausted: [],
+    bootstrapAllowed: false,
+  });
+});
+
+const has = (program: string) => spawnSync("which", [program]).status === 0;
+const redisFails = (args: readonly string[]) =>
+  spawnSync("redis-server", ["--port", "0", "--dir", dir, ...args], { encoding: "utf8", timeout: 10_000 });
+
+test.skipIf(!has("redis-server"))(
+  "hints are what redis really says: of a config that is wrong, and of data that is corrupt",
+  async () => {
+    await open([specOf()]);
+    const hintsOf = async (text: string) => {
+      mkdirSync(rig.around.outputDir, { recursive: true });
+      writeFileSync(join(rig.around.outputDir, "engine.log"), text);
+      return (await remedies.examine("engine")).hints;
+    };
+    const wrong = join(dir, "redis.conf");
+    writeFileSync(wrong, "maxmemory lots\n");
+    const config = redisFails([wrong]);
+    expect(await hintsOf(config.stdout + config.stderr)).toEqual(["config"]);
+    mkdirSync(join(dir, "appendonlydir"));
+    writeFileSync(join(dir, "dump.rdb"), "REDIS0011garbage that is no database");
+    const data = redisFails([]);
+    expect(await hintsOf(data.stdout + data.stderr)).toContain("corruption");
+  },
+);
+
+test.skipIf(!has("nginx"))("hints are what nginx really says of a config that is wrong", async () => {
+  await open([specOf()]);
+  const wrong = join(dir, "nginx.conf");
+  writeFileSync(wrong, "events {}\nhttp { lisen 1; }\n");
+  const said = spawnSync("nginx", ["-c", wrong, "-p", dir, "-t"], { encoding: "utf8" });
+  mkdirSync(rig.around.outputDir, { recursive: true });
+  writeFileSync(join(rig.around.outputDir, "engine.log"), said.stdout + said.stderr);
+  expect((await remedies.examine("engine")).hints).toEqual(["config"]);
+});
