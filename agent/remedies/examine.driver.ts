@@ -24,18 +24,20 @@ export interface ExamineParts {
   readonly versions: Versions;
   readonly backups: Backups;
   readonly emergency: Emergency;
+  /** How large the output was when the last process was started; undefined when nobody knows. */
+  readonly outputSince: (workload: string) => number | undefined;
 }
 
 /** Everything that the diagnosis has to know of a workload that failed, within a second. What cannot be had by then is missing. */
 export async function factsOf(
-  { around, versions, backups, emergency }: ExamineParts,
+  { around, versions, backups, emergency, outputSince }: ExamineParts,
   spec: WorkloadSpec,
 ): Promise<Facts> {
   const { name } = spec;
   const { clock } = around;
   const observing = inTime(clock, lookMs, versions.observe(name));
   const [said, disks] = await Promise.all([
-    inTime(clock, lookMs, lastLines(around.outputDir, name, linesBytes)),
+    inTime(clock, lookMs, lastLines(around.outputDir, name, linesBytes, outputSince(name))),
     Promise.all(pathsOf(around, spec).map((path) => fullDisk(around, path))),
     observing,
   ]);

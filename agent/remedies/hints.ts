@@ -12,7 +12,7 @@ const lineMax = 1024;
 const known: Readonly<Record<OutputHint, readonly RegExp[]>> = {
   corruption: [
     /bad file format reading the append only file|unexpected end of file reading the append only file/i,
-    /short read or OOM loading DB|wrong signature trying to load DB|internal error in RDB reading/i,
+    /fatal error loading the DB|short read or OOM loading DB|wrong signature trying to load DB|internal error in RDB reading/i,
     /could not read block|invalid page in block|invalid page header|invalid checkpoint record|could not locate a valid checkpoint record/i,
     /database disk image is malformed|file is not a database|file is encrypted or is not a database/i,
     /\bCorruption: /,

@@ -23,6 +23,7 @@ import { poolDefaults } from "./pools.ts";
 import type { PlayRequest, PreparedRung, RemedyPort, RemedyRequest, RemedyResult } from "./ports.ts";
 import { processSteps } from "./process-steps.driver.ts";
 import { rehearse } from "./rehearsal.driver.ts";
+import { outputSize } from "./tail.driver.ts";
 import { Versions } from "./versions.driver.ts";
 
 /** One backup takes at most this long. */
@@ -78,6 +79,7 @@ class OpenRemedies implements Remedies {
   readonly #shelf: Shelf;
   readonly #schedule: BackupSchedule;
   readonly #runs = new Map<string, number>();
+  readonly #outputSince = new Map<string, number>();
   readonly #specs: ReadonlyMap<string, WorkloadSpec>;
 
   constructor(around: Around) {
@@ -148,6 +150,7 @@ class OpenRemedies implements Remedies {
       versions: this.#versions,
       backups: this.#backups,
       emergency: this.#emergency,
+      outputSince: (name: string) => this.#outputSince.get(name),
     };
     return factsOf(parts, spec);
   }
@@ -159,6 +162,11 @@ class OpenRemedies implements Remedies {
   }
 
   started(workload: string): void {
+    try {
+      this.#outputSince.set(workload, outputSize(this.#around.outputDir, workload) ?? 0);
+    } catch {
+      this.#outputSince.delete(workload);
+    }
     this.#versions.started(workload);
   }
   healthy(workload: string): void {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -195,9 +195,26 @@ test("the diagnosis has its facts within a second, also of a disk that does not 
   });
 });
 
+test("what an earlier life said is no sign of what this one died of, also after a rotation", async () => {
+  await open([specOf()]);
+  const log = join(rig.around.outputDir, "engine.log");
+  mkdirSync(rig.around.outputDir, { recursive: true });
+  writeFileSync(log, "database disk image is malformed\n");
+  expect((await remedies.examine("engine")).hints).toEqual(["corruption"]);
+  remedies.started("engine");
+  expect((await remedies.examine("engine")).hints).toEqual([]);
+  appendFileSync(log, "bind: Address already in use\n");
+  expect((await remedies.examine("engine")).hints).toEqual(["exhaustion"]);
+  writeFileSync(log, "ECONNREFUSED\n");
+  expect((await remedies.examine("engine")).hints).toEqual(["dependency"]);
+});
+
 const has = (program: string) => spawnSync("which", [program]).status === 0;
 const redisFails = (args: readonly string[]) =>
-  spawnSync("redis-server", ["--port", "0", "--dir", dir, ...args], { encoding: "utf8", timeout: 10_000 });
+  spawnSync("redis-server", ["--port", "0", "--unixsocket", join(dir, "r.sock"), "--dir", dir, ...args], {
+    encoding: "utf8",
+    timeout: 10_000,
+  });
 
 test.skipIf(!has("redis-server"))(
   "hints are what redis really says: of a config that is wrong, and of data that is corrupt",
@@ -212,10 +229,15 @@ test.skipIf(!has("redis-server"))(
     writeFileSync(wrong, "maxmemory lots\n");
     const config = redisFails([wrong]);
     expect(await hintsOf(config.stdout + config.stderr)).toEqual(["config"]);
+    writeFileSync(join(dir, "dump.rdb"), "REDIS0009garbage that is no database");
+    const base = redisFails([]);
+    expect(await hintsOf(base.stdout + base.stderr)).toEqual(["corruption"]);
+    const log = "appendonly.aof.1.incr.aof";
     mkdirSync(join(dir, "appendonlydir"));
-    writeFileSync(join(dir, "dump.rdb"), "REDIS0011garbage that is no database");
-    const data = redisFails([]);
-    expect(await hintsOf(data.stdout + data.stderr)).toContain("corruption");
+    writeFileSync(join(dir, "appendonlydir", "appendonly.aof.manifest"), `file ${log} seq 1 type i\n`);
+    writeFileSync(join(dir, "appendonlydir", log), "garbage");
+    const appended = redisFails(["--appendonly", "yes"]);
+    expect(await hintsOf(appended.stdout + appended.stderr)).toEqual(["corruption"]);
   },
 );
 
