@@ -12,9 +12,10 @@ import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import type { Logger } from "pino";
 import { beatEveryMs, flagsVariable, revivedVariable } from "./constants.ts";
 import { claim, type Door, holderOf, knock } from "./watchdog/door.ts";
+import { parseFlags } from "./watchdog/flags.ts";
 import { keyFor, readKey } from "./watchdog/key.ts";
 import type { Line } from "./watchdog/line.ts";
-import { watchdogPolicy } from "./watchdog/policy.ts";
+import { type GuardPolicy, watchdogPolicy } from "./watchdog/policy.ts";
 import { Eye, identify, ownFolder, signalProcess } from "./watchdog/process.ts";
 import { Runner } from "./watchdog/runner.ts";
 import { type Effect, type Farewell, type Identity, type Sight, same } from "./watchdog/state.ts";
@@ -114,12 +115,19 @@ class AgentGuard implements Guard {
       log.warn("the watchdog's program is not there: nobody guards this agent");
       return;
     }
-    const policy = () => ({ ...watchdogPolicy, firstWaitMs: this.#init ? initFirstMs : 0 });
-    this.#runner = new Runner(policy, this.#world(), undefined);
+    this.#runner = new Runner(() => this.#policy(), this.#world(), undefined);
     if (this.#line) this.#runner.post({ is: "seen", process: this.#line.peer, guards: true });
     // One that is stopped holds the name all the same, and is found silent in time.
     const holder = this.#line ? undefined : holderOf(this.#key.name);
     if (holder) this.#runner.post({ is: "seen", process: holder, guards: true });
+  }
+
+  /** Figures that were set for the watchdog hold for both. */
+  #policy(): GuardPolicy {
+    const flags = parseFlags(this.#figures.split(" ").filter(Boolean), "");
+    const { wellAfterMs, restartsMax, cooldownMs } = "refused" in flags ? watchdogPolicy : flags.policy;
+    const firstWaitMs = this.#init ? initFirstMs : 0;
+    return { ...watchdogPolicy, firstWaitMs, wellAfterMs, restartsMax, cooldownMs };
   }
 
   async goesDown(by: string): Promise<void> {

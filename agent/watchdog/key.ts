@@ -1,4 +1,13 @@
-import { linkSync, lstatSync, readFileSync, realpathSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { places } from "../constants.ts";
 import { crypto } from "./lazily.ts";
@@ -14,7 +23,10 @@ interface Kept extends GuardKey {
 
 /** The key of this data directory; undefined when there is none, or none that nobody else could have read. Never throws. */
 export function readKey(dataDir: string): GuardKey | undefined {
-  const path = join(dataDir, places.guardKey);
+  return keyAt(join(dataDir, places.guardKey), dataDir);
+}
+
+function keyAt(path: string, dataDir: string): GuardKey | undefined {
   try {
     if ((lstatSync(path).mode & 0o077) !== 0) return undefined;
     const { format: of, dir, name, secret } = JSON.parse(readFileSync(path, "utf8")) as Partial<Kept>;
@@ -30,25 +42,33 @@ export function readKey(dataDir: string): GuardKey | undefined {
  * disk takes none. Never throws.
  */
 export function keyFor(dataDir: string, spoilt?: GuardKey): GuardKey | undefined {
+  const isGood = (key: GuardKey | undefined) => key !== undefined && key.name !== spoilt?.name;
   const there = readKey(dataDir);
-  if (there && there.name !== spoilt?.name) return there;
+  if (isGood(there)) return there;
   const path = join(dataDir, places.guardKey);
-  const draft = `${path}.${process.pid}`;
+  const [draft, aside] = [`${path}.${process.pid}`, `${path}.${process.pid}.old`];
   try {
     const kept: Kept = { format, dir: truePath(dataDir), name: `blueflame-${random(12)}`, secret: random(32) };
     writeFileSync(draft, `${JSON.stringify(kept)}\n`, { mode: 0o600, flush: true });
-    rmSync(path, { force: true }); // unusable or spoilt, as we have seen
-    linkSync(draft, path); // whole or not at all, and the first of two wins
+    if (existsSync(path)) {
+      renameSync(path, aside);
+      // Somebody may have made a good one since we looked.
+      if (isGood(keyAt(aside, dataDir))) linkSync(aside, path);
+    }
+    linkSync(draft, path); // whole or not at all, and the first of many wins
   } catch {
     // Another one was faster, or the disk refuses.
-  } finally {
-    try {
-      unlinkSync(draft);
-    } catch {
-      // It was never written.
-    }
   }
+  for (const left of [draft, aside]) remove(left);
   return readKey(dataDir);
+}
+
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // A disk that refuses: the file is nobody's any more.
+  }
 }
 
 /** Hexadecimal of so many random bytes. */

@@ -1,0 +1,221 @@
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { places } from "../constants.ts";
+import { markVariable as familiesMark } from "../supervise/family.driver.ts";
+import { Critical, criticalText } from "./critical.ts";
+import { parseFlags } from "./flags.ts";
+import { goodProgram, isDamaged } from "./good.ts";
+import { Log } from "./log.ts";
+import { allPids, Eye, environOf, identify, leads, signalProcess } from "./process.ts";
+import { programOf, revival } from "./program.ts";
+import { clearWord, keepWord, wordOf } from "./word.ts";
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "bf-deeds-"));
+});
+afterEach(() => {
+  for (const pid of living("w")) process.kill(pid, "SIGKILL");
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const owner = `deeds-${process.pid}`;
+const living = (workload: string) =>
+  allPids().filter((pid) => environOf(pid, "BLUEFLAME_MARK")?.startsWith(`${owner}:${workload}:`) && leads(pid));
+
+describe("SYN-2 critical workloads while there is no agent", () => {
+  const workload = (command: [string, ...string[]]) => ({
+    name: "w",
+    command,
+    cwd: dir,
+    env: { BLUEFLAME_WORKLOAD: "w" },
+    output: join(dir, "w.log"),
+  });
+  const write = (command: [string, ...string[]]) =>
+    writeFileSync(join(dir, places.critical), criticalText(owner, [workload(command)]));
+
+  test("SYN-2 one that does not live is started once, with the marker by which an agent adopts it, and its output kept", async () => {
+    write(["/bin/sh", "-c", "echo here; exec sleep 60"]);
+    const critical = new Critical(dir, () => undefined);
+    await critical.tend(0, () => true);
+    await vi.waitUntil(() => living("w").length === 1);
+    const [pid = 0] = living("w");
+    expect(environOf(pid, familiesMark)).toMatch(
+      /^deeds-\d+:w:[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
+    );
+    expect(environOf(pid, "BLUEFLAME_TOKEN")).toMatch(/^[0-9a-f]{64}$/);
+    await critical.tend(60_000, () => true);
+    expect(living("w")).toEqual([pid]);
+    await vi.waitUntil(() => readFileSync(join(dir, "w.log"), "utf8") === "here\n");
+  });
+
+  test("GRC-7 nothing is started while the kill switch is on, or when an agent has come meanwhile", async () => {
+    write(["/bin/sleep", "60"]);
+    const critical = new Critical(dir, () => undefined);
+    await critical.tend(0, () => false);
+    writeFileSync(join(dir, places.killSwitch), "{}");
+    await critical.tend(0, () => true);
+    expect(living("w")).toEqual([]);
+    rmSync(join(dir, places.killSwitch));
+    await critical.tend(0, () => true);
+    expect(living("w")).toHaveLength(1);
+  });
+
+  test("one that ends again at once is started ever more rarely; one whose marker is gone is known by its number", async () => {
+    write(["/bin/true"]);
+    const said: string[] = [];
+    const critical = new Critical(dir, (msg) => said.push(msg));
+    for (let second = 0; second < 60; second += 1) await critical.tend(second * 1000, () => true);
+    expect(said.length).toBeGreaterThanOrEqual(3);
+    expect(said.length).toBeLessThanOrEqual(5);
+    const known = { ...workload(["/bin/sleep", "60"]), process: identify(process.pid) };
+    writeFileSync(join(dir, places.critical), criticalText(owner, [known]));
+    await new Critical(dir, () => undefined).tend(0, () => true);
+    expect(living("w")).toEqual([]);
+  });
+
+  test("a command that is nowhere, and a file that is torn, are told or passed over", async () => {
+    const said: unknown[] = [];
+    write(["/nowhere/at/all"]);
+    await new Critical(dir, (_msg, fields) => said.push(fields)).tend(0, () => true);
+    expect(said).toEqual([{ workload: "w", because: "cannot start /nowhere/at/all" }]);
+    writeFileSync(join(dir, places.critical), '{"format":1,"own');
+    await new Critical(dir, () => expect.unreachable()).tend(0, () => true);
+  });
+});
+
+describe("the good copy", () => {
+  const kept = (name: string, text: string) => {
+    const target = join(dir, "installed", name);
+    for (const path of [target, join(dir, "good", name)]) {
+      mkdirSync(join(path, ".."), { recursive: true });
+      writeFileSync(path, text);
+    }
+    return { name, target, size: text.length, sha256: createHash("sha256").update(text).digest("hex"), mode: 0o755 };
+  };
+  const install = (...names: string[]) => {
+    const files = names.map((name) => kept(name, `the text of ${name}`));
+    writeFileSync(join(dir, "good", "manifest.json"), JSON.stringify({ format: 1, version: "1", files }));
+  };
+
+  test("SYN-1 what is installed is damaged when it is cut, changed or missing, and its config may change", async () => {
+    expect(await isDamaged(dir)).toBe(false); // nothing to compare with
+    install("binary", "config.yaml");
+    const binary = join(dir, "installed", "binary");
+    expect(await isDamaged(dir)).toBe(false);
+    writeFileSync(join(dir, "installed", "config.yaml"), "changed");
+    expect(await isDamaged(dir)).toBe(false);
+    writeFileSync(binary, "the text of binarx");
+    expect(await isDamaged(dir)).toBe(true);
+    truncateSync(binary, 3);
+    expect(await isDamaged(dir)).toBe(true);
+    rmSync(binary);
+    expect(await isDamaged(dir)).toBe(true);
+  });
+
+  test("the good copy is run only when it is whole: the executable, or the bundle on the Node that was kept with it", async () => {
+    install("binary");
+    expect(await goodProgram(dir)).toEqual([join(dir, "good", "binary")]);
+    writeFileSync(join(dir, "good", "binary"), "the text of binarx");
+    expect(await goodProgram(dir)).toBeUndefined();
+    install("node", "blueflame-agent.cjs", "native/a.node");
+    expect(await goodProgram(dir)).toEqual([join(dir, "good", "node"), join(dir, "good", "blueflame-agent.cjs")]);
+    rmSync(join(dir, "good", "native", "a.node"));
+    expect(await goodProgram(dir)).toBeUndefined();
+    rmSync(join(dir, "good"), { recursive: true });
+    expect(await goodProgram(dir)).toBeUndefined();
+  });
+
+  test("a revived agent goes on with the last good config, by whichever program", () => {
+    const command = ["/n/node", "/d/agent.cjs", "up", "--config", "c.yaml", "--", "x", "up"];
+    expect(programOf(command)).toEqual(["/n/node", "/d/agent.cjs"]);
+    const revived = ["up", "--last-good", "--config", "c.yaml", "--", "x", "up"];
+    expect(revival(command, undefined)).toEqual(["/n/node", "/d/agent.cjs", ...revived]);
+    expect(revival(command, ["/good/binary"])).toEqual(["/good/binary", ...revived]);
+    expect(revival(["/b", ...revived], undefined)).toEqual(["/b", ...revived]);
+  });
+});
+
+test("GRC-7 a person's word is durable: `down` over reboots, `stop` until the next; a torn one is none", async () => {
+  expect(wordOf(dir)).toBeUndefined();
+  expect(await keepWord(dir, "stop", "a test")).toBe(true);
+  expect(wordOf(dir)).toBe("stop");
+  const path = join(dir, places.intent);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  writeFileSync(path, readFileSync(path, "utf8").replace(/"boot":"[^"]*"/, '"boot":"another"'));
+  expect(wordOf(dir)).toBeUndefined();
+  await keepWord(dir, "down", "a test");
+  writeFileSync(path, readFileSync(path, "utf8").replace(/"boot":"[^"]*"/, '"boot":"another"'));
+  expect(wordOf(dir)).toBe("down");
+  clearWord(dir, "stop");
+  expect(wordOf(dir)).toBe("down");
+  clearWord(dir);
+  expect(existsSync(path)).toBe(false);
+  writeFileSync(path, '{"word":');
+  expect(wordOf(dir)).toBeUndefined();
+  expect(await keepWord("/proc/nowhere", "down", "a test")).toBe(false);
+});
+
+test("SYN-2 the log is JSON lines in a file of at most 1 MiB and the one before it", async () => {
+  const path = join(dir, "logs", "watchdog.log");
+  const log = new Log(path);
+  for (let round = 0; round < 30; round++) {
+    for (let n = 0; n < 60; n++) log.say(30, "x".repeat(1000), { n });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  await vi.waitUntil(() => existsSync(`${path}.1`));
+  await vi.waitUntil(() => readFileSync(path, "utf8").endsWith("\n"));
+  expect(statSync(path).size).toBeLessThan(1.3 * 1024 * 1024);
+  const [first = ""] = readFileSync(path, "utf8").split("\n");
+  expect(JSON.parse(first)).toMatchObject({ level: 30, part: "watchdog", msg: expect.stringContaining("xxx") });
+});
+
+test("a process is told apart: running, stopped, gone, a zombie, and another one with its number", async () => {
+  const child = spawn("/bin/sleep", ["60"]);
+  const who = identify(child.pid ?? 0);
+  const eye = new Eye();
+  expect(eye.look(who, 0)).toBe("running");
+  expect(eye.look({ ...who, startTicks: who.startTicks + 1 }, 0)).toBe("gone");
+  child.kill("SIGSTOP");
+  await vi.waitUntil(() => eye.look(who, 0) === "stopped");
+  signalProcess({ ...who, startTicks: who.startTicks + 1 }, "SIGKILL"); // not who it was: not touched
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(eye.look(who, 0)).toBe("stopped");
+  signalProcess(who, "SIGTERM"); // wakes it too
+  await vi.waitUntil(() => eye.look(who, 0) === "gone");
+});
+
+test("the figures of the policy can be set, and are handed on as they were given", () => {
+  const flags = parseFlags(
+    ["--data-dir", "/d", "--init", "--well-after", "2s", "--restarts", "9", "--", "up", "--x"],
+    "/e",
+  );
+  expect(flags).toMatchObject({
+    dataDir: "/d",
+    init: true,
+    figures: "--well-after 2s --restarts 9",
+    words: ["up", "--x"],
+  });
+  expect("policy" in flags && flags.policy).toMatchObject({
+    wellAfterMs: 2000,
+    restartsMax: 9,
+    cooldownMs: 300_000,
+    stays: true,
+  });
+  for (const wrong of [["--silent", "5"], ["--restarts", "0"], ["--cooldown"], ["--nonsense", "5s"]])
+    expect(parseFlags(wrong, "/e")).toEqual({ refused: expect.stringContaining("[USAGE]") });
+  expect(parseFlags(["--help"], "/e")).toEqual({ refused: expect.stringContaining("--cooldown 5m") });
+});
