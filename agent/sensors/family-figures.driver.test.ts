@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { Families } from "../supervise/family.driver.ts";
 import { allPids, procStat } from "../supervise/proc.driver.ts";
 import { FamilyFigures, type FamilySeen } from "./family-figures.driver.ts";
+import { KernelFile } from "./proc-read.driver.ts";
 import { Strangers } from "./stranger.driver.ts";
 
 const owner = `family-figures-${process.pid}`;
@@ -109,13 +110,47 @@ test("memory is what the cgroup's controller counts, where there is one, without
   writeFileSync(join(dir, "cgroup.procs"), `${process.pid}\n`);
   const family = new FamilyFigures(realClock(), () => dir);
   expect(family.read("w", process.pid)?.figures.process_memory_bytes).toBeGreaterThan(10 * 2 ** 20);
+  family.forget("w");
   writeFileSync(join(dir, "memory.current"), "5000\n");
   writeFileSync(join(dir, "memory.stat"), "anon 4000\ninactive_file 1000\n");
   expect(family.read("w", process.pid)?.figures.process_memory_bytes).toBe(4000);
+  family.close();
+});
+
+test("files of the kernel that are kept open are closed with the process, and bounded in all", async () => {
+  const opened = () => readdirSync("/proc/self/fd").length;
+  const before = opened();
+  const family = new FamilyFigures(realClock(), () => undefined);
+  for (let life = 0; life < 5; life += 1) {
+    const pid = run("sleep 100 & wait");
+    await until(() => (family.read("w", pid)?.pids.length ?? 0) === 2);
+    expect(opened() - before).toBeGreaterThanOrEqual(4);
+    endGroup(pid);
+    await until(() => family.read("w", pid) === undefined);
+  }
+  family.read("self", process.pid);
+  family.close();
+  await until(() => opened() <= before);
+});
+
+test("a file of the kernel that is made anew under its path is read anew", () => {
+  const path = join(dir, "cpu.stat");
+  const file = new KernelFile(path);
+  expect(file.text()).toBeUndefined();
+  writeFileSync(path, "usage_usec 1\n");
+  expect(file.text()).toBe("usage_usec 1\n");
+  const long = `usage_usec 2\n${"x".repeat(40_000)}`;
+  writeFileSync(path, long);
+  expect(file.text()).toBe(long);
+  file.close();
+  file.close();
+  const stat = new KernelFile(`/proc/${run("exec sleep 100")}/stat`);
+  expect(stat.text()).toContain(" (");
+  stat.close();
 });
 
 test("who makes a busy machine busy is found, and nobody is looked for on one that is not", async () => {
-  const strangers = new Strangers(realClock(), 100);
+  const strangers = new Strangers(realClock(), { first: 100, later: 100 });
   const calm = { cpu_busy_ratio: 0.2, memory_used_ratio: 0.3 };
   const busy = { cpu_busy_ratio: 0.95, memory_used_ratio: 0.3, memory_total_bytes: 2 ** 40 };
   const pid = run("while :; do :; done");

@@ -1,7 +1,14 @@
 import { expect, test } from "vitest";
 import { addLines, cutLines, type LineCounts, linesWithin, wholeLength } from "./error-lines.ts";
 import { nodeFigures, oursOf, workloadReadings } from "./node-figures.ts";
-import { hasDefaultRoute, parseCgroupCache, parseCgroupCpu, parseProcessIo, parseProcessLine } from "./proc-text.ts";
+import {
+  hasDefaultRoute,
+  isLocal,
+  parseCgroupCache,
+  parseCgroupCpu,
+  parseProcessIo,
+  parseProcessLine,
+} from "./proc-text.ts";
 import { advance } from "./progress.ts";
 
 test("SYN-7 the machine's readings become figures, with the shares that follow from them", () => {
@@ -107,6 +114,15 @@ test("texts of the kernel about processes, cgroups and routes are read as they a
   expect(parseProcessIo("rchar: 10\nwchar: 5\nsyscr: 3\nread_bytes: 4096\nwrite_bytes: 0\n")).toBe(15);
   expect([parseCgroupCpu("usage_usec 77\nuser_usec 70\n"), parseCgroupCpu("")]).toEqual([77, undefined]);
   expect([parseCgroupCache("anon 5\ninactive_file 4096\n"), parseCgroupCache("")]).toEqual([4096, 0]);
+  const mounts =
+    "/dev/a / ext4 rw\nsrv:/x /net nfs4 rw\n/dev/b /my\\040disk xfs rw\nd /net/over tmpfs rw\nsrv:/y /net/over nfs rw\n";
+  expect(["/var/log", "/net/logs", "/my disk/logs", "/net/over/x"].map((path) => isLocal(mounts, path))).toEqual([
+    true,
+    false,
+    true,
+    false,
+  ]);
+  expect(isLocal("", "/var/log")).toBe(false);
   const head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\n";
   expect(hasDefaultRoute(`${head}eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\n`, false)).toBe(true);
   expect(hasDefaultRoute(`${head}eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n`, false)).toBe(false);

@@ -38,15 +38,21 @@ interface Asked {
   readonly ask: (stats: Stats) => unknown;
   readonly done: PromiseWithResolvers<Flight<unknown>>;
   readonly askedMs: number;
+  begun: boolean;
+}
+
+/** Looks at one disk. */
+interface Lane {
+  busy: number;
+  readonly waiting: Asked[];
 }
 
 /** Hands out looks at files. Everything that is asked of one place is asked once at a time. */
 export class FileDesk {
   readonly #parts: FileDeskParts;
   readonly #flights = new Map<string, Asked>();
-  #queue: Asked[] = [];
-  /** Looks under way, by disk. */
-  readonly #busy = new Map<string, number>();
+  /** By disk; only those with looks under way or waiting. */
+  readonly #lanes = new Map<string, Lane>();
   #underWay = 0;
   readonly #disks = new Map<string, string>();
   #mounts = { text: "", untilMs: Number.NEGATIVE_INFINITY };
@@ -68,54 +74,47 @@ export class FileDesk {
   look<T>(path: string, what: string, ask: (stats: Stats) => T | Promise<T>, waitMs: number): Promise<Flight<T>> {
     const { clock } = this.#parts;
     const key = `${what} ${path}`;
-    let asked = this.#flights.get(key);
-    if (!asked) {
-      const mine: Asked = { path, ask, done: Promise.withResolvers(), askedMs: clock.monotonicMs() };
-      asked = mine;
-      this.#flights.set(key, mine);
-      void mine.done.promise.then(() => this.#flights.delete(key));
-      this.#queue.push(mine);
-      this.#begin();
-    }
-    const { done, askedMs } = asked;
+    const asked = this.#flights.get(key) ?? this.#ask(key, path, ask);
     return new Promise((resolve) => {
       const cancel = clock.wakeAt(clock.monotonicMs() + waitMs, () => {
-        const unasked = this.#queue.includes(asked) && !this.#isHeldUpByItsDisk(path);
-        resolve({ is: "silent", sinceMs: clock.monotonicMs() - askedMs, ...(unasked && { unasked }) });
+        const unasked = !asked.begun && !this.#isHeldUpByItsDisk(path);
+        resolve({ is: "silent", sinceMs: clock.monotonicMs() - asked.askedMs, ...(unasked && { unasked }) });
       });
-      void done.promise.then((flight) => {
+      void asked.done.promise.then((flight) => {
         cancel();
         resolve(flight as Flight<T>);
       });
     });
   }
 
-  /** Begins what may begin, in the order in which it was asked; what must wait for its disk is passed over. */
-  #begin(): void {
-    const waiting: Asked[] = [];
-    for (const asked of this.#queue) {
-      const disk = this.#underWay < this.#parts.max ? this.#diskOf(asked.path) : undefined;
-      if (disk === undefined || this.#isFull(disk)) waiting.push(asked);
-      else {
-        this.#underWay += 1;
-        this.#busy.set(disk, (this.#busy.get(disk) ?? 0) + 1);
-        void this.#run(asked, disk);
-      }
+  #ask(key: string, path: string, ask: (stats: Stats) => unknown): Asked {
+    const askedMs = this.#parts.clock.monotonicMs();
+    const asked: Asked = { path, ask, done: Promise.withResolvers(), askedMs, begun: false };
+    this.#flights.set(key, asked);
+    void asked.done.promise.then(() => this.#flights.delete(key));
+    const disk = this.#disks.get(path) ?? `mount ${mountOf(this.#mountTable(), path)}`;
+    const lane = this.#lanes.get(disk) ?? { busy: 0, waiting: [] };
+    this.#lanes.set(disk, lane);
+    lane.waiting.push(asked);
+    this.#begin(disk, lane);
+    return asked;
+  }
+
+  /** Begins what may begin on one disk, in the order in which it was asked. */
+  #begin(disk: string, lane: Lane): void {
+    const { max, perDiskMax } = this.#parts;
+    while (lane.busy < perDiskMax && this.#underWay < max) {
+      const asked = lane.waiting.shift();
+      if (!asked) break;
+      lane.busy += 1;
+      this.#underWay += 1;
+      asked.begun = true;
+      void this.#run(asked, disk, lane);
     }
-    this.#queue = waiting;
+    if (lane.busy === 0 && lane.waiting.length === 0) this.#lanes.delete(disk);
   }
 
-  /** Only of a disk that is known by its device: others may wait for a neighbour that a symbolic link leads elsewhere. */
-  #isHeldUpByItsDisk(path: string): boolean {
-    const disk = this.#disks.get(path);
-    return disk !== undefined && this.#isFull(disk);
-  }
-
-  #isFull(disk: string): boolean {
-    return (this.#busy.get(disk) ?? 0) >= this.#parts.perDiskMax;
-  }
-
-  async #run({ path, ask, done }: Asked, disk: string): Promise<void> {
+  async #run({ path, ask, done }: Asked, disk: string, lane: Lane): Promise<void> {
     let flight: Flight<unknown>;
     try {
       const stats = await (this.#parts.stat ?? realStat)(path);
@@ -125,12 +124,13 @@ export class FileDesk {
       this.#remember(path, `file ${path}`);
       flight = { is: "failed", error };
     }
+    const wasFull = this.#underWay === this.#parts.max;
     this.#underWay -= 1;
-    const left = (this.#busy.get(disk) ?? 1) - 1;
-    if (left > 0) this.#busy.set(disk, left);
-    else this.#busy.delete(disk);
+    lane.busy -= 1;
     done.resolve(flight);
-    this.#begin();
+    // A thread that was the last one goes to whoever has waited on another disk; else this disk's next look takes it.
+    if (wasFull) for (const [other, its] of [...this.#lanes]) if (its !== lane) this.#begin(other, its);
+    this.#begin(disk, lane);
   }
 
   #remember(path: string, disk: string): void {
@@ -138,8 +138,10 @@ export class FileDesk {
     this.#disks.set(path, disk);
   }
 
-  #diskOf(path: string): string {
-    return this.#disks.get(path) ?? `mount ${mountOf(this.#mountTable(), path)}`;
+  /** Only of a disk that is known by its device: others may wait for a neighbour that a symbolic link leads elsewhere. */
+  #isHeldUpByItsDisk(path: string): boolean {
+    const disk = this.#disks.get(path);
+    return disk !== undefined && (this.#lanes.get(disk)?.busy ?? 0) >= this.#parts.perDiskMax;
   }
 
   #mountTable(): string {

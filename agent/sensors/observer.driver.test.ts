@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -213,8 +214,9 @@ test("DOL-1 DOL-2 real files, pages, ports, rules and beats make the meta-health
     "source/page",
     "workload/engine",
   ]);
+  await until(() => existsSync(file("meta_health.json")));
   const published = () => JSON.parse(readFileSync(file("meta_health.json"), "utf8"));
-  await until(() => published().rm_meta === 1);
+  expect(published()).toMatchObject({ rm_meta: 1, status: "GREEN" });
   expect(statSync(file("meta_health.json")).mode & 0o777).toBe(0o600);
   Object.assign(engine, { lastBeatMs: clock.monotonicMs() - 31_000 });
   await until(() => last()?.m2Heartbeat === 0.5 && published().m2_heartbeat === 0.5);

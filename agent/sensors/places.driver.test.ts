@@ -13,9 +13,11 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Place } from "../meta/places.ts";
 import { documentBytesMax, readText, tailOf } from "./bounded-file.driver.ts";
+import { FileDesk } from "./file-desk.driver.ts";
 import { jsonPage } from "./json-page.driver.ts";
 import { OutputWatch } from "./output-watch.driver.ts";
 import { lineCounter } from "./pattern.driver.ts";
@@ -193,6 +195,30 @@ test("output is measured and its error lines are counted, over a rotation too; w
   output.forget("w");
   expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
   expect(troubled).toEqual([]);
+});
+
+test("DOL-9 output on a disk that hangs is not known, and is waited for no longer than asked", async () => {
+  const dead = new FileDesk({ clock: realClock(), max: 4, perDiskMax: 2, stat: () => new Promise(() => undefined) });
+  const output = new OutputWatch(
+    () => 0,
+    () => undefined,
+    dead,
+  );
+  writeFileSync(file, "error\n");
+  const looks = Array.from({ length: 50 }, (_, n) => output.look(`w${n}`, `${file}.${n}`, "error", 200));
+  expect(await Promise.all(looks)).toEqual(Array(50).fill(undefined));
+  expect(dead.underWay).toBeLessThanOrEqual(2);
+});
+
+test("output that lies on no local disk is measured through the desk all the same", async () => {
+  const output = new OutputWatch(
+    () => 0,
+    () => undefined,
+  );
+  const look = () => output.look("w", "/proc/self/status", "threads", 2000);
+  // A file of the kernel: there, not local, and of size 0 whatever it holds.
+  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
 });
 
 test("an error pattern that runs wild is given up and told, and the output is measured all the same", async () => {

@@ -24,6 +24,53 @@ export function kernelText(path: string): string | undefined {
   }
 }
 
+/** Descriptors kept by this process; files beyond it are opened at each look. */
+const keptMax = 1024;
+let kept = 0;
+
+/**
+ * A file of the kernel that is read again and again: kept open it costs a third. What its descriptor led to may end and come
+ * again under the same path (a cgroup that is made anew): then it is opened anew. Whoever made it closes it.
+ */
+export class KernelFile {
+  readonly #path: string;
+  #file: number | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** As {@link kernelText}. */
+  text(): string | undefined {
+    const open = this.#file !== undefined;
+    const text = this.#read();
+    if (text !== undefined || !open) return text;
+    this.close();
+    return this.#read();
+  }
+
+  close(): void {
+    if (this.#file === undefined) return;
+    closeSync(this.#file);
+    this.#file = undefined;
+    kept -= 1;
+  }
+
+  #read(): string | undefined {
+    if (this.#file === undefined && kept >= keptMax) return kernelText(this.#path);
+    try {
+      if (this.#file === undefined) {
+        this.#file = openSync(this.#path, "r");
+        kept += 1;
+      }
+      const length = readSync(this.#file, buffer, 0, buffer.length, 0);
+      return length < buffer.length ? buffer.toString("latin1", 0, length) : readFileSync(this.#path, "latin1");
+    } catch {
+      return undefined;
+    }
+  }
+}
+
 /** Bytes in one page of memory of this machine, from the auxiliary vector (AT_PAGESZ, getauxval(3)); 4 KiB where there is none. */
 export const pageBytes = ((): number => {
   try {

@@ -61,6 +61,33 @@ export function mountOf(mounts: string, path: string): string {
   return best;
 }
 
+/** File systems that answer from this machine's memory and its own disks: a dead network cannot make them hang. */
+const localTypes = new Set([
+  "ext2",
+  "ext3",
+  "ext4",
+  "xfs",
+  "btrfs",
+  "f2fs",
+  "jfs",
+  "zfs",
+  "bcachefs",
+  "tmpfs",
+  "ramfs",
+  "overlay",
+]);
+
+/** Whether a path, absolute and without links, lies on a file system that is {@link localTypes local}, by /proc/self/mounts. */
+export function isLocal(mounts: string, path: string): boolean {
+  const point = mountOf(mounts, path).replaceAll(
+    /[ \t\n\\]/g,
+    (letter) => `\\${letter.charCodeAt(0).toString(8).padStart(3, "0")}`,
+  );
+  // What was mounted last on a point hides what was there before.
+  const line = mounts.split("\n").findLast((one) => one.split(" ")[1] === point);
+  return localTypes.has(line?.split(" ")[2] ?? "");
+}
+
 /** CPU time in clock ticks and the start time, from /proc/PID/stat. */
 export function parseProcessTimes(stat: string): { cpuTicks: number; startTicks: number } | undefined {
   // The command may hold blanks and parentheses: fields start after the last one.

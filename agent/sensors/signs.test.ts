@@ -249,7 +249,7 @@ test("beats of a real file and answers of a real probe arrive through one door",
   const watched = {
     name: "w",
     beat: { timeoutMs: 200, file },
-    probes: [{ ...probe("true", 100, "exec") }],
+    probes: [{ ...probe("true", 100, "exec"), timeoutMs: 10_000 }], // a busy machine takes its time to start it
   } satisfies Partial<WorkloadSpec>;
   signs.watch(watched as unknown as WorkloadSpec);
   const until = async (holds: () => boolean) => {

@@ -7,8 +7,11 @@ import { parseProcessLine } from "./proc-text.ts";
 
 /** The machine is busy from here on; below it nobody is looked for: a walk over all processes costs some milliseconds. */
 const busyFrom = { cpu: 0.8, memory: 0.85 };
-/** A walk at most this often, over at most so many processes, in steps that let everything else run in between. */
-const walkEveryMs = 5000;
+/**
+ * The second walk of a busy time comes this long after the first, for CPU is told by the difference; then they are rarer. Each
+ * is over at most so many processes, in steps that let everything else run in between.
+ */
+const walkEveryMs = { first: 5000, later: 30_000 };
 const processesMax = 5000;
 const stepOf = 64;
 /** Who takes less than this of a core or of the memory explains nothing. */
@@ -26,7 +29,8 @@ interface Seen {
 /** Finds who else makes the machine busy. */
 export class Strangers {
   readonly #clock: Clock;
-  readonly #everyMs: number;
+  readonly #everyMs: { readonly first: number; readonly later: number };
+  #walks = 0;
   #before: { readonly ms: number; readonly seen: ReadonlyMap<number, Seen> } | undefined;
   #words = "";
 
@@ -44,11 +48,14 @@ export class Strangers {
     const memory = (node.memory_used_ratio ?? 0) > busyFrom.memory;
     if (!cpu && !memory) {
       this.#before = undefined;
+      this.#walks = 0;
       this.#words = "";
       return "";
     }
     const ms = this.#clock.monotonicMs();
-    if (this.#before && ms < this.#before.ms + this.#everyMs) return this.#words;
+    const everyMs = this.#walks < 2 ? this.#everyMs.first : this.#everyMs.later;
+    if (this.#before && ms < this.#before.ms + everyMs) return this.#words;
+    this.#walks += 1;
     const now = { ms, seen: await walk(ours) };
     this.#words = (cpu && this.#burner(now)) || (memory && holder(now.seen, node.memory_total_bytes ?? 0)) || "";
     this.#before = now;

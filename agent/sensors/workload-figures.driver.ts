@@ -50,7 +50,10 @@ export class WorkloadFigures {
   async look(sight: WorkloadSight | undefined, awayMs: number): Promise<WorkloadLook | undefined> {
     const { clock, family, output, performance, logFileOf } = this.#from;
     const { name, patterns } = this.#spec;
-    if (sight?.pid === undefined) return undefined;
+    if (sight?.pid === undefined) {
+      family.forget(name);
+      return undefined;
+    }
     const sinceMs = sight.sinceMs ?? clock.monotonicMs();
     if (this.#lifeMs !== sight.sinceMs || this.#lifeMs === undefined) this.#begin(sinceMs);
     const seen = family.read(name, sight.pid);
