@@ -6,13 +6,40 @@ import type { FileSeen } from "./versions.ts";
 
 /** A larger config file is not kept. */
 export const configFileBytesMax = 1024 * 1024;
+/** A file that was changed so lately is read again at each look. */
+const youngMs = 3000;
 /** Rolled back contents that stay beside their file. */
 const asideMax = 3;
 /** More entries of a folder than this are not looked through for left-overs of ours. */
 const entriesMax = 10_000;
 
-/** What a config file holds; `bytes` where it is kept. Never rejects: what cannot be read is said in `seen`. */
-export async function readConfig(path: string): Promise<{ readonly seen: FileSeen; readonly bytes?: Uint8Array }> {
+/** A config file as it was read. */
+export interface ConfigRead {
+  readonly seen: FileSeen;
+  /** Where it is kept, and was read just now. */
+  readonly bytes?: Uint8Array;
+  /** Size, times and number of the file; empty when nothing is known of it. */
+  readonly key: string;
+}
+
+/**
+ * What a config file holds. With `known`, a file whose size, times and number are the same is not read again. Never rejects: what
+ * cannot be read is said in `seen`.
+ */
+export async function readConfig(path: string, known?: ConfigRead): Promise<ConfigRead> {
+  const key = await keyOf(path);
+  if (known && key !== "" && known.key === key) return { seen: known.seen, key };
+  return { ...(await readNow(path)), key };
+}
+
+/** A write within the same moment as another, to the same size, would be missed: a file that is that young has no key yet. */
+async function keyOf(path: string): Promise<string> {
+  const stats = await stat(path).catch(() => undefined);
+  if (!stats || Date.now() - stats.mtimeMs < youngMs) return "";
+  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeMs}:${stats.ctimeMs}`;
+}
+
+async function readNow(path: string): Promise<Pick<ConfigRead, "seen" | "bytes">> {
   try {
     // Without O_NONBLOCK a FIFO in its place would wait for ever.
     const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);

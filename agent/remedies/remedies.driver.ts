@@ -46,6 +46,8 @@ export interface PersonsRun {
 export interface Remedies extends RemedyPort {
   /** A process of the workload was started just now, with {@link RemedyPort.specInUse}: what it read is what is on the disk. */
   started(workload: string): void;
+  /** Fingerprint of the config version that is on the disk now. */
+  configVersion(workload: string): Promise<string>;
   /** By name. */
   playbooks(): readonly Playbook[];
   /** How often a playbook has been run since the agent's start. */
@@ -168,6 +170,10 @@ class OpenRemedies implements Remedies {
       this.#outputSince.delete(workload);
     }
     this.#versions.started(workload);
+  }
+  async configVersion(workload: string): Promise<string> {
+    await this.#versions.observe(workload);
+    return this.#versions.facts(workload).version;
   }
   healthy(workload: string): void {
     void this.#versions.healthy(workload);

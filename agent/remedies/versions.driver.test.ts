@@ -7,6 +7,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -54,6 +55,7 @@ async function again(spec: WorkloadSpec) {
 }
 async function runsWell() {
   versions.started("engine");
+  await versions.observe("engine");
   await versions.healthy("engine");
 }
 async function rollBack() {
@@ -166,6 +168,25 @@ test("SYN-9 what authority refuses is not written, and nothing of the rollback i
   writeFileSync(other, "two\n");
   expect(await rollBack()).toMatchObject({ ok: false, because: "it is not yours" });
   expect([readFileSync(conf, "utf8"), readFileSync(other, "utf8")]).toEqual(["prot\n", "two\n"]);
+});
+
+test("looking at what has not changed costs no reading and no writing", async () => {
+  const old = Date.now() / 1000 - 60;
+  utimesSync(conf, old, old);
+  await runsWell();
+  let saves = 0;
+  const { store } = rig;
+  const save = store.saveConfigVersions;
+  store.saveConfigVersions = async (...args) => {
+    saves += 1;
+    await save(...args);
+  };
+  for (let n = 0; n < 20; n++) await runsWell();
+  expect(saves).toBe(0);
+  writeFileSync(conf, "port 2\n");
+  await runsWell();
+  expect(saves).toBeGreaterThan(0);
+  expect(versions.facts("engine").healthyVersion).toBeDefined();
 });
 
 test("a symlink stays one: what it points to is written", async () => {

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import type { Cancel } from "@blueflame/shared/time/clock.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
-import { readConfig, writeBack } from "./files.driver.ts";
+import { type ConfigRead, readConfig, writeBack } from "./files.driver.ts";
 import { inTime, wordsOf } from "./patience.driver.ts";
 import {
   type ConfigHistory,
@@ -18,6 +18,7 @@ import {
   type FileSeen,
   healthyBefore,
   isBad,
+  isProved,
   noHistory,
   noticed,
   pinFor,
@@ -55,6 +56,8 @@ interface Kept {
   /** Contents that the store does not have yet, by checksum. */
   readonly fresh: Map<string, Uint8Array>;
   readonly stored: Set<string>;
+  /** What was read last, by path. */
+  readonly read: Map<string, ConfigRead>;
   hung: boolean;
   /** One thing at a time. */
   turn: Promise<unknown>;
@@ -84,6 +87,7 @@ export class Versions {
         dirty: false,
         fresh: new Map(),
         stored: new Set(),
+        read: new Map(),
         hung: false,
         turn: Promise.resolve(),
         warning: undefined,
@@ -127,10 +131,10 @@ export class Versions {
       }),
     );
   }
-  /** What runs has proved itself. */
+  /** What runs has proved itself. May be called as often as somebody looks: what is known to be good is written down once an hour. */
   async healthy(workload: string): Promise<void> {
     const kept = this.#kept.get(workload);
-    if (!kept) return;
+    if (!kept || isProved(kept.history, this.#around.clock.wallMs())) return;
     await this.observe(workload);
     this.#change(kept, proved(kept.history, this.#around.clock.wallMs()));
     await this.#save(kept);
@@ -216,7 +220,9 @@ export class Versions {
   }
 
   async #look(kept: Kept, paths: readonly string[]): Promise<Record<string, FileSeen> | undefined> {
-    const looking = Promise.all(paths.map(async (path) => [path, await readConfig(path)] as const));
+    const looking = Promise.all(
+      paths.map(async (path) => [path, await readConfig(path, this.#known(kept, path))] as const),
+    );
     const waited = await inTime(this.#around.clock, lookMs, looking);
     if (waited.is !== "done") {
       kept.hung = true;
@@ -225,10 +231,18 @@ export class Versions {
       });
       return undefined;
     }
-    for (const [, { seen, bytes }] of waited.value) {
+    for (const [path, { seen, key, bytes }] of waited.value) {
+      kept.read.set(path, { seen, key });
       if (seen.is === "file" && bytes && !kept.stored.has(seen.sha256)) kept.fresh.set(seen.sha256, bytes);
     }
     return Object.fromEntries(waited.value.map(([path, { seen }]) => [path, seen]));
+  }
+
+  /** Only what is kept already needs not be read again. */
+  #known(kept: Kept, path: string): ConfigRead | undefined {
+    const known = kept.read.get(path);
+    if (known?.seen.is !== "file") return known;
+    return kept.stored.has(known.seen.sha256) || kept.fresh.has(known.seen.sha256) ? known : undefined;
   }
 
   // ── taking back ────────────────────────────────────────────────────────────────────────────────────────────────────

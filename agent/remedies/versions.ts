@@ -79,6 +79,9 @@ export interface ConfigHistory {
 /** How much is kept; the oldest goes first, but never what is in use and never the newest healthy ones. */
 export const versionsKeep = { versions: 10, bytes: 8 * 1024 * 1024, bad: 32 } as const;
 
+/** So long a verdict is not written down anew. */
+const provedForMs = 3_600_000;
+
 export const noHistory: ConfigHistory = { versions: [], bad: [] };
 
 /** The version that `spec` and `files` are. */
@@ -118,7 +121,7 @@ export function noticed(history: ConfigHistory, seen: ConfigVersion, now: Versio
 /** A process was started with what is on the disk now. */
 export function started(history: ConfigHistory): ConfigHistory {
   const now = current(history);
-  return now ? { ...history, startedAs: now.id } : history;
+  return now && now.id !== history.startedAs ? { ...history, startedAs: now.id } : history;
 }
 
 /**
@@ -131,6 +134,13 @@ export function proved(history: ConfigHistory, wallMs: number): ConfigHistory {
   if (!last || startedAs !== last.id || isBad(history, last)) return history;
   const versions = history.versions.map((one) => (one.id === last.id ? { ...one, healthyWallMs: wallMs } : one));
   return { ...history, versions };
+}
+
+/** What is in use is known to be good, and was said to be so within the last hour. */
+export function isProved(history: ConfigHistory, wallMs: number): boolean {
+  const last = current(history);
+  if (!last || history.startedAs !== last.id || last.healthyWallMs === undefined) return false;
+  return Math.abs(wallMs - last.healthyWallMs) < provedForMs;
 }
 
 /** The newest other version that was healthy, is not bad and can be put back; undefined when there is none. */
