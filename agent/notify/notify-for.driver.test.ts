@@ -202,7 +202,7 @@ test("where no socket can be made the workload is guarded without the protocol, 
   expect(notify.specs.map(({ beat }) => beat !== undefined)).toEqual([false, true]);
   expect(notify.envFor("beats")).toEqual({});
   expect(absent).toHaveLength(2);
-  expect(absent[0]).toMatch(/^beats: .* is longer than the 107 bytes of a socket's path$/);
+  expect(absent[0]).toMatch(/^beats: 'beats' is guarded without .* is longer than the 107 bytes of a socket's path$/);
 });
 
 test("the next agent process takes the same path over; an adopted workload that was ready stays ready", async (context) => {

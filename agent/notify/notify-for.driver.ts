@@ -22,7 +22,7 @@ export interface NotifyParts {
   readonly phaseOf: (workload: string) => Phase | undefined;
   readonly beat: (workload: string, beat: Beat) => void;
   readonly log: (level: "info" | "warn", fields: Readonly<Record<string, unknown>>, message: string) => void;
-  /** Told once for each workload that asked for the protocol and cannot have it. */
+  /** Told once for each workload that asked for the protocol and cannot have it, with a sentence for people. */
   readonly notOffered: (workload: string, because: string) => void;
 }
 
@@ -44,7 +44,7 @@ export function notifyFor(parts: NotifyParts): Notify {
     const line = new Line(spec, parts);
     const because = open(sockets, line);
     if (because !== undefined) {
-      parts.notOffered(spec.name, because);
+      parts.notOffered(spec.name, `'${spec.name}' is guarded without systemd's notify protocol: ${because}`);
       return withoutNotify(spec);
     }
     lines.set(spec.name, line);
