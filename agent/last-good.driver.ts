@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { AgentConfig } from "./config.ts";
 
 /** Bumped when the shape of {@link AgentConfig} changes: an older file is then not used. */
-const format = 2;
+const format = 3;
 
 /** Keeps the config that was checked and is in use; a torn or bad file can then not keep the workloads down. Never throws. */
 export function keepLastGood(dataDir: string, config: AgentConfig): boolean {

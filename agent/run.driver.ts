@@ -205,6 +205,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
     spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
     known: (workload) => recovery.known(workload),
+    late: (byMs) => recovery.triggerDesk.tell({ is: "late", byMs }),
     changed: () => {
       node.changed();
       keepCritical();

@@ -3,10 +3,12 @@ import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
 import type { Command } from "commander";
 import { checkConfig } from "./config-check.ts";
-import { type ControlOptions, control, down } from "./control.ts";
+import { type ControlOptions, control, down, killSwitch, onOrOff } from "./control.ts";
 import { type DoctorOptions, doctor } from "./doctor.ts";
+import { addHealth } from "./health.ts";
 import { type LogsOptions, lineCount, logs } from "./logs.ts";
 import { defaultDataDir } from "./place.ts";
+import { addPlaybooks } from "./playbooks.ts";
 import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
 import { type StatusOptions, status } from "./status.ts";
 import type { RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
@@ -14,7 +16,7 @@ import { addTriggers } from "./triggers.ts";
 
 /**
  * Adds what a person at the node can say, and the flag `--data-dir` for all of it: status, start, stop, restart, down, logs,
- * incidents, audit, decisions, triggers, doctor, store, config. Run it with `runCli`; commands reject with Faults.
+ * incidents, audit, decisions, triggers, playbooks, health, kill-switch, doctor, store, config. Run it with `runCli`; commands reject with Faults.
  */
 export function addAgentCommands(program: Command): Command {
   const dataDir = defaultDataDir(process.env, process.getuid?.());
@@ -24,6 +26,8 @@ export function addAgentCommands(program: Command): Command {
   addLogs(program);
   addRecords(program);
   addTriggers(program);
+  addPlaybooks(program);
+  addHealth(program);
   addDoctor(program);
   addStore(program);
   addConfig(program);
@@ -53,6 +57,16 @@ function addControls(program: Command): void {
       .argument("[workload]", "may be left out when there is only one")
       .action((workload: string | undefined, _options, command: Command) => control(verb, workload, patience(command)));
   }
+  patient(
+    program
+      .command("kill-switch")
+      .description("stop the whole node on purpose, or let it go on: nothing but a person takes it back"),
+  )
+    .argument("<on|off>", "on: stop all workloads, and start and heal nothing, over reboots too", onOrOff)
+    .option("--reason <words>", "why; whoever finds the node stopped will read it", "")
+    .action((on: boolean, _options, command: Command) =>
+      killSwitch(on, { ...patience(command), reason: String(command.opts().reason) }),
+    );
   patient(
     program.command("down").description("stop all workloads in order, then the agent; `up` starts them again"),
   ).action((_options, command: Command) => down(patience(command)));

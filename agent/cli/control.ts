@@ -1,5 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import { clean } from "@blueflame/shared/cli/text.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { type WorkloadStatus, WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
@@ -65,4 +66,26 @@ export async function down(options: ControlOptions): Promise<void> {
   if ((options.output ?? "table") !== "table")
     return printOne({ stopped }, columns, { ...options, json: (row) => row });
   process.stdout.write(`${stopped === 1 ? "1 workload" : `${stopped} workloads`} stopped, the agent has ended\n`);
+}
+
+/** Turns the kill switch, and says how many workloads that stopped or started. Rejects with STORE_WRITE_FAILED. */
+export async function killSwitch(on: boolean, options: ControlOptions & { readonly reason: string }): Promise<void> {
+  const request = { on, person: personHere(), reason: options.reason };
+  const { workloads } = await whilePatient((signal) =>
+    ask(options.dataDir, (desk) => desk.setKillSwitch(request, { timeoutMs: options.timeoutMs, signal })),
+  );
+  const answer = { killSwitch: on, workloads };
+  if ((options.output ?? "table") !== "table") return printOne(answer, [], { ...options, json: (row) => row });
+  const things = workloads === 1 ? "1 workload" : `${workloads} workloads`;
+  process.stdout.write(
+    on
+      ? `the kill switch is on: ${things} stopped; nothing is started or healed until \`kill-switch off\`\n`
+      : `the kill switch is off: ${things} started again\n`,
+  );
+}
+
+/** Throws USAGE for anything but `on` and `off`. */
+export function onOrOff(text: string): boolean {
+  if (text === "on" || text === "off") return text === "on";
+  throw new Fault("USAGE", `'${clean(text)}' is neither on nor off`);
 }

@@ -6,6 +6,7 @@ import {
   type DecisionRecord,
   type Incident,
   IncidentState,
+  Rung,
   Severity,
   type TimelineEntry,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
@@ -41,9 +42,13 @@ export function nodeLines(status: GetStatusResponse, nowMs: number): string[] {
     [LinkState.CONNECTED]: `connected to ${status.hub}`,
   };
   const waiting = status.outboxDepth > 0n ? `, ${status.outboxDepth} records wait` : "";
+  const meta = status.metaStatus ? `meta-health ${status.metaStatus} ${status.metaHealth.toFixed(2)} · ` : "";
   const lines = [
     clean(`${status.nodeId} ${nodeHealthWord(status.health)} · ${verdict(status)}`),
-    clean(`agent ${status.version}, pid ${status.pid}, up ${up} · ${hub[status.link] ?? "link unknown"}${waiting}`),
+    ...(status.killSwitch ? ["THE KILL SWITCH IS ON: nothing is started or healed until a person turns it off"] : []),
+    clean(
+      `agent ${status.version}, pid ${status.pid}, up ${up} · ${meta}${hub[status.link] ?? "link unknown"}${waiting}`,
+    ),
   ];
   if (status.link === LinkState.CONNECTING && status.linkBecause !== "") lines.push(clean(status.linkBecause));
   return [...lines, ...status.warnings.map((warning) => clean(`warning: ${warning}`))];
@@ -70,7 +75,21 @@ export function incidentFacts(nowMs: number): Column<Incident>[] {
     { title: "INCIDENT", value: (row) => row.id },
     { title: "SEVERITY", value: (row) => word(Severity, row.severity) },
     ...incidentColumns(nowMs),
+    { title: "CAUSE", value: causeOf },
+    { title: "TRIED", value: (row) => row.attempts.map(attemptWords).join(", ") || "-" },
   ];
+}
+
+function causeOf({ diagnosis }: Incident): string {
+  if (!diagnosis) return "-";
+  const root = diagnosis.root ? `, began in ${diagnosis.root}` : "";
+  return `${diagnosis.cause} (${diagnosis.confidence.toFixed(2)}${root}): ${diagnosis.evidence.join("; ")}`;
+}
+
+function attemptWords({ rung, playbook, ok, took: lasted }: Incident["attempts"][number]): string {
+  const name = rung === Rung.UNSPECIFIED ? playbook : word(Rung, rung);
+  if (ok === undefined) return `${name} (at work)`;
+  return `${name} ${ok ? "worked" : "failed"} after ${took(lasted)}`;
 }
 
 /** What happened, oldest first, with times since the first entry; folded at `width` columns where one is given. */
@@ -128,8 +147,10 @@ function verdict(status: GetStatusResponse): string {
 
 function because(row: WorkloadStatus): string {
   const wait = row.backoffRemaining ? `next start in ${took(row.backoffRemaining)}; ` : "";
-  const adopted = row.adopted ? " (adopted)" : "";
-  return `${wait}${row.because}${adopted}`;
+  const marks = [row.adopted && "adopted", row.safeMode && "SAFE MODE", row.rolledBack && "rolled back"].filter(
+    Boolean,
+  );
+  return `${wait}${row.because}${marks.length > 0 ? ` (${marks.join(", ")})` : ""}`;
 }
 
 /** `WORKLOAD_PHASE_RUNNING` → `running`: the enum's own names are the words. */

@@ -57,6 +57,8 @@ export class Recovery implements RecoveryDesk {
   readonly voice: Voice;
   readonly #facts = new Map<string, IncidentFacts>();
   readonly #versions = new Map<string, string>();
+  /** Workloads whose triggers were told that they are gone. */
+  readonly #gone = new Set<string>();
   readonly #jobs: Jobs;
   #dead: DeadDesk | undefined;
   #observer: Observer | undefined;
@@ -233,6 +235,7 @@ export class Recovery implements RecoveryDesk {
     for (const name of supervisor.names()) {
       const { phase, incident } = supervisor.state(name);
       const { progressMs, probationMs } = supervisor.spec(name);
+      this.#tellGone(name, phase.at === "stopped" || phase.at === "completed");
       if (phase.at !== "running") continue;
       const quietMs = observation.workloads[name]?.progress_age_ms;
       if (progressMs !== undefined && quietMs !== undefined && quietMs > progressMs) {
@@ -240,6 +243,13 @@ export class Recovery implements RecoveryDesk {
         supervisor.post(name, { is: "unwell", symptom: "no_progress", because });
       } else if (!incident && nowMs >= phase.readySinceMs + probationMs) remedies.healthy(name);
     }
+  }
+
+  /** What stopped on purpose, or has done its work, stands for no trigger any more. */
+  #tellGone(workload: string, gone: boolean): void {
+    if (gone && !this.#gone.has(workload)) this.triggerDesk.tell({ is: "gone", workload });
+    if (gone) this.#gone.add(workload);
+    else this.#gone.delete(workload);
   }
 
   /** What its server has reported just now: the figures are of the last minute, the counts of this report. */

@@ -37,6 +37,8 @@ export interface SupervisorParts {
   readonly incident?: (workload: string, facts: IncidentFacts, state: State) => void;
   /** A new process, or one that was adopted. */
   readonly spawned?: (workload: string, instance: Instance, adopted: boolean) => void;
+  /** The agent itself was away for so long: whoever judges by time forgives it. */
+  readonly late?: (byMs: number) => void;
   /** What others know of a workload, for its status. */
   readonly known?: (workload: string) => Known;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;

@@ -319,6 +319,7 @@ export class Supervisor {
     );
     for (const actor of this.#actors.values())
       actor.state = step(actor.spec, actor.state, { is: "late", byMs: awayMs }, this.#moment()).state;
+    this.#parts.late?.(awayMs);
   }
 
   #moment(): Moment {

@@ -97,7 +97,9 @@ export function played(spec: WorkloadSpec, state: State, event: Extract<Event, {
   if (treatment?.at !== "playing" || treatment.id !== event.id || !incident) return stay(state);
   if (!event.ok) return noHelp(spec, state, `${treatment.playbook} failed: ${event.because}`, [], now);
   const done = audit(`playbook.${treatment.playbook}`, "agent", event.because, "success");
-  const noticed = revise({ ...incident, at: "verifying" }, now, "remedy", `${treatment.playbook}: ${event.because}`);
+  // A step has restarted it, and it was verified by that: to watch its trigger is no way back.
+  const at = incident.at === "probation" ? incident.at : "verifying";
+  const noticed = revise({ ...incident, at }, now, "remedy", `${treatment.playbook}: ${event.because}`);
   const watching: State = {
     ...state,
     incident: noticed,
@@ -132,8 +134,10 @@ function helped(spec: WorkloadSpec, before: State, effects: readonly Effect[], n
   const because = `${treatment?.trigger ?? "its trigger"} is over`;
   const facts = attemptEnded(incident, true, because, now);
   // A step of the playbook has restarted it, and it was verified by that.
-  if (incident.at === "probation")
-    return { state: { ...state, incident: facts }, effects: [...effects, ...noted(facts)] };
+  if (incident.at === "probation") {
+    const told = revise(facts, now, "verification", because);
+    return { state: { ...state, incident: told }, effects: [...effects, ...noted(told)] };
+  }
   const recoverTookMs = Math.max(0, now.ms - incident.detectedMs);
   const verified = revise(
     {

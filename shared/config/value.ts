@@ -133,6 +133,8 @@ function number(field: DescField, figure: number | undefined, refused: Read): Re
     case ScalarType.UINT64:
       return { ok: true, value: BigInt(figure) };
     case ScalarType.UINT32:
+      return figure < 0 ? refused : { ok: true, value: figure };
+    case ScalarType.INT32:
     case ScalarType.DOUBLE:
       return { ok: true, value: figure };
     default:
@@ -151,9 +153,9 @@ function figureWithin({ min, max }: Rule, { text }: Written, parse: Parse): numb
 }
 
 function parseInteger(text: string): number | undefined {
-  if (!/^\d{1,15}$/.test(text)) return undefined;
+  if (!/^-?\d{1,15}$/.test(text)) return undefined;
   const figure = Number(text);
-  return figure <= 2 ** 32 - 1 ? figure : undefined;
+  return figure >= -(2 ** 31) && figure <= 2 ** 32 - 1 ? figure : undefined;
 }
 
 function parseDecimal(text: string): number | undefined {
