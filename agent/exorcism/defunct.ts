@@ -36,7 +36,7 @@ function judgeParent(
     const does = policy.reportOnly && act !== "report" ? "report" : act;
     const quietUntilMs = memory.processes.get(pid)?.quiet[`defunct ${does}`] ?? 0;
     if (does !== "nudge" && does !== "reap" && scan.atMs < quietUntilMs) return undefined;
-    return { kind: "defunct", act: does, owner, process: { pid, startTicks, name }, defunct: dead, because };
+    return { kind: "defunct", act: does, owner, who: { pid, startTicks, name }, defunct: dead, because };
   };
   if (pid === scan.selfPid) return finding("reap", "", `the agent has ${many} that fell to it and nobody waits for`);
   const owner = nameOf(parent.owner);

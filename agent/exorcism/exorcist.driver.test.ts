@@ -102,7 +102,7 @@ test("PHX-8 a grandchild that spins without output is ended; main process, a hel
   await until(() => records.some(({ did }) => did === "ended"));
   expect(innocents.map(lives)).toEqual([true, true, true]);
   const record = records.find(({ did }) => did === "ended");
-  expect(record).toMatchObject({ kind: "stuck", owner: "engine", process: { pid: spins } });
+  expect(record).toMatchObject({ kind: "stuck", owner: "engine", who: { pid: spins } });
   expect(record?.freed?.cpuRatio).toBeGreaterThan(0.01);
   expect(record?.freed?.memoryBytes).toBeGreaterThan(100_000);
   expect(record?.because).toMatch(
@@ -142,7 +142,7 @@ test("PHX-8 what runs on of a workload that is stopped is ended, and in report-o
   await until(() => records.length > 0);
   await pause(1000);
   expect(records).toEqual([
-    expect.objectContaining({ kind: "orphaned", did: "reported", process: expect.objectContaining({ pid: main }) }),
+    expect.objectContaining({ kind: "orphaned", did: "reported", who: expect.objectContaining({ pid: main }) }),
   ]);
   expect(lives(main)).toBe(true);
   await exorcist?.close();
@@ -184,7 +184,7 @@ test("PHX-8 a parent that does not reap even when asked keeps its dead children,
   await until(() => deadChildrenOf(main) === 2);
   open();
   await until(() => records.length > 0);
-  expect(records[0]).toMatchObject({ kind: "defunct", did: "asked", reaped: 0, process: { pid: main } });
+  expect(records[0]).toMatchObject({ kind: "defunct", did: "asked", reaped: 0, who: { pid: main } });
   expect(lives(main)).toBe(true);
 });
 

@@ -1,6 +1,6 @@
 /**
  * Scans, lets the pure judge decide, and acts, with the identity of each process checked right before its signal. A scan
- * costs 10 to 30 µs for each process of the machine; scans take at most a five-hundredth of one core, so on a machine with
+ * costs 10 to 30 µs for each process of the machine; scans take at most a thousandth of one core, so on a machine with
  * thousands of processes they come less often, at least every minute.
  */
 import { setImmediate as giveWay, setTimeout as pause } from "node:timers/promises";
@@ -16,7 +16,7 @@ import { program, Scanner } from "./scan.driver.ts";
 import { defaultPolicy, type Finding, type Identity, type Policy, type WorkloadView } from "./sight.ts";
 
 /** Scans may take this share of one core. */
-const coreShareMax = 0.002;
+const coreShareMax = 0.001;
 /** The first scan reads everybody's marker, and any may have been interrupted: the cheapest of the last ones counts. */
 const costsKept = 3;
 const slowestMs = 60_000;
@@ -148,7 +148,7 @@ class RunningExorcist implements Exorcist {
   async #exorcise(finding: Finding): Promise<void> {
     const { clock, onExorcised, onFrozen, log } = this.#options;
     const beganMs = clock.monotonicMs();
-    const path = program(finding.process.pid) ?? "";
+    const path = program(finding.who.pid) ?? "";
     const outcome = await this.#act(finding);
     const record: Exorcism = {
       ...finding,
@@ -157,7 +157,7 @@ class RunningExorcist implements Exorcist {
       ...outcome,
       tookMs: clock.monotonicMs() - beganMs,
     };
-    const { owner, process: who, kind, because } = finding;
+    const { owner, who, kind, because } = finding;
     const fields = { workload: owner, pid: who.pid, kind, did: record.did, ...record.freed };
     log(record.did === "reported" || record.did === "asked" ? "info" : "warn", fields, `${who.name}: ${because}`);
     onExorcised(record);
@@ -165,7 +165,7 @@ class RunningExorcist implements Exorcist {
   }
 
   async #act(finding: Finding): Promise<Pick<Exorcism, "did" | "freed"> & { readonly reaped?: number }> {
-    const { process: who, act, kind, defunct } = finding;
+    const { who, act, kind, defunct } = finding;
     switch (act) {
       case "end":
         return this.#end(who, kind === "left_over" ? "SIGTERM" : "SIGKILL");

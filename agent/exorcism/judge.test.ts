@@ -79,7 +79,7 @@ const main = { pid: 100, startTicks: 100, id: "i2", adopted: false };
 const alive: WorkloadView = { name: "engine", phase: "alive", main, owesSigns: false };
 const ours = (instance = "i2") => ({ cgroup: "engine", mark: { workload: "engine", instance } });
 const acts = (found: readonly (Finding & { second: number })[]) =>
-  found.map(({ second, kind, act, process }) => `${second} ${kind} ${act} ${process.pid}`);
+  found.map(({ second, kind, act, who }) => `${second} ${kind} ${act} ${who.pid}`);
 
 function engine(view: Partial<WorkloadView> = {}): World {
   const world = new World().put({ pid: 1 }, { pid: 100, ...ours() });
@@ -96,7 +96,7 @@ describe("stuck", () => {
     expect(acts(found)).toEqual(["75 stuck end 120"]);
     expect(found[0]).toMatchObject({
       owner: "engine",
-      process: { pid: 120, startTicks: 120, name: "python3" },
+      who: { pid: 120, startTicks: 120, name: "python3" },
       because:
         "it has burned CPU for 65 s, now 100 % of a core, and written nothing, and 'engine' has shown no output, beat or progress for 70 s",
     });
@@ -106,14 +106,14 @@ describe("stuck", () => {
     const world = engine();
     for (let pid = 200; pid < 260; pid++) world.put({ pid, ppid: 100, burns: 0.06, waits: 0.93, ...ours() });
     const ended = world.pass(120).filter(({ act }) => act === "end");
-    expect(new Set(ended.map(({ process }) => process.pid)).size).toBe(60);
+    expect(new Set(ended.map(({ who }) => who.pid)).size).toBe(60);
   });
 
   test("PHX-8 a helper that takes ever more memory in silence is ended too", () => {
     const found = engine()
       .put({ pid: 120, ppid: 100, growsPages: 8 * mebi, ...ours() })
       .pass(120);
-    expect(found.map(({ act, process }) => `${act} ${process.pid}`)).toEqual(["end 120"]);
+    expect(found.map(({ act, who }) => `${act} ${who.pid}`)).toEqual(["end 120"]);
     expect(found[0]?.because).toMatch(/has taken \d+ MiB more memory in 6\d s and written nothing/);
   });
 
@@ -170,14 +170,14 @@ describe("orphaned", () => {
       expect(world.pass(10)).toEqual([]);
     }
     world.views = [{ ...without, phase: "down" }];
-    expect(world.pass(60).map(({ act, process }) => `${act} ${process.pid}`)).toEqual(["end 100"]);
+    expect(world.pass(60).map(({ act, who }) => `${act} ${who.pid}`)).toEqual(["end 100"]);
   });
 
   test("PHX-8 a life that nobody knows of, newer than the state, is told and not touched", () => {
     const found = engine()
       .put({ pid: 140, ...ours("i3") })
       .pass(600);
-    expect(found.map(({ act, process }) => `${act} ${process.pid}`)).toEqual(["report 140"]);
+    expect(found.map(({ act, who }) => `${act} ${who.pid}`)).toEqual(["report 140"]);
   });
 
   test.each<[string, Actor, Partial<WorkloadView>]>([
@@ -237,7 +237,7 @@ describe("defunct", () => {
     world.put({ pid: 120, state: "Z", ppid: 1 });
     world.actors.set(120, { pid: 120, state: "Z", ppid: 1 });
     const found = world.pass(600);
-    expect(found.map(({ kind, act, process }) => `${kind} ${act} ${process.pid}`)).toEqual(["defunct report 1"]);
+    expect(found.map(({ kind, act, who }) => `${kind} ${act} ${who.pid}`)).toEqual(["defunct report 1"]);
     expect(found[0]?.because).toBe("pid 1, which is not ours, has not reaped one dead child of 'engine'");
   });
 
@@ -273,10 +273,8 @@ describe("declared processes", () => {
     world.actors.delete(400);
     for (const pid of [500, 502, 503]) world.put({ pid, ppid: 1 });
     const found = world.pass(600);
-    expect(found.map(({ kind, act, process }) => `${kind} ${act} ${process.pid}`).slice(0, 1)).toEqual([
-      "left_over end 500",
-    ]);
-    expect(new Set(found.map(({ process }) => process.pid))).toEqual(new Set([500]));
+    expect(found.map(({ kind, act, who }) => `${kind} ${act} ${who.pid}`).slice(0, 1)).toEqual(["left_over end 500"]);
+    expect(new Set(found.map(({ who }) => who.pid))).toEqual(new Set([500]));
     expect(found[0]?.because).toBe("it is one of 'pool', and pid 400, which it had lived with for 70 s, is gone");
   });
 
@@ -325,11 +323,11 @@ describe("doubt", () => {
     const ended: number[] = [];
     const paged: string[] = [];
     for (let round = 0; round < 20; round++)
-      for (const { act, process, because } of world.pass(5)) {
+      for (const { act, who, because } of world.pass(5)) {
         if (act === "page") paged.push(because);
         if (act !== "end") continue;
-        ended.push(process.pid);
-        world.actors.delete(process.pid);
+        ended.push(who.pid);
+        world.actors.delete(who.pid);
       }
     expect(ended.length).toBe(100);
     expect(paged).toEqual([expect.stringContaining("100 processes were ended in 600 s")]);

@@ -52,7 +52,7 @@ export function judge(
     const { kind, because } = thought;
     const act = policy.reportOnly ? "report" : thought.act;
     if (suspected === kind && scan.atMs >= (memory.quiet[`${kind} ${act}`] ?? 0))
-      found.push({ kind, act, because, owner: nameOf(one.owner), process: identity(one), defunct: [] });
+      found.push({ kind, act, because, owner: nameOf(one.owner), who: identity(one), defunct: [] });
   }
   const memory = { ...remembered, processes };
   const dead = defunctFindings(policy, before, memory, scan);

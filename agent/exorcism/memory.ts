@@ -180,16 +180,16 @@ export function noteFindings(memory: Memory, findings: readonly Finding[], atMs:
   const processes = new Map(memory.processes);
   const asked = new Map(memory.asked);
   let { endedMs, pagedUntilMs } = memory;
-  for (const { kind, act, process } of findings) {
-    const one = processes.get(process.pid);
+  for (const { kind, act, who } of findings) {
+    const one = processes.get(who.pid);
     if (act === "end") endedMs = [...endedMs, atMs];
     if (act === "page") pagedUntilMs = atMs + quietMs;
     if (act === "nudge") {
-      const times = (asked.get(process.pid)?.times ?? 0) + 1;
-      asked.set(process.pid, { startTicks: process.startTicks, times, nextMs: atMs + times * askAgainMs });
+      const times = (asked.get(who.pid)?.times ?? 0) + 1;
+      asked.set(who.pid, { startTicks: who.startTicks, times, nextMs: atMs + times * askAgainMs });
     } else if (one) {
       const untilMs = act === "end" ? atMs + endQuietMs : act === "tell" ? atMs + quietMs : Number.POSITIVE_INFINITY;
-      processes.set(process.pid, { ...one, quiet: { ...one.quiet, [`${kind} ${act}`]: untilMs } });
+      processes.set(who.pid, { ...one, quiet: { ...one.quiet, [`${kind} ${act}`]: untilMs } });
     }
   }
   return { ...memory, processes, asked, endedMs, pagedUntilMs };

@@ -52,7 +52,7 @@ export function isDead(one: Pick<SeenProcess, "state" | "threads">): boolean {
   return one.state === "X" || (one.state === "Z" && one.threads <= 1);
 }
 
-export function identity({ pid, startTicks, name }: SeenProcess): Finding["process"] {
+export function identity({ pid, startTicks, name }: SeenProcess): Finding["who"] {
   return { pid, startTicks, name };
 }
 

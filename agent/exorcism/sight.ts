@@ -88,14 +88,14 @@ export const defaultPolicy = {
 export interface Finding {
   readonly kind: "stuck" | "orphaned" | "left_over" | "defunct" | "unproven" | "storm";
   /**
-   * `end`: kill it. `nudge`: SIGCHLD to the parent, which is `process`. `reap`: wait for it, it is the agent's own child.
+   * `end`: kill it. `nudge`: SIGCHLD to the parent, which is `who`. `reap`: wait for it, it is the agent's own child.
    * `tell`: supervision should look at the workload, which is frozen or full of defunct children. `page`: a person must look.
    * `report`: write it down, touch nothing.
    */
   readonly act: "end" | "nudge" | "reap" | "tell" | "page" | "report";
   /** The workload or the name of the declared processes; empty: nobody's. */
   readonly owner: string;
-  readonly process: Identity & { readonly name: string };
+  readonly who: Identity & { readonly name: string };
   /** Of `defunct`: who is dead and not reaped. */
   readonly defunct: readonly Identity[];
   /** The evidence, one sentence with figures. */

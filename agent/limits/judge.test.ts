@@ -1,6 +1,14 @@
 import { expect, test } from "vitest";
 import { lookAgainMs, lookAtAllAgainMs } from "./cadence.ts";
-import { type Breach, type FamilyMemory, type FamilySight, forgiveFamily, freshFamily, judgeFamily } from "./judge.ts";
+import {
+  type Breach,
+  type FamilyMemory,
+  type FamilySight,
+  forgiveFamily,
+  freshFamily,
+  judgeFamily,
+  killedForMemory,
+} from "./judge.ts";
 
 const limits = { memoryBytes: 200 * 2 ** 20, cpu: 2, tasks: 50 };
 const watched = { workload: "engine", limits, held: { memory: false, cpu: false, tasks: false } };
@@ -80,6 +88,14 @@ test("DOL-5 when the kernel has ended one of a held family for its memory, the r
       [0, 0, 1, 1].map((oomKills, at) => ({ atMs: at * 1000, oomKills })),
     ),
   ).toEqual([{ atMs: 2000, breach: expect.objectContaining({ what: "memory", act: "restart" }) }]);
+});
+
+test("a kill for memory explains an exit for ten seconds, also one that comes while a restart is under way already", () => {
+  const first = judgeFamily(held, { oomKills: 1 }, freshFamily, 2000);
+  const second = judgeFamily(held, { oomKills: 2 }, first.memory, 4000);
+  expect([first.breach?.act, second.breach]).toEqual(["restart", undefined]);
+  expect(killedForMemory(limits, second.memory, 14_000)).toContain("memory limit of 200 MiB");
+  expect(killedForMemory(limits, second.memory, 14_001)).toBeUndefined();
 });
 
 test("DOL-5 CPU beyond its limit for a minute is told and harms nobody; a held family is throttled and not judged", () => {

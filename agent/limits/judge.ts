@@ -45,6 +45,8 @@ export interface Breach {
 export interface FamilyMemory {
   readonly refusedForks: number;
   readonly oomKills: number;
+  /** When they were last seen to have grown. */
+  readonly oomAtMs?: number;
   /** Looks in a row over the watched memory limit. */
   readonly memoryOver: number;
   readonly fullSinceMs?: number;
@@ -64,6 +66,8 @@ const fullRatio = 0.9;
 /** One look may fall into a moment in which a fork shares everything with its parent. */
 const memoryLooks = 2;
 const cpuOverMs = 60_000;
+/** An exit is explained by a kill that is not older. */
+const oomLatelyMs = 10_000;
 /** An end or a restart needs this long until its effect can be seen. */
 const actQuietMs = 5000;
 const tellQuietMs = 600_000;
@@ -87,7 +91,7 @@ export function judgeFamily(
   const memory = remember(limits, held, sight, before, nowMs);
   const found =
     tasksBreach(limits, sight, memory, nowMs) ??
-    memoryBreach(limits, held, sight, before, memory) ??
+    memoryBreach(limits, held, sight, before, memory, nowMs) ??
     cpuBreach(limits, sight, before, memory, nowMs);
   if (!found || nowMs < (before.quietUntilMs[found.what] ?? 0)) return { memory };
   const untilMs = nowMs + (found.act === "tell" ? tellQuietMs : actQuietMs);
@@ -97,9 +101,9 @@ export function judgeFamily(
   };
 }
 
-/** Why a process of the family was killed by the kernel since the last look; undefined when none was. */
-export function killedForMemory(limits: FamilyLimits, oomKills: number, before: FamilyMemory): string | undefined {
-  if (oomKills <= before.oomKills) return undefined;
+/** Why the kernel has killed a process of the family lately; undefined when it has not. */
+export function killedForMemory(limits: FamilyLimits, memory: FamilyMemory, nowMs: number): string | undefined {
+  if (memory.oomAtMs === undefined || nowMs - memory.oomAtMs > oomLatelyMs) return undefined;
   return `it is over its memory limit of ${mebibytes(limits.memoryBytes)}: the kernel has ended a process of its family`;
 }
 
@@ -131,6 +135,7 @@ function remember(
         : overMemory
           ? before.memoryOver + 1
           : 0,
+    ...((sight.oomKills ?? 0) > before.oomKills && { oomAtMs: nowMs }),
     ...(refusedAtMs !== undefined && { refusedAtMs }),
     ...(asks && full && { fullSinceMs: wasFull ?? nowMs }),
     ...(cpu && { cpu }),
@@ -180,10 +185,11 @@ function memoryBreach(
   sight: FamilySight,
   before: FamilyMemory,
   memory: FamilyMemory,
+  nowMs: number,
 ): Found | undefined {
   const limit = mebibytes(limits.memoryBytes);
   if (limits.memoryBytes === 0) return undefined;
-  const killed = killedForMemory(limits, memory.oomKills, before);
+  const killed = memory.oomKills > before.oomKills && killedForMemory(limits, memory, nowMs);
   if (killed) return { what: "memory", act: "restart", because: killed };
   if (held.memory || memory.memoryOver < memoryLooks || sight.memoryBytes === undefined) return undefined;
   return {

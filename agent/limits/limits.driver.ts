@@ -73,7 +73,7 @@ export interface Limits {
   applied(workload: string): readonly Applied[];
   /**
    * Asked when a process of the workload has died of a SIGKILL that nobody here sent: did the kernel end it for its memory
-   * limit? One sentence, or undefined. Says it once for each kill, and then no breach follows.
+   * limit, within the last ten seconds? One sentence, or undefined. What was asked here is not told as a breach as well.
    */
   killedForMemory(workload: string): string | undefined;
   /** Resolves when everything that was begun has ended: no kill is under way. */
@@ -143,10 +143,10 @@ class RunningLimits implements Limits {
   killedForMemory(workload: string): string | undefined {
     const kept = this.#kept.get(workload);
     if (!kept) return undefined;
+    const nowMs = this.#options.clock.monotonicMs();
     const oomKills = this.#fences?.counted(workload).oomKills ?? 0;
-    const because = killedForMemory(kept.limits, oomKills, kept.memory);
-    if (because) kept.memory = { ...kept.memory, oomKills };
-    return because;
+    if (oomKills > kept.memory.oomKills) kept.memory = { ...kept.memory, oomKills, oomAtMs: nowMs };
+    return killedForMemory(kept.limits, kept.memory, nowMs);
   }
 
   async settled(): Promise<void> {
