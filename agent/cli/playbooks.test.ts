@@ -2,7 +2,10 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PlaybookInfoSchema, RunPlaybookResponseSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import {
+  PlaybookInfoSchema,
+  RunPlaybookResponseSchema,
+} from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { bundle } from "../../test/support/bundle.ts";
@@ -100,7 +103,10 @@ test("GRC-3 a file of one's own is checked before any agent reads it, and one of
   const good = await cli("check", mine);
   expect(good).toMatchObject({ code: 0, out: expect.stringMatching(/WHAT mine DOES/) });
   writeFileSync(mine, "name: mine\ndescription: Mine.\nsteps:\n  - exec: {command: [rm, -rf, x]}\n");
-  expect(await cli("check", mine)).toMatchObject({ code: 2, err: expect.stringMatching(/mine\.yaml:4:22 .*absolute path/) });
+  expect(await cli("check", mine)).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/mine\.yaml:4:22 .*absolute path/),
+  });
   expect(await cli("check", join(dir, "none.yaml"))).toMatchObject({ code: 2 });
   expect(await cli("--yaml")).toMatchObject({ code: 2, err: expect.stringMatching(/restart-kernel/) });
 });

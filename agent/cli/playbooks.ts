@@ -29,7 +29,9 @@ interface RunOptions extends PlaybooksOptions {
 
 /** Adds the command `playbooks`: what they do, one of them by hand, and a file of your own before the agent reads it. */
 export function addPlaybooks(program: Command): void {
-  const playbooks = formatFlag(program.command("playbooks").description("named steps that change the node: list, run, check"))
+  const playbooks = formatFlag(
+    program.command("playbooks").description("named steps that change the node: list, run, check"),
+  )
     .argument("[name]", "show one with its steps")
     .option("--yaml", "print one of the box as the YAML that it is, to begin your own from", false)
     .action((name: string | undefined, options: { yaml: boolean }, command: Command) =>
@@ -73,7 +75,10 @@ async function run(name: string, options: RunOptions): Promise<void> {
   else printOne(answer, [], { ...options, json: (row) => toJson(RunPlaybookResponseSchema, row) });
   if (answer.ok) return;
   const bad = answer.steps.find(({ outcome }) => outcome === "failed" || outcome === "refused");
-  throw new Fault("CONDITION_FALSE", `'${clean(name)}' ${dryRun ? "would not do" : "has not done"} all of it: ${bad?.because ?? "it was cut short"}`);
+  throw new Fault(
+    "CONDITION_FALSE",
+    `'${clean(name)}' ${dryRun ? "would not do" : "has not done"} all of it: ${bad?.because ?? "it was cut short"}`,
+  );
 }
 
 const stepColumns: readonly Column<StepResult>[] = [
@@ -84,7 +89,13 @@ const stepColumns: readonly Column<StepResult>[] = [
 ];
 
 function tone({ outcome }: StepResult): Tone | undefined {
-  const tones: Readonly<Record<string, Tone>> = { done: "good", would: "good", skipped: "faint", failed: "worst", refused: "worst" };
+  const tones: Readonly<Record<string, Tone>> = {
+    done: "good",
+    would: "good",
+    skipped: "faint",
+    failed: "worst",
+    refused: "worst",
+  };
   return tones[outcome];
 }
 
@@ -100,13 +111,20 @@ async function check(file: string, options: OutputOptions): Promise<void> {
 
 function printBox(name: string | undefined): void {
   const named = boxPlaybooks.map(({ file, text }) => ({ name: file.replace(/\.yaml$/, ""), text }));
-  if (name === undefined) throw new Fault("USAGE", `--yaml prints one: name one of ${named.map((one) => one.name).join(", ")}`);
+  if (name === undefined)
+    throw new Fault("USAGE", `--yaml prints one: name one of ${named.map((one) => one.name).join(", ")}`);
   process.stdout.write(pick(named, name).text);
 }
 
 function pick<T extends { readonly name: string }>(all: readonly T[], name: string): T {
   const found = all.find((one) => one.name === name);
   if (found) return found;
-  const meant = nearest(name, all.map((one) => one.name));
-  throw new Fault("NOT_FOUND", `there is no playbook '${clean(name)}'${meant === undefined ? "" : `; did you mean '${meant}'?`}`);
+  const meant = nearest(
+    name,
+    all.map((one) => one.name),
+  );
+  throw new Fault(
+    "NOT_FOUND",
+    `there is no playbook '${clean(name)}'${meant === undefined ? "" : `; did you mean '${meant}'?`}`,
+  );
 }
