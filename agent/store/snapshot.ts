@@ -8,6 +8,8 @@ import { manifestOf, SnapshotWriter, snapshotNumbers, snapshotsIn, verifySnapsho
 
 /** The first look after a start: a new life, or a day of starts and deaths, gets its snapshot soon. */
 const firstMs = 5000;
+/** After a snapshot that could not be taken. */
+const againMs = 60_000;
 /** Below this much free space, or part of a small disk, beyond twice the last snapshot none is taken: the store needs it more. */
 const freeFloor = { bytes: 64 * 1024 * 1024, ratio: 0.1 };
 
@@ -26,7 +28,7 @@ export interface SnapshotOptions {
 /**
  * Takes a snapshot of the store now and then, through the handle that is open: nobody reads LevelDB's files beside it. One is
  * due when the newest is older than `everyMs` or of an earlier life; it is looked for 5 s after the start and then every
- * `everyMs`. A snapshot that cannot be taken (a full disk, a value that cannot be read) leaves the earlier ones as they are.
+ * `everyMs`, or a minute after one that could not be taken. A snapshot that cannot be taken (a full disk, a value that cannot be read) leaves the earlier ones as they are.
  * The caller closes, before the store; that waits for the one on its way.
  */
 export function startSnapshots(options: SnapshotOptions): { close(): Promise<void> } {
@@ -39,19 +41,24 @@ export function startSnapshots(options: SnapshotOptions): { close(): Promise<voi
     if (because !== told) missed?.(because);
     told = because;
   };
-  const look = async () => {
+  /** False when it has to be looked again soon. */
+  const look = async (): Promise<boolean> => {
+    // A store that refuses tells so itself; that no snapshot is taken of it is no second trouble.
+    if (options.store.trouble() !== undefined) return false;
     try {
       if (await isDue(options)) await takeSnapshot(options, () => closed);
       tell(undefined);
+      return true;
     } catch (error) {
       if (!closed)
         tell(isFault(error) ? error.message : `no snapshot of the store was taken: ${(error as Error).message}`);
+      return false;
     }
   };
   const later = (ms: number) => {
     cancel = clock.wakeAt(clock.monotonicMs() + ms, () => {
-      working = look().then(() => {
-        if (!closed) later(everyMs);
+      working = look().then((well) => {
+        if (!closed) later(well ? everyMs : Math.min(everyMs, againMs));
       });
     });
   };

@@ -126,7 +126,7 @@ describe.skipIf(!mounts)("a disk that refuses (needs the right to mount)", () =>
     await nothingDoubled(pids);
     process.kill(pids.two, "SIGKILL");
     await until("two is healed", () => leadersOf(dataDir, "two").some((pid) => pid !== pids.two));
-    expect(agent.err()).toContain("the output of 'two' is lost");
+    await until("it is told", () => agent.err().includes("the output of 'two' is lost"));
 
     // Nobody else may guard the same workloads, although this disk takes no lock file.
     const second = await folder.run("agent", "up", "--data-dir", dataDir, "--config", configFile);
