@@ -18,7 +18,6 @@ export class Log {
   constructor(path: string, also?: (line: string) => void) {
     this.#path = path;
     this.#also = also;
-    mkdir(dirname(path), { recursive: true, mode: 0o700 }, () => undefined);
   }
 
   /** One fact. `level` as in the agent's own log: 30 is information, 40 a warning, 50 an error. */
@@ -40,12 +39,23 @@ export class Log {
     this.#waiting = [];
     this.#writing = true;
     // One question to the disk at a time: one that hangs holds one thread of the pool, for as long as it hangs.
-    this.#rotate(() =>
-      appendFile(this.#path, lines, { mode: 0o600 }, () => {
-        this.#writing = false;
-        if (this.#waiting.length > 0) this.#write();
-      }),
-    );
+    this.#rotate(() => this.#append(lines, () => this.#makeFolder(() => this.#append(lines, () => this.#written()))));
+  }
+
+  #append(lines: string, noFolder: () => void): void {
+    appendFile(this.#path, lines, { mode: 0o600 }, (error) => {
+      if (error?.code === "ENOENT") noFolder();
+      else this.#written(); // what another disk error took is lost
+    });
+  }
+
+  #makeFolder(then: () => void): void {
+    mkdir(dirname(this.#path), { recursive: true, mode: 0o700 }, then);
+  }
+
+  #written(): void {
+    this.#writing = false;
+    if (this.#waiting.length > 0) this.#write();
   }
 
   #rotate(then: () => void): void {

@@ -1,5 +1,5 @@
 // blueflame-agent watchdog: guards the agent of a node, as the agent guards it. A program of its own, so that it stays small.
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { places } from "../constants.ts";
@@ -35,7 +35,7 @@ async function main(args: readonly string[]): Promise<number> {
     // Init and the agent both start the next one: better than to go on as nobody knows what.
     setTimeout(() => process.exit(1), 200);
   });
-  const { key, word } = flags.handover ? handedOver() : { key: keyFor(flags.dataDir), word: wordOf(flags.dataDir) };
+  const { key, word } = flags.handover ? handedOver() : found(flags.dataDir);
   if (!key) {
     log.say(50, `${join(flags.dataDir, places.guardKey)} can be neither read nor made: nobody can be guarded`);
     return 1;
@@ -76,6 +76,16 @@ async function guard(flags: Flags, first: GuardKey, word: Word | undefined, log:
     }
     await pause(50);
   }
+}
+
+/** What lies in the data directory, which is made when init starts us on a new machine. */
+function found(dataDir: string): { key: GuardKey | undefined; word: Word | undefined } {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  } catch {
+    // Told by the missing key.
+  }
+  return { key: keyFor(dataDir), word: wordOf(dataDir) };
 }
 
 /** What the agent that has started us knows already: no disk is asked, for it may hang. */
