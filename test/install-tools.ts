@@ -8,8 +8,8 @@ const policyFile = "/usr/sbin/policy-rc.d";
  * Installs what tests use, where that is possible without asking: as root on a Debian with apt. No service is started. Never
  * fails: what cannot be installed makes the tests that need it skip. `BLUEFLAME_NO_INSTALL=1` switches it off.
  */
-export function installTools(say: (line: string) => void): void {
-  const missing = (Object.keys(tools) as Tool[]).filter((name) => findTool(name) === undefined);
+export function installTools(say: (line: string) => void, names: readonly Tool[] = Object.keys(tools) as Tool[]): void {
+  const missing = names.filter((name) => findTool(name) === undefined);
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map((name) => tools[name].package))];
   const command = `apt-get install --no-install-recommends ${packages.join(" ")}`;

@@ -3,12 +3,14 @@ import { keep, spread } from "../bench/measure.ts";
 import { agentKills } from "./agent-kills.ts";
 import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
+import { init } from "./init.ts";
 import { broken, type Row, type Trial } from "./trial.ts";
 
 const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...heal, fullRounds: 20 },
   { ...agentKills, fullRounds: 50 },
   { ...hubAway, fullRounds: 200 },
+  { ...init, fullRounds: 20 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));
