@@ -98,7 +98,8 @@ class RunningExorcist implements Exorcist {
     this.#scanner = new Scanner(families, declared, clock);
     this.#cost = { ...this.#cost, everyMs };
     this.#dueMs = clock.monotonicMs() + everyMs;
-    this.#schedule();
+    if (procStat(process.pid)) this.#schedule();
+    else options.log("info", {}, "this system has no /proc: nobody looks for zombies");
   }
 
   cost() {

@@ -10,7 +10,7 @@ import type { Families } from "../supervise/family.driver.ts";
 import { allPids } from "../supervise/proc.driver.ts";
 import { type Memory, wantsOutput, wantsProgram, wantsWait } from "./memory.ts";
 import { attribute, isDead } from "./owners.ts";
-import type { Policy, RawProcess, Scan, SeenProcess, WorkloadView } from "./sight.ts";
+import type { Identity, Policy, RawProcess, Scan, SeenProcess, WorkloadView } from "./sight.ts";
 
 /** Kernel threads are children of this one and belong to nobody. */
 const kernelThreads = 2;
@@ -28,6 +28,8 @@ interface Known {
   readonly read: number;
   readonly mark: RawProcess["mark"];
   readonly declared: string | undefined;
+  /** Filled in when somebody asks. */
+  runs?: string;
 }
 
 export class Scanner {
@@ -128,10 +130,20 @@ export class Scanner {
     return text === undefined ? seen : { ...seen, writtenBytes: Number(text) };
   }
 
+  /** Which workload runs the same program with the same first word? */
   #alike(one: SeenProcess, views: readonly WorkloadView[]): SeenProcess {
-    const runs = firstWords(one.pid);
-    const alike = views.find(({ main }) => main && firstWords(main.pid) === runs)?.name;
+    const runs = this.#firstWords(one);
+    const alike = views.find(({ main }) => main && this.#firstWords(main) === runs)?.name;
     return alike === undefined ? one : { ...one, alike };
+  }
+
+  /** Its program and the first word after it, which is the script where the program is an interpreter. Read once. */
+  #firstWords({ pid, startTicks }: Identity): string {
+    const known = this.#known.get(pid);
+    if (known?.startTicks === startTicks && known.runs !== undefined) return known.runs;
+    const runs = `${program(pid)} ${(processText(pid, "cmdline") ?? "").split("\0")[1]}`;
+    if (known?.startTicks === startTicks) known.runs = runs;
+    return runs;
   }
 
   #declaredAs(pid: number): string | undefined {
@@ -157,11 +169,6 @@ export class Scanner {
 function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
-}
-
-/** Its program and the first word after it, which is the script where the program is an interpreter. */
-function firstWords(pid: number): string {
-  return `${program(pid)} ${(processText(pid, "cmdline") ?? "").split("\0")[1]}`;
 }
 
 /** The path of a process's program; of one that was replaced meanwhile, the path that it had. */

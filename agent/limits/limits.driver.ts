@@ -119,7 +119,8 @@ class RunningLimits implements Limits {
     this.#lastTickMs = clock.monotonicMs();
     for (const spec of options.specs()) this.#keep(spec);
     families.onEnlist((workload, pid) => this.#enlist(workload, pid));
-    this.#tick();
+    if (tasksOfNode() > 0) this.#tick();
+    else options.log("info", {}, "this system has no /proc: limits are not watched");
   }
 
   applied(workload: string): readonly Applied[] {
@@ -229,9 +230,11 @@ class RunningLimits implements Limits {
     const all = low || grown || nowMs >= this.#allAtMs;
     // One look at a time: on a machine that is so slow, the next tick asks again.
     if (!this.#looking && (all || [...this.#kept.values()].some(({ lookAtMs }) => lookAtMs <= nowMs))) {
-      this.#looking = this.#look(all).finally(() => {
-        this.#looking = undefined;
-      });
+      this.#looking = this.#look(all)
+        .catch((error) => this.#options.log("warn", {}, `a look at the limits failed: ${(error as Error).message}`))
+        .finally(() => {
+          this.#looking = undefined;
+        });
     }
     this.#cancel = clock.wakeAt(nowMs + tickMs, () => this.#tick());
   }
