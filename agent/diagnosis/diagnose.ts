@@ -80,9 +80,10 @@ export function diagnose(failure: Failure, facts: Facts, recentConfigMs: number)
   };
 }
 
-/** Its remedy was tried and did not help: what speaks for it still stands, but counts a quarter. */
+/** Its remedy was tried and did not help: what speaks for it still stands, but counts a quarter. A dependency that is seen down is down. */
 function discounted(one: Hypothesis, tried: readonly Rung[]): Hypothesis {
-  if (one.confidence === 0 || one.rung === "quick_restart" || !tried.includes(one.rung)) return one;
+  if (one.confidence === 0 || one.rung === "quick_restart" || one.root !== undefined || !tried.includes(one.rung))
+    return one;
   return { ...one, confidence: one.confidence / 4, because: `${one.because}; ${one.rung} was tried and did not help` };
 }
 

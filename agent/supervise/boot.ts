@@ -67,7 +67,7 @@ function rebootedFrom(before: State, bootId: string, now: Moment): State {
 function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {
   const instance: Instance = { ...found, adopted: true };
   // Nobody listened while no agent was there: every sign of life starts anew from here.
-  const state: State = { ...before, evidence: { probes: {}, lastBeatMs: now.ms } };
+  const state: State = { ...before, evidence: { probes: {}, ...(spec.beat && { lastBeatMs: now.ms }) } };
   const effects: Effect[] = [
     audit("workload.adopt", "agent", `pid ${found.pid} is alive and its identity is right`, "success"),
   ];
