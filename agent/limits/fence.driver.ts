@@ -3,7 +3,16 @@
  * controllers can be had, else of version 1. A process enters right after its start; what it forked before that is brought
  * in by `gather`. Where a controller cannot be had, `missing` says why, and the driver watches instead.
  */
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { cgroupBase } from "../supervise/family.driver.ts";
@@ -229,10 +238,11 @@ function v1Place(controller: Controller, folder: string, machine: FenceMachine):
     .split("\n")
     .map((line) => line.split(":"))
     .find((fields) => fields[1]?.split(",").includes(name))?.[2];
-  const root = `${mount}${cgroupBase(own ?? "/")}/${folder}`;
+  const base = `${mount}${cgroupBase(own ?? "/")}`;
   try {
-    mkdirSync(root, { recursive: true });
-    return { version: 1, root };
+    // Folders are made when somebody needs one: most agents bound tasks only.
+    accessSync(base, constants.W_OK);
+    return { version: 1, root: `${base}/${folder}` };
   } catch (error) {
     return `the ${name} cgroup cannot be written: ${(error as Error).message}`;
   }
