@@ -81,15 +81,18 @@ export function protect(parts: ProtectParts, excesses: Excesses): Protection {
         return viewOf(supervisor.spec(name), supervisor.state(name), progressMs);
       }),
     paused: parts.killSwitch,
-    onExorcised: ({ owner, kind, process, because, did, freed, reaped, tookMs }) =>
+    onExorcised: ({ owner, kind, who, because, did, freed, reaped, tookMs }) => {
       voice.audit({
         action: "workload.exorcise",
         target: owner ? `workload/${owner}` : "node",
-        because: `${kind}, ${did}: pid ${process.pid} (${process.name}): ${because}`,
+        because: `${kind}, ${did}: pid ${who.pid} (${who.name}): ${because}`,
         outcome: did === "survives" ? "failure" : "success",
         tookMs,
         after: { did, reaped, ...(freed && { freed }) },
-      }),
+      });
+      if (did === "paged")
+        voice.alert({ severity: "critical", workload: "", incidentId: "", what: kind, message: because });
+    },
     onFrozen: (workload, because) => supervisor.post(workload, { is: "unwell", symptom: "no_progress", because }),
     log,
   });
