@@ -29,7 +29,7 @@ beforeEach(() => {
   processes = realProcesses({ owner, logDir: join(dir, "logs"), clock: realClock() });
   records = [];
   frozen = [];
-  view = { name: "engine", phase: "moving", owesSigns: false };
+  view = { name: "engine", phase: "moving", signsKnown: true, owesSigns: false };
 });
 afterEach(async () => {
   await exorcist?.close();

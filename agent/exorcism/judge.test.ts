@@ -76,7 +76,7 @@ class World {
 }
 
 const main = { pid: 100, startTicks: 100, id: "i2", adopted: false };
-const alive: WorkloadView = { name: "engine", phase: "alive", main, owesSigns: false };
+const alive: WorkloadView = { name: "engine", phase: "alive", main, signsKnown: true, owesSigns: false };
 const ours = (instance = "i2") => ({ cgroup: "engine", mark: { workload: "engine", instance } });
 const acts = (found: readonly (Finding & { second: number })[]) =>
   found.map(({ second, kind, act, who }) => `${second} ${kind} ${act} ${who.pid}`);
@@ -119,6 +119,7 @@ describe("stuck", () => {
 
   test.each<[string, Actor, Partial<WorkloadView>]>([
     ["burns less than its share", { pid: 120, burns: 0.5 }, {}],
+    ["burns where nobody looks for signs of its workload", { pid: 120, burns: 1 }, { signsKnown: false }],
     ["waits for little", { pid: 120, burns: 0.1, waits: 0.5 }, {}],
     ["writes", { pid: 120, burns: 1, writes: true }, {}],
     ["grows a little", { pid: 120, growsPages: mebi / 4 }, {}],

@@ -143,7 +143,7 @@ function stuck(
   one: SeenProcess,
   known: ProcessMemory,
 ): Suspicion | undefined {
-  const wastes = waste(policy, scan, one, known);
+  const wastes = view.signsKnown ? waste(policy, scan, one, known) : undefined;
   if (!wastes) return undefined;
   const silentMs = scan.atMs - Math.max(view.lastSignMs ?? 0, aliveSinceMs);
   if (silentMs < policy.stuckAfterMs) return undefined;

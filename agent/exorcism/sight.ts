@@ -51,6 +51,8 @@ export interface WorkloadView {
   readonly main?: Identity & { readonly id: string; readonly adopted: boolean };
   /** Its newest sign by the monotonic clock: output, beat, request or I/O, but not CPU; missing: none yet. */
   readonly lastSignMs?: number;
+  /** Somebody looks for its signs: where nobody does, silence says nothing. */
+  readonly signsKnown: boolean;
   /** It has promised signs: a beat, or progress. */
   readonly owesSigns: boolean;
 }

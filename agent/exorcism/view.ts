@@ -3,8 +3,8 @@ import type { State } from "../supervise/state.ts";
 import type { WorkloadView } from "./sight.ts";
 
 /**
- * A workload as an exorcism sees it. `progressMs` is its last output or I/O by the monotonic clock, where known; beats are
- * taken from the state. Everything but running and at rest is `moving`: what is new in the machine is doubt, never a kill.
+ * A workload as an exorcism sees it. `progressMs` is its last output or I/O by the monotonic clock, its start when there was
+ * none; undefined where nobody looks, and then nobody of it is judged as stuck. Beats are taken from the state. Everything but running and at rest is `moving`: what is new in the machine is doubt, never a kill.
  */
 export function viewOf(
   spec: Pick<WorkloadSpec, "name" | "beat" | "progressMs">,
@@ -15,6 +15,7 @@ export function viewOf(
   const signs = [evidence.lastBeatMs, progressMs].filter((one) => one !== undefined);
   const rest = {
     name: spec.name,
+    signsKnown: progressMs !== undefined,
     owesSigns: spec.beat !== undefined || spec.progressMs !== undefined,
     ...(signs.length > 0 && { lastSignMs: Math.max(...signs) }),
   };

@@ -8,6 +8,7 @@ import {
   freshFamily,
   judgeFamily,
   killedForMemory,
+  newLife,
 } from "./judge.ts";
 
 const limits = { memoryBytes: 200 * 2 ** 20, cpu: 2, tasks: 50 };
@@ -96,6 +97,15 @@ test("a kill for memory explains an exit for ten seconds, also one that comes wh
   expect([first.breach?.act, second.breach]).toEqual(["restart", undefined]);
   expect(killedForMemory(limits, second.memory, 14_000)).toContain("memory limit of 200 MiB");
   expect(killedForMemory(limits, second.memory, 14_001)).toBeUndefined();
+});
+
+test("DOL-5 a life that was started after the kernel's kill is not restarted for it; the kill is told", () => {
+  const full = judgeFamily(held, { tasks: 50, refusedForks: 9 }, freshFamily, 0).memory;
+  const begun = newLife(held, { oomKills: 1, refusedForks: 20 }, { ...full, memoryOver: 1 }, 1000);
+  expect(begun.breach).toMatchObject({ what: "memory", act: "tell", because: expect.stringContaining("200 MiB") });
+  expect(looks(held, [{ atMs: 2000, oomKills: 1, refusedForks: 20, tasks: 50 }], begun.memory)).toEqual([]);
+  expect(looks(watched, [{ atMs: 2000, ...mebi(210) }], begun.memory)).toEqual([]);
+  expect(newLife(held, { oomKills: 1 }, begun.memory, 3000).breach).toBeUndefined();
 });
 
 test("DOL-5 CPU beyond its limit for a minute is told and harms nobody; a held family is throttled and not judged", () => {

@@ -80,6 +80,24 @@ export function forgiveFamily(memory: FamilyMemory): FamilyMemory {
   return { ...kept, memoryOver: 0 };
 }
 
+/**
+ * A new main process was started: what the last life did is no reason to restart this one. A kill by the kernel that nobody
+ * has told yet is to be told.
+ */
+export function newLife(
+  family: { readonly workload: string; readonly limits: FamilyLimits },
+  sight: FamilySight,
+  before: FamilyMemory,
+  nowMs: number,
+): { readonly memory: FamilyMemory; readonly breach?: Breach } {
+  const { oomKills = before.oomKills, refusedForks = before.refusedForks } = sight;
+  const { refusedAtMs: _refused, ...kept } = forgiveFamily(before);
+  const killed = oomKills > before.oomKills;
+  const memory = { ...kept, oomKills, refusedForks, ...(killed && { oomAtMs: nowMs }) };
+  const because = killed ? killedForMemory(family.limits, memory, nowMs) : undefined;
+  return { memory, ...(because && { breach: { workload: family.workload, what: "memory", act: "tell", because } }) };
+}
+
 /** Judges one look. At most one breach; the most dangerous first. */
 export function judgeFamily(
   family: { readonly workload: string; readonly limits: FamilyLimits; readonly held: Held },

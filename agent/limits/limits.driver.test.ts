@@ -156,6 +156,20 @@ test("DOL-5 memory over its limit is refused by the kernel where a cgroup holds 
   expect(limits?.killedForMemory("hog")).toContain("memory limit of 200 MiB");
 });
 
+test("DOL-5 a restart right after the kernel's kill is the only one: the kill is told, and asks for no second", async (context) => {
+  requireFence(context, "memory");
+  open([hog(300, 200)]);
+  const main = start(hog(300, 200));
+  await until(() => !lives(main));
+  breaches.length = 0;
+  await processes.clean(hog(300, 200));
+  const next = start({ ...hog(50, 200), limits: hog(300, 200).limits });
+  await pause(3000);
+  expect(breaches.filter(({ act }) => act !== "tell")).toEqual([]);
+  expect(limits?.killedForMemory("hog")).toContain("200 MiB");
+  expect(lives(next)).toBe(true);
+});
+
 test("DOL-5 a family within its limits is left alone", async () => {
   open([hog(50, 400)]);
   const main = start(hog(50, 400));

@@ -24,6 +24,7 @@ import {
   type Held,
   judgeFamily,
   killedForMemory,
+  newLife,
 } from "./judge.ts";
 import { freshNode, judgeNode, type NodeMemory, type NodeSight, nodeIsLow, rememberNode } from "./node-memory.ts";
 import { shortText } from "./process-table.driver.ts";
@@ -189,7 +190,11 @@ class RunningLimits implements Limits {
     if (!spec || this.#closed) return;
     const kept = this.#keep(spec);
     if (this.#fences?.fenced(workload)?.later.length) this.#fences.set(workload, spec.limits, false);
-    kept.gatherUntilMs = this.#options.clock.monotonicMs() + gatherMs;
+    const nowMs = this.#options.clock.monotonicMs();
+    const begun = newLife({ workload, limits: kept.limits }, this.#fences?.counted(workload) ?? {}, kept.memory, nowMs);
+    kept.memory = begun.memory;
+    if (begun.breach) this.#options.onBreach(begun.breach);
+    kept.gatherUntilMs = nowMs + gatherMs;
     kept.lookAtMs = 0;
     // Until everybody is inside, only a look can see it explode.
     this.#headroom = Math.min(this.#headroom, kept.limits.tasks || Number.POSITIVE_INFINITY);
