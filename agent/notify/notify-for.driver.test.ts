@@ -150,6 +150,25 @@ time.sleep(60)
   ]);
 });
 
+test("a daemon that has left its session and lost its parents is still heard as one of the family", async (context) => {
+  const daemon = `
+if os.fork() == 0:
+    os.setsid()
+    parent = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == parent: time.sleep(0.01)
+        say("READY=1")
+        time.sleep(60)
+    os._exit(0)
+time.sleep(60)
+`;
+  const spec = python(context, "engine", daemon);
+  open(spec);
+  start(spec);
+  await until(() => heard.length === 1, "the daemon is heard");
+  expect(heard[0]).toMatchObject({ workload: "engine", ready: true });
+});
+
 test("a stranger, another workload and nonsense are refused, counted and logged once", async (context) => {
   const own = python(context, "engine", 'say("nonsense"); say("READY=1"); time.sleep(60)');
   const other = python(context, "other", `say("STOPPING=1", "${join(dir, "notify", "engine.sock")}"); say("READY=1")`);
@@ -175,6 +194,9 @@ test("who floods its own socket waits there: another's beats come in time", asyn
   start(flood);
   start(calm);
   await until(() => heard.filter(({ workload }) => workload === "calm").length >= 40, "the calm one is heard");
+  // Each when it was said, not in heaps: a message wakes the agent.
+  const calmMs = heard.filter(({ workload }) => workload === "calm").map(({ atMs }) => atMs);
+  expect(calmMs.filter((atMs, n) => atMs > (calmMs[n - 1] ?? 0) + 5).length).toBeGreaterThan(20);
   const seconds = ((heard.at(-1)?.atMs ?? 0) - (heard[0]?.atMs ?? 0)) / 1000;
   // 32 in 50 ms.
   expect(heard.filter(({ workload }) => workload === "flood").length).toBeLessThan(32 * (20 * seconds + 2));
