@@ -36,6 +36,7 @@ export class BackupSchedule {
   }
 
   #look(): void {
+    this.#cancel?.();
     if (this.#closed) return;
     const { clock, specs, killSwitch, stand } = this.#around;
     const nowMs = clock.monotonicMs();
@@ -56,7 +57,9 @@ export class BackupSchedule {
     this.#triedMs.set(name, this.#around.clock.monotonicMs());
     void this.#run(name).then((result) => {
       this.#atWork.delete(name);
-      if (!this.#closed) this.#tell(name, result);
+      if (this.#closed) return;
+      this.#tell(name, result);
+      this.#look();
     });
   }
 

@@ -50,9 +50,14 @@ const spec = (over: Partial<DataSpec> = {}) =>
   specOf({ name: "engine", data: { paths: [data], everyMs: 1000, keep: 2, maxBytes: 2 ** 30, ...over } });
 const make = (over: Partial<DataSpec> = {}) => backups.make(spec(over), "v1", free());
 const folder = () => backups.folderOf("engine");
-async function restore(mark = "r1") {
-  const manifest = backups.newest("engine");
+async function newest() {
+  const facts = backups.newest("engine");
+  const manifest = facts && (await backups.manifest(facts));
   if (!manifest) throw new Error("there is a backup");
+  return manifest;
+}
+async function restore(mark = "r1") {
+  const manifest = await newest();
   const marks = join(rig.around.dataDir, "restored");
   return restoreData({ folder: join(folder(), manifest.id), manifest, mark, marks, wallMs: 0 }, free());
 }
@@ -145,15 +150,14 @@ test("PRA-10 backups are bounded: by number, by size, and nothing half made stay
 test("a backup whose bytes have rotted is found, put aside, and the one before it is the newest", async () => {
   await make();
   await make();
-  const newest = backups.newest("engine");
-  if (!newest) throw new Error("there is one");
-  writeFileSync(join(folder(), newest.id, "copy", "data", "a.db"), "the ledgeR\n");
-  expect(await backups.check(spec(), newest, free())).toMatchObject({
+  const rotten = await newest();
+  writeFileSync(join(folder(), rotten.id, "copy", "data", "a.db"), "the ledgeR\n");
+  expect(await backups.check(spec(), rotten, free())).toMatchObject({
     ok: false,
     because: expect.stringMatching(/not what was copied/),
   });
   expect(backups.newest("engine")?.id.slice(0, 6)).toBe("000001");
-  expect(readdirSync(folder()).sort()).toEqual([expect.stringMatching(/^000001/), `bad-${newest.id}`]);
+  expect(readdirSync(folder()).sort()).toEqual([expect.stringMatching(/^000001/), `bad-${rotten.id}`]);
 });
 
 test("a file that grows while it is copied is copied as it was; sockets and pipes are passed over", async () => {
@@ -164,7 +168,7 @@ test("a file that grows while it is copied is copied as it was; sockets and pipe
   } finally {
     clearInterval(busy);
   }
-  expect(backups.newest("engine")).toMatchObject({ passedOver: 1 });
+  expect(await newest()).toMatchObject({ passedOver: 1 });
 });
 
 test("SYN-3 a restore that was cut off between any two renames is gone on with, and a second time it is done", async () => {
@@ -174,9 +178,9 @@ test("SYN-3 a restore that was cut off between any two renames is gone on with, 
   expect(await make(both)).toMatchObject({ ok: true });
   // The first path was moved aside and its copy made, and then the agent died.
   writeFileSync(second, "bent");
-  const manifest = backups.newest("engine");
+  const manifest = await newest();
   const copy = join(dir, "srv", ".data.restoring-r1");
-  execFileSync("cp", ["-a", join(folder(), manifest?.id ?? "", "copy", "data"), copy]);
+  execFileSync("cp", ["-a", join(folder(), manifest.id, "copy", "data"), copy]);
   renameSync(data, `${data}.corrupt-r1`);
   await restore();
   expect(readFileSync(join(data, "a.db"), "utf8")).toBe("the ledger\n");
@@ -198,8 +202,7 @@ test("SYN-9 corrupt data is kept, the newest two of each path", async () => {
 
 test("data that is gone altogether is restored too, and a cancelled restore has changed nothing", async () => {
   await make();
-  const manifest = backups.newest("engine");
-  if (!manifest) throw new Error("there is one");
+  const manifest = await newest();
   const stop = new AbortController();
   stop.abort(new Error("cancelled"));
   const marks = join(rig.around.dataDir, "restored");

@@ -14,7 +14,9 @@ import type { Argv } from "../playbooks/playbook.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import {
+  type BackupFacts,
   type Entry,
+  factsOfBackup,
   freeFloor,
   inOrder,
   isId,
@@ -40,7 +42,7 @@ const badMax = 1;
 export class Backups {
   readonly #around: Around;
   /** Verified ones by workload, oldest first; loaded once. */
-  readonly #known = new Map<string, Manifest[]>();
+  readonly #known = new Map<string, BackupFacts[]>();
   readonly #atWork = new Map<string, { readonly abort: AbortController; readonly done: Promise<RemedyResult> }>();
 
   constructor(around: Around) {
@@ -57,12 +59,18 @@ export class Backups {
   }
 
   /** The newest one; undefined when there is none. */
-  newest(workload: string): Manifest | undefined {
+  newest(workload: string): BackupFacts | undefined {
     return this.#known.get(workload)?.at(-1);
   }
   /** Newest first. */
-  all(workload: string): readonly Manifest[] {
+  all(workload: string): readonly BackupFacts[] {
     return [...(this.#known.get(workload) ?? [])].reverse();
+  }
+  /** What a backup says of itself; undefined when that cannot be read. */
+  async manifest({ workload, id }: Pick<BackupFacts, "workload" | "id">): Promise<Manifest | undefined> {
+    const text = await readFile(join(this.folderOf(workload), id, "manifest.json"), "utf8").catch(() => "");
+    const manifest = manifestOf(text);
+    return manifest?.id === id && manifest.workload === workload ? manifest : undefined;
   }
 
   /** Backs up now. `configVersion` is written into it. Never rejects. */
@@ -86,7 +94,7 @@ export class Backups {
         await syncFolder(fresh);
         await rename(fresh, join(folder, id));
         await syncFolder(folder);
-        this.#known.set(name, [...(this.#known.get(name) ?? []), manifest]);
+        this.#known.set(name, [...(this.#known.get(name) ?? []), factsOfBackup(manifest)]);
         await this.#prune(name, data.keep);
         return {
           ok: true,
@@ -100,16 +108,19 @@ export class Backups {
   }
 
   /** Reads a backup back. A bad one is put aside, so that no restore takes it. Never rejects. */
-  async check(spec: WorkloadSpec, manifest: Manifest, signal: AbortSignal): Promise<RemedyResult> {
+  async check(spec: WorkloadSpec, { id }: Pick<BackupFacts, "id">, signal: AbortSignal): Promise<RemedyResult> {
     const { name } = spec;
-    const where = join(this.folderOf(name), manifest.id);
+    const copy = join(this.folderOf(name), id, "copy");
     try {
-      const problem = await this.#verify(spec, join(where, "copy"), manifest.entries, signal);
-      if (problem === undefined) return { ok: true, because: `backup ${manifest.id} of ${name} is as it was made` };
-      await this.#putAside(name, manifest);
-      return { ok: false, because: `backup ${manifest.id} of ${name} is not usable: ${problem}` };
+      const manifest = await this.manifest({ workload: name, id });
+      const problem = manifest
+        ? await this.#verify(spec, copy, manifest.entries, signal)
+        : "its manifest cannot be read";
+      if (problem === undefined) return { ok: true, because: `backup ${id} of ${name} is as it was made` };
+      await this.#putAside(name, id);
+      return { ok: false, because: `backup ${id} of ${name} is not usable: ${problem}` };
     } catch (error) {
-      return { ok: false, because: `backup ${manifest.id} of ${name} could not be checked: ${wordsOf(error)}` };
+      return { ok: false, because: `backup ${id} of ${name} could not be checked: ${wordsOf(error)}` };
     }
   }
 
@@ -224,7 +235,7 @@ export class Backups {
 
   // ── what there is ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #load(workload: string): Promise<readonly Manifest[]> {
+  async #load(workload: string): Promise<readonly BackupFacts[]> {
     const known = this.#known.get(workload);
     if (known) return known;
     const folder = this.folderOf(workload);
@@ -232,11 +243,10 @@ export class Backups {
     for (const name of names) {
       if (name.startsWith(".new-")) await rm(join(folder, name), { recursive: true, force: true });
     }
-    const found: Manifest[] = [];
+    const found: BackupFacts[] = [];
     for (const id of inOrder(names.filter(isId))) {
-      const text = await readFile(join(folder, id, "manifest.json"), "utf8").catch(() => "");
-      const manifest = manifestOf(text);
-      if (manifest?.id === id && manifest.workload === workload) found.push(manifest);
+      const manifest = await this.manifest({ workload, id });
+      if (manifest) found.push(factsOfBackup(manifest));
     }
     this.#known.set(workload, found);
     return found;
@@ -256,7 +266,7 @@ export class Backups {
     );
   }
 
-  async #putAside(workload: string, { id }: Manifest): Promise<void> {
+  async #putAside(workload: string, id: string): Promise<void> {
     const folder = this.folderOf(workload);
     await rename(join(folder, id), join(folder, `bad-${id}`)).catch(() => undefined);
     this.#known.set(

@@ -4,8 +4,8 @@ import type { DataSpec } from "../supervise/spec.ts";
 
 /** Bumped when the shape of the manifest changes: an older backup is then not used. */
 export const manifestFormat = 1;
-/** More files, folders and links than this are not backed up. */
-export const entriesMax = 100_000;
+/** More files, folders and links than this are not backed up: a manifest is made and read in one piece. Who has more declares a `dump`. */
+export const entriesMax = 20_000;
 /** A backup never leaves less than this share of its disk free. */
 export const freeFloor = 0.1;
 
@@ -45,6 +45,13 @@ export interface Manifest {
   readonly verifiedBy: "checksums" | "command";
   /** Sockets, pipes and devices that were passed over. */
   readonly passedOver: number;
+}
+
+/** What is known of a backup without reading its manifest again: that may be megabytes. */
+export type BackupFacts = Pick<Manifest, "id" | "workload" | "wallMs" | "bytes" | "configVersion">;
+
+export function factsOfBackup({ id, workload, wallMs, bytes, configVersion }: Manifest): BackupFacts {
+  return { id, workload, wallMs, bytes, configVersion };
 }
 
 /** `000012-20260301T093000Z`: the number orders them, whatever somebody did to the clock. */

@@ -110,17 +110,19 @@ async function restore({ around, backups, permission }: DataParts, context: Step
   for (const path of spec.data.paths) await permission.deed("restore", workload, { does: "replace_data", path });
   await backups.stop(workload);
   let last = "there is no backup of its data";
-  for (const manifest of backups.all(workload)) {
-    if (typeof intent.backup === "string" && intent.backup !== manifest.id) continue;
+  for (const facts of backups.all(workload)) {
+    if (typeof intent.backup === "string" && intent.backup !== facts.id) continue;
     if (intent.backup === undefined) {
-      const checked = await backups.check(spec, manifest, signal);
+      const checked = await backups.check(spec, facts, signal);
       if (signal.aborted) return failed("cancelled before anything was changed");
       if (!checked.ok) {
         last = checked.because;
         continue;
       }
-      await intend({ backup: manifest.id });
+      await intend({ backup: facts.id });
     }
+    const manifest = await backups.manifest(facts);
+    if (!manifest) return failed(`the manifest of backup ${facts.id} cannot be read`);
     try {
       const restored = await restoreData(restoreOf(around, backups, runId, manifest), signal);
       const message = `the data of '${workload}' was corrupt: ${restored.because}`;
@@ -149,7 +151,8 @@ function restoreOf(around: Around, backups: Backups, runId: string, manifest: Ma
  */
 export async function finishRestores(around: Around, backups: Backups, unfinished: readonly Run[]): Promise<void> {
   for (const { id, workload, intent } of unfinished) {
-    const manifest = backups.all(workload).find((one) => one.id === intent?.backup);
+    const facts = backups.all(workload).find((one) => one.id === intent?.backup);
+    const manifest = facts && (await backups.manifest(facts));
     if (!manifest) continue;
     const restore = restoreOf(around, backups, id, manifest);
     try {

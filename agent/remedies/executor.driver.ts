@@ -34,6 +34,8 @@ export interface RunRequest {
   /** agent, or person:NAME. */
   readonly actor: string;
   readonly down: boolean;
+  /** False: nobody asks again, so nothing of it is kept. */
+  readonly durable: boolean;
 }
 
 /** A run that has ended, with its steps. */
@@ -111,7 +113,7 @@ export class Executor {
 
   async #begin(request: RunRequest, stop: AbortSignal, entered: Promise<void>): Promise<RunReport> {
     const { journal, bounds, around } = this.#parts;
-    const kept = await journal.load(request.id);
+    const kept = request.durable ? await journal.load(request.id) : undefined;
     if (kept?.ended) return { ...kept.ended, steps: kept.steps, records: kept.records };
     const { id, name, workload, incidentId, steps, pool, subject, budgetMs } = request;
     const run = kept ?? begun({ id, name, workload, incidentId, steps, startedWallMs: around.clock.wallMs() });
@@ -133,7 +135,6 @@ export class Executor {
   }
 
   async #go(request: RunRequest, start: Run, stop: AbortSignal): Promise<RunReport> {
-    const { journal } = this.#parts;
     let run = start;
     for (;;) {
       const what = next(run, { cancelled: stop.aborted && !this.#closed, budgetMs: request.budgetMs });
@@ -141,7 +142,7 @@ export class Executor {
       if (this.#closed && what.is !== "ended") return this.#turnedAway(run, "the agent leaves");
       if (what.is === "ended") {
         run = { ...run, atWork: false, ended: what.result };
-        await journal.save(run);
+        await this.#keep(request, run);
         return { ...what.result, steps: run.steps, records: run.records };
       }
       if (what.is === "lost") run = stepEnded(run, what.record);
@@ -150,8 +151,12 @@ export class Executor {
         if (this.#closed) return this.#turnedAway(run, "the agent leaves");
         run = stepEnded(run, record);
       }
-      await journal.save(run);
+      await this.#keep(request, run);
     }
+  }
+
+  async #keep({ durable }: RunRequest, run: Run): Promise<void> {
+    if (durable) await this.#parts.journal.save(run);
   }
 
   async #step(
@@ -173,7 +178,7 @@ export class Executor {
   }
 
   async #perform(request: RunRequest, run: Run, step: Step, again: boolean, stop: AbortSignal): Promise<Outcome> {
-    const { around, permission, journal, specOf } = this.#parts;
+    const { around, permission, specOf } = this.#parts;
     const { workload, incidentId, name } = request;
     // What had begun goes on, whatever its condition would say now.
     if (step.when && !again) {
@@ -182,7 +187,7 @@ export class Executor {
     }
     permission.step(step.action.do, workload);
     const begins = stepBegun(run);
-    const saving = journal.save(begins);
+    const saving = this.#keep(request, begins);
     // Only what must not be done twice has to be known before it is done.
     if (step.once) await saving;
     const budgetMs = Math.min(step.timeoutMs, Math.max(0, request.budgetMs - run.spentMs));
@@ -206,7 +211,7 @@ export class Executor {
       leftMs: () => Math.max(0, untilMs - around.clock.monotonicMs()),
       intend: async (chosen) => {
         intent = { ...intent, ...chosen };
-        await journal.save({ ...begins, intent });
+        await this.#keep(request, { ...begins, intent });
       },
     });
     const stopped = Promise.withResolvers<void>();

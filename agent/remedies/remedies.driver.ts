@@ -130,7 +130,19 @@ class OpenRemedies implements Remedies {
     await this.#executor.clear(`workload/${workload}`, id);
     const steps = [stepOf(rungs[rung].action, budgetMs)];
     const { pool } = rungs[rung];
-    const asked = { id, name: rung, workload, incidentId, steps, budgetMs, pool, subject, actor: "agent", down: true };
+    const asked = {
+      id,
+      name: rung,
+      workload,
+      incidentId,
+      steps,
+      budgetMs,
+      pool,
+      subject,
+      actor: "agent",
+      down: true,
+      durable: true,
+    };
     return resultOf(await this.#executor.run(asked));
   }
 
@@ -219,14 +231,35 @@ class OpenRemedies implements Remedies {
     this.#runs.set(name, this.runs(name) + 1);
     const budget = Math.min(budgetMs, timeoutMs);
     const subject = workload === "" ? `playbook/${name}` : `workload/${workload}`;
-    const asked = { id, name, workload, incidentId, steps, budgetMs: budget, pool, subject, actor, down: false };
+    const asked = {
+      id,
+      name,
+      workload,
+      incidentId,
+      steps,
+      budgetMs: budget,
+      pool,
+      subject,
+      actor,
+      down: false,
+      durable: true,
+    };
     return this.#executor.run(asked);
   }
 
   /** In its own pool, under a subject of its own: a recovery never waits for a backup. */
   async #backUp(workload: string): Promise<RemedyResult> {
     const id = `backup/${workload}/${this.#around.clock.wallMs()}`;
-    const about = { id, name: "backup", workload, incidentId: "", budgetMs: backupMs, actor: "agent", down: false };
+    const about = {
+      id,
+      name: "backup",
+      workload,
+      incidentId: "",
+      budgetMs: backupMs,
+      actor: "agent",
+      down: false,
+      durable: false,
+    };
     const steps = [stepOf({ do: "backup" }, backupMs)];
     return resultOf(await this.#executor.run({ ...about, steps, pool: "backup", subject: `backup/${workload}` }));
   }

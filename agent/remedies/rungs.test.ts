@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openRemedyRig, type RemedyRig } from "../../test/support/remedy-rig.ts";
 import { specOf } from "../../test/support/spec.ts";
+import { requireTool } from "../../test/tools.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import type { PreparedRung } from "./ports.ts";
@@ -209,44 +210,38 @@ test("what an earlier life said is no sign of what this one died of, also after 
   expect((await remedies.examine("engine")).hints).toEqual(["dependency"]);
 });
 
-const has = (program: string) => spawnSync("which", [program]).status === 0;
-const redisFails = (args: readonly string[]) =>
-  spawnSync("redis-server", ["--port", "0", "--unixsocket", join(dir, "r.sock"), "--dir", dir, ...args], {
-    encoding: "utf8",
-    timeout: 10_000,
-  });
+/** What a program that fails at its start says. */
+const said = (program: string, args: readonly string[]) => {
+  const { stdout, stderr } = spawnSync(program, args, { encoding: "utf8", timeout: 10_000 });
+  return stdout + stderr;
+};
+async function hintsOf(text: string) {
+  mkdirSync(rig.around.outputDir, { recursive: true });
+  writeFileSync(join(rig.around.outputDir, "engine.log"), text);
+  return (await remedies.examine("engine")).hints;
+}
 
-test.skipIf(!has("redis-server"))(
-  "hints are what redis really says: of a config that is wrong, and of data that is corrupt",
-  async () => {
-    await open([specOf()]);
-    const hintsOf = async (text: string) => {
-      mkdirSync(rig.around.outputDir, { recursive: true });
-      writeFileSync(join(rig.around.outputDir, "engine.log"), text);
-      return (await remedies.examine("engine")).hints;
-    };
-    const wrong = join(dir, "redis.conf");
-    writeFileSync(wrong, "maxmemory lots\n");
-    const config = redisFails([wrong]);
-    expect(await hintsOf(config.stdout + config.stderr)).toEqual(["config"]);
-    writeFileSync(join(dir, "dump.rdb"), "REDIS0009garbage that is no database");
-    const base = redisFails([]);
-    expect(await hintsOf(base.stdout + base.stderr)).toEqual(["corruption"]);
-    const log = "appendonly.aof.1.incr.aof";
-    mkdirSync(join(dir, "appendonlydir"));
-    writeFileSync(join(dir, "appendonlydir", "appendonly.aof.manifest"), `file ${log} seq 1 type i\n`);
-    writeFileSync(join(dir, "appendonlydir", log), "garbage");
-    const appended = redisFails(["--appendonly", "yes"]);
-    expect(await hintsOf(appended.stdout + appended.stderr)).toEqual(["corruption"]);
-  },
-);
+test("hints are what redis really says: of a config that is wrong, and of data that is corrupt", async (context) => {
+  const redis = requireTool(context, "redis-server");
+  await open([specOf()]);
+  const fails = (...args: string[]) =>
+    said(redis, ["--port", "0", "--unixsocket", join(dir, "r.sock"), "--dir", dir, ...args]);
+  const wrong = join(dir, "redis.conf");
+  writeFileSync(wrong, "maxmemory lots\n");
+  expect(await hintsOf(fails(wrong))).toEqual(["config"]);
+  writeFileSync(join(dir, "dump.rdb"), "REDIS0009garbage that is no database");
+  expect(await hintsOf(fails())).toEqual(["corruption"]);
+  const log = "appendonly.aof.1.incr.aof";
+  mkdirSync(join(dir, "appendonlydir"));
+  writeFileSync(join(dir, "appendonlydir", "appendonly.aof.manifest"), `file ${log} seq 1 type i\n`);
+  writeFileSync(join(dir, "appendonlydir", log), "garbage");
+  expect(await hintsOf(fails("--appendonly", "yes"))).toEqual(["corruption"]);
+});
 
-test.skipIf(!has("nginx"))("hints are what nginx really says of a config that is wrong", async () => {
+test("hints are what nginx really says of a config that is wrong", async (context) => {
+  const nginx = requireTool(context, "nginx");
   await open([specOf()]);
   const wrong = join(dir, "nginx.conf");
   writeFileSync(wrong, "events {}\nhttp { lisen 1; }\n");
-  const said = spawnSync("nginx", ["-c", wrong, "-p", dir, "-t"], { encoding: "utf8" });
-  mkdirSync(rig.around.outputDir, { recursive: true });
-  writeFileSync(join(rig.around.outputDir, "engine.log"), said.stdout + said.stderr);
-  expect((await remedies.examine("engine")).hints).toEqual(["config"]);
+  expect(await hintsOf(said(nginx, ["-c", wrong, "-p", dir, "-t"]))).toEqual(["config"]);
 });
