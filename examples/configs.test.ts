@@ -3,13 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
-import { configManual } from "@blueflame/shared/config/manual.ts";
+import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
+import { isSection, ruleOf } from "@blueflame/shared/config/value.ts";
 import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
+import type { Rule } from "@blueflame/shared/gen/blueflame/config/v1/rule_pb.ts";
+import type { DescMessage } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from "yaml";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const files = readdirSync(here).filter((name) => name.endsWith(".yaml"));
-const programs = ["sleep", "true", "redis-server", "nginx"];
+const programs = ["sleep", "true", "sh", "test", "touch", "redis-server", "nginx"];
 
 let folder: string;
 beforeEach(() => {
@@ -37,32 +41,77 @@ test("PHX-2 what freezes is found in under 5 s by the probes of redis.yaml and n
   }
 });
 
-test("agent.yaml names every key of the schema, and its commented defaults are the real ones", () => {
+/** A key of the schema with its rule, and where agent.yaml writes it. */
+interface Shown {
+  readonly path: string;
+  readonly rule: Rule;
+  readonly values: readonly string[];
+  /** Each place's line and the comments above it. */
+  readonly around: readonly string[];
+}
+
+/** Every key, section by section; a key of list items is looked for in all of them. */
+function shownBelow(schema: DescMessage, prefix: string, sections: readonly YAMLMap[], lines: Lines): Shown[] {
+  return schema.fields.flatMap((field): Shown[] => {
+    const path = `${prefix}${field.name}`;
+    const pairs = sections.flatMap(({ items }) => items).filter(({ key }) => String(key) === field.name);
+    const nodes = pairs.flatMap(({ value }) => (isSeq(value) ? value.items : [value]));
+    const values = nodes.filter(isScalar).map((node) => String(node.source ?? node.value));
+    const shown = { path, rule: ruleOf(field), values, around: pairs.map(({ key }) => lines.above(key)) };
+    if (!isSection(field) || !field.message || field.fieldKind === "map") return [shown];
+    return [shown, ...shownBelow(field.message, `${path}.`, nodes.filter(isMap), lines)];
+  });
+}
+
+type Lines = { above(key: unknown): string };
+
+function shownInAgentYaml(): Shown[] {
   const text = readFileSync(join(here, "agent.yaml"), "utf8");
-  for (const line of configManual(AgentConfigSchema).trim().split("\n")) {
-    const key = line
-      .split(" ")[0]
-      ?.split(".")
-      .filter((part) => part !== "KEY")
-      .at(-1)
-      ?.replace("[]", "");
-    expect(text).toMatch(new RegExp(`(^|[\\s{])${key}:`, "m"));
-  }
-  // The second workload says nothing but name and command: all that the first one says of defaults must be the same.
-  const { sensors, workloads } = read("agent.yaml");
+  const counter = new LineCounter();
+  const root = parseDocument(text, { lineCounter: counter }).contents;
+  if (!isMap(root)) throw new Error("agent.yaml is no map");
+  const all = text.split("\n");
+  const above = (key: unknown) => {
+    const { line } = counter.linePos(isScalar(key) ? (key.range?.[0] ?? 0) : 0);
+    return all.slice(Math.max(0, line - 12), line).join("\n");
+  };
+  return shownBelow(AgentConfigSchema, "", [root as YAMLMap], { above });
+}
+
+test("agent.yaml names every key of the schema", () => {
+  const missing = shownInAgentYaml().filter(({ around }) => around.length === 0);
+  expect(missing.map(({ path }) => path)).toEqual([]);
+});
+
+test("agent.yaml shows each default as the value of its key, and each range in the words beside it", () => {
+  const shown = shownInAgentYaml();
+  const undefaulted = shown.filter(({ rule, values }) => rule.default !== "" && !values.includes(rule.default));
+  expect(undefaulted.map(({ path, rule }) => `${path}: ${rule.default}`)).toEqual([]);
+  const unbounded = shown.filter(({ path, rule, around }) => {
+    // The node's objectives refer to a workload's for their ranges.
+    if (rule.min === "" || rule.max === "" || path.startsWith("slo.")) return false;
+    return !around.some((words) => words.includes(`${rule.min} to ${rule.max}`));
+  });
+  expect(unbounded.map(({ path, rule }) => `${path}: ${rule.min} to ${rule.max}`)).toEqual([]);
+});
+
+test("what agent.yaml shows as defaults is what a workload and a node get that say nothing", () => {
+  const { sensors, meta, slo, self, ladder, learningFrozen, exorcism, workloads } = read("agent.yaml");
   const [full, bare] = workloads;
-  const shown = [
-    "restart",
-    "starts",
-    "backoff",
-    "startGraceMs",
-    "stop",
-    "output",
-    "critical",
-    "probationMs",
-    "cwd",
-  ] as const;
-  for (const key of shown) expect([key, full?.[key]]).toEqual([key, bare?.[key]]);
+  const keys = ["restart", "starts", "backoff", "startGraceMs", "stop", "output", "critical", "probationMs", "cwd"];
+  for (const key of [...keys, "limits", "notify", "ladder"] as (keyof WorkloadSpec)[])
+    expect([key, full?.[key]]).toEqual([key, bare?.[key]]);
+  expect(full?.patterns.error).toBe(bare?.patterns.error);
   writeFileSync(join(folder, "empty.yaml"), "");
-  expect(sensors).toEqual(readAgentConfig(join(folder, "empty.yaml"), {}).sensors);
+  const empty = readAgentConfig(join(folder, "empty.yaml"), {});
+  const { everyMs, beatStaleMs, beatDeadMs } = empty.meta;
+  expect({ sensors, slo, self, ladder, learningFrozen, exorcism }).toEqual({
+    sensors: empty.sensors,
+    slo: empty.slo,
+    self: empty.self,
+    ladder: empty.ladder,
+    learningFrozen: empty.learningFrozen,
+    exorcism: empty.exorcism,
+  });
+  expect(meta).toMatchObject({ everyMs, beatStaleMs, beatDeadMs });
 });
