@@ -181,7 +181,10 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     guarded: options.guarded ?? [],
     emergency: options.emergency,
     cgroupOf: (workload) => processes.families.cgroupRoot && join(processes.families.cgroupRoot, workload),
-    exhausted: (workload) => excesses.of(workload),
+    exhausted: (workload) => {
+      const killed = protection?.killedForMemory(workload);
+      return [...excesses.of(workload), ...(killed ? [killed] : [])];
+    },
     warn,
   });
   const placeFor = (workload: string) => ({ BLUEFLAME_SOCKET: socketPath, BLUEFLAME_WORKLOAD: workload });

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import type { Alert } from "./alert.ts";
 
 /** Alert files that are kept; the oldest go first. */
@@ -67,8 +68,10 @@ export class Alerts {
     const [file, ...args] = this.#pager;
     if (file === undefined || this.#paging >= pagersMax) return;
     this.#paging += 1;
-    execFile(file, [...args, path], { timeout: pagerMs, killSignal: "SIGKILL" }, () => {
+    const ended = () => {
       this.#paging -= 1;
-    }).unref();
+    };
+    const options = { timeout: pagerMs, killSignal: "SIGKILL" } as const;
+    bornOrdinary(() => execFile(file, [...args, path], options, ended)).unref();
   }
 }

@@ -26,6 +26,8 @@ const keepEveryMs = 60_000;
 const trendEveryMs = 60_000;
 /** Trees that grow in one go: about a millisecond each. */
 const treesAtOnce = 2;
+/** Time up and down is summed for so long before it is recorded, and a health score stands so long. */
+const recordEveryMs = 30_000;
 /** Looks in a row that have to be out before it is told: one may be chance. */
 const anomalyStreak = 3;
 /** Incidents whose signature and earlier revision are remembered; the oldest go first. */
@@ -71,6 +73,10 @@ export class Experience {
   readonly #trends = new Map<string, { trend: Trend; sinceMs: number }>();
   readonly #incidents = new Map<string, { signature: string; facts: IncidentFacts }>();
   readonly #anomalous = new Set<string>();
+  /** Time up and down that is not recorded yet. */
+  readonly #unrecorded = new Map<string, { up: number; down: number }>();
+  readonly #scores = new Map<string, number>();
+  #recordedMs = 0;
   #observedMs: number | undefined;
   #trendsMs = 0;
   #changed = false;
@@ -134,9 +140,11 @@ export class Experience {
     const now = instant(clock);
     const passedMs = Math.min(dayMs, Math.max(0, now.ms - (this.#observedMs ?? now.ms)));
     this.#observedMs = now.ms;
+    const due = now.ms >= this.#recordedMs + recordEveryMs;
+    if (due) this.#recordedMs = now.ms;
     for (const name of this.#specs.keys()) {
       const figures = observation.workloads[name];
-      this.#serviceOf(name, figures, up(name), passedMs, now);
+      this.#serviceOf(name, figures, up(name), passedMs, now, due);
       if (figures) this.#lookAt(name, figures);
       else this.#trends.delete(name);
     }
@@ -152,9 +160,18 @@ export class Experience {
     up: boolean | undefined,
     passedMs: number,
     now: Instant,
+    due: boolean,
   ): void {
+    const sum = this.#unrecorded.get(name) ?? { up: 0, down: 0 };
+    if (up !== undefined) sum[up ? "up" : "down"] += passedMs;
+    this.#unrecorded.set(name, sum);
     let state = this.#slo.get(name) ?? freshSlo(now);
-    if (up !== undefined && passedMs > 0) state = recordUptime(state, up ? passedMs : 0, up ? 0 : passedMs, now);
+    // A second down is told at once: it is rare, and the score should show it.
+    if (due || up === false) {
+      if (sum.up + sum.down > 0) state = recordUptime(state, sum.up, sum.down, now);
+      this.#unrecorded.delete(name);
+      this.#scores.delete(name);
+    }
     const rate = figures?.requests_per_second;
     if (figures && rate !== undefined && rate > 0 && passedMs > 0) {
       const requests = (rate * passedMs) / 1000;
@@ -248,9 +265,12 @@ export class Experience {
 
   /** PRA-6, over the last hour; undefined before anything was seen. */
   healthScore(workload: string): number | undefined {
+    const known = this.#scores.get(workload);
     const state = this.#slo.get(workload);
-    if (!state) return undefined;
-    return healthScore(healthFigures(state, hourMs, instant(this.#parts.clock)));
+    if (known !== undefined || !state) return known;
+    const score = healthScore(healthFigures(state, hourMs, instant(this.#parts.clock)));
+    this.#scores.set(workload, score);
+    return score;
   }
 
   sloReport(workload: string): SloReport | undefined {

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { JobSpec } from "../config-sections.ts";
+import { bornOrdinary } from "../limits/oom-score.driver.ts";
 
 /** A job that was triggered has this long; then its command is ended. */
 const jobMs = 10 * 60_000;
@@ -47,7 +48,8 @@ export class Jobs {
   async #run(name: string, [file, ...args]: readonly [string, ...string[]]): Promise<void> {
     if (this.#closed.signal.aborted) return;
     const error = await new Promise<Error | null>((resolve) => {
-      execFile(file, args, { timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal }, resolve);
+      const options = { timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal } as const;
+      bornOrdinary(() => execFile(file, args, options, resolve));
     });
     if (!this.#closed.signal.aborted)
       this.#ended(name, error === null, error === null ? "exit code 0" : wordsOf(error));

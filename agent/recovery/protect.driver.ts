@@ -1,7 +1,7 @@
 /** Limits, the search for zombies and the agent's own bounds, wired to the supervision. */
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { AgentConfig } from "../config.ts";
-import { type Exorcist, openExorcist } from "../exorcism/exorcist.driver.ts";
+import { type Exorcism, type Exorcist, openExorcist } from "../exorcism/exorcist.driver.ts";
 import { viewOf } from "../exorcism/view.ts";
 import { type Limits, openLimits } from "../limits/limits.driver.ts";
 import { guardSelf, type SelfGuard } from "../limits/self.driver.ts";
@@ -32,6 +32,8 @@ export interface ProtectParts {
 export interface Protection {
   /** Lines for people. */
   readonly warnings: readonly string[];
+  /** Why a workload was ended from outside; undefined when nobody knows of it. */
+  killedForMemory(workload: string): string | undefined;
   close(): Promise<void>;
 }
 
@@ -81,18 +83,7 @@ export function protect(parts: ProtectParts, excesses: Excesses): Protection {
         return viewOf(supervisor.spec(name), supervisor.state(name), progressMs);
       }),
     paused: parts.killSwitch,
-    onExorcised: ({ owner, kind, who, because, did, freed, reaped, tookMs }) => {
-      voice.audit({
-        action: "workload.exorcise",
-        target: owner ? `workload/${owner}` : "node",
-        because: `${kind}, ${did}: pid ${who.pid} (${who.name}): ${because}`,
-        outcome: did === "survives" ? "failure" : "success",
-        tookMs,
-        after: { did, reaped, ...(freed && { freed }) },
-      });
-      if (did === "paged")
-        voice.alert({ severity: "critical", workload: "", incidentId: "", what: kind, message: because });
-    },
+    onExorcised: (record) => exorcised(voice, record),
     onFrozen: (workload, because) => supervisor.post(workload, { is: "unwell", symptom: "no_progress", because }),
     log,
   });
@@ -108,10 +99,27 @@ export function protect(parts: ProtectParts, excesses: Excesses): Protection {
   });
   return {
     warnings: self.warnings,
+    killedForMemory: (workload) => limits.killedForMemory(workload),
     async close() {
       self.close();
       await exorcist.close();
       limits.close();
     },
   };
+}
+
+/** What was done counts as success; what was only seen, or survives, does not. A storm pages a person. */
+function exorcised(voice: Voice, { owner, kind, who, because, did, freed, reaped, tookMs }: Exorcism): void {
+  const words = `${kind}, ${did}: pid ${who.pid} (${who.name}): ${because}`;
+  const acted = did === "ended" || did === "gone" || did === "asked" || did === "reaped" || did === "told";
+  voice.audit({
+    action: "workload.exorcise",
+    target: owner ? `workload/${owner}` : "node",
+    because: words,
+    outcome: acted ? "success" : "failure",
+    tookMs,
+    after: { did, reaped, ...(freed && { freed }) },
+  });
+  if (did === "paged")
+    voice.alert({ severity: "critical", workload: owner, incidentId: "", what: "process storm", message: words });
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
+import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import type { Argv } from "../playbooks/playbook.ts";
 import { procStat } from "../supervise/proc.driver.ts";
 
@@ -33,12 +34,14 @@ export interface CommandEnd {
 export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }: CommandOptions): Promise<CommandEnd> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve({ ok: false, because: "cancelled before it began" });
-    const child = spawn(file, args, {
-      cwd,
-      env: { ...plainEnv(), ...env },
-      detached: true,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = bornOrdinary(() =>
+      spawn(file, args, {
+        cwd,
+        env: { ...plainEnv(), ...env },
+        detached: true,
+        stdio: ["ignore", "pipe", "pipe"],
+      }),
+    );
     const end = (ok: boolean, because: string) => {
       signal.removeEventListener("abort", stop);
       clearTimeout(killing);

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
+import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { failure, type ProbeVerdict } from "./verdict.ts";
 
 /** Of a command's output the last part is kept, for people. */
@@ -18,7 +19,7 @@ export function runCommand(
   settle: (outcome: Pick<ProbeVerdict, "ok" | "because" | "unasked">) => void,
   gone: () => void,
 ): void {
-  const child = spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  const child = bornOrdinary(() => spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] }));
   // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
   child.on("error", (error) => {
     settle(failure(error, `cannot be started: ${error.message}`));

@@ -15,14 +15,21 @@ export function kernelText(path: string): string | undefined {
     return undefined;
   }
   try {
-    const length = readSync(file, buffer, 0, buffer.length, 0);
-    return length < buffer.length ? buffer.toString("latin1", 0, length) : readFileSync(path, "latin1");
+    return textOf(file, path);
   } catch {
     return undefined; // It ended while it was read.
   } finally {
     closeSync(file);
   }
 }
+
+/** The kernel hands some files out in pieces of 4 KiB, cgroup.procs among them: a piece that may not be the last is no whole. */
+function textOf(file: number, path: string): string {
+  const length = readSync(file, buffer, 0, buffer.length, 0);
+  return length < pieceBytes - lineMax ? buffer.toString("latin1", 0, length) : readFileSync(path, "latin1");
+}
+const pieceBytes = 4096;
+const lineMax = 128;
 
 /** Descriptors kept by this process; files beyond it are opened at each look. */
 const keptMax = 1024;
@@ -63,8 +70,7 @@ export class KernelFile {
         this.#file = openSync(this.#path, "r");
         kept += 1;
       }
-      const length = readSync(this.#file, buffer, 0, buffer.length, 0);
-      return length < buffer.length ? buffer.toString("latin1", 0, length) : readFileSync(this.#path, "latin1");
+      return textOf(this.#file, this.#path);
     } catch {
       return undefined;
     }

@@ -26,8 +26,10 @@ import { type Event, fresh, type Instance, instanceOf, remembered, type State } 
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
-/** Every process is looked at this often for a stop by a signal, and its output for its bound. */
+/** Every process is looked at this often for a stop by a signal. */
 const checkEveryTicks = 4;
+/** And its output for its bound: a look asks the disk. */
+const rotateEveryTicks = 20;
 /** A tick that is later than this was no tick: the agent was stopped, starved or suspended. */
 const lateMs = 1000;
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
@@ -58,7 +60,9 @@ export class Supervisor {
     for (const { name } of parts.specs) {
       const spec = parts.remedies.specInUse(name);
       const kept = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
-      const state: State = parts.held ? { ...kept, held: true } : kept;
+      // The switch itself counts: an agent may have died between its turn and the last workload that was told.
+      const { held: _before, ...free } = kept;
+      const state: State = parts.held ? { ...free, held: true } : free;
       this.#actors.set(spec.name, {
         spec,
         policyJson: policyJson(spec),
@@ -229,7 +233,10 @@ export class Supervisor {
     const result = step(actor.spec, before, event, now);
     actor.state = result.state;
     const matters =
-      result.effects.length > 0 || before.phase !== result.state.phase || before.intent !== result.state.intent;
+      result.effects.length > 0 ||
+      before.phase !== result.state.phase ||
+      before.intent !== result.state.intent ||
+      before.treatment !== result.state.treatment;
     if (matters) {
       const kept = this.#recorder.save(actor, event, before, result, now);
       await kept.mayAct;
@@ -288,10 +295,11 @@ export class Supervisor {
     this.#lastTickMs = this.#parts.clock.monotonicMs();
     this.#ticks++;
     const all = this.#ticks % checkEveryTicks === 0;
+    const rotate = this.#ticks % rotateEveryTicks === 0;
     for (const actor of this.#actors.values()) {
       const instance = instanceOf(actor.state.phase);
       if (instance && actor.told && (all || instance.adopted)) this.#lookAt(actor, instance);
-      if (all) void this.#parts.processes.rotate(actor.spec);
+      if (rotate) void this.#parts.processes.rotate(actor.spec);
     }
     this.#cancelTick = this.#parts.clock.wakeAt(this.#lastTickMs + tickMs, () => this.#tick());
   }
