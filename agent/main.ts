@@ -16,6 +16,8 @@ import { addInstall } from "./cli/install.ts";
 import { defaultAgentConfig, readAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
 import { keepLastGood, lastGood } from "./last-good.driver.ts";
+import { type ServiceNotifier, serviceNotifier } from "./notify/sd-notify.driver.ts";
+import { upWords } from "./own-command.ts";
 import { runAgent } from "./run.driver.ts";
 import { widenThreadPool } from "./threads.driver.ts";
 import { forbidden, starterOf, tellWatchdog } from "./wanted.driver.ts";
@@ -82,7 +84,7 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
     onDown: () => leave("down"),
     onRestart: () => setTimeout(() => leave("agent_restart"), restartDelayMs),
     // Who is started by init directly is guarded by init alone: two that revive would race.
-    guard: { command: ownCommand(), starts: options.watchdog && starter !== "init" },
+    guard: { command: ownCommand(dataDir), starts: options.watchdog && starter !== "init" },
     emergency: emergencyOf(dataDir),
     guarded: guardedOf(options, config),
   }).catch((error: unknown) => {
@@ -97,15 +99,28 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   if (!keepLastGood(dataDir, config)) log.warn("the config could not be kept as the last good one");
   rememberStart(dataDir, options.config, log);
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
+  const service = announce(config.workloads.length);
   const because = await left;
+  // Only the unit's end is the service manager's business: an agent that makes way for its next one does not end it.
+  if (because !== "agent_restart") service?.stopping();
+  service?.close();
   log.info({ because }, because === "down" ? "everything is stopped" : "the agent leaves; its workloads go on");
   // A disk, a hub or a reader of the log that hangs keeps nobody from leaving; what is promised was durable before it was answered.
   const guarded = await agent.leave(because);
   const closed = await within(agent.close(because), closeLimitMs);
-  if (because === "agent_restart" && !guarded) succeed();
+  if (because === "agent_restart" && !guarded) succeed(dataDir);
   // Node waits at its exit for threads that hang in the kernel.
   if (!(await within(flushed(), flushLimitMs)) || !closed) process.kill(process.pid, "SIGKILL");
   process.exit(0);
+}
+
+/** Under a service manager: ready now, and alive while this loop turns. */
+function announce(workloads: number): ServiceNotifier | undefined {
+  const service = serviceNotifier(process.env, realClock());
+  service?.ready(`guards ${workloads === 1 ? "1 workload" : `${workloads} workloads`}`);
+  const { watchdogMs } = service ?? {};
+  if (watchdogMs !== undefined) setInterval(() => service?.watchdog(), watchdogMs / 3).unref();
+  return service;
 }
 
 /** Its lines go to stderr without ever holding up the agent: a reader that hangs, a full disk or a lost terminal loses lines only. */
@@ -129,17 +144,15 @@ async function within(work: Promise<void>, ms: number): Promise<boolean> {
   return Promise.race([work.then(() => true), late]);
 }
 
-/** The command line of this process. The packaged binary is its own script: it puts its entry point before the arguments itself. */
-function ownCommand(): [file: string, ...args: string[]] {
-  return [
-    process.execPath,
-    ...("pkg" in process ? process.argv.slice(2) : [...process.execArgv, ...process.argv.slice(1)]),
-  ];
+/** How this agent is started again. The packaged binary is its own script: it puts its entry point before the arguments itself. */
+function ownCommand(dataDir: string): [file: string, ...args: string[]] {
+  const script = "pkg" in process ? [] : [...process.execArgv, ...process.argv.slice(1, 2)];
+  return [process.execPath, ...script, ...upWords(process.argv.slice(2), dataDir)];
 }
 
 /** The last rung: a program of its own beside this one. */
 function emergencyOf(dataDir: string): [file: string, ...args: string[]] {
-  const [file, ...args] = ownCommand();
+  const [file, ...args] = ownCommand(dataDir);
   const program = args.slice(0, Math.max(0, args.indexOf("up")));
   return [file, ...program, "emergency", "--data-dir", dataDir, "--auto"];
 }
@@ -152,7 +165,7 @@ function guardedOf(options: UpOptions, { hub }: AgentConfig): string[] {
 
 /** What the emergency needs to know when nobody lives any more who does. */
 function rememberStart(dataDir: string, config: string | undefined, log: Logger): void {
-  const command = ownCommand();
+  const command = ownCommand(dataDir);
   const at = command.indexOf("up");
   const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   const start = { program: command.slice(0, at), words: command.slice(at), cwd: process.cwd(), ...who };
@@ -161,9 +174,9 @@ function rememberStart(dataDir: string, config: string | undefined, log: Logger)
 }
 
 /** Starts this program again, where no watchdog does. Under a service manager leaving is enough: it starts the next one. */
-function succeed(): void {
+function succeed(dataDir: string): void {
   if (process.env.INVOCATION_ID || process.env.BLUEFLAME_SUPERVISED) return;
-  const [file, ...args] = ownCommand();
+  const [file, ...args] = ownCommand(dataDir);
   spawn(file, args, { detached: true, stdio: "inherit" }).unref();
 }
 

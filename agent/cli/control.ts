@@ -1,10 +1,11 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { type WorkloadStatus, WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { answers } from "../api/socket.driver.ts";
+import { tellWatchdog, watchdogGone } from "../wanted.driver.ts";
 import { ask, type Desk, namesOf, personHere, pickWorkload, whilePatient } from "./ask.driver.ts";
 import { socketOf } from "./place.ts";
 import { workloadColumns } from "./rows.ts";
@@ -52,16 +53,26 @@ async function call(
   }
 }
 
-/** Stops all workloads and the agent; resolves when nobody answers on its socket any more. */
+/**
+ * Stops all workloads and the agent; resolves when nobody answers on its socket any more, and its watchdog has left with it. Without an
+ * agent to ask, what a person wants is kept all the same: nobody starts one before `up`.
+ */
 export async function down(options: ControlOptions): Promise<void> {
   const { stopped } = await whilePatient((signal) =>
     ask(options.dataDir, (desk) => desk.down({ person: personHere() }, { timeoutMs: options.timeoutMs, signal })),
-  );
+  ).catch(async (error: unknown) => {
+    if (!isFault(error, "AGENT_UNREACHABLE") || !(await tellWatchdog(options.dataDir, "rest"))) throw error;
+    throw new Fault(
+      "AGENT_UNREACHABLE",
+      `${error.saw}; its watchdog was told to start none, what runs was not stopped`,
+    );
+  });
   for (let waitedMs = 0; await answers(socketOf(options.dataDir)); waitedMs += 50) {
     if (waitedMs >= goneWithinMs)
       throw new Fault("TIMED_OUT", "the workloads are stopped, but the agent still answers");
     await pause(50);
   }
+  await watchdogGone(options.dataDir);
   const columns = [{ title: "STOPPED", value: (row: { stopped: number }) => String(row.stopped) }];
   if ((options.output ?? "table") !== "table")
     return printOne({ stopped }, columns, { ...options, json: (row) => row });

@@ -11,11 +11,20 @@ import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
 
-const bundles = { agent: inRoot("dist", "blueflame-agent.cjs"), watchdog: inRoot("dist", "blueflame-watchdog.cjs") };
+const bundleOf = { agent: "blueflame-agent.cjs", watchdog: "blueflame-watchdog.cjs" };
 /** So that the next fault meets a pair that has forgotten the last one. */
-const figures = ["--well-after", "1s"];
+const shortMemory = ["--well-after", "1s"];
 /** What stands in for init: whatever ends is started again after 100 ms, as by Restart=always. */
 const init = 'while :; do "$@"; sleep 0.1; done';
+
+/** How a node differs from what `npm run build` has made, with the figures of the trials. */
+export interface NodeOptions {
+  /** The folder of its programs, when they were installed. */
+  readonly programs?: string;
+  /** Flags of the watchdog. */
+  readonly figures?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
 
 /** One line of the watchdog's log. */
 export interface LogLine {
@@ -28,33 +37,53 @@ export interface LogLine {
 export class GuardedNode {
   readonly dir = mkdtempSync(join(tmpdir(), "bf-guards-"));
   readonly dataDir = join(this.dir, "d");
-  readonly #config = join(this.dir, "agent.yaml");
+  readonly config = join(this.dir, "agent.yaml");
+  readonly #programs: string;
+  readonly #node: string;
+  readonly #figures: readonly string[];
+  readonly #env: NodeJS.ProcessEnv;
   #init: ChildProcess | undefined;
 
-  constructor(workloads: readonly object[]) {
-    writeFileSync(this.#config, JSON.stringify({ node: { id: "guards" }, workloads }));
+  constructor(workloads: readonly object[], options: NodeOptions = {}) {
+    this.#programs = options.programs ?? inRoot("dist");
+    this.#node = options.programs ? join(options.programs, "node") : process.execPath;
+    this.#figures = options.figures ?? shortMemory;
+    this.#env = { ...process.env, [flagsVariable]: this.#figures.join(" "), ...options.env };
+    writeFileSync(this.config, JSON.stringify({ node: { id: "guards" }, workloads }));
   }
 
   /** Init starts the watchdog, and goes on doing so. */
   underInit(): void {
-    const watchdog = [process.execPath, bundles.watchdog, "watchdog", "--init", ...figures, "--data-dir", this.dataDir];
-    this.#init = this.#start(["/bin/sh", "-c", init, "init", ...watchdog, "--", ...this.#up()]);
+    this.#init = this.#start(["/bin/sh", "-c", init, "init", ...this.#watchdog("--init")]);
+  }
+
+  /** A watchdog that nobody starts again. */
+  watchdogAlone(): ChildProcess {
+    return this.#start(this.#watchdog());
+  }
+
+  #watchdog(...flags: string[]): string[] {
+    const own = [...this.#program("watchdog"), "watchdog", ...flags, ...this.#figures, "--data-dir", this.dataDir];
+    return [...own, "--", ...this.#up()];
+  }
+
+  #program(kind: "agent" | "watchdog"): string[] {
+    return [this.#node, join(this.#programs, bundleOf[kind])];
   }
 
   /** A person types `up`; the process that answers, sooner or later, is not always this one. */
   byPerson(): ChildProcess {
-    return this.#start([process.execPath, bundles.agent, ...this.#up()]);
+    return this.#start([...this.#program("agent"), ...this.#up()]);
   }
 
   #up(): string[] {
-    return ["up", "--config", this.#config, "--data-dir", this.dataDir];
+    return ["up", "--config", this.config, "--data-dir", this.dataDir];
   }
 
   #start([file = "", ...args]: readonly string[]): ChildProcess {
     const log = openSync(join(this.dir, "log"), "a");
     try {
-      const env = { ...process.env, [flagsVariable]: figures.join(" ") };
-      return spawn(file, args, { stdio: ["ignore", log, log], detached: true, env });
+      return spawn(file, args, { stdio: ["ignore", log, log], detached: true, env: this.#env });
     } finally {
       closeSync(log);
     }
@@ -62,7 +91,8 @@ export class GuardedNode {
 
   /** Runs a command of the agent to its end; its exit code and what it said. */
   run(...words: string[]): Promise<{ code: number | null; said: string }> {
-    const child = spawn(process.execPath, [bundles.agent, ...words, "--data-dir", this.dataDir]);
+    const [file = "", ...args] = [...this.#program("agent"), "--data-dir", this.dataDir, ...words];
+    const child = spawn(file, args, { env: this.#env });
     let said = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (said += String(text)));
     return new Promise((resolve) => child.once("close", (code) => resolve({ code, said })));
@@ -77,7 +107,7 @@ export class GuardedNode {
     const word = kind === "agent" ? "up" : "watchdog";
     return processesOf(this.dataDir).filter((pid) => {
       const [file = "", ...args] = cmdline(pid);
-      const script = args.indexOf(bundles[kind]);
+      const script = args.findIndex((one) => one.endsWith(`/${bundleOf[kind]}`));
       return file.endsWith("node") && script >= 0 && args[script + 1] === word && isAlive(pid);
     });
   }
@@ -145,8 +175,13 @@ export class GuardedNode {
       .map((line) => JSON.parse(line));
   }
 
+  /** What all of them have said on stderr. */
+  output(): string {
+    return readFileSync(join(this.dir, "log"), "utf8");
+  }
+
   logs(): string {
-    const own = readFileSync(join(this.dir, "log"), "utf8").slice(-4000);
+    const own = this.output().slice(-4000);
     const guard = this.#watchdogLog().slice(-25);
     return `${own}\n${guard.map((line) => JSON.stringify(line)).join("\n")}`;
   }
