@@ -24,7 +24,7 @@ test("systemd guards the watchdog, and its stop leaves the workloads alone", () 
     "Type=notify",
     "NotifyAccess=all",
     "Restart=always",
-    "WatchdogSec=30s",
+    "WatchdogSec=15s",
     "StartLimitIntervalSec=0",
   ])
     expect(lines).toContain(line);

@@ -109,7 +109,7 @@ export function unitText(layout: Layout, watchdog: readonly string[]): string {
     "ExecReload=/bin/kill -HUP $MAINPID",
     "Restart=always",
     "RestartSec=100ms",
-    "WatchdogSec=30s",
+    "WatchdogSec=15s",
     "TimeoutStartSec=60s",
     "TimeoutStopSec=45s",
     "# Workloads outlive agent and watchdog, and the end of one of them by the kernel is not the end of all.",

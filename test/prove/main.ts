@@ -1,16 +1,22 @@
 // npm run prove [-- NAME…]: the long trials in real time. Prints promise, median, p99, worst; writes out/prove/NAME.json.
 import { keep, spread } from "../bench/measure.ts";
 import { agentKills } from "./agent-kills.ts";
+import { damage } from "./damage.ts";
+import { guards } from "./guards.ts";
 import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
 import { init } from "./init.ts";
+import { rest } from "./rest.ts";
 import { broken, type Row, type Trial } from "./trial.ts";
 
 const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...heal, fullRounds: 20 },
   { ...agentKills, fullRounds: 50 },
   { ...hubAway, fullRounds: 200 },
-  { ...init, fullRounds: 20 },
+  { ...guards, fullRounds: 100 },
+  { ...damage, fullRounds: 1 },
+  { ...rest, fullRounds: 10 },
+  { ...init, fullRounds: 5 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));
