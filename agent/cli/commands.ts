@@ -6,7 +6,7 @@ import { checkConfig } from "./config-check.ts";
 import { type ControlOptions, control, down, killSwitch, onOrOff } from "./control.ts";
 import { type DoctorOptions, doctor } from "./doctor.ts";
 import { addHealth } from "./health.ts";
-import { type LogsOptions, lineCount, logs } from "./logs.ts";
+import { type LogsOptions, lineCount, logs, partName } from "./logs.ts";
 import { defaultDataDir } from "./place.ts";
 import { addPlaybooks } from "./playbooks.ts";
 import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
@@ -91,6 +91,7 @@ function addLogs(program: Command): void {
     .argument("[workload]", "may be left out when there is only one")
     .option("-f, --follow", "go on with what comes, over rotations, until Ctrl-C", false)
     .option("-n, --lines <count>", "how many of the last lines", lineCount, 50)
+    .option("--part <part>", "the agent's own log instead: phoenix, launcher, incidents, watchdog, emergency", partName)
     .action((workload: string | undefined, _options, command: Command) =>
       logs(workload, command.optsWithGlobals<LogsOptions>()),
     );

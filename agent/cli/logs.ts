@@ -1,8 +1,10 @@
+import { dirname, join } from "node:path";
 import { type OutputOptions, printRows, rowStream } from "@blueflame/shared/cli/print.ts";
 import { interruption } from "@blueflame/shared/cli/run.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { logOf, type Part, parts } from "../records/parts.ts";
 import { ask, namesOf, pickWorkload } from "./ask.driver.ts";
 import { outputOf } from "./place.ts";
 import { follow, lastLines, workloadsWithOutput } from "./tail.driver.ts";
@@ -12,6 +14,8 @@ export interface LogsOptions extends OutputOptions {
   readonly dataDir: string;
   readonly follow: boolean;
   readonly lines: number;
+  /** The log of a part of the agent itself, instead of a workload's output. */
+  readonly part?: Part;
 }
 
 interface LogLine {
@@ -29,8 +33,10 @@ const columns: Column<LogLine>[] = [
  * the interruption while following. Rejects with WORKLOAD_UNKNOWN or USAGE.
  */
 export async function logs(given: string | undefined, options: LogsOptions): Promise<void> {
-  const folder = outputOf(options.dataDir);
-  const workload = await workloadHere(given, folder, options);
+  const { part } = options;
+  if (part && given !== undefined) throw new Fault("USAGE", "give a workload or --part, not both");
+  const folder = part ? dirname(join(options.dataDir, logOf(part))) : outputOf(options.dataDir);
+  const workload = part ?? (await workloadHere(given, folder, options));
   const { lines, end } = await lastLines(folder, workload, options.lines);
   const print = printer(workload, options);
   print(lines);
@@ -71,6 +77,13 @@ function printer(workload: string, options: LogsOptions): (lines: readonly strin
     return (lines) => print(rows(lines));
   }
   return (lines) => printRows(rows(lines), columns, { ...options, json });
+}
+
+/** `--part`. Throws USAGE. */
+export function partName(text: string): Part {
+  const found = parts.find((part) => part === text);
+  if (!found) throw new Fault("USAGE", `'${clean(text)}' is no part; there are ${parts.join(", ")}`);
+  return found;
 }
 
 /** `-n`: how many lines. Throws USAGE. */

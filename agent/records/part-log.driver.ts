@@ -1,5 +1,6 @@
 import { appendFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { logOf, type Part } from "./parts.ts";
 
 /** One log's size before it is rotated, and how many rotated ones are kept: at most 40 MiB for a part. */
 const bytesMax = 10 * 1024 * 1024;
@@ -13,14 +14,14 @@ export type LogLine = Readonly<Record<string, unknown>>;
 /** A part's log: JSON lines in a file of their own (SYN-8). Never throws, never waits; whoever opened it closes it. */
 export class PartLog {
   readonly #path: string;
-  readonly #part: string;
+  readonly #part: Part;
   #waiting: string[] = [];
   #dropped = 0;
   #writing: Promise<void> | undefined;
 
-  /** `dir` exists. */
-  constructor(dir: string, part: string) {
-    this.#path = join(dir, `${part}.log`);
+  /** The folder of the logs exists below `dataDir`. */
+  constructor(dataDir: string, part: Part) {
+    this.#path = join(dataDir, logOf(part));
     this.#part = part;
   }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -78,18 +78,20 @@ test("a disk that refuses holds nobody up", async () => {
 });
 
 test("SYN-8 a part's log is JSON lines in order, rotated at its bound, three old ones at most", async () => {
-  writeFileSync(join(dir, "incidents.log"), "x".repeat(10 * 1024 * 1024));
-  for (const n of [1, 2, 3]) writeFileSync(join(dir, `incidents.log.${n}`), String(n));
+  const logs = join(dir, "logs");
+  mkdirSync(logs);
+  writeFileSync(join(logs, "incidents.log"), "x".repeat(10 * 1024 * 1024));
+  for (const n of [1, 2, 3]) writeFileSync(join(logs, `incidents.log.${n}`), String(n));
   const log = new PartLog(dir, "incidents");
   for (let n = 0; n < 3; n++) log.write(n, { incident: "i1", revision: n });
   await log.close();
-  const lines = readFileSync(join(dir, "incidents.log"), "utf8").trim().split("\n");
+  const lines = readFileSync(join(logs, "incidents.log"), "utf8").trim().split("\n");
   expect(lines.map((line) => JSON.parse(line))).toMatchObject([
     { part: "incidents", revision: 0, time: "1970-01-01T00:00:00.000Z" },
     { revision: 1 },
     { revision: 2 },
   ]);
-  expect(readFileSync(join(dir, "incidents.log.2"), "utf8")).toBe("1");
-  expect(readFileSync(join(dir, "incidents.log.3"), "utf8")).toBe("2");
-  expect(readdirSync(dir)).toHaveLength(4);
+  expect(readFileSync(join(logs, "incidents.log.2"), "utf8")).toBe("1");
+  expect(readFileSync(join(logs, "incidents.log.3"), "utf8")).toBe("2");
+  expect(readdirSync(logs)).toHaveLength(4);
 });

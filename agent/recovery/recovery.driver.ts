@@ -185,6 +185,7 @@ export class Recovery implements RecoveryDesk {
         if (!this.killSwitch()) this.#dead?.computed(meta);
       },
       onRequests: (workload, finished, figures) => this.#requested(workload, finished, figures),
+      onErrors: (workload, count) => this.triggerDesk.tell({ is: "errors", workload, count }),
       keep: (readings) => store.appendReadings(readings),
       troubled: (workload, because) => warn(`sensor:${workload}`, because),
     });

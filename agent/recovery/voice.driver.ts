@@ -54,11 +54,10 @@ export class Voice {
   constructor(parts: VoiceParts) {
     this.#parts = parts;
     this.#alerts = new Alerts(join(parts.dataDir, places.alerts), parts.pager);
-    const logs = join(parts.dataDir, "logs");
     this.#logs = {
-      phoenix: new PartLog(logs, "phoenix"),
-      launcher: new PartLog(logs, "launcher"),
-      incidents: new PartLog(logs, "incidents"),
+      phoenix: new PartLog(parts.dataDir, "phoenix"),
+      launcher: new PartLog(parts.dataDir, "launcher"),
+      incidents: new PartLog(parts.dataDir, "incidents"),
     };
   }
 

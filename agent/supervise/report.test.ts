@@ -1,0 +1,41 @@
+import { AuditOutcome } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { bench } from "../../test/support/workload-bench.ts";
+import { noFacts } from "../diagnosis/facts.ts";
+import { auditOf } from "./report.ts";
+import type { Effect, State } from "./state.ts";
+
+test("SYN-10 every action of a recovery is audited: when, what, why, how it ended, and the state before and after", () => {
+  const one = bench(specOf());
+  one.facts = { ...noFacts, hints: ["corruption"], backup: { id: "b1", ageMs: 1000 } };
+  one.remedies.backup_restore = true;
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(60_000);
+  one.crash();
+  one.crash();
+  one.pass(310_000);
+  const records = one.records.flatMap(({ before, now, output }) => {
+    const { state, effects } = JSON.parse(output) as { state: State; effects: Effect[] };
+    return effects.flatMap((effect) =>
+      effect.do === "audit" ? [auditOf(effect, `${now.id}-a`, "n1", "engine", before, state, now)] : [],
+    );
+  });
+  expect(records.map(({ action }) => action)).toEqual([
+    "workload.spawn",
+    "workload.crash",
+    "workload.spawn",
+    "workload.crash",
+    "remedy.backup_restore",
+    "remedy.backup_restore",
+    "workload.spawn",
+  ]);
+  for (const record of records) {
+    expect(record.at?.seconds).toBeGreaterThan(0n);
+    expect(record.because).not.toBe("");
+    expect(record.target).toBe("workload/engine");
+    expect([AuditOutcome.SUCCESS, AuditOutcome.FAILURE]).toContain(record.outcome);
+    expect(JSON.parse(record.beforeJson)).toHaveProperty("phase");
+    expect(JSON.parse(record.afterJson)).toHaveProperty("pid");
+  }
+});
