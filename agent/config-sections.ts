@@ -1,10 +1,19 @@
 import { dirname, isAbsolute, resolve } from "node:path";
+import { nearest } from "@blueflame/shared/config/problems.ts";
 import type {
   AgentConfig as AgentMessage,
   Slo,
   Workload,
 } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
-import { type AgentDraft, hostAndPort, millis, type Programs, portProblem, programOf } from "./config-values.ts";
+import {
+  type AgentDraft,
+  checkEnv,
+  hostAndPort,
+  millis,
+  type Programs,
+  portProblem,
+  programOf,
+} from "./config-values.ts";
 import type { LadderPolicy } from "./ladder/policy.ts";
 import type { DataSpec, SloSpec, WorkloadSpec } from "./supervise/spec.ts";
 
@@ -117,8 +126,9 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
   const names = new Set(message.workloads.map(({ name }) => name));
   const { self, ladder, exorcism, learning } = message;
   const known = (name: string, at: string) => {
-    if (name !== "" && !names.has(name) && !draft.isBroken(at))
-      draft.add(at, `there is no workload "${name}"`, "allowed is the name of a workload of this file");
+    if (name === "" || names.has(name) || draft.isBroken(at)) return;
+    const allowed = "allowed is the name of a workload of this file";
+    draft.add(at, `there is no workload "${name}"`, allowed, nearest(name, [...names]));
   };
   for (const [index, name] of (message.meta?.critical ?? []).entries()) known(name, `meta.critical[${index}]`);
   for (const [index, name] of (message.meta?.controlPlane ?? []).entries()) known(name, `meta.control_plane[${index}]`);
@@ -129,7 +139,7 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
     pools: Object.fromEntries(message.pools.map(({ name, max }) => [name, max])),
     slo: sloOf(message.slo),
     self: { memoryBytes: Number(self?.memory ?? 0n), oomScore: self?.oomScore ?? 0 },
-    disposable: message.disposable.map((one) => resolve(folder, one)),
+    disposable: disposableOf(message, folder, draft),
     processes: message.processes.map(({ name, program, argument }, index) => {
       if (program !== "" && !isAbsolute(program))
         draft.add(`processes[${index}].program`, `"${program}" is no absolute path`, "allowed is an absolute path");
@@ -147,6 +157,20 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
   };
 }
 
+/** What a slip of the hand must not hand over to a clean-up: the roots of a system. */
+const systemFolders = "/ /bin /boot /dev /etc /home /lib /lib64 /opt /proc /root /run /sbin /srv /sys /usr /var".split(
+  " ",
+);
+
+function disposableOf({ disposable }: AgentMessage, folder: string, draft: AgentDraft): string[] {
+  return disposable.map((one, index) => {
+    const path = resolve(folder, one);
+    if (systemFolders.includes(path))
+      draft.add(`disposable[${index}]`, `${path} is the system's`, "allowed is a folder that may be emptied");
+    return path;
+  });
+}
+
 function metaOf(
   { meta }: AgentMessage,
   folder: string,
@@ -160,8 +184,12 @@ function metaOf(
         file === "" ? "neither file nor url" : "both file and url",
         "allowed is exactly one of file and url",
       );
+    if (url !== "" && !isWebAddress(url) && !draft.isBroken(`${at}.url`))
+      draft.add(`${at}.url`, "not a URL", "allowed is an http:// or https:// URL");
     return { file: file && resolve(folder, file), url };
   };
+  if (millis(meta?.beatDead) < millis(meta?.beatStale) && !draft.isBroken("meta.beat_dead"))
+    draft.add("meta.beat_dead", "dead comes before stale", "allowed is at least `beat_stale`");
   return {
     everyMs: millis(meta?.every),
     critical: meta?.critical ?? [],
@@ -172,7 +200,7 @@ function metaOf(
       known(one.workload, `${at}.workload`);
       if (one.url !== "" && one.field === "" && !one.rows)
         draft.add(`${at}.field`, "a url without a field", "allowed is the field that holds the time");
-      if (millis(one.dead) < millis(one.stale))
+      if (millis(one.dead) < millis(one.stale) && !draft.isBroken(`${at}.dead`))
         draft.add(`${at}.dead`, "dead comes before stale", "allowed is at least `stale`");
       return {
         name: one.name,
@@ -194,6 +222,8 @@ function metaOf(
     coherence: (meta?.coherence ?? []).map((one, index) => {
       const at = `meta.coherence[${index}]`;
       known(one.workload, `${at}.workload`);
+      if (one.min !== undefined && one.max !== undefined && one.max < one.min)
+        draft.add(`${at}.max`, `${one.max} is below the min of ${one.min}`, "allowed is at least `min`");
       return {
         name: one.name,
         ...placeOf(one.file, one.url, at),
@@ -261,15 +291,20 @@ export function recoveryOf(
   draft: AgentDraft,
   programs: Programs,
 ) {
-  const pools = new Set(message.pools.map(({ name }) => name));
+  const pools = message.pools.map(({ name }) => name);
   const { safeMode, limits, performance, data, slo } = workload;
   for (const key of ["errorPattern", "corruptionPattern", "configErrorPattern"] as const) {
-    const problem = patternProblem(workload[key]);
+    const problem = key === "errorPattern" && workload[key] === "" ? everyLine : patternProblem(workload[key]);
     const at = `${path}.${key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
     if (problem && !draft.isBroken(at)) draft.add(at, problem, "allowed is a regular expression of JavaScript");
   }
-  if (workload.pool !== "" && !pools.has(workload.pool))
-    draft.add(`${path}.pool`, `there is no pool "${workload.pool}"`, "allowed is the name of a pool of this file");
+  if (workload.pool !== "" && !pools.includes(workload.pool) && !draft.isBroken(`${path}.pool`)) {
+    const allowed = "allowed is the name of a pool of this file";
+    draft.add(`${path}.pool`, `there is no pool "${workload.pool}"`, allowed, nearest(workload.pool, pools));
+  }
+  if (safeMode) checkEnv(safeMode.env, `${path}.safe_mode`, draft);
+  if (performance && !isWebAddress(performance.url) && !draft.isBroken(`${path}.performance.url`))
+    draft.add(`${path}.performance.url`, "not a URL", "allowed is an http:// or https:// URL");
   return {
     ...(safeMode && {
       safeMode: {
@@ -319,6 +354,12 @@ function dataOf(
     ...(data.dump.length > 0 && { dump: programOf(data.dump, `${path}.dump`, draft, programs) }),
     ...(data.verify.length > 0 && { verify: programOf(data.verify, `${path}.verify`, draft, programs) }),
   };
+}
+
+const everyLine = "an empty expression, which every line matches";
+
+function isWebAddress(url: string): boolean {
+  return /^https?:/.test(url) && URL.canParse(url);
 }
 
 function patternProblem(source: string): string | undefined {

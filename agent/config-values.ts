@@ -50,3 +50,14 @@ export function programOf(
   }
   return [program, ...args];
 }
+
+/** Refuses names in the section's `env` that the agent sets itself, and those that no environment can hold. */
+export function checkEnv(env: Readonly<Record<string, string>>, path: string, draft: AgentDraft): void {
+  for (const key of Object.keys(env)) {
+    if (key.startsWith("BLUEFLAME_")) {
+      draft.add(`${path}.env.${key}`, "a name that the agent sets itself", "allowed are names without BLUEFLAME_");
+    } else if (key === "" || /[=\0]/.test(key)) {
+      draft.add(`${path}.env`, "an empty name or one with = or NUL", "allowed are names without them");
+    }
+  }
+}

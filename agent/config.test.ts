@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readAgentConfig, workloadFromCommand } from "./config.driver.ts";
+import { ladderDefaults } from "./ladder/policy.ts";
+import { catalogue } from "./triggers/trigger.ts";
 
 let folder: string;
 let env: NodeJS.ProcessEnv;
@@ -41,13 +43,17 @@ function problemsOf(text: string): string[] {
   return [];
 }
 
-test("an empty config guards nothing and works alone, with every default", () => {
-  expect(read("")).toEqual({
+test("an empty config guards nothing and works alone, with every trigger of the box", () => {
+  const { nodeId, site, labels, hub, sensors, workloads, triggers } = read("");
+  expect({ nodeId, site, labels, hub, sensors, workloads }).toEqual({
+    nodeId: undefined,
     site: "default",
     labels: {},
+    hub: undefined,
     sensors: { everyMs: 5000, historyEveryMs: 60_000 },
     workloads: [],
   });
+  expect(triggers).toEqual(catalogue);
 });
 
 test("a workload gets every default; commands are found, paths start from the config's folder", () => {
@@ -83,7 +89,7 @@ workloads:
       env: {},
       restart: "onFailure",
       starts: { max: 3, withinMs: 60_000 },
-      backoff: { baseMs: 500, capMs: 30_000, resetAfterMs: 10_000 },
+      backoff: { baseMs: 500, capMs: 30_000, resetAfterMs: 10_000, delayMs: 0 },
       startGraceMs: 10_000,
       beat: { timeoutMs: 3000, file: join(folder, "beat") },
       probes: [
@@ -110,6 +116,15 @@ workloads:
       dependsOn: [],
       critical: false,
       probationMs: 300_000,
+      // What heals it beyond a restart, at its defaults; config-sections.test.ts reads what may be said there.
+      configFiles: [],
+      limits: { memoryBytes: 0, cpu: 0, tasks: 4096 },
+      ladder: ladderDefaults,
+      notify: false,
+      pool: "",
+      artifacts: [],
+      sandboxExitCodes: [],
+      patterns: { error: "\\b(error|fatal|panic|exception)\\b", corruption: "", configError: "" },
     },
   ]);
 });

@@ -13,7 +13,7 @@ import { checkOrder } from "./config-order.ts";
 import { probesOf } from "./config-probes.ts";
 import { type NodeSections, nodeSections, recoveryOf } from "./config-sections.ts";
 import { triggersOf } from "./config-triggers.ts";
-import { type AgentDraft, millis, portProblem, programOf } from "./config-values.ts";
+import { type AgentDraft, checkEnv, millis, portProblem, programOf } from "./config-values.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
 import { boxPlaybooks, type Trigger } from "./triggers/trigger.ts";
 
@@ -133,7 +133,7 @@ function specOf(workload: Workload, path: string, draft: AgentDraft, around: Aro
       "allowed is at least the base",
     );
   }
-  checkEnv(workload, path, draft);
+  checkEnv(workload.env, path, draft);
   const { beat, stop, clean, output, starts } = workload;
   return {
     name: workload.name,
@@ -169,14 +169,4 @@ function specOf(workload: Workload, path: string, draft: AgentDraft, around: Aro
 function restartWord(policy: RestartPolicy): WorkloadSpec["restart"] {
   if (policy === RestartPolicy.NEVER) return "never";
   return policy === RestartPolicy.ON_FAILURE ? "onFailure" : "always";
-}
-
-function checkEnv(workload: Workload, path: string, draft: AgentDraft): void {
-  for (const key of Object.keys(workload.env)) {
-    if (key.startsWith("BLUEFLAME_")) {
-      draft.add(`${path}.env.${key}`, "a name that the agent sets itself", "allowed are names without BLUEFLAME_");
-    } else if (key === "" || /[=\0]/.test(key)) {
-      draft.add(`${path}.env`, "an empty name or one with = or NUL", "allowed are names without them");
-    }
-  }
 }
