@@ -92,6 +92,7 @@ function start(
     onObservation: (observation) => observations.push(observation),
     onMeta: (health) => metas.push(health),
     onRequests: () => undefined,
+    onErrors: () => undefined,
     keep: async () => undefined,
     troubled: () => undefined,
     ...parts,
@@ -179,6 +180,27 @@ test("GRC-13 requests that are reported are told on at once, and are part of the
   }).toThrow("LIMIT_REACHED");
   Object.assign(engine, { sinceMs: clock.monotonicMs() });
   await until(() => observations.at(-1)?.workloads.engine?.error_rate === undefined);
+});
+
+test("each line with an error that is printed is told on once, so that a burst of them can be a trigger", async () => {
+  const pattern = String.raw`\b(error|fatal)\b`;
+  let told = 0;
+  const { observations } = start(
+    {
+      specs: [specOf({ patterns: { ...specOf().patterns, error: pattern } })],
+      onErrors: (_engine, lines) => (told += lines),
+    },
+    living(),
+  );
+  writeFileSync(file("engine.log"), "an error of yesterday\n");
+  await until(() => observations.length >= 2);
+  appendFileSync(file("engine.log"), "all is well\nERROR one\n".repeat(30));
+  await until(() => told >= 30);
+  appendFileSync(file("engine.log"), "fatal: one more\n");
+  const seen = observations.length;
+  await until(() => observations.length >= seen + 3);
+  expect(told).toBe(31);
+  expect(observations.at(-1)?.workloads.engine?.error_lines).toBe(31);
 });
 
 test("DOL-1 DOL-2 real files, pages, ports, rules and beats make the meta-health, which is published as a file of mode 0600", async () => {

@@ -55,6 +55,8 @@ export interface ObserverParts {
   readonly onMeta: (meta: MetaHealth) => void;
   /** After each report of requests, with what was reported and the figures that follow from it. */
   readonly onRequests: (workload: string, finished: readonly FinishedRequest[], figures: Figures) => void;
+  /** A workload has printed so many more lines with errors. */
+  readonly onErrors: (workload: string, lines: number) => void;
   /** Keeps readings for the hub's history. */
   readonly keep: (readings: readonly HubReading[]) => Promise<void>;
   /** Something that a person should know, once. */
@@ -172,6 +174,7 @@ class RunningObserver implements Observer {
     for (const [name, look] of await Promise.all(looks)) {
       if (!look) continue;
       for (const pid of look.pids) pids.add(pid);
+      if (look.newErrorLines > 0 && !this.#closed) this.#parts.onErrors(name, look.newErrorLines);
       const [trusted, score] = [trust(name), healthScore(name)];
       figures[name] = {
         ...look.figures,

@@ -16,6 +16,8 @@ export interface OutputSeen {
   readonly grownBytes: number;
   /** Lines within the last minute that match the workload's error pattern. Only counted, never kept. */
   readonly errorLines: number;
+  /** Those of them that are new since the last look. */
+  readonly newErrorLines: number;
 }
 
 interface Watched {
@@ -23,6 +25,8 @@ interface Watched {
   /** Up to where lines were looked at. */
   readTo: number;
   counts: LineCounts;
+  /** Counted since the last answer. */
+  fresh: number;
   counter: LineCounter | undefined;
 }
 
@@ -73,7 +77,9 @@ export class OutputWatch {
   }
 
   #seen(watched: Watched, grownBytes: number): OutputSeen {
-    return { grownBytes, errorLines: linesWithin(watched.counts, this.#nowMs()) };
+    const newErrorLines = watched.fresh;
+    watched.fresh = 0;
+    return { grownBytes, errorLines: linesWithin(watched.counts, this.#nowMs()), newErrorLines };
   }
 
   /** Asked once per folder; what did not answer is asked again. */
@@ -101,7 +107,7 @@ export class OutputWatch {
     const known = this.#watched.get(workload);
     if (known) return known;
     const counter = pattern === "" ? undefined : lineCounter(pattern);
-    const fresh: Watched = { size: undefined, readTo: 0, counts: [], counter };
+    const fresh: Watched = { size: undefined, readTo: 0, counts: [], fresh: 0, counter };
     this.#watched.set(workload, fresh);
     return fresh;
   }
@@ -128,7 +134,9 @@ export class OutputWatch {
     watched.readTo = from + length;
     try {
       const lines = cutLines(bytes.toString("utf8", 0, length));
-      watched.counts = addLines(watched.counts, watched.counter?.(lines) ?? 0, this.#nowMs());
+      const matched = watched.counter?.(lines) ?? 0;
+      watched.counts = addLines(watched.counts, matched, this.#nowMs());
+      watched.fresh += matched;
     } catch {
       watched.counter = undefined;
       this.#troubled(workload, "its error pattern takes too long on its output and is not used any more");

@@ -28,6 +28,8 @@ export interface FigureSources {
 export interface WorkloadLook {
   readonly figures: Figures;
   readonly pids: readonly number[];
+  /** Lines with errors that it has printed since the last look. */
+  readonly newErrorLines: number;
 }
 
 /** The figures of one workload over the lives of its process: each life begins with a clean slate. */
@@ -83,7 +85,7 @@ export class WorkloadFigures {
       ...requestFigures(this.#meter, nowMs),
       ...(written && { error_lines: written.errorLines }),
     };
-    return { figures, pids: seen.pids };
+    return { figures, pids: seen.pids, newErrorLines: written?.newErrorLines ?? 0 };
   }
 
   /** Counts finished requests and returns the figures that follow. Throws LIMIT_REACHED above 100 reports a second. */
