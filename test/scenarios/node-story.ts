@@ -1,36 +1,50 @@
-import { ladderDefaults } from "@blueflame/agent/ladder/policy.ts";
-import { alertsOf } from "@blueflame/agent/records/alert.ts";
-import type { ProbeSpec, WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
-import type { Effect, IncidentFacts } from "@blueflame/agent/supervise/state.ts";
-import { specOf } from "../support/spec.ts";
-import { type Actor, NodeWorld, remedyName, type Seen } from "./node-world.ts";
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { NodeChecker } from "./node-checker.ts";
+import { emergency } from "./node-emergency.ts";
+import { Guards } from "./node-guard.ts";
+import type { Actor, Ailment, Manner } from "./node-parts.ts";
+import { systemOf, useSystem } from "./node-system.ts";
+import { Narrator, type Shown, standing, type ToldIncident } from "./node-told.ts";
+import { specFrom } from "./node-words.ts";
+import { NodeWorld } from "./node-world.ts";
 
 /** What a whole story has shown, for the figures over the corpus. */
 export interface Told {
   readonly text: string;
-  /** The last revision of each incident, and of what it is. */
-  readonly incidents: readonly {
-    readonly workload: string;
-    readonly facts: IncidentFacts;
-    readonly personNeeded: boolean;
-  }[];
+  readonly incidents: readonly ToldIncident[];
+  /** What must never happen and did, one sentence each. */
+  readonly violations: readonly string[];
+  readonly shown: Shown;
 }
+
+/** A promise that waits is settled within so much virtual time: only the order of a dead node has any. */
+const settleEveryMs = 1000;
 
 /**
  * Runs a story against the agent's real machines and returns it with what happened indented under each command.
  *
- *   workload NAME [depends=A,B] [beat=3] [probe] [safe] [sandbox=77] [starts=3/60] [probation=300] [restart=never] [backup] [delay=5]
- *   agent starts | dies        reboot        pass S
- *   crash NAME [CODE]          oom NAME (SIGKILL)          hang NAME (no beats)   freeze NAME (stopped by a signal)   mute NAME (probes fail)
- *   breaks NAME until FIX,…    each start fails until a rung or playbook of that name was used; `never` heals it not
- *   facts NAME changed=S [healthy=VERSION] [hints=config,corruption,…] [exhausted=WORDS_WITH_UNDERSCORES] [backup] [nobootstrap]
- *   set SUBJECT FIGURE VALUE   SUBJECT is node or a workload          stranger WORDS          late JOB S
- *   remedy NAME works|fails|hangs [takes=S] [sets=SUBJECT:FIGURE:VALUE]
- *   requests NAME COUNT timeouts=N errors=N     errors NAME COUNT     anomaly NAME yes|no WORDS     trend SUBJECT METRIC in S
+ *   workload NAME [depends=A,B] [leans] [beat=3] [probe] [safe] [sandbox=77] [starts=3/60] [probation=300] [restart=never|onFailure]
+ *            [backup] [delay=5] [grace=10] [budget=RUNG:S,…] [critical]     leans: it ends when what it depends on is gone
+ *   use SYSTEM                 examples/SYSTEM.yaml: its workloads, triggers, playbooks, jobs, pools and meta-health
+ *   clock DAY HH:MM            what the wall clock says now; DAY is sun … sat
+ *   agent starts|dies|hangs    watchdog starts|dies    reboot    pass S    away S (the agent was stopped so long)    emergency PERSON
+ *   crash NAME [CODE]          oom NAME (SIGKILL)      hang NAME (no beats)    freeze NAME (stopped by a signal)   mute NAME (probes fail)
+ *   breaks NAME until FIX,… [how=exit|mute|late|slow] [after=S] [code=N]    what each start comes to: it exits at once, gives no
+ *                              sign, exits after S, or gives its first sign after S; until a rung, a step, or `restart` was done, or `never`;
+ *                              `for N` instead of `until`: the next N starts
+ *   heal NAME                  somebody else mends that
+ *   deploy NAME VERSION        another config, from now on; what was healthy for its probation can be gone back to
+ *   facts NAME [hints=config,corruption,…] [exhausted=WORDS_WITH_UNDERSCORES] [backup]      bootstrap lately
+ *   set SUBJECT FIGURE VALUE|unknown [until=FIX,…]     SUBJECT is node or a workload; as before once a fix was done: FIX or SUBJECT:FIX
+ *   stranger WORDS    late JOB S|no    source NAME AGE    port HOST:PORT refuses|accepts [until=FIX,…]    rule NAME broken|well
+ *   remedy NAME works|fails|hangs [takes=S]    NAME is a rung, a playbook (its first step), a kind of step, a step's name, a job,
+ *                             or `clean`, `spawn`
+ *   requests NAME COUNT timeouts=N errors=N [every=S] [until=FIX,…]     errors NAME COUNT [every=S] [until=FIX,…]
+ *   anomaly NAME yes|no WORDS  trend SUBJECT METRIC in S|no
  *   stop|start|restart NAME PERSON     kill-switch on|off PERSON     show
  */
-export function tellNode(story: string): Told {
-  const teller = new Teller();
+export async function tellNode(story: string, clock: VirtualClock = new VirtualClock(0)): Promise<Told> {
+  const teller = new Teller(clock);
   const told: string[] = [];
   for (const line of story.split("\n")) {
     if (line.startsWith(" ")) continue;
@@ -39,77 +53,151 @@ export function tellNode(story: string): Told {
       continue;
     }
     told.push(line);
-    if (!line.startsWith("#")) told.push(...teller.run(line).map((seen) => `  ${seen}`));
+    if (!line.startsWith("#")) told.push(...(await teller.run(line)).map((seen) => `  ${seen}`));
   }
-  return { text: `${told.join("\n").trimEnd()}\n`, incidents: teller.incidents() };
+  return { text: `${told.join("\n").trimEnd()}\n`, ...teller.all() };
 }
 
-const probe: ProbeSpec = {
-  name: "ping",
-  use: "liveness",
-  everyMs: 1000,
-  timeoutMs: 1000,
-  failures: 2,
-  ask: { by: "tcp", host: "127.0.0.1", port: 1 },
-};
-
 class Teller {
-  readonly #world = new NodeWorld((seen) => this.#see(seen));
-  readonly #last = new Map<string, IncidentFacts>();
-  readonly #persons = new Set<string>();
-  #lines: string[] = [];
+  readonly #world: NodeWorld;
+  readonly #narrator: Narrator;
+  readonly #checker = new NodeChecker();
+  #guards: Guards | undefined;
 
-  run(line: string): string[] {
-    this.#lines = [];
+  constructor(clock: VirtualClock) {
+    this.#narrator = new Narrator(() => clock.monotonicMs());
+    this.#world = new NodeWorld((seen) => {
+      this.#narrator.see(seen);
+      this.#checker.see(seen, clock.monotonicMs());
+    }, clock);
+  }
+
+  async run(line: string): Promise<string[]> {
     const [command = "", ...words] = line.split(/\s+/);
     const settings = new Map(words.filter((word) => word.includes("=")).map(split));
     const plain = words.filter((word) => !word.includes("="));
-    if (!this.#agent(command, plain) && !this.#fault(command, plain, settings) && !this.#told(command, plain, settings))
-      throw new Error(`a story has no command '${line}'`);
+    if (command === "pass") await this.#pass(Number(plain[0]) * 1000);
+    else if (command === "show") return standing(this.#world, this.#narrator.incidents());
+    else if (!(await this.#does(command, plain, settings))) throw new Error(`a story has no command '${line}'`);
     // What follows in the same moment is part of what was told.
     this.#world.clock.advance(0);
-    return this.#lines;
+    return this.#narrator.take();
   }
 
-  incidents(): Told["incidents"] {
-    const last = new Map<string, { workload: string; facts: IncidentFacts }>();
-    for (const one of this.#world.incidents) last.set(one.facts.id, one);
-    return [...last.values()].map((one) => ({ ...one, personNeeded: this.#persons.has(one.facts.id) }));
+  all(): Omit<Told, "text"> {
+    const { shown } = this.#narrator;
+    return { incidents: this.#narrator.incidents(), violations: this.#checker.violations, shown };
   }
 
-  #agent(command: string, [first = "", second = ""]: string[]): boolean {
+  async #pass(ms: number): Promise<void> {
+    const { clock, senses } = this.#world;
+    if (!senses.metaSpec) return void clock.advance(ms);
+    for (let left = ms; left > 0; left -= settleEveryMs) {
+      clock.advance(Math.min(left, settleEveryMs));
+      for (let turn = 0; turn < 10; turn++) await undefined;
+    }
+  }
+
+  async #does(command: string, words: string[], settings: Map<string, string>): Promise<boolean> {
+    return (
+      this.#life(command, words) ||
+      this.#person(command, words) ||
+      this.#ill(command, words, settings) ||
+      this.#measured(command, words, settings) ||
+      this.#told(command, words, settings) ||
+      (await this.#given(command, words, settings))
+    );
+  }
+
+  async #given(command: string, words: string[], settings: Map<string, string>): Promise<boolean> {
     const world = this.#world;
+    const [first = "", second = ""] = words;
     switch (command) {
-      case "agent":
-        if (first === "starts") world.startAgent();
+      case "use":
+        useSystem(world, await systemOf(first));
+        return true;
+      case "workload":
+        world.add(specFrom(first, words, settings), words.includes("leans"));
+        if (words.includes("backup")) world.actor(first).facts = { ...world.actor(first).facts, backup };
+        return true;
+      case "facts":
+        world.actor(first).facts = factsFrom(world.actor(first), words, settings);
+        return true;
+      case "bootstrap":
+        world.bootstrapAllowed = false;
+        return true;
+      case "deploy":
+        Object.assign(world.actor(first).config, { version: second, changedAtMs: world.clock.monotonicMs() });
+        return true;
+      case "remedy": {
+        const takes = settings.get("takes");
+        const ends = second as Manner["ends"];
+        world.manners.set(first, { ends, ...(takes && { takesMs: Number(takes) * 1000 }) });
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  #life(command: string, [first = "", second = ""]: string[]): boolean {
+    const world = this.#world;
+    switch (`${command} ${first}`) {
+      case "agent starts":
+        world.startAgent();
+        return true;
+      case "agent dies":
+        if (this.#guards) this.#guards.kill("agent");
         else world.killAgent();
         return true;
-      case "reboot":
-        world.reboot();
+      case "agent hangs":
+        this.#guards?.hang("agent");
         return true;
-      case "pass":
-        world.clock.advance(Number(first) * 1000);
+      case "watchdog starts":
+        this.#guards ??= new Guards(world);
+        this.#guards.start("watchdog");
         return true;
+      case "watchdog dies":
+        this.#guards?.kill("watchdog");
+        return true;
+      case "reboot ": {
+        const guards = this.#guards;
+        guards?.reboots();
+        world.reboot(guards && (() => guards.start("watchdog")));
+        return true;
+      }
+      default:
+        break;
+    }
+    if (command === "away") world.away(Number(first) * 1000);
+    else if (command === "clock") setClock(world.clock, first, second);
+    else return false;
+    return true;
+  }
+
+  #person(command: string, [first = "", second = ""]: string[]): boolean {
+    const world = this.#world;
+    switch (command) {
       case "stop":
       case "start":
       case "restart":
         world.tell(first, { is: command, who: `person:${second}` });
         return true;
       case "kill-switch":
-        for (const name of world.actors.keys())
-          world.tell(name, { is: first === "on" ? "hold" : "release", who: `person:${second}` });
+        world.setKillSwitch(first === "on", second);
         return true;
-      case "show":
-        this.#show();
+      case "emergency":
+        this.#guards ??= new Guards(world);
+        emergency(world, this.#guards, first, () => undefined);
         return true;
       default:
         return false;
     }
   }
 
-  #fault(command: string, words: string[], settings: Map<string, string>): boolean {
+  #ill(command: string, words: string[], settings: Map<string, string>): boolean {
     const world = this.#world;
-    const [first = "", second = "", third = ""] = words;
+    const [first = "", second = "", until = ""] = words;
     switch (command) {
       case "crash":
         world.exit(first, second === "" ? 1 : Number(second));
@@ -126,23 +214,53 @@ class Teller {
       case "mute":
         world.actor(first).probing = false;
         return true;
+      case "heal":
+        world.actor(first).ailment = undefined;
+        return true;
       case "breaks": {
-        const actor = world.actor(first);
-        actor.brokenUntil = third.split(",");
-        actor.done = new Set();
-        actor.exitCode = Number(settings.get("code") ?? 1);
+        const how = (settings.get("how") ?? "exit") as Ailment["how"];
+        const afterMs = Number(settings.get("after") ?? 0) * 1000;
+        const starts = second === "for" ? { starts: Number(until) } : {};
+        world.ail(first, { until: until.split(","), how, afterMs, code: Number(settings.get("code") ?? 1), ...starts });
         return true;
       }
-      case "set":
-        if (first === "node") world.node[second] = Number(third);
-        else world.actor(first).figures[second] = Number(third);
+      default:
+        return false;
+    }
+  }
+
+  #measured(command: string, words: string[], settings: Map<string, string>): boolean {
+    const world = this.#world;
+    const { senses } = world;
+    const [first = "", second = "", third = ""] = words;
+    const until = settings.get("until")?.split(",") ?? [];
+    switch (command) {
+      case "set": {
+        const figures = first === "node" ? world.node : world.actor(first).figures;
+        const before = figures[second] ?? 0;
+        if (third === "unknown") delete figures[second];
+        else figures[second] = Number(third);
+        if (until.length > 0) world.fault(first, until, () => Object.assign(figures, { [second]: before }));
         return true;
+      }
       case "stranger":
-        world.stranger = words.join(" ");
+        senses.stranger = words.join(" ");
         return true;
       case "late":
-        if (second === "no") delete world.lateJobs[first];
-        else world.lateJobs[first] = Number(second) * 1000;
+        if (second === "no") delete senses.lateJobs[first];
+        else senses.lateJobs[first] = Number(second) * 1000;
+        return true;
+      case "source":
+        senses.sources.set(first, { ageMs: Number(second) * 1000, atMs: world.clock.monotonicMs() });
+        return true;
+      case "port":
+        if (second === "refuses") senses.refusing.add(first);
+        else senses.refusing.delete(first);
+        if (until.length > 0) world.fault("node", until, () => senses.refusing.delete(first));
+        return true;
+      case "rule":
+        if (second === "broken") senses.broken.add(first);
+        else senses.broken.delete(first);
         return true;
       default:
         return false;
@@ -150,43 +268,27 @@ class Teller {
   }
 
   #told(command: string, words: string[], settings: Map<string, string>): boolean {
-    const world = this.#world;
+    const { triggers } = this.#world;
     const [first = "", second = "", ...more] = words;
     switch (command) {
-      case "workload":
-        world.add(specFrom(first, words, settings));
-        if (words.includes("backup"))
-          world.actor(first).facts = { ...world.actor(first).facts, backup: { id: "b1", ageMs: 600_000 } };
-        return true;
-      case "facts":
-        world.actor(first).facts = factsFrom(world.actor(first), words, settings);
-        return true;
-      case "remedy":
-        world.manners.set(first, {
-          ends: second as "works" | "fails" | "hangs",
-          takesMs: Number(settings.get("takes") ?? 2) * 1000,
-          sets: (settings.get("sets")?.split(",") ?? []).map((one) => {
-            const [subject = "", figure = "", value = ""] = one.split(":");
-            return { subject, figure, value: Number(value) };
-          }),
-        });
-        return true;
       case "requests": {
         const [timeouts, errors] = [Number(settings.get("timeouts") ?? 0), Number(settings.get("errors") ?? 0)];
-        world.tellTriggers({ is: "requests", workload: first, count: Number(second), timeouts, errors });
+        this.#again(first, settings, () =>
+          triggers.tell({ is: "requests", workload: first, count: Number(second), timeouts, errors }),
+        );
         return true;
       }
       case "errors":
-        world.tellTriggers({ is: "errors", workload: first, count: Number(second) });
+        this.#again(first, settings, () => triggers.tell({ is: "errors", workload: first, count: Number(second) }));
         return true;
       case "anomaly":
-        world.tellTriggers({ is: "anomaly", workload: first, anomalous: second === "yes", because: more.join(" ") });
+        triggers.tell({ is: "anomaly", workload: first, anomalous: second === "yes", because: more.join(" ") });
         return true;
       case "trend": {
         const workload = first === "node" ? "" : first;
-        const because = `${second} grows steadily`;
-        const etaMs = Number(more.at(-1)) * 1000;
-        world.tellTriggers({ is: "trend", workload, metric: second, etaMs, confidence: 0.95, because });
+        const eta = more.at(-1) === "no" ? {} : { etaMs: Number(more.at(-1)) * 1000 };
+        const because = "etaMs" in eta ? `${second} grows steadily` : `${second} does not grow`;
+        triggers.tell({ is: "trend", workload, metric: second, ...eta, confidence: 0.95, because });
         return true;
       }
       default:
@@ -194,125 +296,44 @@ class Teller {
     }
   }
 
-  // ── what an operator would want to read ────────────────────────────────────────────────────────────────────────────
-
-  #see(seen: Seen): void {
-    const say = (who: string, text: string) => this.#lines.push(`${this.#at()} ${who || "node"} ${text}`);
-    switch (seen.is) {
-      case "phase": {
-        const { from, to } = seen;
-        if (["running", "stopped", "completed", "backoff"].includes(to.phase.at))
-          say(seen.workload, `${from.phase.at} -> ${to.phase.at}: ${short(to.because)}`);
-        return;
-      }
-      case "effect":
-        this.#effect(seen.workload, seen.effect, say);
-        return;
-      case "incident":
-        this.#incident(seen.workload, seen.facts, say);
-        return;
-      case "node":
-        say("", `${seen.what}: ${short(seen.because)}`);
-        return;
-      case "triggers":
-        for (const { trigger, workload, because } of seen.step.fired)
-          say(workload, `trigger ${trigger} fires: ${short(because)}`);
-        for (const { trigger, workload } of seen.step.cleared) say(workload, `trigger ${trigger} is over`);
-        for (const { trigger, workload, because } of seen.step.noted)
-          say(workload, `trigger ${trigger} is noted only: ${short(because)}`);
-    }
-  }
-
-  #effect(workload: string, effect: Effect, say: (who: string, text: string) => void): void {
-    if (effect.do === "spawn") say(workload, effect.safe ? "starts in safe mode" : "starts");
-    if (effect.do === "remedy") say(workload, `${remedyName(effect.remedy)} begins`);
-    if (effect.do === "cancelRemedy") say(workload, "its remedy is called off");
-    if (effect.do === "audit" && effect.outcome !== "success")
-      say(workload, `${effect.action}: ${short(effect.because)}`);
-  }
-
-  #incident(workload: string, facts: IncidentFacts, say: (who: string, text: string) => void): void {
-    const before = this.#last.get(facts.id);
-    this.#last.set(facts.id, facts);
-    if (facts.needsPerson) this.#persons.add(facts.id);
-    const { diagnosis } = facts;
-    if (diagnosis && diagnosis !== before?.diagnosis && JSON.stringify(diagnosis) !== JSON.stringify(before?.diagnosis))
-      say(
-        workload,
-        `diagnosis ${diagnosis.cause} (${diagnosis.confidence.toFixed(2)})${diagnosis.root ? ` from ${diagnosis.root}` : ""}: ${short(diagnosis.evidence[0] ?? "")}`,
-      );
-    for (const { kind, page, because } of alertsOf(before, facts))
-      say(workload, `${page ? "PAGE" : "alert"} ${kind}: ${short(because)}`);
-  }
-
-  #show(): void {
-    const world = this.#world;
-    for (const [name, { state, instance }] of world.actors) {
-      const mode = state.mode === "safe" ? " in safe mode" : "";
-      this.#lines.push(`${name} ${state.phase.at}${mode}, ${instance ? "its process lives" : "no process"}`);
-    }
-    for (const { workload, facts } of this.incidents()) {
-      const tried = facts.attempts.map(
-        ({ rung, playbook, ok }) => `${rung ?? playbook}${ok === undefined ? "" : ok ? " ✓" : " ✗"}`,
-      );
-      const took = facts.recoverTookMs === undefined ? "" : `, recovered in ${seconds(facts.recoverTookMs)}`;
-      this.#lines.push(
-        `incident of ${workload || "node"} ${facts.at}: ${facts.symptom}; tried ${tried.join(", ") || "nothing"}${took}`,
-      );
-    }
-  }
-
-  #at(): string {
-    return seconds(this.#world.clock.monotonicMs());
+  /** Now, and again and again until it is mended, where the story says so. */
+  #again(subject: string, settings: Map<string, string>, act: () => void): void {
+    const everyMs = Number(settings.get("every") ?? 0) * 1000;
+    let over = everyMs === 0;
+    const until = settings.get("until")?.split(",") ?? [];
+    this.#world.fault(subject, until, () => {
+      over = true;
+    });
+    const go = (): void => {
+      act();
+      if (!over) this.#world.later(everyMs, () => !over && go());
+    };
+    go();
   }
 }
 
-function specFrom(name: string, words: string[], settings: Map<string, string>): WorkloadSpec {
-  const [max = 3, within = 60] = settings.get("starts")?.split("/").map(Number) ?? [];
-  const beat = settings.get("beat");
-  const restart = settings.get("restart");
-  return specOf({
-    name,
-    dependsOn: settings.get("depends")?.split(",") ?? [],
-    ...(beat && { beat: { timeoutMs: Number(beat) * 1000 } }),
-    probes: words.includes("probe") ? [probe] : [],
-    ...(words.includes("safe") && { safeMode: { env: {} } }),
-    sandboxExitCodes: settings.has("sandbox") ? [Number(settings.get("sandbox"))] : [],
-    starts: { max, withinMs: within * 1000 },
-    probationMs: Number(settings.get("probation") ?? 300) * 1000,
-    restart: restart === "never" || restart === "onFailure" ? restart : "always",
-    backoff: { baseMs: 500, capMs: 30_000, resetAfterMs: 10_000, delayMs: Number(settings.get("delay") ?? 0) * 1000 },
-    ladder: ladderDefaults,
-  });
-}
+const backup = { id: "b1", ageMs: 600_000 };
 
 function factsFrom({ facts }: Actor, words: string[], settings: Map<string, string>): Actor["facts"] {
-  const changed = settings.get("changed");
-  const healthy = settings.get("healthy");
-  const config = changed
-    ? { version: "v2", changedAgoMs: Number(changed) * 1000, ...(healthy && { healthyVersion: healthy }) }
-    : facts.config;
+  const exhausted = settings.get("exhausted")?.split(",");
   return {
     ...facts,
-    config,
     hints: (settings.get("hints")?.split(",") ?? facts.hints) as Actor["facts"]["hints"],
-    exhausted:
-      settings
-        .get("exhausted")
-        ?.split(",")
-        .map((one) => one.replaceAll("_", " ")) ?? facts.exhausted,
-    ...(words.includes("backup") && { backup: { id: "b1", ageMs: 600_000 } }),
-    bootstrapAllowed: !words.includes("nobootstrap"),
+    exhausted: exhausted?.map((one) => one.replaceAll("_", " ")) ?? facts.exhausted,
+    ...(words.includes("backup") && { backup }),
   };
+}
+
+/** The coming moment at which the week stands so. */
+function setClock(clock: VirtualClock, day: string, time: string): void {
+  const [hour = 0, minute = 0] = time.split(":").map(Number);
+  const wanted = (["sun", "mon", "tue", "wed", "thu", "fri", "sat"].indexOf(day) * 24 + hour) * 60 + minute;
+  const now = new Date(clock.wallMs());
+  const is = (now.getUTCDay() * 24 + now.getUTCHours()) * 60 + now.getUTCMinutes();
+  clock.stepWall((((wanted - is + 10_080) % 10_080) * 60 - now.getUTCSeconds()) * 1000);
 }
 
 function split(word: string): [string, string] {
   const at = word.indexOf("=");
   return [word.slice(0, at), word.slice(at + 1)];
-}
-function seconds(ms: number): string {
-  return ms % 1000 === 0 || ms >= 10_000 ? `${Math.round(ms / 1000)}s` : `${(ms / 1000).toFixed(1)}s`;
-}
-function short(text: string): string {
-  return text.length > 160 ? `${text.slice(0, 157)}...` : text;
 }

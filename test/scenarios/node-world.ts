@@ -1,9 +1,8 @@
 /**
- * A node on virtual time: the real machines of the agent (supervision, ladder, triggers, the node's own), and around them a world
- * that fails as a story says. Nothing here decides.
+ * A node on virtual time: the real machines of the agent (supervision, ladder, triggers, the node's own, what is learned), put
+ * together as `agent/recovery/recovery.driver.ts` puts them together, and around them a world that fails as a story says. What is
+ * remembered over an agent's death is what its store would hold. Nothing here decides.
  */
-
-import { type Facts, noFacts } from "@blueflame/agent/diagnosis/facts.ts";
 import {
   calmNode,
   type NodeEvent,
@@ -11,164 +10,230 @@ import {
   nextNodeLookMs,
   stepNode,
 } from "@blueflame/agent/ladder/node-machine.ts";
+import { boxPlaybooks } from "@blueflame/agent/playbooks/box.ts";
+import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
+import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
+import { poolDefaults } from "@blueflame/agent/remedies/pools.ts";
+import { adoptable } from "@blueflame/agent/supervise/adopt.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
-import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
-import { standsOf } from "@blueflame/agent/supervise/stands.ts";
-import {
-  type Effect,
-  type Event,
-  fresh,
-  type IncidentFacts,
-  type Instance,
-  instanceOf,
-  type Remedy,
-  type State,
-} from "@blueflame/agent/supervise/state.ts";
-import { step as stepTriggers } from "@blueflame/agent/triggers/machine.ts";
-import type { Observation } from "@blueflame/agent/triggers/observation.ts";
-import {
-  fresh as freshTriggers,
-  type Event as TriggerEvent,
-  type Step as TriggerStep,
-} from "@blueflame/agent/triggers/state.ts";
-import { catalogue, type Trigger } from "@blueflame/agent/triggers/trigger.ts";
-import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
+import { hasStarted, standsOf } from "@blueflame/agent/supervise/stands.ts";
+import { type Effect, type Event, type IncidentFacts, instanceOf } from "@blueflame/agent/supervise/state.ts";
+import type { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { perform } from "./node-deeds.ts";
+import { Experience } from "./node-experience.ts";
+import { Ground } from "./node-ground.ts";
+import { type Actor, type Pace, remedyName, type Seen } from "./node-parts.ts";
+import { Runs } from "./node-runs.ts";
+import { Senses } from "./node-senses.ts";
+import { TriggerDesk } from "./node-triggers.ts";
 
-/** What a story does not set: how long things take in this world. */
-const times = { exitMs: 200, stopMs: 300, remedyMs: 2000, beatMs: 1000, observeMs: 5000 };
-
-/** What was seen, for whoever tells the story. */
-export type Seen =
-  | { readonly is: "effect"; readonly workload: string; readonly effect: Effect; readonly state: State }
-  | { readonly is: "phase"; readonly workload: string; readonly from: State; readonly to: State }
-  | { readonly is: "incident"; readonly workload: string; readonly facts: IncidentFacts }
-  | { readonly is: "node"; readonly what: string; readonly because: string }
-  | { readonly is: "triggers"; readonly step: TriggerStep };
-
-/** One workload of the world. */
-export interface Actor {
-  readonly spec: WorkloadSpec;
-  state: State;
-  instance: Instance | undefined;
-  /** Each start ends again, until one of these has been done. */
-  brokenUntil: readonly string[];
-  done: Set<string>;
-  exitCode: number;
-  beating: boolean;
-  probing: boolean;
-  stopped: boolean;
-  facts: Facts;
-  readonly figures: Record<string, number>;
-}
-
-/** How a remedy or playbook ends, and what it changes; what is not set works after two seconds. */
-export interface Manner {
-  ends: "works" | "fails" | "hangs";
-  takesMs: number;
-  sets: { subject: string; figure: string; value: number }[];
-}
+/** As the remedies have them by name of the rung. */
+const rungDeeds: Readonly<Record<string, Action["do"]>> = {
+  config_rollback: "rollback",
+  dependency_restart: "restart_dependencies",
+  backup_restore: "restore",
+  full_bootstrap: "bootstrap",
+};
+/** Read once for all worlds. */
+const box = boxPlaybooks.map(({ file, text }) => playbookOf(text, file, false)).map((one) => [one.name, one] as const);
+/** The emergency bootstrap runs by itself once in this time (design.md, section 7, rule 11). */
+const bootstrapEveryMs = 3_600_000;
+const signsEveryMs = 1000;
+const observeEveryMs = 5000;
+/** A dependent waits at most the grace of what it depends on, and this. */
+const startMarginMs = 10_000;
 
 /** The world of one story. */
-export class NodeWorld {
-  readonly clock = new VirtualClock(0);
-  readonly actors = new Map<string, Actor>();
-  readonly node: Record<string, number> = {
-    cpu_busy_ratio: 0.1,
-    memory_used_ratio: 0.3,
-    disk_used_ratio: 0.4,
-    ours_cpu_ratio: 0.05,
-    ours_memory_ratio: 0.1,
-  };
-  readonly lateJobs: Record<string, number> = {};
-  stranger = "";
-  readonly manners = new Map<string, Manner>();
+export class NodeWorld extends Ground {
   readonly incidents: { workload: string; facts: IncidentFacts }[] = [];
-  triggers: readonly Trigger[] = catalogue;
-  nodeState: NodeState = calmNode;
-  bootId = "boot-1";
+  readonly playbooks = new Map<string, Playbook>(box);
+  readonly pools: Record<string, number> = { ...poolDefaults };
+  readonly senses = new Senses(this);
+  readonly triggers = new TriggerDesk(this);
+  readonly runs: Runs;
+  /** Called after each computation of the meta-health. */
+  onMeta: () => void = () => undefined;
+  /** Called when the agent's process has ended. */
+  onAgentDeath: () => void = () => undefined;
+  bootstrapAllowed = true;
+  bootstrapMs: number | undefined;
   agentAlive = false;
-  #triggerState = freshTriggers();
-  #pids = 100;
-  #ids = 0;
-  /** Effects of an agent that has died are nobody's any more. */
-  #life = 0;
+  killSwitch = false;
+  #experience: Experience;
+  #nodeState: NodeState = calmNode;
+  #lastBootId = "";
   readonly #looks = new Map<string, () => void>();
-  readonly #see: (seen: Seen) => void;
+  readonly #waiting = new Map<string, readonly string[]>();
 
-  constructor(see: (seen: Seen) => void) {
-    this.#see = see;
-  }
-
-  add(spec: WorkloadSpec): void {
-    this.actors.set(spec.name, {
-      spec,
-      state: fresh(this.bootId, 7),
-      instance: undefined,
-      brokenUntil: [],
-      done: new Set(),
-      exitCode: 1,
-      beating: true,
-      probing: true,
-      stopped: false,
-      facts: { ...noFacts, config: { version: "v1", changedAgoMs: 7 * 86_400_000 } },
-      figures: { p95_latency_ms: 100, error_rate: 0, trust: 0.9 },
+  constructor(see: (seen: Seen) => void, clock?: VirtualClock, pace?: Pace) {
+    super(see, clock, pace);
+    this.#experience = new Experience(this.clock, (workload, text) =>
+      this.see({ is: "node", what: `suggestion for ${workload}`, because: text }),
+    );
+    this.runs = new Runs({
+      clock: this.clock,
+      bounds: this.pools,
+      see,
+      perform: (context) => perform(this, context),
+      sight: (workload, failedBefore) => this.#sight(workload, failedBefore),
+      awaits: (workload) => this.actor(workload).state.phase.at === "mending",
     });
   }
 
-  actor(name: string): Actor {
-    const found = this.actors.get(name);
-    if (!found) throw new Error(`a story speaks of '${name}' before it names the workload`);
-    return found;
+  /** How many agents have lived. */
+  get lives(): number {
+    return this.life;
   }
 
-  // ── the agent ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  trust(workload: string): number {
+    return this.#experience.trust(workload);
+  }
+
+  // ── the agent's life ───────────────────────────────────────────────────────────────────────────────────────────────
 
   startAgent(): void {
+    if (this.agentAlive) return;
     this.agentAlive = true;
-    this.#life += 1;
-    for (const [name, { instance }] of this.actors)
-      this.tell(name, { is: "boot", bootId: this.bootId, ...(instance && { found: { ...instance, adopted: true } }) });
-    this.tellNode({ is: "boot", rebooted: false });
-    this.#repeat(times.observeMs, () => this.#observe());
-    this.#repeat(times.beatMs, () => this.#signs());
-    this.#repeat(10_000, () => this.tellTriggers({ is: "look", localOffsetMs: 0 }));
+    this.life += 1;
+    const rebooted = this.#lastBootId !== "" && this.#lastBootId !== this.bootId;
+    this.#lastBootId = this.bootId;
+    this.see({ is: "life", who: "agent", what: "starts" });
+    for (const actor of this.actors.values()) {
+      const { held: _before, ...free } = actor.kept;
+      actor.state = this.killSwitch ? { ...free, held: true } : free;
+      actor.told = false;
+    }
+    this.triggers.boot(!rebooted);
+    const adopted = this.#adopt();
+    this.#startRest(adopted);
+    this.tellNode({ is: "boot", rebooted });
+    this.repeat(this.pace("firstLook"), observeEveryMs, () => this.#observe());
+    this.repeat(this.pace("firstBeat"), signsEveryMs, () => this.senses.signs());
   }
+
   killAgent(): void {
+    if (!this.agentAlive) return;
     this.agentAlive = false;
-    this.#life += 1;
+    this.life += 1;
+    this.runs.dies();
+    this.#waiting.clear();
+    this.see({ is: "life", who: "agent", what: "dies" });
+    this.onAgentDeath();
   }
-  reboot(): void {
+
+  /** Everything ends, and after the machine's own start whoever is started by init. */
+  reboot(start: () => void = () => this.startAgent()): void {
     this.killAgent();
+    this.see({ is: "life", who: "machine", what: "reboots" });
     this.bootId = `boot-${this.clock.monotonicMs() + 2}`;
-    for (const actor of this.actors.values()) actor.instance = undefined;
-    this.clock.advance(20_000);
-    this.startAgent();
+    for (const [name, actor] of this.actors) if (actor.instance) this.gone(name, actor);
+    const boot = this.bootId;
+    this.later(this.pace("boot"), () => {
+      if (boot === this.bootId) start();
+    });
   }
+
+  /** The agent was stopped, starved or asleep, and knows it. */
+  away(ms: number): void {
+    this.clock.stall(ms);
+    if (!this.agentAlive) return;
+    for (const name of this.actors.keys()) this.tell(name, { is: "late", byMs: ms });
+    this.triggers.tell({ is: "late", byMs: ms });
+  }
+
+  setKillSwitch(on: boolean, person: string): void {
+    this.killSwitch = on;
+    this.see({ is: "node", what: `kill-switch.${on ? "on" : "off"}`, because: `person:${person}` });
+    const order = dependencyOrder([...this.actors.values()].map(({ spec }) => spec));
+    for (const name of on ? order.reverse() : order)
+      this.tell(name, { is: on ? "hold" : "release", who: `person:${person}` });
+  }
+
+  #adopt(): Set<string> {
+    const { bootId } = this;
+    const now = { ms: this.clock.monotonicMs(), wallMs: this.clock.wallMs() };
+    const adopted = new Set<string>();
+    for (const [name, actor] of this.actors) {
+      const found = actor.instance ? [actor.instance] : [];
+      const instance = adoptable(actor.state, found, { bootId, now, lives: ({ id }) => actor.instance?.id === id });
+      if (!instance) continue;
+      actor.instance = { ...instance, adopted: true };
+      adopted.add(name);
+      this.tell(name, { is: "boot", bootId, found: actor.instance });
+    }
+    return adopted;
+  }
+
+  #startRest(adopted: ReadonlySet<string>): void {
+    const { bootId } = this;
+    for (const name of dependencyOrder([...this.actors.values()].map(({ spec }) => spec))) {
+      if (adopted.has(name)) continue;
+      const waitFor = this.actor(name).spec.dependsOn.filter((need) => !adopted.has(need));
+      if (waitFor.length > 0) this.#waiting.set(name, waitFor);
+      this.tell(name, { is: "boot", bootId, ...(waitFor.length > 0 && { waitFor }) });
+      const limitMs = waitFor.reduce((most, need) => most + this.actor(need).spec.startGraceMs + startMarginMs, 0);
+      if (waitFor.length > 0) this.soon(limitMs, () => this.#letGo(name));
+    }
+    this.#release();
+  }
+
+  #release(): void {
+    for (const [name, needs] of [...this.#waiting])
+      if (needs.every((need) => this.actor(need).told && hasStarted(this.actor(need).state))) this.#letGo(name);
+  }
+  #letGo(name: string): void {
+    if (this.#waiting.delete(name)) this.tell(name, { is: "needsMet" });
+  }
+
+  // ── the agent's machines ───────────────────────────────────────────────────────────────────────────────────────────
 
   tell(name: string, event: Event): void {
     if (!this.agentAlive) return;
     const actor = this.actor(name);
+    if (event.is === "boot") actor.told = true;
     const before = actor.state;
-    const result = step(actor.spec, before, event, this.#moment());
-    actor.state = JSON.parse(JSON.stringify(result.state)) as State;
-    if (before.phase.at !== actor.state.phase.at)
-      this.#see({ is: "phase", workload: name, from: before, to: actor.state });
-    for (const effect of result.effects) this.#act(name, actor, effect);
+    const result = step(actor.spec, before, event, this.moment());
+    const { phase, intent, treatment } = result.state;
+    actor.state = result.state;
+    // As the supervisor: what has no effect and moves nothing is not written down.
+    if (
+      result.effects.length > 0 ||
+      before.phase !== phase ||
+      before.intent !== intent ||
+      before.treatment !== treatment
+    ) {
+      actor.kept = JSON.parse(JSON.stringify(result.state)) as typeof result.state;
+      actor.state = actor.kept;
+    }
+    const moved = { is: "phase", workload: name, from: before, to: actor.state } as const;
+    const moves = before.phase.at !== phase.at;
+    if (moves && phase.at !== "backoff") this.see(moved);
+    for (const effect of result.effects) this.#act(name, actor, effect, before);
+    // A wait is told after its reason.
+    if (moves && phase.at === "backoff") this.see(moved);
     this.#schedule(name, actor);
+    if (this.#waiting.size > 0) this.#release();
   }
 
   tellNode(event: NodeEvent): void {
     if (!this.agentAlive) return;
-    const result = stepNode(this.nodeState, event, this.#moment());
-    this.nodeState = JSON.parse(JSON.stringify(result.state)) as NodeState;
+    const result = stepNode(this.#nodeState, event, this.moment());
+    this.#nodeState = JSON.parse(JSON.stringify(result.state)) as NodeState;
     for (const effect of result.effects) {
       if (effect.do === "incident") this.#incident("", effect.facts);
-      if (effect.do === "audit") this.#see({ is: "node", what: effect.action, because: effect.because });
-      if (effect.do === "play")
-        this.#remedy(effect.playbook, "", (ok, because) => this.tellNode({ is: "played", id: effect.id, ok, because }));
+      if (effect.do === "audit") this.see({ is: "node", what: effect.action, because: effect.because });
+      if (effect.do === "cancel") this.runs.cancel(effect.id);
+      if (effect.do !== "play") continue;
+      const { id, playbook, incidentId, budgetMs } = effect;
+      this.soon(1, () =>
+        this.#play({ id, playbook, workload: "", incidentId, budgetMs }, ({ ok, because }) =>
+          this.tellNode({ is: "played", id, ok, because }),
+        ),
+      );
     }
-    const due = nextNodeLookMs(this.nodeState);
     this.#looks.get("")?.();
+    const due = nextNodeLookMs(this.#nodeState);
     if (due !== undefined)
       this.#looks.set(
         "",
@@ -176,156 +241,136 @@ export class NodeWorld {
       );
   }
 
-  tellTriggers(event: TriggerEvent): void {
-    if (!this.agentAlive) return;
-    const answer = stepTriggers(this.triggers, this.#triggerState, event, this.#moment());
-    this.#triggerState = answer.state;
-    this.#see({ is: "triggers", step: answer });
-    for (const symptom of answer.fired) {
-      if (symptom.workload) this.tell(symptom.workload, { is: "symptom", symptom });
-      else this.tellNode({ is: "symptom", symptom, maintenance: symptom.playbook.endsWith("-maintenance") });
-    }
-    for (const { trigger, workload } of answer.cleared) {
-      if (workload) this.tell(workload, { is: "cleared", trigger });
-      else this.tellNode({ is: "cleared", trigger });
-    }
-  }
-
-  #act(name: string, actor: Actor, effect: Effect): void {
-    this.#see({ is: "effect", workload: name, effect, state: actor.state });
+  #act(name: string, actor: Actor, effect: Effect, before: Actor["state"]) {
+    this.see({ is: "effect", workload: name, effect, state: actor.state, before });
     switch (effect.do) {
       case "incident":
-        this.#incident(name, effect.facts);
-        return;
+        return this.#incident(name, effect.facts);
       case "clean":
-        actor.instance = undefined;
-        this.#soon(1, () => this.tell(name, { is: "cleaned", killed: 0, removed: [], tookMs: 1 }));
-        return;
+        return this.soon(this.pace("clean"), () => {
+          if (this.manners.get("clean")?.ends === "fails")
+            return this.tell(name, { is: "cleanFailed", because: "a process of it does not end" });
+          if (actor.instance) this.gone(name, actor);
+          this.tell(name, { is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+        });
       case "spawn":
-        this.#spawn(name, actor, effect.id, effect.safe === true);
-        return;
+        if (this.manners.get("spawn")?.ends === "fails")
+          return this.soon(1, () => this.tell(name, { is: "spawnFailed", because: "its program is not there" }));
+        return this.spawn(name, actor, effect.id, effect.safe === true);
       case "signal":
-        if (effect.signal !== "SIGCONT") this.#later(times.stopMs, () => this.exit(name, 0));
-        return;
+        // What hangs or is stopped does not hear it.
+        if (effect.signal === "SIGCONT" || !actor.beating || actor.stopped) return;
+        return this.later(this.pace("stop"), () => {
+          if (actor.instance?.id === effect.instance.id) this.exit(name, 0);
+        });
       case "examine":
-        this.#soon(1, () => this.tell(name, { is: "examined", facts: this.#facts(actor) }));
-        return;
-      case "remedy": {
-        const { id } = effect;
-        this.#remedy(remedyName(effect.remedy), name, (ok, because) =>
-          this.tell(name, { is: "remedied", id, ok, because }),
+        return this.soon(this.pace("examine"), () =>
+          this.tell(name, { is: "examined", facts: this.#facts(name, actor) }),
         );
-        return;
+      case "cancelRemedy":
+        return this.runs.cancel(effect.id);
+      case "remedy": {
+        const { id, remedy, budgetMs } = effect;
+        const incidentId = actor.state.incident?.id ?? "";
+        const answer = (result: { ok: boolean; because: string }) => this.tell(name, { is: "remedied", id, ...result });
+        return this.soon(1, () => {
+          if (remedy.by === "playbook")
+            return this.#play({ id, playbook: remedy.playbook, workload: name, incidentId, budgetMs }, answer);
+          this.runs.clear(name, id);
+          const action = { do: rungDeeds[remedy.rung] } as Action;
+          const only = { name: "", timeoutMs: budgetMs, onFailure: "stop", once: false, action } as const;
+          const pool = remedy.rung === "full_bootstrap" ? "bootstrap" : "recovery";
+          const about = { id, name: remedyName(remedy), workload: name, incidentId, budgetMs, pool, down: true };
+          this.runs.begin({ ...about, steps: [only] }, answer);
+        });
       }
       default:
         return;
     }
   }
 
-  #facts(actor: Actor): Facts {
-    const dependencies = actor.spec.dependsOn.map((need) => ({ name: need, stands: standsOf(this.actor(need).state) }));
-    return { ...actor.facts, dependencies };
+  #play(
+    {
+      id,
+      playbook,
+      workload,
+      incidentId,
+      budgetMs,
+    }: Record<"id" | "playbook" | "workload" | "incidentId", string> & { budgetMs: number },
+    answer: (result: { ok: boolean; because: string }) => void,
+  ) {
+    const found = this.playbooks.get(playbook);
+    if (!found) return answer({ ok: false, because: `there is no playbook '${playbook}'` });
+    const { steps, pool, timeoutMs } = found;
+    const down = workload !== "" && this.actor(workload).state.phase.at === "mending";
+    const request = { id, name: playbook, workload, incidentId, steps, pool, down };
+    this.runs.begin({ ...request, budgetMs: Math.min(budgetMs, timeoutMs) }, answer);
+  }
+
+  #facts(name: string, actor: Actor) {
+    const nowMs = this.clock.monotonicMs();
+    const { version, changedAtMs, healthy } = actor.config;
+    const healthyVersion = healthy.filter((other) => other !== version).at(-1);
+    const advice = this.#experience.advice(name, actor.state.incident);
+    return {
+      ...actor.facts,
+      config: {
+        version,
+        ...(changedAtMs !== undefined && { changedAgoMs: nowMs - changedAtMs }),
+        ...(healthyVersion !== undefined && { healthyVersion }),
+      },
+      dependencies: actor.spec.dependsOn.map((need) => ({ name: need, stands: standsOf(this.actor(need).state) })),
+      signature: "",
+      bootstrapAllowed:
+        this.bootstrapAllowed && (this.bootstrapMs === undefined || nowMs - this.bootstrapMs >= bootstrapEveryMs),
+      ...(advice && { advice }),
+    };
+  }
+
+  #sight(workload: string, failedBefore: boolean) {
+    const actor = workload === "" ? undefined : this.actor(workload);
+    return {
+      workload,
+      alive: actor?.instance !== undefined,
+      well: actor?.state.phase.at === "running",
+      of: workload === "" ? {} : this.senses.figuresOf(workload),
+      node: this.node,
+      has: {
+        safe_mode: actor?.spec.safeMode !== undefined,
+        data: actor?.facts.backup !== undefined,
+        artifacts: (actor?.spec.artifacts.length ?? 0) > 0,
+        dependencies: (actor?.spec.dependsOn.length ?? 0) > 0,
+        healthy_config: actor?.config.healthy.some((version) => version !== actor.config.version) ?? false,
+      },
+      failedBefore,
+    };
   }
 
   #incident(workload: string, facts: IncidentFacts): void {
+    const before = this.incidents.findLast((one) => one.facts.id === facts.id)?.facts;
     this.incidents.push({ workload, facts });
-    this.#see({ is: "incident", workload, facts });
+    this.see({ is: "incident", workload, facts });
+    if (workload === "") return;
+    this.triggers.count(workload, before, facts);
+    this.#experience.incident(workload, before, facts, instanceOf(this.actor(workload).state.phase)?.sinceMs);
+  }
+
+  #observe(): void {
+    for (const actor of this.actors.values()) {
+      const { phase, incident } = actor.state;
+      const { healthy, version } = actor.config;
+      const longWell =
+        phase.at === "running" && this.clock.monotonicMs() >= phase.readySinceMs + actor.spec.probationMs;
+      if (longWell && !incident && !healthy.includes(version)) healthy.push(version);
+    }
+    this.triggers.tell({ is: "observed", observation: this.senses.observe() });
+    if (this.senses.computeMeta()) this.onMeta();
   }
 
   // ── the world ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #spawn(name: string, actor: Actor, id: string, safe: boolean): void {
-    if (safe) actor.done.add("safe_mode");
-    actor.done.add("quick_restart");
-    const nowMs = this.clock.monotonicMs();
-    const instance = { id, pid: this.#pids++, startTicks: nowMs, sinceMs: nowMs, sinceWallMs: nowMs, adopted: false };
-    actor.instance = instance;
-    actor.stopped = false;
-    actor.beating = true;
-    actor.probing = true;
-    this.#soon(1, () => this.tell(name, { is: "spawned", instance }));
-    const mended = actor.brokenUntil.length === 0 || actor.brokenUntil.some((fix) => actor.done.has(fix));
-    if (mended) actor.brokenUntil = [];
-    else this.clock.wakeAt(nowMs + times.exitMs, () => actor.instance?.id === id && this.exit(name, actor.exitCode));
-  }
-
-  /** Its process ends, whether an agent lives to see it or not. */
-  exit(name: string, code: number, signal: string | null = null): void {
-    const actor = this.actor(name);
-    const { instance } = actor;
-    if (!instance) return;
-    actor.instance = undefined;
-    const down = actor.spec.dependsOn.filter((need) =>
-      ["recovering", "down"].includes(standsOf(this.actor(need).state)),
-    );
-    const needs = down.length > 0 ? { needsDown: down } : {};
-    if (instanceOf(actor.state.phase)?.adopted) this.tell(name, { is: "vanished", id: instance.id, ...needs });
-    else this.tell(name, { is: "exited", id: instance.id, code: signal ? null : code, signal, ...needs });
-  }
-
-  #remedy(remedy: string, workload: string, answer: (ok: boolean, because: string) => void): void {
-    const manner = this.manners.get(remedy) ?? { ends: "works", takesMs: times.remedyMs, sets: [] };
-    if (manner.ends === "hangs") return;
-    const life = this.#life;
-    const finish = (): void => {
-      if (life !== this.#life) return;
-      if (remedy === "dependency_restart" && !this.#dependenciesWell(workload)) return void this.#later(1000, finish);
-      if (workload) this.actor(workload).done.add(remedy);
-      if (remedy === "config_rollback" && workload) {
-        const actor = this.actor(workload);
-        actor.facts = {
-          ...actor.facts,
-          config: { version: actor.facts.config.healthyVersion ?? "v1", changedAgoMs: 0 },
-        };
-      }
-      for (const { subject, figure, value } of manner.sets) {
-        if (subject === "node") this.node[figure] = value;
-        else this.actor(subject).figures[figure] = value;
-      }
-      answer(manner.ends === "works", manner.ends === "works" ? "done" : "it did not work");
-    };
-    this.clock.wakeAt(this.clock.monotonicMs() + manner.takesMs, finish);
-  }
-
-  #dependenciesWell(workload: string): boolean {
-    return this.actor(workload).spec.dependsOn.every((need) => standsOf(this.actor(need).state) === "well");
-  }
-
-  #observe(): void {
-    const workloads: Record<string, Record<string, number>> = {};
-    for (const [name, { instance, state, figures }] of this.actors) {
-      const running = state.phase.at === "running" ? state.phase : undefined;
-      if (!instance || !running) continue;
-      workloads[name] = { ...figures, uptime_ms: this.clock.monotonicMs() - instance.sinceMs };
-    }
-    const observation: Observation = {
-      node: this.node,
-      workloads,
-      lateJobs: this.lateJobs,
-      staleSources: [],
-      heaviestStranger: this.stranger,
-    };
-    this.tellTriggers({ is: "observed", observation });
-  }
-
-  #signs(): void {
-    for (const [name, actor] of this.actors) {
-      if (!actor.instance) continue;
-      if (actor.stopped || actor.state.evidence.stoppedSinceMs !== undefined)
-        this.tell(name, { is: "seen", stopped: actor.stopped });
-      if (actor.stopped) continue;
-      if (actor.spec.beat && actor.beating) this.tell(name, { is: "beat", ready: true, status: "" });
-      for (const { name: probe } of actor.spec.probes)
-        this.tell(name, { is: "probed", probe, ok: actor.probing, because: actor.probing ? "answered" : "no answer" });
-    }
-  }
-
   // ── time ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #moment() {
-    const ms = this.clock.monotonicMs();
-    return { ms, wallMs: this.clock.wallMs(), id: `id-${String(this.#ids++).padStart(6, "0")}` };
-  }
   #schedule(name: string, actor: Actor): void {
     this.#looks.get(name)?.();
     const due = nextLookMs(actor.spec, actor.state);
@@ -338,26 +383,4 @@ export class NodeWorld {
   #at(dueMs: number, act: () => void) {
     return this.clock.wakeAt(Math.max(dueMs, this.clock.monotonicMs() + 1), act);
   }
-  /** An answer to what the agent asked; void when it has died meanwhile. */
-  #soon(ms: number, act: () => void): void {
-    const life = this.#life;
-    this.clock.wakeAt(this.clock.monotonicMs() + ms, () => life === this.#life && act());
-  }
-  #later(ms: number, act: () => void): void {
-    this.clock.wakeAt(this.clock.monotonicMs() + ms, act);
-  }
-  #repeat(everyMs: number, act: () => void): void {
-    const life = this.#life;
-    const go = (): void => {
-      if (life !== this.#life) return;
-      act();
-      this.clock.wakeAt(this.clock.monotonicMs() + everyMs, go);
-    };
-    this.clock.wakeAt(this.clock.monotonicMs() + everyMs, go);
-  }
-}
-
-/** The word for a remedy in stories. */
-export function remedyName(remedy: Remedy): string {
-  return remedy.by === "rung" ? remedy.rung : remedy.playbook;
 }
