@@ -192,6 +192,17 @@ test("GRC-6 the box's own optimization restarts what is still slow, and leaves a
   expect(rig.asked).toEqual(["restart engine"]);
 }, 40_000);
 
+test("a workload that takes too much memory gives it back also on a machine that has enough; a small one is left alone", async () => {
+  await open();
+  rig.figures.set("", { memory_used_ratio: 0.3, ours_memory_ratio: 0.2, disk_used_ratio: 0.4, disk_free_inodes: 9999 });
+  rig.figures.set("engine", { process_memory_bytes: 50 * 2 ** 20 });
+  expect(await play("resource-cleanup")).toMatchObject({ ok: true });
+  expect(rig.asked).toEqual([]);
+  rig.figures.set("engine", { process_memory_bytes: 2.1 * 2 ** 30 });
+  expect(await play("resource-cleanup")).toMatchObject({ ok: true });
+  expect(rig.asked).toEqual(["restart engine"]);
+});
+
 test("DOL-6 a storm of sixty recoveries is a few at a time, and never two of one workload", async () => {
   const names = Array.from({ length: 30 }, (_, n) => `worker-${n}`);
   const busy = script("busy", `echo + >> ${dir}/out; sleep 0.3; echo - >> ${dir}/out`);

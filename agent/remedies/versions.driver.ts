@@ -6,8 +6,9 @@ import { createHash } from "node:crypto";
 import type { Cancel } from "@blueflame/shared/time/clock.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
-import { type ConfigRead, readConfig, writeBack } from "./files.driver.ts";
-import { inTime, wordsOf } from "./patience.driver.ts";
+import { ConfigLooks } from "./config-looks.driver.ts";
+import { writeBack } from "./files.driver.ts";
+import { wordsOf } from "./patience.driver.ts";
 import {
   type ConfigHistory,
   type ConfigVersion,
@@ -15,7 +16,6 @@ import {
   changesTo,
   contentsOf,
   current,
-  type FileSeen,
   healthyBefore,
   isBad,
   isProved,
@@ -32,8 +32,6 @@ import {
 
 /** Files are looked at this often (DOL-10). */
 const everyMs = 5000;
-/** All files of one workload answer within this time, or are not seen this time. */
-const lookMs = 2000;
 /** Workloads whose disk does not answer hold a thread each: with this many, no other is asked. */
 const hungMax = 3;
 
@@ -53,12 +51,7 @@ interface Kept {
   loaded: boolean;
   /** The history is newer than the store. */
   dirty: boolean;
-  /** Contents that the store does not have yet, by checksum. */
-  readonly fresh: Map<string, Uint8Array>;
-  readonly stored: Set<string>;
-  /** What was read last, by path. */
-  readonly read: Map<string, ConfigRead>;
-  hung: boolean;
+  readonly looks: ConfigLooks;
   /** One thing at a time. */
   turn: Promise<unknown>;
   warning: string | undefined;
@@ -85,10 +78,7 @@ export class Versions {
         history: noHistory,
         loaded: false,
         dirty: false,
-        fresh: new Map(),
-        stored: new Set(),
-        read: new Map(),
-        hung: false,
+        looks: new ConfigLooks(around.clock),
         turn: Promise.resolve(),
         warning: undefined,
       });
@@ -155,11 +145,13 @@ export class Versions {
   /** Looks at the workload's files now. Never rejects; a disk that does not answer changes nothing. */
   async observe(workload: string): Promise<void> {
     const kept = this.#kept.get(workload);
-    if (!kept || kept.hung) return;
+    if (!kept || kept.looks.hung) return;
     await this.#inTurn(kept, async () => {
       await this.#load(kept);
-      const files = await this.#look(kept, kept.spec.configFiles);
+      const files = await kept.looks.look(kept.spec.configFiles);
       if (!files) return;
+      const isAsBefore = kept.looks.isAsBefore(files, kept.spec);
+      if (isAsBefore && kept.loaded && !kept.dirty) return;
       const seen = versionOf(kept.spec, files, this.#around.clock.wallMs());
       if (isBad(kept.history, seen)) await this.#takeBack(kept, seen);
       else this.#change(kept, noticed(kept.history, seen, this.#moment()));
@@ -214,35 +206,9 @@ export class Versions {
   /** One workload after the other: a round of many files is no burst. */
   async #round(): Promise<void> {
     for (const [name, kept] of this.#kept) {
-      if (this.#closed || [...this.#kept.values()].filter(({ hung }) => hung).length >= hungMax) return;
+      if (this.#closed || [...this.#kept.values()].filter(({ looks }) => looks.hung).length >= hungMax) return;
       if (kept.configured.configFiles.length > 0 || kept.dirty || !kept.loaded) await this.observe(name);
     }
-  }
-
-  async #look(kept: Kept, paths: readonly string[]): Promise<Record<string, FileSeen> | undefined> {
-    const looking = Promise.all(
-      paths.map(async (path) => [path, await readConfig(path, this.#known(kept, path))] as const),
-    );
-    const waited = await inTime(this.#around.clock, lookMs, looking);
-    if (waited.is !== "done") {
-      kept.hung = true;
-      void looking.finally(() => {
-        kept.hung = false;
-      });
-      return undefined;
-    }
-    for (const [path, { seen, key, bytes }] of waited.value) {
-      kept.read.set(path, { seen, key });
-      if (seen.is === "file" && bytes && !kept.stored.has(seen.sha256)) kept.fresh.set(seen.sha256, bytes);
-    }
-    return Object.fromEntries(waited.value.map(([path, { seen }]) => [path, seen]));
-  }
-
-  /** Only what is kept already needs not be read again. */
-  #known(kept: Kept, path: string): ConfigRead | undefined {
-    const known = kept.read.get(path);
-    if (known?.seen.is !== "file") return known;
-    return kept.stored.has(known.seen.sha256) || kept.fresh.has(known.seen.sha256) ? known : undefined;
   }
 
   // ── taking back ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,6 +225,7 @@ export class Versions {
     const problem = await this.#write(kept, target, seen.id);
     if (problem) {
       kept.warning = `a config of '${name}' that was rolled back is there again, and cannot be replaced: ${problem}`;
+      kept.looks.forget(); // tried again at the next look
       return;
     }
     this.#change(kept, noticed(kept.history, target, this.#moment()));
@@ -269,7 +236,7 @@ export class Versions {
   /** Writes the files of `target` back where the disk differs. Answers why it could not. */
   async #write(kept: Kept, target: ConfigVersion, leaving: string): Promise<string | undefined> {
     const { name } = kept.configured;
-    const files = await this.#look(kept, [...new Set([...Object.keys(target.files), ...kept.spec.configFiles])]);
+    const files = await kept.looks.look([...new Set([...Object.keys(target.files), ...kept.spec.configFiles])]);
     if (!files) return "the disk of its config files does not answer";
     const changes = changesTo(target, { ...target, files });
     const sums = [...changes.values()].flatMap((file) => (file.is === "file" ? [file.sha256] : []));
@@ -292,9 +259,9 @@ export class Versions {
 
   /** Contents by checksum, each checked: what a disk has bent is not written into a config. */
   async #contents(kept: Kept, sums: readonly string[]): Promise<Map<string, Uint8Array>> {
-    const asked = sums.filter((sum) => !kept.fresh.has(sum));
+    const asked = sums.filter((sum) => !kept.looks.fresh.has(sum));
     const stored = asked.length > 0 ? await this.#around.store.configContents(kept.configured.name, asked) : new Map();
-    const all = new Map<string, Uint8Array>([...stored, ...kept.fresh]);
+    const all = new Map<string, Uint8Array>([...stored, ...kept.looks.fresh]);
     for (const [sum, bytes] of all) {
       if (createHash("sha256").update(bytes).digest("hex") !== sum) all.delete(sum);
     }
@@ -330,7 +297,7 @@ export class Versions {
       const found = (await this.#around.store.configVersions(name)) as ConfigHistory | undefined;
       kept.loaded = true;
       if (found) {
-        for (const sum of contentsOf(found).keys()) kept.stored.add(sum);
+        for (const sum of contentsOf(found).keys()) kept.looks.stored.add(sum);
         // Seen before the store could be opened: newer than everything in it.
         const since = kept.history.versions;
         kept.history = since.reduce((history, version) => noticed(history, version, this.#moment()), found);
@@ -358,7 +325,8 @@ export class Versions {
 
   async #save(kept: Kept): Promise<void> {
     if (!kept.dirty || !kept.loaded) return;
-    const { history, fresh, stored } = kept;
+    const { history } = kept;
+    const { fresh, stored } = kept.looks;
     const needed = contentsOf(history);
     for (const sum of fresh.keys()) if (!needed.has(sum)) fresh.delete(sum);
     const drop = [...stored].filter((sum) => !needed.has(sum));
