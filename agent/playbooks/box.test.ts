@@ -66,10 +66,10 @@ test("what a playbook does stands there in words", () => {
       move its artifacts into quarantine
       tell people (high): Artifacts are in quarantine; a person looks at them and puts them back or throws them away.
       verify that it is well within 30s
-    resource-cleanup: What is disposable is removed while the disk is full, and a workload that holds the memory is started again.
+    resource-cleanup: What is disposable is removed while the disk is full, and a workload that holds much memory is started again.
       remove disposable files older than 10m until the disk is 80% full, when disk_used_ratio above 80% or disk_free_inodes below 1000; goes on if it fails
       remove own logs and snapshots beyond their bounds; goes on if it fails
-      give its memory back (restart it), when memory_used_ratio above 80% or ours_memory_ratio above 80% and it is running
+      give its memory back (restart it), when memory_used_ratio above 80% or ours_memory_ratio above 80% or process_memory_bytes above 256MiB and it is running
       verify that it is well within 30s, when it is unwell
     restart-kernel: A unit that is silent or stuck is started again at once.
       restart it

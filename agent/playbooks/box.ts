@@ -78,7 +78,7 @@ steps:
   {
     file: "resource-cleanup.yaml",
     text: `name: resource-cleanup
-description: What is disposable is removed while the disk is full, and a workload that holds the memory is started again.
+description: What is disposable is removed while the disk is full, and a workload that holds much memory is started again.
 steps:
   - clean_disposable:
       older_than: 10m
@@ -98,6 +98,7 @@ steps:
       any:
         - {figure: memory_used_ratio, above: 80%}
         - {figure: ours_memory_ratio, above: 80%}
+        - {figure: process_memory_bytes, above: 256MiB}
   - verify:
       within: 30s
     when:

@@ -2,7 +2,7 @@
 import { signatureOf } from "../learning/signature.ts";
 import type { Around, Stand } from "../remedies/around.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
-import { standsOf } from "../supervise/stands.ts";
+import { isUp, standsOf } from "../supervise/stands.ts";
 import { type IncidentFacts, instanceOf, type State } from "../supervise/state.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
 import type { Figures } from "../triggers/observation.ts";
@@ -49,7 +49,7 @@ export function askingAround(
       const aborted = Promise.withResolvers<boolean>();
       const stop = () => aborted.resolve(false);
       signal.addEventListener("abort", stop, { once: true });
-      const well = supervisor.until(workload, (state) => standsOf(state) === "well", limitMs);
+      const well = supervisor.until(workload, isUp, limitMs);
       return Promise.race([well, aborted.promise]).finally(() => signal.removeEventListener("abort", stop));
     },
     figures: (workload) => running()?.figures(workload) ?? {},
@@ -66,7 +66,7 @@ export function askingAround(
 
 function standOf(state: State | undefined): Stand {
   if (!state) return { is: "down" };
-  const is = state.phase.at === "completed" ? "stopped" : standsOf(state);
+  const is = state.phase.at === "completed" ? "stopped" : isUp(state) ? "well" : standsOf(state);
   const instance = instanceOf(state.phase);
   const awaitsRemedy = state.phase.at === "mending";
   return {

@@ -6,6 +6,11 @@ export function hasStarted(state: State): boolean {
   return !["waiting", "cleaning", "deciding", "mending", "spawning", "starting"].includes(state.phase.at);
 }
 
+/** It runs and is healthy, also while a playbook is at work beside it: what such a playbook waits for is not its own end. */
+export function isUp({ phase }: State): boolean {
+  return phase.at === "running" || phase.at === "completed";
+}
+
 /** What its dependents have to know. One that is being started or healed is recovering; slow retry is down. */
 export function standsOf(state: State): "well" | "recovering" | "down" | "stopped" {
   switch (state.phase.at) {
