@@ -37,7 +37,7 @@ export function healthReport(ground: HealthGround): GetHealthResponse {
   const { meta, observation, incidents, suggestions, agentTrust, workloads } = ground;
   return create(GetHealthResponseSchema, {
     ...(meta && { meta: metaMessage(meta) }),
-    workloads: workloads.map(({ name, healthScore, slo, trust, backupWallMs }) => ({
+    workloads: [...workloads].sort(byName).map(({ name, healthScore, slo, trust, backupWallMs }) => ({
       name,
       healthScore: healthScore ?? -1,
       objectives: slo?.objectives.map(objectiveOf) ?? [],
@@ -51,6 +51,10 @@ export function healthReport(ground: HealthGround): GetHealthResponse {
     agentTrust,
     figures: known(observation?.node),
   });
+}
+
+function byName(a: { readonly name: string }, b: { readonly name: string }): number {
+  return a.name < b.name ? -1 : 1;
 }
 
 function metaMessage(meta: MetaHealth): MetaMessage {
@@ -70,8 +74,10 @@ function metaMessage(meta: MetaHealth): MetaMessage {
 
 function objectiveOf(one: SloReport["objectives"][number]): Objective {
   const isLatency = one.name === "p95_latency" || one.name === "p99_latency";
-  const words = (value: number) =>
-    isLatency ? `${Math.round(value)} ms` : `${(100 * value).toFixed(3).replace(/\.?0+$/, "")} %`;
+  // As a config writes them; rounded to the bad side, so that what is broken by little does not read like what is owed.
+  const round = one.name === "error_rate" ? Math.ceil : Math.floor;
+  const share = (value: number) => round(Number((1e5 * value).toFixed(3))) / 1e3;
+  const words = (value: number) => (isLatency ? `${Math.ceil(value)}ms` : `${share(value)}%`);
   return create(ObjectiveSchema, {
     name: one.name.replace("_latency", ""),
     target: words(one.target),

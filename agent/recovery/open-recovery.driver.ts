@@ -70,10 +70,7 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
     ...(parts.emergency && { emergency: parts.emergency }),
     store,
     killSwitch: () => killSwitch.isOn(),
-    checkStore: async () => {
-      const trouble = store.trouble();
-      return { ok: trouble === undefined, because: trouble ?? "the store takes writes" };
-    },
+    checkStore: () => checkStore(store),
     exhausted: parts.exhausted,
     audit: (fact) => voice.audited(fact),
     alert: (fact) => voice.alert(fact),
@@ -84,3 +81,17 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
   recovery = new Recovery(parts, { voice, experience, remedies, killSwitch, triggers, node: node ?? calmNode });
   return recovery;
 }
+
+/** Reads back what the store holds of its newest history, each record unsealed; and says what it says of its own writes. */
+async function checkStore(store: AgentStore): Promise<{ ok: boolean; because: string }> {
+  try {
+    const [incidents, audit] = await Promise.all([store.incidents(historyRead, false), store.audit(historyRead)]);
+    const trouble = store.trouble();
+    const read = `${incidents.length} incidents and ${audit.length} audit records were read back`;
+    return trouble ? { ok: false, because: trouble } : { ok: true, because: read };
+  } catch (error) {
+    return { ok: false, because: error instanceof Error ? error.message : String(error) };
+  }
+}
+/** Records of each kind that a check reads. */
+const historyRead = 200;

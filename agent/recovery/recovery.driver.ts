@@ -132,7 +132,7 @@ export class Recovery implements RecoveryDesk {
   spawned(workload: string, adopted: boolean): void {
     const { remedies } = this.#opened;
     if (!adopted) remedies.started(workload);
-    void remedies.examine(workload).then(({ config }) => this.#versions.set(workload, config.version));
+    void remedies.configVersion(workload).then((version) => this.#versions.set(workload, version));
   }
 
   known(workload: string): Known {
@@ -372,7 +372,9 @@ export class Recovery implements RecoveryDesk {
   }
   warnings(): readonly string[] {
     const killed = this.#opened.killSwitch.killed();
-    const words = killed && `the kill switch is on since ${killed.at}, by ${killed.person}: ${killed.reason}`;
+    const reason = killed?.reason ? `: ${killed.reason}` : "";
+    const end = "`blueflame-agent kill-switch off` ends it";
+    const words = killed && `the kill switch is on since ${killed.at}, by ${killed.person}${reason}; ${end}`;
     return [...this.#opened.remedies.warnings(), ...(words ? [words] : [])];
   }
 
