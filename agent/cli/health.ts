@@ -1,9 +1,11 @@
 import { formatFlag, type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
-import type { Column } from "@blueflame/shared/cli/table.ts";
+import { type Column, fold } from "@blueflame/shared/cli/table.ts";
 import { clean, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
 import {
   type GetHealthResponse,
   GetHealthResponseSchema,
+  type MetaHealth,
+  type RecoveryMetrics,
   type WorkloadHealthReport,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
@@ -26,44 +28,48 @@ async function health(options: HealthOptions): Promise<void> {
   const seen = await ask(options.dataDir, (desk) => desk.getHealth({}));
   const json = (row: GetHealthResponse) => toJson(GetHealthResponseSchema, row);
   if ((options.output ?? "table") !== "table") return printOne(seen, [], { ...options, json });
-  printOne(seen, nodeFacts, { ...options, json }, [""]);
+  printOne(seen, nodeFacts(seen), { ...options, json }, [""]);
   printRows(seen.workloads, workloadColumns(Date.now()), { ...options, json: (row) => row });
-  for (const line of seen.suggestions) process.stdout.write(`\nsuggestion: ${clean(line)}\n`);
+  const { isTTY, columns } = process.stdout;
+  for (const line of seen.suggestions.map((suggestion) => clean(`suggestion: ${suggestion}`)))
+    process.stdout.write(`\n${(isTTY ? fold(line, columns) : [line]).join("\n")}\n`);
 }
 
 const sensors = ["M1 process", "M2 heartbeat", "M3 data", "M4 control plane", "M5 coherence"] as const;
 
-const nodeFacts: readonly Column<GetHealthResponse>[] = [
-  {
-    title: "META-HEALTH",
-    value: ({ meta }) => (meta ? `${meta.status} ${meta.rmMeta.toFixed(2)}` : "not computed yet"),
-    tone: ({ meta }) => statusTones[meta?.status ?? ""],
-  },
-  {
-    title: "SENSORS",
-    value: ({ meta }) => {
-      if (!meta) return "-";
-      const values = [meta.m1Proc, meta.m2Heartbeat, meta.m3DataFreshness, meta.m4ControlPlane, meta.m5Coherence];
-      return sensors.map((name, at) => `${name} ${(values[at] ?? 0).toFixed(1)}`).join(" · ");
+/** What is not known of the node yet is left out. */
+function nodeFacts({ meta, metrics }: GetHealthResponse): Column<GetHealthResponse>[] {
+  const facts: Column<GetHealthResponse>[] = [
+    {
+      title: "META-HEALTH",
+      value: () => (meta ? `${meta.status} ${meta.rmMeta.toFixed(2)}` : "not computed yet"),
+      tone: () => statusTones[meta?.status ?? ""],
     },
-  },
-  { title: "WHY", value: ({ meta }) => meta?.because.join("; ") || "-" },
-  { title: "TRUST", value: ({ agentTrust }) => `${agentTrust.toFixed(2)} in this agent` },
-  {
-    title: "RECOVERIES",
-    value: ({ metrics }) =>
-      metrics && metrics.incidents > 0n
-        ? `${metrics.incidents} incidents, ${percent(metrics.successRate)} healed, ${percent(metrics.unattendedRate)} with no person, ${percent(metrics.escalationRate)} needed more than one rung`
-        : "none yet",
-  },
-  {
-    title: "TIMES",
-    value: ({ metrics }) =>
-      metrics && metrics.incidents > 0n
-        ? `to detect ${mean(metrics.mttd)} · to recover ${mean(metrics.mttr)} (decide ${mean(metrics.toDecide)}, act ${mean(metrics.toAct)}, verify ${mean(metrics.toVerify)})`
-        : "-",
-  },
-];
+  ];
+  if (meta) facts.push({ title: "SENSORS", value: () => sensorWords(meta) });
+  if (meta && meta.because.length > 0) facts.push({ title: "WHY", value: () => meta.because.join("; ") });
+  facts.push({ title: "TRUST", value: ({ agentTrust }) => `${agentTrust.toFixed(2)} in this agent` });
+  if (!metrics || metrics.incidents === 0n) return [...facts, { title: "RECOVERIES", value: () => "none yet" }];
+  return [
+    ...facts,
+    { title: "RECOVERIES", value: () => recoveryWords(metrics) },
+    { title: "TIMES", value: () => timeWords(metrics) },
+  ];
+}
+
+function sensorWords(meta: MetaHealth): string {
+  const values = [meta.m1Proc, meta.m2Heartbeat, meta.m3DataFreshness, meta.m4ControlPlane, meta.m5Coherence];
+  return sensors.map((name, at) => `${name} ${(values[at] ?? 0).toFixed(1)}`).join(" · ");
+}
+
+function recoveryWords({ incidents, successRate, unattendedRate, escalationRate }: RecoveryMetrics): string {
+  const things = incidents === 1n ? "1 incident" : `${incidents} incidents`;
+  return `${things}, ${percent(successRate)} healed, ${percent(unattendedRate)} with no person, ${percent(escalationRate)} needed more than one rung`;
+}
+
+function timeWords({ mttd, mttr, toDecide, toAct, toVerify }: RecoveryMetrics): string {
+  return `to detect ${mean(mttd)} · to recover ${mean(mttr)} (decide ${mean(toDecide)}, act ${mean(toAct)}, verify ${mean(toVerify)})`;
+}
 
 const statusTones: Readonly<Record<string, Tone>> = {
   GREEN: "good",

@@ -32,7 +32,7 @@ export async function incidents(
   if (which === undefined) return print(IncidentSchema, found.incidents, incidentColumns(nowMs), options);
   const one = pickIncident(found.incidents, which);
   const json = (row: Incident) => toJson(IncidentSchema, row);
-  printOne(one, incidentFacts(nowMs), { ...options, json }, [
+  printOne(one, incidentFacts(one, nowMs), { ...options, json }, [
     "",
     ...timelineLines(one, process.stdout.isTTY ? process.stdout.columns : undefined),
   ]);

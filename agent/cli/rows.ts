@@ -32,7 +32,7 @@ export function workloadColumns(nowMs: number): Column<WorkloadStatus>[] {
   ];
 }
 
-/** The node in one or two lines. */
+/** The node in one or two lines, then what is wrong with it; each fits 80 columns unless an address or a warning is long. */
 export function nodeLines(status: GetStatusResponse, nowMs: number): string[] {
   const up = formatDuration(since(status.startedAt, nowMs));
   const hub = {
@@ -41,20 +41,21 @@ export function nodeLines(status: GetStatusResponse, nowMs: number): string[] {
     [LinkState.CONNECTING]: `connecting to ${status.hub}`,
     [LinkState.CONNECTED]: `connected to ${status.hub}`,
   };
-  const waiting = status.outboxDepth > 0n ? `, ${status.outboxDepth} records wait` : "";
-  const meta = status.metaStatus ? `meta-health ${status.metaStatus} ${status.metaHealth.toFixed(2)} · ` : "";
+  // Without a hub nobody waits for them.
+  const waiting =
+    status.outboxDepth > 0n && status.link !== LinkState.NONE ? `, ${status.outboxDepth} records wait for it` : "";
+  const meta = status.metaStatus ? ` · meta-health ${status.metaStatus} ${status.metaHealth.toFixed(2)}` : "";
+  const word = status.killSwitch ? "THE KILL SWITCH IS ON" : nodeHealthWord(status.health);
   const lines = [
-    clean(`${status.nodeId} ${nodeHealthWord(status.health)} · ${verdict(status)}`),
-    ...(status.killSwitch ? ["THE KILL SWITCH IS ON: nothing is started or healed until a person turns it off"] : []),
-    clean(
-      `agent ${status.version}, pid ${status.pid}, up ${up} · ${meta}${hub[status.link] ?? "link unknown"}${waiting}`,
-    ),
+    clean(`${status.nodeId} ${word} · ${verdict(status)}${status.killSwitch ? "" : meta}`),
+    clean(`agent ${status.version}, pid ${status.pid}, up ${up} · ${hub[status.link] ?? "link unknown"}${waiting}`),
   ];
   if (status.link === LinkState.CONNECTING && status.linkBecause !== "") lines.push(clean(status.linkBecause));
   return [...lines, ...status.warnings.map((warning) => clean(`warning: ${warning}`))];
 }
 
-export function nodeTone(health: NodeHealth): Tone | undefined {
+export function nodeTone({ health, killSwitch }: GetStatusResponse): Tone | undefined {
+  if (killSwitch) return "worst";
   const tones = { [NodeHealth.HEALTHY]: "good", [NodeHealth.DEGRADED]: "warn", [NodeHealth.FAILED]: "worst" } as const;
   return health === NodeHealth.UNSPECIFIED ? undefined : tones[health];
 }
@@ -69,21 +70,20 @@ export function incidentColumns(nowMs: number): Column<Incident>[] {
   ];
 }
 
-/** One incident whole, above its timeline. */
-export function incidentFacts(nowMs: number): Column<Incident>[] {
+/** One incident whole, above its timeline; what is not known of it yet is left out. */
+export function incidentFacts({ diagnosis, attempts }: Incident, nowMs: number): Column<Incident>[] {
   return [
     { title: "INCIDENT", value: (row) => row.id },
     { title: "SEVERITY", value: (row) => word(Severity, row.severity) },
     ...incidentColumns(nowMs),
-    { title: "CAUSE", value: causeOf },
-    { title: "TRIED", value: (row) => row.attempts.map(attemptWords).join(", ") || "-" },
+    ...(diagnosis ? [{ title: "CAUSE", value: () => causeWords(diagnosis) }] : []),
+    ...(attempts.length > 0 ? [{ title: "TRIED", value: () => attempts.map(attemptWords).join(", ") }] : []),
   ];
 }
 
-function causeOf({ diagnosis }: Incident): string {
-  if (!diagnosis) return "-";
-  const root = diagnosis.root ? `, began in ${diagnosis.root}` : "";
-  return `${diagnosis.cause} (${diagnosis.confidence.toFixed(2)}${root}): ${diagnosis.evidence.join("; ")}`;
+function causeWords({ cause, confidence, evidence, root }: NonNullable<Incident["diagnosis"]>): string {
+  const began = root ? `, began in ${root}` : "";
+  return `${cause} (${confidence.toFixed(2)}${began}): ${evidence.join("; ")}`;
 }
 
 function attemptWords({ rung, playbook, ok, took: lasted }: Incident["attempts"][number]): string {

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type OutputOptions, printOne, printRows, rowStream } from "@blueflame/shared/cli/print.ts";
 import { interruption } from "@blueflame/shared/cli/run.ts";
+import { fold } from "@blueflame/shared/cli/table.ts";
 import { formatTime, paint } from "@blueflame/shared/cli/text.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import {
@@ -37,9 +38,12 @@ export async function status(options: StatusOptions): Promise<void> {
 function printTable(seen: GetStatusResponse, options: OutputOptions): void {
   const nowMs = Date.now();
   if (options.headers) {
-    const [first = "", ...rest] = nodeLines(seen, nowMs);
-    const warned = rest.map((line) => (line.startsWith("warning: ") ? paint("warn", line) : line));
-    process.stdout.write(`${[paint(nodeTone(seen.health), first), ...warned, ""].join("\n")}\n`);
+    const { isTTY, columns } = process.stdout;
+    const lines = nodeLines(seen, nowMs).flatMap((line, at) => {
+      const tone = at === 0 ? nodeTone(seen) : line.startsWith("warning: ") ? "warn" : undefined;
+      return (isTTY ? fold(line, columns) : [line]).map((part) => paint(tone, part));
+    });
+    process.stdout.write(`${[...lines, ""].join("\n")}\n`);
   }
   printRows(seen.workloads, workloadColumns(nowMs), { ...options, json: (row) => row });
 }

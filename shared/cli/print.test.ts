@@ -47,7 +47,8 @@ test("a terminal that is too narrow loses neither a column nor a part of an id",
   const wraps = print({ width: 90 });
   expect(wraps).toContain(`\n${" ".repeat(WIDTH + 9)}longer than the limit of 60 seconds`);
   expect(Math.max(...wraps.split("\n").map((line) => line.length))).toBeLessThanOrEqual(90);
-  const blocks = print({ width: 60 });
+  // A value that is too long goes on below itself.
+  const blocks = print({ width: 60 }).replace(/\s+/g, " ");
   for (const part of ["NODE", "BEATS", "BECAUSE", rows[0]?.id, rows[1]?.because]) expect(blocks).toContain(part);
 });
 
@@ -78,6 +79,16 @@ test("one thing is a block of lines, or the one object", () => {
   text = "";
   printOne(row, columns, { headers: true, json: (one) => one, out, output: "json" });
   expect(JSON.parse(text)).toEqual(row);
+});
+
+test("one thing stays within a terminal: a value that is too long goes on below itself", () => {
+  let text = "";
+  const out = { write: (more: string) => (text += more), isTTY: true, columns: 30 };
+  const [row] = rows;
+  if (row === undefined) throw new Error("no row");
+  const because = "no beat came for thirty seconds";
+  printOne({ ...row, because }, columns, { headers: true, json: (one) => one, out });
+  expect(text).toBe(`NODE     ${row.id}\nBEATS    7\nBECAUSE  no beat came for\n         thirty seconds\n`);
 });
 
 test("a watch prints its titles once on a terminal, and JSON lines into a pipe", () => {

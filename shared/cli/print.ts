@@ -57,7 +57,7 @@ export function printRows<Row>(
   }
 }
 
-/** Prints one thing: a block of `TITLE  value` lines followed by `more` lines, or the one object. */
+/** Prints one thing: a block of `TITLE  value` lines, folded on a terminal, followed by `more` lines, or the one object. */
 export function printOne<Row>(
   row: Row,
   columns: readonly Column<Row>[],
@@ -66,7 +66,7 @@ export function printOne<Row>(
 ): void {
   const out = options.out ?? process.stdout;
   const format = options.output ?? "table";
-  if (format === "table") writeLines(out, [...blockLines(row, columns), ...more]);
+  if (format === "table") writeLines(out, [...blockLines(row, columns, look(out, true).width), ...more]);
   else out.write(valueText(format, options.json(row)));
 }
 

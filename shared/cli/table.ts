@@ -43,7 +43,7 @@ export function tableLines<Row>(
   const room = options.width === undefined ? Number.POSITIVE_INFINITY : options.width - fixed;
   const last = layout.widths.at(-1) ?? 0;
   if (room < Math.min(last, 24))
-    return rows.flatMap((row, at) => [...(at > 0 ? [""] : []), ...blockLines(row, columns)]);
+    return rows.flatMap((row, at) => [...(at > 0 ? [""] : []), ...blockLines(row, columns, options.width)]);
   const lines: string[] = [];
   if (options.headers) {
     const titles = columns.map((column, at) => padTo(column.title, layout.widths[at] ?? 0, column.right));
@@ -53,11 +53,18 @@ export function tableLines<Row>(
   return lines;
 }
 
-/** One row as `TITLE  value` lines: for a single thing, and for terminals that are too narrow for a table. */
-export function blockLines<Row>(row: Row, columns: readonly Column<Row>[]): string[] {
-  const width = Math.max(...columns.map((column) => displayWidth(column.title)));
-  return columns.map((column) =>
-    `${paint("faint", padTo(column.title, width))}${GAP}${paint(column.tone?.(row), clean(column.value(row)))}`.trimEnd(),
+/**
+ * One row as `TITLE  value` lines: for a single thing, and for terminals that are too narrow for a table. With `width` (of a
+ * terminal) a value that is too long goes on below itself.
+ */
+export function blockLines<Row>(row: Row, columns: readonly Column<Row>[], width?: number): string[] {
+  const title = Math.max(...columns.map((column) => displayWidth(column.title)));
+  const room = width === undefined ? Number.POSITIVE_INFINITY : Math.max(16, width - title - GAP.length);
+  return columns.flatMap((column) =>
+    fold(clean(column.value(row)), room).map((text, at) => {
+      const before = at === 0 ? paint("faint", padTo(column.title, title)) : " ".repeat(title);
+      return `${before}${GAP}${paint(column.tone?.(row), text)}`.trimEnd();
+    }),
   );
 }
 
@@ -80,7 +87,7 @@ function rowLines<Row>(
 }
 
 /** Breaks at blanks into lines of at most `room` columns; a word that is longer stays whole, so ids can be copied. */
-function fold(text: string, room: number): string[] {
+export function fold(text: string, room: number): string[] {
   if (displayWidth(text) <= room) return [text];
   const lines: string[] = [];
   let line = "";
