@@ -10,7 +10,7 @@ import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import type { Logger } from "pino";
-import { beatEveryMs, flagsVariable, revivedVariable } from "./constants.ts";
+import { beatEveryMs, flagsVariable } from "./constants.ts";
 import { claim, type Door, holderOf, knock } from "./watchdog/door.ts";
 import { parseFlags } from "./watchdog/flags.ts";
 import { keyFor, readKey } from "./watchdog/key.ts";
@@ -101,6 +101,7 @@ class AgentGuard implements Guard {
     this.#key = key;
     this.#claim = claimed;
     this.#program = watchdogProgram();
+    delete process.env[flagsVariable]; // handed on by arguments; a workload has no use for it
     if (!key) return;
     this.#knock();
     this.#beat();
@@ -282,13 +283,12 @@ class AgentGuard implements Guard {
     const [file = "", ...program] = this.#program ?? [];
     const words = command.slice(command.indexOf("up"));
     const figures = this.#figures.split(" ").filter(Boolean);
-    const { [revivedVariable]: _revived, ...env } = process.env;
     try {
       const child = spawn(
         file,
         [...program, "watchdog", "--data-dir", dataDir, "--handover", ...figures, "--", ...words],
         // Its own session: what ends ours, or our terminal, does not end it. Our successor's log goes where ours goes.
-        { env, detached: true, stdio: ["pipe", "ignore", "inherit"] },
+        { detached: true, stdio: ["pipe", "ignore", "inherit"] },
       );
       child.on("error", (error) => this.#runner?.post({ is: "spawnFailed", because: error.message }));
       if (child.pid === undefined) return;

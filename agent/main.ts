@@ -15,6 +15,7 @@ import { addAgentCommands, dataDirOf } from "./cli/commands.ts";
 import { addInstall } from "./cli/install.ts";
 import { defaultAgentConfig, readAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
+import { revivedVariable } from "./constants.ts";
 import { keepLastGood, lastGood } from "./last-good.driver.ts";
 import { type ServiceNotifier, serviceNotifier } from "./notify/sd-notify.driver.ts";
 import { upWords } from "./own-command.ts";
@@ -57,6 +58,7 @@ function readConfig(options: UpOptions, command: readonly string[], dataDir: str
 async function up(options: UpOptions, command: readonly string[], dataDir: string): Promise<void> {
   const { log, flushed } = openLog();
   const starter = starterOf(process.env, process.pid);
+  delete process.env[revivedVariable]; // it is said to this process, not to what it starts
   const bareWish = starter === "person" && !options.config && command.length === 0;
   if (bareWish && (await tellWatchdog(dataDir, "run"))?.init) {
     process.stderr.write(

@@ -7,12 +7,16 @@ import { spawn } from "node:child_process";
 /** The agent has not come up by then: the unit counts as started all the same, for the watchdog guards. */
 const readyWithinMs = 15_000;
 
+/** More of them that have not ended say that systemd itself does not answer. */
+const tellingMax = 4;
+
 /** Tells systemd that the work goes on. Whoever made it closes it. */
 export class InitFeed {
   readonly #env: NodeJS.ProcessEnv;
   readonly #timers: NodeJS.Timeout[] = [];
   #ready = false;
   #status = "";
+  #telling = 0;
 
   /** Undefined where no systemd wants to be told. */
   static from(env: NodeJS.ProcessEnv): InitFeed | undefined {
@@ -45,8 +49,14 @@ export class InitFeed {
   }
 
   #tell(message: string): void {
+    if (this.#telling >= tellingMax) return;
     const child = spawn("systemd-notify", [message], { env: this.#env, stdio: "ignore" });
-    child.on("error", () => undefined); // there is no other way to tell it
+    this.#telling += 1;
+    const over = () => {
+      this.#telling -= 1;
+    };
+    child.once("exit", over);
+    child.once("error", over); // there is no other way to tell it
     child.unref();
   }
 }

@@ -1,30 +1,34 @@
-import { appendFile, mkdir, rename, stat } from "node:fs";
+import { appendFile, mkdir, rename, stat, write } from "node:fs";
 import { dirname } from "node:path";
 
 /** Beyond this the file becomes `.1`, and the `.1` before it is gone. */
 const bytesMax = 1024 * 1024;
 /** Lines that wait for a disk that hangs; more are lost, and counted in the next line. */
 const waitingMax = 200;
+/** As much text waits for a reader of stderr. */
+const untoldMax = 65_536;
 
 /** The watchdog's log: JSON lines, in a file of at most 1 MiB and the one before it. Never waits, never throws. */
 export class Log {
   readonly #path: string;
-  readonly #also: ((line: string) => void) | undefined;
+  readonly #alsoStderr: boolean;
   #waiting: string[] = [];
   #lost = 0;
   #writing = false;
+  #telling = false;
+  #untold = "";
 
-  /** `also` gets each line too: what init collects. */
-  constructor(path: string, also?: (line: string) => void) {
+  /** `alsoStderr`: init collects what is said there. */
+  constructor(path: string, alsoStderr = false) {
     this.#path = path;
-    this.#also = also;
+    this.#alsoStderr = alsoStderr;
   }
 
   /** One fact. `level` as in the agent's own log: 30 is information, 40 a warning, 50 an error. */
   say(level: 30 | 40 | 50, msg: string, fields: Readonly<Record<string, unknown>> = {}): void {
     const time = new Date().toISOString();
     const line = `${JSON.stringify({ level, time, part: "watchdog", ...fields, ...(this.#lost > 0 && { lost: this.#lost }), msg })}\n`;
-    this.#also?.(line);
+    if (this.#alsoStderr) this.#tellInit(line);
     if (this.#waiting.length >= waitingMax) {
       this.#lost += 1;
       return;
@@ -32,6 +36,19 @@ export class Log {
     this.#lost = 0;
     this.#waiting.push(line);
     if (!this.#writing) this.#write();
+  }
+
+  /** Not by process.stderr, which waits for a reader that hangs. What does not fit is in the file. */
+  #tellInit(line: string): void {
+    if (this.#untold.length < untoldMax) this.#untold += line;
+    if (this.#telling) return;
+    const text = this.#untold;
+    this.#untold = "";
+    this.#telling = true;
+    write(2, text, () => {
+      this.#telling = false;
+      if (this.#untold !== "") this.#tellInit("");
+    });
   }
 
   #write(): void {

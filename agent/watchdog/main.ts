@@ -28,8 +28,7 @@ async function main(args: readonly string[]): Promise<number> {
     return help ? 0 : 2;
   }
   // Where init has started us, its journal is read first; else stderr is the agent's, which says enough.
-  const also = flags.init ? (line: string) => void process.stderr.write(line) : undefined;
-  const log = new Log(join(flags.dataDir, places.watchdogLog), also);
+  const log = new Log(join(flags.dataDir, places.watchdogLog), flags.init);
   process.on("uncaughtException", (error) => {
     log.say(50, `unexpected: ${error.stack ?? error.message}`);
     // Init and the agent both start the next one: better than to go on as nobody knows what.
