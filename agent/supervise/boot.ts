@@ -19,6 +19,13 @@ import {
 
 /** The first word of each agent process to a workload. */
 export function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
+  const { state, effects } = takenUp(spec, before, event, now);
+  // Also while it starts: a step of the playbook may just have restarted it, and nobody else asks for the rest.
+  if (state.treatment?.at !== "playing" || !mayRun(state)) return { state, effects };
+  return { state, effects: [...effects, playAgain(state.treatment, now)] };
+}
+
+function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
   const rebooted = before.bootId !== event.bootId;
   // Monotonic values of another boot mean nothing. A reboot is no failure of the workload: the attempts are kept, not raised.
   const state: State = rebooted ? rebootedFrom(before, event.bootId, now) : before;
@@ -78,7 +85,6 @@ function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment):
   }
   // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
   if (before.phase.at === "running") {
-    if (before.treatment?.at === "playing") effects.push(playAgain(before.treatment, now));
     return to(
       state,
       { at: "running", instance, readySinceMs: Math.min(before.phase.readySinceMs, now.ms) },
