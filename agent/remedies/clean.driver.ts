@@ -14,8 +14,9 @@ import type { Permission } from "./permission.driver.ts";
 /** More files than this are not looked at in one go; the next run goes on. */
 const filesMax = 50_000;
 const depthMax = 64;
-/** The disk is asked again after so many removals. */
-const askEvery = 50;
+/** The disk is asked again after so many removals, or so many bytes: a few large files may be all that is needed. */
+const askEveryFiles = 50;
+const askEveryBytes = 2 ** 20;
 
 interface Found {
   readonly path: string;
@@ -82,9 +83,14 @@ async function emptyRoot(
   const old = (await filesBelow(root, context.signal)).filter(({ mtimeMs }) => mtimeMs <= nowMs - olderThanMs);
   old.sort((a, b) => a.mtimeMs - b.mtimeMs);
   const emptied = new Set<string>();
-  for (const [count, file] of old.entries()) {
+  let sinceAsked = { files: askEveryFiles, bytes: 0 };
+  for (const file of old) {
     if (context.signal.aborted) return;
-    if (count % askEvery === 0 && (await usedOf(root)) < untilUsed) break;
+    if (sinceAsked.files >= askEveryFiles || sinceAsked.bytes >= askEveryBytes) {
+      if ((await usedOf(root)) < untilUsed) break;
+      sinceAsked = { files: 0, bytes: 0 };
+    }
+    sinceAsked.files += 1;
     try {
       await permission.deed("clean_disposable", context.workload, { does: "remove", path: file.path });
     } catch (error) {
@@ -95,6 +101,7 @@ async function emptyRoot(
     if (!(await removeBelow(root, file.path, unlink))) continue;
     tally.files += 1;
     tally.bytes += file.bytes;
+    sinceAsked.bytes += file.bytes;
     emptied.add(dirname(file.path));
   }
   // Folders that this has emptied, the deepest first; one that is not empty says so.

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { canMount, smallDisk } from "../../test/contract/small-disk.ts";
 import { openRemedyRig, type RemedyRig } from "../../test/support/remedy-rig.ts";
 import { specOf } from "../../test/support/spec.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
@@ -101,6 +102,25 @@ test("SYN-9 a folder that is swapped for a link while the clean-up runs leads no
   await play("clean");
   clearInterval(swap);
   expect(readdirSync(home)).toHaveLength(200);
+});
+
+test.skipIf(!canMount())("of few large files no more goes than is needed (needs the right to mount)", async () => {
+  const step = "  - clean_disposable: {older_than: 1h, until_used: 80%}\n";
+  writeFileSync(join(dir, "playbooks", "clean.yaml"), `name: clean\ndescription: Ours.\nsteps:\n${step}`);
+  const disk = smallDisk(48 * 2 ** 20);
+  try {
+    const names = Array.from({ length: 11 }, (_, n) => `cache/${n}`);
+    for (const [n, name] of names.entries()) {
+      put(join(disk.dir, name), "x".repeat(4 * 2 ** 20));
+      utimesSync(join(disk.dir, name), hourAgo + n, hourAgo + n);
+    }
+    await open([specOf()], { disposable: [join(disk.dir, "cache")] });
+    expect(await play("clean")).toMatchObject({ ok: true });
+    // 44 of 48 MiB were used; the oldest two make it less than 80 %.
+    expect(readdirSync(join(disk.dir, "cache")).sort()).toEqual(["10", "2", "3", "4", "5", "6", "7", "8", "9"]);
+  } finally {
+    disk.remove();
+  }
 });
 
 test("the oldest goes first, and on a disk with room nothing has to go", async () => {
