@@ -215,6 +215,7 @@ test("the figures of the policy can be set, and are handed on as they were given
     cooldownMs: 300_000,
     stays: true,
   });
+  expect(parseFlags(["--data-dir", "/d", "watchdog", "--init"], "/e")).toMatchObject({ dataDir: "/d", init: true });
   for (const wrong of [["--silent", "5"], ["--restarts", "0"], ["--cooldown"], ["--nonsense", "5s"]])
     expect(parseFlags(wrong, "/e")).toEqual({ refused: expect.stringContaining("[USAGE]") });
   expect(parseFlags(["--help"], "/e")).toEqual({ refused: expect.stringContaining("--cooldown 5m") });

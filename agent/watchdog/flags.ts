@@ -37,6 +37,7 @@ export function parseFlags(args: readonly string[], defaultDataDir: string): Fla
   const rest = [...own];
   for (let flag = rest.shift(); flag !== undefined; flag = rest.shift()) {
     if (flag === "--help" || flag === "-h") return { refused: usage };
+    if (flag === "watchdog") continue; // the command itself, wherever it was typed
     if (flag === "--init") init = true;
     else if (flag === "--handover") handover = true;
     else {

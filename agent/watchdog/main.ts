@@ -21,7 +21,7 @@ const keysMax = 3;
 void main(process.argv.slice(2)).then((code) => process.exit(code));
 
 async function main(args: readonly string[]): Promise<number> {
-  const flags = parseFlags(args[0] === "watchdog" ? args.slice(1) : args, defaultDataDir());
+  const flags = parseFlags(args, defaultDataDir());
   if ("refused" in flags) {
     const help = flags.refused.startsWith("Usage");
     process[help ? "stdout" : "stderr"].write(flags.refused);

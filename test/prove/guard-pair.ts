@@ -90,8 +90,8 @@ export class GuardedNode {
   }
 
   /** Runs a command of the agent to its end; its exit code and what it said. */
-  run(...words: string[]): Promise<{ code: number | null; said: string }> {
-    const [file = "", ...args] = [...this.#program("agent"), "--data-dir", this.dataDir, ...words];
+  run(word: string, ...words: string[]): Promise<{ code: number | null; said: string }> {
+    const [file = "", ...args] = [...this.#program("agent"), word, "--data-dir", this.dataDir, ...words];
     const child = spawn(file, args, { env: this.#env });
     let said = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (said += String(text)));
