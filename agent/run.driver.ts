@@ -136,7 +136,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     },
   });
   const processes = realProcesses({
-    owner: store.identity.generation,
+    owner: store.identity.owner,
     logDir: outputOf(dataDir),
     clock,
     outputLost: (workload, because) =>
@@ -150,7 +150,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     supervisor?.post(workload, { is: "beat", ready, status });
   const notify = notifyFor({
     dataDir,
-    owner: store.identity.generation,
+    owner: store.identity.owner,
     specs: config.workloads,
     clock,
     phaseOf: (workload) => supervisor?.state(workload).phase,
@@ -220,7 +220,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   });
   const keepCritical = criticalFile({
     dataDir,
-    owner: store.identity.generation,
+    owner: store.identity.owner,
     specs: config.workloads,
     state: supervisor.state.bind(supervisor),
     envFor: placeFor,

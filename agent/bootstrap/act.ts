@@ -1,21 +1,10 @@
 /** Does what the plan says. Each step may be done again; none throws. */
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  lchownSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { chmodSync, chownSync, existsSync, lchownSync, linkSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { places, revivedVariable } from "../constants.ts";
 import { type Ended, launch, lineIn, run } from "./child.ts";
+import { lstatOr, namesIn, statOr } from "./disk.ts";
 import type { Findings } from "./findings.ts";
 import { isConfig, readGoodCopy, reinstall } from "./good-copy.ts";
 import { limits } from "./judge-life.ts";
@@ -101,13 +90,13 @@ function moveAside(path: string): string {
 function takeOver(top: string, { uid, gid }: Findings["owner"]): string {
   let count = 0;
   const walk = (path: string) => {
-    const found = lstatSync(path, { throwIfNoEntry: false });
+    const found = lstatOr(path);
     if (!found || count > entriesMax) return;
     if (found.uid !== uid) {
       lchownSync(path, uid, gid);
       count++;
     }
-    if (found.isDirectory()) for (const name of readdirSync(path)) walk(join(path, name));
+    if (found.isDirectory()) for (const name of namesIn(path)) walk(join(path, name));
   };
   walk(top);
   return `${count} entries of ${top} belong to ${uid}:${gid} again`;
@@ -118,7 +107,7 @@ function putBack(name: string, found: Findings): string {
   const good = readGoodCopy(path);
   const file = "manifest" in good ? good.manifest.files.find((one) => one.name === name) : undefined;
   if (!file) throw new Error(`the good copy has no ${name}`);
-  const before = statSync(file.target, { throwIfNoEntry: false });
+  const before = statOr(file.target);
   const kept = before ? keep(file.target, isConfig(file)) : undefined;
   reinstall(path, file);
   if (before && found.self === 0) chownSync(file.target, before.uid, before.gid);
@@ -138,7 +127,7 @@ function keep(target: string, always: boolean): string {
 /** At one moment: either would start the other again. Workloads outlive both. */
 async function endGuards(found: Findings): Promise<string> {
   const { start } = found;
-  if (start.by === "init") await told(run(["systemctl", "stop", start.unit], { timeoutMs: unitMs }));
+  if (start.by === "init") await told(systemctl(start, "stop"));
   const life = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined });
   const ended = [life.watchdog(), life.agent()].filter((one) => one !== undefined);
   const gone = await Promise.all(ended.map((one) => end(one, endMs)));
@@ -166,10 +155,9 @@ async function mendStore(found: Findings): Promise<string> {
 
 async function startAll(by: "init" | "watchdog", found: Findings, look: Look): Promise<string> {
   const dataDir = found.dataDir.path;
-  if (by === "init") {
-    const unit = found.start.by === "init" ? found.start.unit : "";
-    await run(["systemctl", "reset-failed", unit], { timeoutMs: unitMs });
-    await told(run(["systemctl", "start", unit], { timeoutMs: unitMs }));
+  if (by === "init" && found.start.by === "init") {
+    await systemctl(found.start, "reset-failed");
+    await told(systemctl(found.start, "start"));
   } else {
     const { words, cwd } = startOf(found);
     const watchdog = [...program(found), "watchdog", "--data-dir", dataDir, "--", ...words];
@@ -254,6 +242,10 @@ function withDataDir(words: readonly string[], dataDir: string): readonly string
   const at = own.indexOf("--data-dir");
   const without = at < 0 ? own : [...own.slice(0, at), ...own.slice(at + 2)];
   return [...without.filter((word) => !word.startsWith("--data-dir=")), "--data-dir", resolve(dataDir), ...rest];
+}
+
+function systemctl({ unit, user }: Findings["start"] & { by: "init" }, word: string): Promise<Ended> {
+  return run(["systemctl", ...(user ? ["--user"] : []), word, unit], { timeoutMs: unitMs });
 }
 
 async function told(ended: Promise<Ended>): Promise<string> {

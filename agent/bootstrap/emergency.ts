@@ -147,10 +147,10 @@ function defaultDataDir(env: NodeJS.ProcessEnv): string {
   return join(state, "blueflame");
 }
 
-/** The agent's program from our own. The packaged binary is its own script; a bundle of ours lies beside the agent's. */
+/** The agent's program from our own. An executable needs no script; a bundle of ours lies beside the agent's. */
 function selfProgram(): readonly string[] {
-  if ("pkg" in process) return [process.execPath];
   const script = resolve(process.argv[1] ?? "");
+  if (!/\.[cm]?js$/.test(script)) return [process.execPath];
   return [process.execPath, basename(script) === ownBundle ? join(dirname(script), agentBundle) : script];
 }
 

@@ -34,7 +34,7 @@ export interface FileFound {
 /** A secret that the agent reads. */
 export interface SecretFound {
   readonly path: string;
-  readonly is: "well" | "missing" | "unreadable" | "loose";
+  readonly is: "well" | "missing" | "empty" | "unreadable" | "loose";
   readonly because: string;
   /** The agent makes it itself when it is missing. */
   readonly remade: boolean;
@@ -49,6 +49,8 @@ export interface StoreFound {
   /** Who holds it without being our agent. */
   readonly holder: { readonly pid: number; readonly command: string } | undefined;
   readonly snapshots: number;
+  /** Damaged stores that are kept beside it, oldest first. */
+  readonly copies: readonly string[];
 }
 
 /** A process of ours. */
@@ -112,5 +114,8 @@ export interface Findings {
   readonly agent: ProcessFound;
   readonly workloads: readonly WorkloadFound[];
   /** How everything is started: by init, by the words of the last start, or nobody knows. */
-  readonly start: { readonly by: "init"; readonly unit: string } | { readonly by: "words" } | { readonly by: "nobody" };
+  readonly start:
+    | { readonly by: "init"; readonly unit: string; readonly user: boolean }
+    | { readonly by: "words" }
+    | { readonly by: "nobody" };
 }

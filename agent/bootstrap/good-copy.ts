@@ -70,9 +70,10 @@ const nodeName = "node";
 export function isConfig({ name }: Pick<Kept, "name">): boolean {
   return /\.(ya?ml|json)$/.test(name);
 }
-/** The machine's Node is the machine's: it is kept to run the good copy, and never put back. */
-export function isOurs(file: Pick<Kept, "name">): boolean {
-  return file.name !== nodeName;
+/** Node is put back where it was installed with the program; the machine's own is the machine's. */
+export function isOurs(file: Kept, { files }: GoodManifest): boolean {
+  const script = files.find(({ name }) => name === programNames[1]);
+  return file.name !== nodeName || (script !== undefined && dirname(script.target) === dirname(file.target));
 }
 
 /** Makes it, replacing an earlier one; durable on return. Throws the disk's error, or when a source is not there; the earlier one is then as it was. */
@@ -165,27 +166,27 @@ export function differs(path: string, { sha256, size }: Kept): string | undefine
 
 /** The command that runs the program of the good copy, without its arguments; undefined when there is none. */
 export function goodProgram(dataDir: string, manifest: GoodManifest, nodeNow: string): readonly string[] | undefined {
-  return programOf(manifest, nodeNow, (file) => join(dataDir, places.good, file.name), dataDir);
+  return programOf(manifest, nodeNow, (file) => join(dataDir, places.good, file.name));
 }
 
 /** The command that runs the installed program; undefined when the good copy knows of none. */
 export function installedProgram(manifest: GoodManifest, nodeNow: string): readonly string[] | undefined {
-  return programOf(manifest, nodeNow, (file) => file.target);
+  return programOf(manifest, nodeNow, (file) => (isOurs(file, manifest) ? file.target : undefined));
 }
 
 function programOf(
   manifest: GoodManifest,
   nodeNow: string,
-  place: (file: Kept) => string,
-  dataDir?: string,
+  place: (file: Kept) => string | undefined,
 ): readonly string[] | undefined {
-  const named = (name: string) => manifest.files.find((one) => one.name === name);
-  const file = programNames.map(named).find((one) => one !== undefined);
-  if (!file) return undefined;
-  if (file.name === programNames[0]) return [place(file)];
-  const kept = named(nodeName);
-  if (kept && dataDir !== undefined) return [place(kept), place(file)];
-  return [existsSync(manifest.node) ? manifest.node : nodeNow, place(file)];
+  const named = (name: string) => {
+    const file = manifest.files.find((one) => one.name === name);
+    return file && place(file);
+  };
+  const [binary, script] = programNames.map(named);
+  if (binary !== undefined) return [binary];
+  if (script === undefined) return undefined;
+  return [named(nodeName) ?? (existsSync(manifest.node) ? manifest.node : nodeNow), script];
 }
 
 /**

@@ -1,4 +1,5 @@
 /** What lives on the node: the store, the watchdog, the agent, the workloads. Pure. */
+import { basename } from "node:path";
 import type { Findings } from "./findings.ts";
 import { agentCommand, emergencyAgain } from "./judge-place.ts";
 import { broken, type Done, type Judgement, nothing, type Step, sound, tried, typed } from "./steps.ts";
@@ -27,7 +28,7 @@ export function judgeStore(found: Findings, done: readonly Done[]): Judgement {
       const { pid, command } = store.holder ?? { pid: 0, command: "" };
       const saw = `${store.because}${pid > 0 ? `: process ${pid} (${command})` : ""}`;
       const commands = [...(pid > 0 ? [typed(["kill", String(pid)])] : []), emergencyAgain(found)];
-      return broken(part, saw, done, [], { code: "STORE_LOCKED", because: saw, commands });
+      return broken(part, saw, done, [], { code: "STORE_LOCKED", because: saw, commands, stops: true });
     }
     case "damaged":
       return judgeDamaged(found, done);
@@ -44,13 +45,20 @@ function judgeDamaged(found: Findings, done: readonly Done[]): Judgement {
     code,
     because: store.because,
     commands: storeCommands(found, code),
+    // An agent on a full disk guards from memory.
+    stops: code !== "STORE_WRITE_FAILED",
   });
 }
 
 function storeCommands(found: Findings, code: string): string[] {
   const again = emergencyAgain(found);
-  if (/copies already lie/.test(found.store.because)) {
-    return [`mv ${typed([`${found.dataDir.path}/store.damaged-`])}* ELSEWHERE/`, again];
+  const [oldest] = found.store.copies;
+  if (oldest !== undefined && /copies already lie/.test(found.store.because)) {
+    return [
+      "# keep it for who wants to know:",
+      typed(["mv", oldest, `${found.dataDir.path}-${basename(oldest)}`]),
+      again,
+    ];
   }
   if (code === "STORE_NEWER") return ["# install the version that wrote it, or a newer one, then:", again];
   if (code === "STORE_WRITE_FAILED") return [`# free space on ${found.disk?.mount ?? "the disk"}, then:`, again];
@@ -150,18 +158,14 @@ function guardSteps({ agent, watchdog, start }: Findings): Step[] {
 }
 
 function guardCommands(found: Findings): string[] {
-  const doctor = agentCommand(found, "doctor");
+  const { path } = found.config;
+  const up = path === undefined ? undefined : agentCommand(found, "up", "--config", path);
   if (found.start.by === "nobody") {
-    return [
-      "# nobody has written down how it was started; CONFIG is its config file:",
-      agentCommand(found, "up", "--config", "CONFIG"),
-    ];
+    const asBefore = up ?? agentCommand(found, "up", "--config", "CONFIG");
+    return ["# nobody has written down how it was started:", `# ${asBefore}`];
   }
-  return [
-    doctor,
-    "# do what it says; in the foreground the agent says why it ends:",
-    agentCommand(found, "up", "--config", "CONFIG"),
-  ];
+  const foreground = up === undefined ? [] : ["# in the foreground the agent says why it ends:", `# ${up}`];
+  return [agentCommand(found, "doctor"), "# do what it says, then:", emergencyAgain(found), ...foreground];
 }
 
 export function judgeWorkloads(found: Findings, done: readonly Done[], rests: boolean): Judgement {

@@ -26,7 +26,7 @@ export function judgeDataDir(found: Findings, done: readonly Done[]): Judgement 
     const up = typed([...found.program.words, "up", "--config", "CONFIG", "--data-dir", dataDir.path]);
     const commands = [
       ...move,
-      `cp -a BACKUP ${typed([dataDir.path])}`,
+      `# cp -a BACKUP ${typed([dataDir.path])}`,
       emergencyAgain(found),
       `# or, as a new node: ${up}`,
     ];
@@ -51,7 +51,8 @@ function judgeOwner(found: Findings, done: readonly Done[]): Judgement {
   const saw = `${foreign.count} entries belong to somebody else than ${who}, the first is ${foreign.first}`;
   const steps: Step[] = self === 0 ? [{ do: "takeOver", path: dataDir.path }] : [];
   const commands = [typed(["sudo", "chown", "-R", who, dataDir.path]), emergencyAgain(found)];
-  return broken("ownership", saw, done, steps, { code: "DATA_DIR_UNUSABLE", because: saw, commands });
+  const trouble = { code: "DATA_DIR_UNUSABLE", because: saw, commands, stops: true };
+  return broken("ownership", saw, done, steps, trouble);
 }
 
 /** The folders in it; those that are missing are made. */
@@ -129,12 +130,12 @@ export function judgeProgram(found: Findings, done: readonly Done[]): Judgement 
   const { program, files } = found;
   const name = typed(program.words);
   const damaged = files.filter(({ differs }) => differs !== undefined);
-  const isOlder = program.starts && program.version !== program.goodVersion && found.good.is !== "missing";
+  const isNewer = program.starts && found.good.is !== "missing" && isLater(program.version, program.goodVersion);
   if (damaged.length === 0 && program.starts) {
     const saw = `${name} starts, version ${program.version}`;
     return { ...nothing, verdicts: [sound("program", saw, done, (step) => step.do === "reinstall")] };
   }
-  if (isOlder) {
+  if (isNewer) {
     const saw = `${name} starts as version ${program.version}, the good copy is ${program.goodVersion}: \`install\` makes this one the good one`;
     return { ...nothing, verdicts: [{ part: "program", state: "warning", saw }] };
   }
@@ -149,7 +150,16 @@ export function judgeProgram(found: Findings, done: readonly Done[]): Judgement 
   // One after the other would be looked at half done; all at once are one step.
   const open = steps.filter((step) => !done.some((one) => JSON.stringify(one.step) === JSON.stringify(step)));
   if (open.length > 0) return { verdicts: [{ part: "program", state: "broken", saw }], steps: open, troubles: [] };
-  return broken("program", saw, done, steps, { code: "PROGRAM_DAMAGED", because: saw, commands });
+  // Where the good copy starts, it runs in its place.
+  const stops = found.works === undefined;
+  return broken("program", saw, done, steps, { code: "PROGRAM_DAMAGED", because: saw, commands, stops });
+}
+
+/** Versions like `1.2.3`; what follows the numbers does not count. */
+function isLater(version: string, than: string): boolean {
+  const [a = [], b = []] = [version, than].map((one) => one.split(/[.+-]/).slice(0, 3).map(Number));
+  const at = [0, 1, 2].find((part) => a[part] !== b[part]);
+  return at !== undefined && (a[at] ?? 0) > (b[at] ?? 0);
 }
 
 function saidOf({ target, differs, copy }: FileFound): string {
@@ -194,30 +204,24 @@ export function judgeSecrets(found: Findings, done: readonly Done[]): Judgement 
   };
 }
 
-function judgeSecret(found: Findings, { path, is, because, remade }: SecretFound, done: readonly Done[]): Judgement {
+function judgeSecret(found: Findings, secret: SecretFound, done: readonly Done[]): Judgement {
+  const { path, is, because } = secret;
   const saw = `${path} is ${is}${because === "" ? "" : `: ${because}`}`;
-  const who = `${found.owner.uid}:${found.owner.gid}`;
-  const steps: Step[] =
-    is === "loose"
-      ? [{ do: "setMode", path, mode: 0o600 }]
-      : is === "unreadable"
-        ? [
-            { do: "takeOver", path },
-            { do: "setMode", path, mode: 0o600 },
-            ...(remade ? [{ do: "moveAside", path } as const] : []),
-          ]
-        : [];
-  const commands =
-    is === "missing"
-      ? [
-          "# on the hub's machine:",
-          "blueflame-hub cert --node NODE --out PAPERS",
-          `# bring the key here as ${path} with mode 600, then:`,
-        ]
-      : [typed(["sudo", "chown", who, path]), typed(["sudo", "chmod", "600", path])];
-  return broken("secrets", saw, done, steps, {
-    code: "CERT_UNUSABLE",
-    because: saw,
-    commands: [...commands, emergencyAgain(found)],
-  });
+  const lost = [
+    "# on the hub's machine:",
+    "#   blueflame-hub cert --node NODE --out PAPERS",
+    `# bring the key here as ${path} with mode 600, then:`,
+  ];
+  const owner = `${found.owner.uid}:${found.owner.gid}`;
+  const closed = [typed(["sudo", "chown", owner, path]), typed(["sudo", "chmod", "600", path])];
+  const commands = [...(is === "missing" || is === "empty" ? lost : closed), emergencyAgain(found)];
+  return broken("secrets", saw, done, secretSteps(secret), { code: "CERT_UNUSABLE", because: saw, commands });
+}
+
+function secretSteps({ path, is, remade }: SecretFound): Step[] {
+  // Who made it makes another one once this one is out of the way.
+  const anew: Step[] = remade ? [{ do: "moveAside", path }] : [];
+  if (is === "loose") return [{ do: "setMode", path, mode: 0o600 }];
+  if (is === "empty") return anew;
+  return is === "unreadable" ? [{ do: "takeOver", path }, { do: "setMode", path, mode: 0o600 }, ...anew] : [];
 }

@@ -1,9 +1,11 @@
 /** What lives: the watchdog, the agent, the workloads, and a person's word about them. */
-import { existsSync, lstatSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { markVariable, places } from "../constants.ts";
 import { run } from "./child.ts";
+import { lstatOr, namesIn } from "./disk.ts";
 import type { Findings, ProcessFound, WorkloadFound } from "./findings.ts";
 import type { GoodManifest } from "./good-copy.ts";
 import { allPids, bootId, environOf, type Identity, listenerOn, living, readOr, wordsOf } from "./proc.ts";
@@ -89,7 +91,7 @@ export class Life {
 
   startedBy(start: Start | undefined, manifest: GoodManifest | undefined): Findings["start"] {
     const unit = unitOf(this.#parts.dataDir);
-    if (unit !== undefined) return { by: "init", unit };
+    if (unit) return { by: "init", ...unit };
     return start || manifest?.files.some(({ name }) => /\.ya?ml$/.test(name)) ? { by: "words" } : { by: "nobody" };
   }
 
@@ -122,7 +124,7 @@ export class Life {
 
   async #socket(): Promise<Findings["socket"]> {
     const path = join(this.#parts.dataDir, places.socket);
-    const found = lstatSync(path, { throwIfNoEntry: false });
+    const found = lstatOr(path);
     if (!found) return "none";
     if (!found.isSocket()) return "no-socket";
     return (await takesCalls(path)) ? "listens" : "left-over";
@@ -209,22 +211,16 @@ function restingIn(dataDir: string): ReadonlySet<string> {
 }
 
 /** The unit of systemd that guards this data directory, while systemd runs. */
-function unitOf(dataDir: string): string | undefined {
+function unitOf(dataDir: string): { readonly unit: string; readonly user: boolean } | undefined {
   if (!existsSync("/run/systemd/system")) return undefined;
-  for (const folder of unitFolders) {
-    for (const name of unitsIn(folder)) {
-      const text = readOr(join(folder, name));
+  const own = join(process.env.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "systemd", "user");
+  const user = process.getuid?.() !== 0;
+  for (const folder of user ? [own] : unitFolders) {
+    for (const unit of namesIn(folder).filter((name) => /^blueflame.*\.service$/.test(name))) {
+      const text = readOr(join(folder, unit));
       const named = /^ExecStart=.*--data-dir[= ]"?([^"\s]+)/m.exec(text)?.[1];
-      if (/^ExecStart=.*\bwatchdog\b/m.test(text) && (named ?? "/var/lib/blueflame") === dataDir) return name;
+      if (/^ExecStart=.*\bwatchdog\b/m.test(text) && (named ?? "/var/lib/blueflame") === dataDir) return { unit, user };
     }
   }
   return undefined;
-}
-
-function unitsIn(folder: string): string[] {
-  try {
-    return readdirSync(folder).filter((name) => /^blueflame.*\.service$/.test(name));
-  } catch {
-    return [];
-  }
 }

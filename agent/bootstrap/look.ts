@@ -1,8 +1,9 @@
 /** Gathers the findings. Asks what lives and what lies on the disk itself; the program, the config and the store by children. */
-import { lstatSync, readdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { places } from "../constants.ts";
 import { codeIn, type Ended, lineIn, run } from "./child.ts";
+import { inodeOf, lstatOr, namesIn, statOr } from "./disk.ts";
 import type { Asked, FileFound, Findings, FolderFound, SecretFound, StoreFound } from "./findings.ts";
 import {
   differs,
@@ -62,7 +63,8 @@ export class Look {
     const installed = (manifest && installedProgram(manifest, process.execPath)) ?? start?.program ?? self;
     const child = { timeoutMs: versionMs, as: asOwner(owner), ...(start && { cwd: start.cwd }) };
     const answer = await this.#ask("version", () => run([...installed, "--version"], child));
-    const starts = answer.code === 0;
+    // What answers in other words is another program.
+    const starts = answer.code === 0 && /^\d+\.\d+\.\d+/.test(answer.out);
     const works = starts ? installed : await this.#spare(manifest, self, child);
     const program = {
       words: installed,
@@ -121,7 +123,7 @@ export class Look {
     const file = files.find(({ target }) => target === path);
     const copy = file ? (file.copy === undefined ? "sound" : "damaged") : "missing";
     if (path === undefined) return { path, is: "sound", because: "", copy, lastGood };
-    const size = statSync(path, { throwIfNoEntry: false })?.size;
+    const size = statOr(path)?.size;
     if (size === undefined) return { path, is: "missing", because: "", copy, lastGood };
     if (readOr(path).trim() === "") return { path, is: "empty", because: "", copy, lastGood };
     if (!works) return { path, is: "unknown", because: "no program can read it", copy, lastGood };
@@ -138,9 +140,10 @@ export class Look {
   ): Promise<StoreFound> {
     const { dataDir } = this.around;
     const snapshots = namesIn(join(dataDir, "snapshots")).filter((name) => /^\d+$/.test(name)).length;
-    const found = { code: "", holder: undefined, snapshots };
+    const damaged = namesIn(dataDir).filter((name) => name.startsWith(`${places.store}.damaged-`));
+    const found = { code: "", holder: undefined, snapshots, copies: damaged.sort().map((name) => join(dataDir, name)) };
     if (alive.agent.is !== "dead") {
-      const lost = statSync(join(dataDir, places.store, "CURRENT"), { throwIfNoEntry: false }) === undefined;
+      const lost = statOr(join(dataDir, places.store, "CURRENT")) === undefined;
       const trouble = alive.troubles.find((line) => /^\[STORE_(DAMAGED|MISSING)\]/.test(line));
       if (!lost && !trouble) return { ...found, is: "in-use", because: `the agent (pid ${alive.agent.pid}) has it` };
       const because = trouble ?? "the agent lives, and its store's files are gone";
@@ -187,7 +190,7 @@ function holderIn(dataDir: string): StoreFound["holder"] {
   } catch {
     // Not by our lock: by LevelDB's.
   }
-  const inode = statSync(join(dataDir, places.store, "LOCK"), { bigint: true, throwIfNoEntry: false })?.ino;
+  const inode = inodeOf(join(dataDir, places.store, "LOCK"));
   const pid = inode === undefined ? undefined : lockHolder(inode);
   return pid === undefined ? undefined : { pid, command: wordsOf(pid).join(" ").slice(0, 120) };
 }
@@ -202,14 +205,14 @@ function ownerOf(
   manifest: GoodManifest | undefined,
 ): { uid: number; gid: number } {
   if (start) return { uid: start.uid, gid: start.gid };
-  const found = manifest?.owner ?? statSync(dataDir, { throwIfNoEntry: false });
+  const found = manifest?.owner ?? statOr(dataDir);
   return { uid: found?.uid ?? process.getuid?.() ?? 0, gid: found?.gid ?? process.getgid?.() ?? 0 };
 }
 
 function folderOf(path: string, ours: boolean, probeIn?: string): FolderFound {
-  const found = lstatSync(path, { throwIfNoEntry: false });
+  const found = lstatOr(path);
   if (!found) return { path, ours, is: "missing", uid: undefined, mode: undefined, refuses: undefined };
-  const is = statSync(path, { throwIfNoEntry: false })?.isDirectory() ? "there" : "no-folder";
+  const is = statOr(path)?.isDirectory() ? "there" : "no-folder";
   const refuses = is === "there" && probeIn !== undefined ? refusalOf(probeIn) : undefined;
   return { path, ours, is, uid: found.uid, mode: found.mode & 0o777, refuses };
 }
@@ -245,7 +248,7 @@ function foreignIn(dataDir: string, uid: number): Findings["foreign"] {
   let first = "";
   let seen = 0;
   const walk = (path: string) => {
-    const found = lstatSync(path, { throwIfNoEntry: false });
+    const found = lstatOr(path);
     // What we write as root is given away at the end.
     if (!found || seen++ > entriesMax || /^\.?emergency[.-]/.test(basename(path))) return;
     if (found.uid !== uid && count++ === 0) first = path;
@@ -253,14 +256,6 @@ function foreignIn(dataDir: string, uid: number): Findings["foreign"] {
   };
   walk(dataDir);
   return { count, first };
-}
-
-function namesIn(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
 }
 
 function diskOf(dataDir: string): Findings["disk"] {
@@ -288,16 +283,18 @@ function goodFound(good: ReturnType<typeof readGoodCopy>): Findings["good"] {
 
 function filesOf(good: ReturnType<typeof readGoodCopy>): FileFound[] {
   if (!("manifest" in good)) return [];
-  return good.manifest.files.filter(isOurs).map((file) => {
-    const copy = good.damaged.find(({ name }) => name === file.name)?.because;
-    // A person changes the config: it is judged by what it says, not by its checksum.
-    return {
-      name: file.name,
-      target: file.target,
-      differs: isConfig(file) ? undefined : differs(file.target, file),
-      copy,
-    };
-  });
+  return good.manifest.files
+    .filter((file) => isOurs(file, good.manifest))
+    .map((file) => {
+      const copy = good.damaged.find(({ name }) => name === file.name)?.because;
+      // A person changes the config: it is judged by what it says, not by its checksum.
+      return {
+        name: file.name,
+        target: file.target,
+        differs: isConfig(file) ? undefined : differs(file.target, file),
+        copy,
+      };
+    });
 }
 
 function readLastGood(dataDir: string): LastGood | undefined {
@@ -319,14 +316,14 @@ function secretsOf(dataDir: string, lastGood: LastGood | undefined, uid: number)
 }
 
 function secretAt(path: string, uid: number, remade: boolean): SecretFound {
-  const found = statSync(path, { throwIfNoEntry: false });
+  const found = statOr(path);
   if (!found) return { path, is: "missing", because: "", remade };
   const said = `mode ${(found.mode & 0o777).toString(8)}, owner ${found.uid}`;
   const root = uid === 0;
   if ((!root && found.uid !== uid) || (found.mode & 0o400) === 0)
     return { path, is: "unreadable", because: said, remade };
   try {
-    if (readFileSync(path).length === 0) return { path, is: "unreadable", because: "it is empty", remade };
+    if (readFileSync(path).length === 0) return { path, is: "empty", because: "", remade };
   } catch (error) {
     return { path, is: "unreadable", because: (error as Error).message, remade };
   }

@@ -30,7 +30,7 @@ const well: Findings = {
   works: ["/bin/bf"],
   config: { path: "/etc/bf.yaml", is: "sound", because: "", copy: "sound", lastGood: true },
   secrets: [{ path: "/d/guard.key", is: "well", because: "", remade: true }],
-  store: { is: "in-use", code: "", because: "the agent has it", holder: undefined, snapshots: 3 },
+  store: { is: "in-use", code: "", because: "the agent has it", holder: undefined, snapshots: 3, copies: [] },
   socket: "listens",
   lock: "held",
   watchdog: { is: "answers", pid: 1, because: "" },
@@ -109,6 +109,12 @@ test.each<[string, Partial<Findings>, readonly Done[], readonly string[]]>([
   ["a config that is gone is reinstalled", { config: { ...well.config, is: "missing" } }, [], ["reinstall agent.yaml"]],
   ["an invalid config too", { config: { ...well.config, is: "invalid" } }, [], ["reinstall agent.yaml"]],
   [
+    "a key of ours that is empty makes way for another",
+    { secrets: [{ path: "/k", is: "empty", because: "", remade: true }] },
+    [],
+    ["moveAside /k"],
+  ],
+  [
     "a key that others can read is closed",
     { secrets: [{ path: "/k", is: "loose", because: "", remade: false }] },
     [],
@@ -126,7 +132,7 @@ test.each<[string, Partial<Findings>, readonly Done[], readonly string[]]>([
   ["all dead: the watchdog is started, which starts the rest", allDead, [], ["startAll watchdog"]],
   [
     "init starts what init guards",
-    { ...allDead, start: { by: "init", unit: "blueflame.service" } },
+    { ...allDead, start: { by: "init", unit: "blueflame-agent.service", user: false } },
     [],
     ["startAll init"],
   ],
@@ -201,20 +207,32 @@ test.each<[string, Partial<Findings>, readonly Done[], string, string]>([
     "DATA_DIR_UNUSABLE",
     "sudo chown -R 1000:100 /d",
   ],
-  ["a data directory that is gone", { dataDir: { ...dir, is: "missing" } }, [], "DATA_DIR_UNUSABLE", "cp -a BACKUP /d"],
+  [
+    "a data directory that is gone",
+    { dataDir: { ...dir, is: "missing" } },
+    [],
+    "DATA_DIR_UNUSABLE",
+    "# cp -a BACKUP /d",
+  ],
   [
     "a key that is gone",
     { secrets: [{ path: "/k", is: "missing", because: "", remade: false }] },
     [],
     "CERT_UNUSABLE",
-    "blueflame-hub cert --node NODE --out PAPERS",
+    "#   blueflame-hub cert --node NODE --out PAPERS",
   ],
   [
     "copies that fill their bound",
-    { ...allDead, store: damaged("STORE_DAMAGED", "3 damaged copies already lie beside the store") },
+    {
+      ...allDead,
+      store: {
+        ...damaged("STORE_DAMAGED", "3 damaged copies already lie beside the store"),
+        copies: ["/d/store.damaged-1"],
+      },
+    },
     [did({ do: "mendStore" }, false)],
     "STORE_DAMAGED",
-    "mv /d/store.damaged-* ELSEWHERE/",
+    "mv /d/store.damaged-1 /d-store.damaged-1",
   ],
   [
     "a config without any other",
@@ -248,9 +266,12 @@ test("SYN-5 a program that cannot be reinstalled runs from its good copy; withou
 
 test("a newer program that runs is not put back to the older good copy", () => {
   const files = [{ name: "binary", target: "/bin/bf", differs: "was changed", copy: undefined }];
-  const program = { ...well.program, version: "2" };
-  expect(stepsOf({ files, program })).toEqual([]);
-  expect(stateOf("program", { files, program })).toBe("warning");
+  const newer = { ...well.program, version: "1.10.0", goodVersion: "1.9.3" };
+  expect([stepsOf({ files, program: newer }), stateOf("program", { files, program: newer })]).toEqual([[], "warning"]);
+  // An older one is not what was installed.
+  for (const version of ["1.9.2", "0.10.9", "1.9.3"]) {
+    expect(stepsOf({ files, program: { ...newer, version } })).toEqual(["reinstall binary"]);
+  }
 });
 
 test("without a good copy the last good config is used, and the broken file stays as the person left it", () => {
@@ -318,6 +339,6 @@ test("whatever is found and whatever fails, it comes to an end, and no step is d
       expect(done.length).toBeLessThan(40);
     }
     expect(new Set(done.map(({ step }) => JSON.stringify(step))).size).toBe(done.length);
-    expect(troublesOf(bad, done).length).toBeGreaterThan(3);
+    expect(troublesOf(bad, done).length).toBeGreaterThan(2);
   }
 });

@@ -36,7 +36,7 @@ export function plan(found: Findings, done: readonly Done[]): Plan {
   const leave = mayNot(found, done);
   if (leave !== undefined) return { leave, verdicts: [], steps: [], troubles: [] };
   const place = judgeDataDir(found, done);
-  if (found.dataDir.is !== "there") return rounded([place], [], true);
+  if (found.dataDir.is !== "there") return rounded([place], []);
   const word = judgeWord(found, done);
   const stages: readonly (readonly Judgement[])[] = [
     [place, judgeFolders(found, done), judgeDisk(found, done)],
@@ -46,23 +46,18 @@ export function plan(found: Findings, done: readonly Done[]): Plan {
     [word, judgeGuards(found, done, word.rests)],
     [judgeWorkloads(found, done, word.rests)],
   ];
-  return rounded(stages.flat(), stages, found.works === undefined);
+  return rounded(stages.flat(), stages);
 }
 
-/** The steps of the first stage that has any; without a program that works, or with a store that is lost, nothing is started. */
-function rounded(all: readonly Judgement[], stages: readonly (readonly Judgement[])[], helpless: boolean): Plan {
+/** The steps of the first stage that has any, unless an earlier one has a trouble that stops all that follows. */
+function rounded(all: readonly Judgement[], stages: readonly (readonly Judgement[])[]): Plan {
   const { verdicts, troubles } = joined(all);
   for (const stage of stages) {
     const { steps, troubles: stops } = joined(stage);
     if (steps.length > 0) return { leave: undefined, verdicts, steps, troubles };
-    if (stops.some(({ code }) => isFatal(code, helpless))) break;
+    if (stops.some((trouble) => trouble.stops)) break;
   }
   return { leave: undefined, verdicts, steps: [], troubles };
-}
-
-function isFatal(code: string, helpless: boolean): boolean {
-  if (code === "PROGRAM_DAMAGED") return helpless; // else the good copy runs in its place
-  return code.startsWith("STORE_") && code !== "STORE_WRITE_FAILED";
 }
 
 /** Called by itself, it obeys a person and its own bound. */

@@ -8,13 +8,13 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { places } from "../constants.ts";
 import { run } from "./child.ts";
+import { statOr } from "./disk.ts";
 import type { Done, Step, Trouble, Verdict } from "./steps.ts";
 
 /** Beyond this the log becomes `.1`, and the `.1` before it is gone. */
@@ -94,8 +94,7 @@ export class Log {
     if (this.#silent) return;
     const line = `${JSON.stringify({ level, time: new Date().toISOString(), part: "emergency", pid: process.pid, ...fields, msg })}\n`;
     try {
-      if ((statSync(this.#path, { throwIfNoEntry: false })?.size ?? 0) > logBytesMax)
-        renameSync(this.#path, `${this.#path}.1`);
+      if ((statOr(this.#path)?.size ?? 0) > logBytesMax) renameSync(this.#path, `${this.#path}.1`);
       appendFileSync(this.#path, line, { mode: 0o600 });
     } catch {
       // A disk that refuses: stdout and the page say the same.

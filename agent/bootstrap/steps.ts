@@ -41,6 +41,8 @@ export interface Trouble {
   readonly code: string;
   readonly because: string;
   readonly commands: readonly string[];
+  /** Nothing is started before it is mended: it would fail, or do harm. */
+  readonly stops?: boolean;
 }
 
 /** What one part is judged to be and to need. Steps are those that were not tried yet. */
