@@ -14,7 +14,6 @@ import type { FinishedRequest } from "../node.ts";
 import type { RecoveryDesk } from "../recovery-desk.ts";
 import type { Remedies } from "../remedies/remedies.driver.ts";
 import { type Observer, observe } from "../sensors/observer.driver.ts";
-import type { Sights } from "../sensors/workload-sight.ts";
 import { dependencyOrder } from "../supervise/order.ts";
 import type { Known } from "../supervise/report.ts";
 import { standsOf } from "../supervise/stands.ts";
@@ -30,6 +29,7 @@ import { type KillSwitch, turn } from "./kill-switch.driver.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
 import type { RecoveryParts } from "./open-recovery.driver.ts";
 import { playbookInfo, runAnswer } from "./playbook-desk.ts";
+import { sightsOf } from "./sights.ts";
 import { TriggerDesk } from "./trigger-desk.driver.ts";
 import type { Voice } from "./voice.driver.ts";
 
@@ -175,7 +175,7 @@ export class Recovery implements RecoveryDesk {
       sensors: config.sensors,
       dataDir,
       clock,
-      sights: () => this.#sights(supervisor),
+      sights: () => sightsOf(supervisor),
       cgroupOf,
       logFileOf: (workload) => join(outputDir, `${workload}.log`),
       trust: (workload) => experience.trust(`workload:${workload}`).trust,
@@ -204,24 +204,6 @@ export class Recovery implements RecoveryDesk {
     await this.#opened.remedies.close();
     await this.#opened.experience.close();
     await this.voice.close();
-  }
-
-  #sights(supervisor: Supervisor): Sights {
-    return Object.fromEntries(
-      supervisor.names().map((name) => {
-        const state = supervisor.state(name);
-        const instance = instanceOf(state.phase);
-        return [
-          name,
-          {
-            ...(instance && { pid: instance.pid, sinceMs: instance.sinceMs }),
-            starting: state.phase.at === "starting",
-            stopped: standsOf(state) === "stopped" || state.phase.at === "completed",
-            ...(state.evidence.lastBeatMs !== undefined && { lastBeatMs: state.evidence.lastBeatMs }),
-          },
-        ];
-      }),
-    );
   }
 
   #observed(supervisor: Supervisor, observation: Observation): void {
