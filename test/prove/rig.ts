@@ -37,9 +37,13 @@ export class AgentRig {
   #agent: ChildProcess | undefined;
   #owner = "";
 
-  constructor(config: { readonly workloads: readonly WorkloadConfig[] } & Readonly<Record<string, unknown>>) {
+  /** `dataDir`: on another disk; whoever made that removes it. */
+  constructor(
+    config: { readonly workloads: readonly WorkloadConfig[] } & Readonly<Record<string, unknown>>,
+    dataDir?: string,
+  ) {
     this.dir = mkdtempSync(join(tmpdir(), "bf-prove-"));
-    this.dataDir = join(this.dir, "d");
+    this.dataDir = dataDir ?? join(this.dir, "d");
     writeFileSync(join(this.dir, "agent.yaml"), JSON.stringify({ node: { id: "prove" }, ...config }));
   }
 
