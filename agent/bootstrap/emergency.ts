@@ -9,8 +9,8 @@ import { alone } from "./lock.ts";
 import { Look } from "./look.ts";
 import { plan } from "./plan.ts";
 import { bootId } from "./proc.ts";
-import { asked, type Format, Log, outcomeOf, page, printed, type Report, wordsOf } from "./report.ts";
-import type { Done } from "./steps.ts";
+import { asked, type Format, Log, outcomeOf, page, printed, type Report } from "./report.ts";
+import { type Done, wordsOf } from "./steps.ts";
 
 /** Each round does at least one step that was never tried: more would be a mistake of ours. */
 const roundsMax = 40;

@@ -2,8 +2,7 @@ import { catalogue } from "@blueflame/shared/errors/fault.ts";
 import { expect, test } from "vitest";
 import type { Findings, FolderFound, WorkloadFound } from "./findings.ts";
 import { plan } from "./plan.ts";
-import { wordsOf } from "./report.ts";
-import type { Done, Step } from "./steps.ts";
+import { type Done, type Step, wordsOf } from "./steps.ts";
 
 const dir: FolderFound = { path: "/d", ours: true, is: "there", uid: 0, mode: 0o700, refuses: undefined };
 const folder = (path: string, change: Partial<FolderFound> = {}): FolderFound => ({ ...dir, path, ...change });

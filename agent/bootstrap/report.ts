@@ -15,7 +15,7 @@ import { isAbsolute, join } from "node:path";
 import { places } from "../constants.ts";
 import { run } from "./child.ts";
 import { statOr } from "./disk.ts";
-import type { Done, Step, Trouble, Verdict } from "./steps.ts";
+import { type Done, type Step, type Trouble, type Verdict, wordsOf } from "./steps.ts";
 
 /** Beyond this the log becomes `.1`, and the `.1` before it is gone. */
 const logBytesMax = 1024 * 1024;
@@ -66,12 +66,6 @@ export function asked({ troubles }: Report): string {
       [clean(`[${code}] ${because}.`), ...commands.map((one) => `  ${clean(one)}`), ""].join("\n"),
     )
     .join("");
-}
-
-/** A step in words. */
-export function wordsOf(step: Step): string {
-  const { do: deed, ...rest } = step;
-  return [deed, ...Object.values(rest)].join(" ");
 }
 
 /** Names of files and words of programs must not steer a terminal. */

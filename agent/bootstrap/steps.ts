@@ -98,3 +98,9 @@ export function joined(judgements: readonly Judgement[]): Judgement {
 export function typed(words: readonly string[]): string {
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
 }
+
+/** A step in words. */
+export function wordsOf(step: Step): string {
+  const { do: deed, ...rest } = step;
+  return [deed, ...Object.values(rest)].join(" ");
+}
