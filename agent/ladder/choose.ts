@@ -14,7 +14,7 @@ export interface Question {
   readonly tried: readonly Rung[];
   /** Its start budget holds: another quick restart is allowed. */
   readonly quickLeft: boolean;
-  /** It had been verified and failed on probation: the same rung again would loop for ever. */
+  /** It failed on probation, or after a rung beyond the first: beginning anew with the first would loop for ever. */
   readonly relapse: boolean;
   readonly hasSafeMode: boolean;
   readonly inSafeMode: boolean;
@@ -75,7 +75,7 @@ function candidates({ diagnosis, facts, prefer, relapse }: Question): Candidate[
   if (relapse)
     list.push({
       rung: "quick_restart",
-      because: "a relapse, and no other rung can help here while its start budget holds",
+      because: "no other rung can help here while its start budget holds",
     });
   list.push({ rung: "full_bootstrap", because: "every other rung was tried or cannot help here" });
   return list;

@@ -22,30 +22,40 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   // A person closed it meanwhile, or it never was: nothing is being recovered.
   if (!incident) return spawnNow(state, [], now);
   const { ask } = phase;
-  if (ask.prefer?.by === "playbook") return mend(spec, state, incident, ask.prefer, "the trigger asks for it", now);
+  if (ask.prefer?.by === "playbook" && playLeft(spec, state, incident, ask.prefer.playbook, now))
+    return mend(spec, state, incident, ask.prefer, "the trigger asks for it", now);
   const tried = incident.attempts.flatMap(({ rung, ok }) => (rung && ok === false ? [rung] : []));
   const diagnosis = diagnose(
     { symptom: incident.symptom, failures: incident.failures, wasReady: ask.wasReady, tried },
     facts,
     spec.ladder.recentConfigMs,
   );
-  const restarts = incident.attempts.filter(({ rung }) => rung === "quick_restart").length;
-  const left = quickLeft(spec, state, now.ms) && restarts < relapsesPerStart * spec.starts.max;
+  // The list of attempts is bounded; failures are counted on. After the bootstrap it is slow, and a person's (design.md, rule 11).
+  const restarts = incident.failures - new Set(tried).size;
+  const atEnd = tried.includes("full_bootstrap") || restarts > relapsesPerStart * spec.starts.max;
+  const left = quickLeft(spec, state, now.ms) && !atEnd;
   const choice = choose({
     diagnosis,
     facts,
     tried,
     quickLeft: left,
-    relapse: ask.relapse,
+    // Who has climbed beyond the first rung goes on from there, and does not begin anew after each rung that fails.
+    relapse: ask.relapse || tried.some((rung) => rung !== "quick_restart"),
     hasSafeMode: spec.safeMode !== undefined,
     inSafeMode: state.mode === "safe",
-    ...(ask.prefer && { prefer: ask.prefer.rung }),
+    ...(ask.prefer?.by === "rung" && { prefer: ask.prefer.rung }),
   });
   const root = diagnosis.root ? `, it began in ${diagnosis.root}` : "";
   const because = `${diagnosis.cause} (${diagnosis.confidence.toFixed(2)})${root}: ${diagnosis.evidence.join("; ")}`;
   // Only the newest choice keeps what it passed over: the state is written at each step.
   const explained = { ...diagnosis, rejected: [...diagnosis.rejected, ...choice.rejected] };
   return take(spec, state, revise({ ...incident, diagnosis: explained }, now, "diagnosis", because), choice, ask, now);
+}
+
+/** What ends at once with its playbook too is no case for it: its starts are counted as those of any quick restart. */
+function playLeft(spec: WorkloadSpec, state: State, incident: IncidentFacts, playbook: string, now: Moment): boolean {
+  const played = incident.attempts.filter((attempt) => attempt.playbook === playbook && !attempt.rung).length;
+  return quickLeft(spec, state, now.ms) && played < relapsesPerStart * spec.starts.max;
 }
 
 function take(
@@ -117,7 +127,8 @@ function mend(
     now,
   );
   const name = nameOf(remedy);
-  const id = `${incident.id}/${name}/${begun.attempts.length}`;
+  // By the revision: attempts are bounded, and what has the id of an earlier one would get its answer.
+  const id = `${incident.id}/${name}/${begun.revision}`;
   const budgetMs = budgetOf(spec, remedy);
   return to(
     { ...state, incident: begun },
@@ -128,17 +139,23 @@ function mend(
 }
 
 /** The remedy has ended: start, or go on with the next rung. */
-export function remedied(state: State, event: Extract<Event, { is: "remedied" }>, now: Moment): Step {
+export function remedied(
+  spec: WorkloadSpec,
+  state: State,
+  event: Extract<Event, { is: "remedied" }>,
+  now: Moment,
+): Step {
   const { phase, incident } = state;
   if (phase.at !== "mending" || phase.id !== event.id) return stay(state);
   if (!event.ok) return mendFailed(state, phase, event.because, [], now);
   const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${event.because}`);
   const after: State = { ...state, ...(noticed && { incident: noticed }), because: event.because };
-  return spawnNow(
-    after,
-    [audit(`remedy.${nameOf(phase.remedy)}`, "agent", event.because, "success"), ...noted(noticed)],
-    now,
-  );
+  const effects = [audit(`remedy.${nameOf(phase.remedy)}`, "agent", event.because, "success"), ...noted(noticed)];
+  if (phase.remedy.by === "rung") return spawnNow(after, effects, now);
+  // Other than a rung it is not tried once: its starts wait as those of any quick restart.
+  const plan = planRestart(spec, after, false, now);
+  if (plan.waitMs === 0) return spawnNow(plan.state, effects, now);
+  return to(plan.state, { at: "backoff", untilMs: now.ms + plan.waitMs }, event.because, effects);
 }
 
 /** Its budget is over, or it could not be done. */
