@@ -105,8 +105,11 @@ export class RunningNode implements Node {
   }
 
   async startWorkload(name: string, person: string): Promise<WorkloadStatus> {
-    await this.#parts.supervisor.tell(name, { is: "start", who: `person:${person}` });
-    return this.#parts.supervisor.status(name);
+    const { supervisor } = this.#parts;
+    await supervisor.tell(name, { is: "start", who: `person:${person}` });
+    if (supervisor.state(name).held)
+      throw new Fault("CONDITION_FALSE", `the kill switch is on: '${name}' starts when it is turned off`);
+    return supervisor.status(name);
   }
 
   async stopWorkload(name: string, person: string): Promise<WorkloadStatus> {
@@ -119,7 +122,9 @@ export class RunningNode implements Node {
   async restartWorkload(name: string, who: string): Promise<WorkloadStatus> {
     const { supervisor } = this.#parts;
     await supervisor.tell(name, { is: "restart", who });
-    if (supervisor.state(name).intent === "stopped") throw new Fault("WORKLOAD_STOPPED", `'${name}' was not restarted`);
+    const { intent, held } = supervisor.state(name);
+    if (held) throw new Fault("WORKLOAD_STOPPED", `'${name}' was not restarted: the kill switch is on`);
+    if (intent === "stopped") throw new Fault("WORKLOAD_STOPPED", `'${name}' was not restarted`);
     return supervisor.status(name);
   }
 

@@ -14,7 +14,7 @@ import type {
  */
 export interface Node {
   status(): GetStatusResponse;
-  /** Throws WORKLOAD_UNKNOWN. */
+  /** Throws WORKLOAD_UNKNOWN, and CONDITION_FALSE while the kill switch is on: it then starts when that is turned off. */
   startWorkload(name: string, person: string): Promise<WorkloadStatus>;
   /** Durable on return; resolves when the workload's family is gone. Throws WORKLOAD_UNKNOWN. */
   stopWorkload(name: string, person: string): Promise<WorkloadStatus>;

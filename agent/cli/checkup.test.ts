@@ -31,6 +31,13 @@ const well: Findings = {
   cgroup: "v2",
   proc: true,
   processes: [{ pid: 5, workload: "firewall" }],
+  recovery: {
+    watchdog: { is: "answers", pid: 78, init: false },
+    goodCopy: { is: "sound", version: "0.1.0", files: 3 },
+    snapshots: { count: 3, takenWallMs: nowMs - 3_600_000 },
+    limits: [{ workload: "firewall", what: "tasks", by: "cgroup" }],
+    native: true,
+  },
 };
 
 /** The lines that are not ok, as `check state: found`. */

@@ -3,6 +3,7 @@ import { catalogue, type Fault, type FaultCode } from "@blueflame/shared/errors/
 import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { type GetStatusResponse, LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { printSize } from "@blueflame/shared/units/units.ts";
+import { type RecoveryFindings, recoveryChecks } from "./checkup-recovery.ts";
 
 /** What was found out about the machine and the agent; gathered by examine.driver.ts. */
 export interface Findings {
@@ -21,6 +22,7 @@ export interface Findings {
   readonly proc: boolean;
   /** Processes that were started as workloads of this data directory. */
   readonly processes: readonly { readonly pid: number; readonly workload: string }[];
+  readonly recovery: RecoveryFindings;
 }
 
 /** A certificate file as it was read. */
@@ -58,6 +60,7 @@ export function checkup(found: Findings): Check[] {
     ...found.certificates.map((certificate) => certificateCheck(certificate, found.clock.nowMs)),
     agentCheck(found),
     ...agentWarnings(found),
+    ...recoveryChecks(found),
     ...linkChecks(found),
     orphanCheck(found),
   ];
@@ -157,7 +160,9 @@ function agentCheck({ agent, clock }: Findings): Check {
 /** What the agent itself complains about: a store that cannot be written is a failure, the rest are warnings. */
 function agentWarnings({ agent }: Findings): Check[] {
   if (agent.is === "away") return [];
-  const warnings = agent.status.warnings.map((warning): Check => {
+  // The kill switch has a line of its own.
+  const told = agent.status.warnings.filter((warning) => !warning.startsWith("the kill switch is on"));
+  const warnings = told.map((warning): Check => {
     const code = codeIn(warning);
     const state = code?.startsWith("STORE_") ? "fail" : "warn";
     return {

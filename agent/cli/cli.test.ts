@@ -248,15 +248,18 @@ test("a data directory whose socket path is too long is named, not cut", async (
 test("a stop that takes longer than --timeout ends with 124, and Ctrl-C while waiting with 130", async () => {
   const release = Promise.withResolvers<void>();
   const stopWorkload = node.stopWorkload.bind(node);
+  let asked = 0;
   node.stopWorkload = async (name, person) => {
+    asked += 1;
     await release.promise;
     return stopWorkload(name, person);
   };
   const { code, err } = await cli("stop", "cache", "--timeout", "300ms");
   expect(code).toBe(124);
   expect(err).toContain("[TIMED_OUT]");
+  const before = asked;
   const waiting = start(["stop", "cache"]);
-  await pause(600);
+  await until(() => asked > before);
   waiting.child.kill("SIGINT");
   expect((await waiting.ended).code).toBe(130);
   release.resolve();

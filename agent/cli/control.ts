@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
@@ -5,6 +7,8 @@ import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { type WorkloadStatus, WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { answers } from "../api/socket.driver.ts";
+import { places } from "../constants.ts";
+import { KillSwitch } from "../recovery/kill-switch.driver.ts";
 import { tellWatchdog, watchdogGone } from "../wanted.driver.ts";
 import { ask, type Desk, namesOf, personHere, pickWorkload, whilePatient } from "./ask.driver.ts";
 import { socketOf } from "./place.ts";
@@ -79,20 +83,37 @@ export async function down(options: ControlOptions): Promise<void> {
   process.stdout.write(`${stopped === 1 ? "1 workload" : `${stopped} workloads`} stopped, the agent has ended\n`);
 }
 
-/** Turns the kill switch, and says how many workloads that stopped or started. Rejects with STORE_WRITE_FAILED. */
+/**
+ * Turns the kill switch, and says how many workloads that stopped or started. Without an agent to ask it is turned all the same: its
+ * file is what agent, watchdog and bootstrap obey. Rejects with STORE_WRITE_FAILED, and with AGENT_UNREACHABLE where no agent has run.
+ */
 export async function killSwitch(on: boolean, options: ControlOptions & { readonly reason: string }): Promise<void> {
   const request = { on, person: personHere(), reason: options.reason };
   const { workloads } = await whilePatient((signal) =>
     ask(options.dataDir, (desk) => desk.setKillSwitch(request, { timeoutMs: options.timeoutMs, signal })),
-  );
-  const answer = { killSwitch: on, workloads };
+  ).catch((error: unknown) => {
+    if (!isFault(error, "AGENT_UNREACHABLE") || !existsSync(join(options.dataDir, places.store))) throw error;
+    turnAlone(options.dataDir, request);
+    return { workloads: undefined };
+  });
+  const answer = { killSwitch: on, ...(workloads !== undefined && { workloads }) };
   if ((options.output ?? "table") !== "table") return printOne(answer, [], { ...options, json: (row) => row });
+  process.stdout.write(`the kill switch is ${on ? "on" : "off"}: ${outcomeOf(on, workloads)}\n`);
+}
+
+function turnAlone(dataDir: string, { on, person, reason }: { on: boolean; person: string; reason: string }): void {
+  const file = new KillSwitch(dataDir);
+  if (on) file.turnOn({ person, reason, at: new Date().toISOString() });
+  else file.turnOff();
+}
+
+function outcomeOf(on: boolean, workloads: number | undefined): string {
+  if (workloads === undefined)
+    return on
+      ? "no agent runs here, so nothing was stopped; nothing is started or healed until `kill-switch off`"
+      : "no agent runs here; the next one starts the workloads";
   const things = workloads === 1 ? "1 workload" : `${workloads} workloads`;
-  process.stdout.write(
-    on
-      ? `the kill switch is on: ${things} stopped; nothing is started or healed until \`kill-switch off\`\n`
-      : `the kill switch is off: ${things} started again\n`,
-  );
+  return on ? `${things} stopped; nothing is started or healed until \`kill-switch off\`` : `${things} started again`;
 }
 
 /** Throws USAGE for anything but `on` and `off`. */

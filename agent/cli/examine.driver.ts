@@ -10,6 +10,7 @@ import { markVariable } from "../supervise/family.driver.ts";
 import { allPids, environOf, procStat } from "../supervise/proc.driver.ts";
 import { ask } from "./ask.driver.ts";
 import type { Certificate, Findings } from "./checkup.ts";
+import { examineRecovery } from "./examine-recovery.driver.ts";
 import { socketOf } from "./place.ts";
 
 const answerWithinMs = 3_000;
@@ -20,17 +21,19 @@ const filesMax = 1_000;
 export async function examine(dataDir: string, configFile: string | undefined): Promise<Findings> {
   const proc = isReadable("/proc/self/stat");
   const { config, certificates } = configOf(configFile);
+  const agent = await agentOf(dataDir);
   return {
     nodeVersion: { version: process.versions.node, newEnough: isNewEnough(process.versions.node) },
     dataDir: { path: dataDir, ...usable(dataDir) },
     disk: spaceOf(dataDir),
-    agent: await agentOf(dataDir),
+    agent,
     ...(config ? { config } : {}),
     certificates,
     clock: { nowMs: Date.now(), newestFileMs: newestIn(dataDir) },
     cgroup: cgroupHere(),
     proc,
     processes: proc ? processesOf(dataDir) : [],
+    recovery: await examineRecovery(dataDir, agent.is === "well" ? agent.status.workloads : []),
   };
 }
 
