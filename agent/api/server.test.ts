@@ -66,6 +66,7 @@ test("CARD-5 `buf curl` finds the services by reflection, beats, keeps state and
   expect(services.trim().split("\n").sort()).toEqual([
     "blueflame.node.v1.BeatService",
     "blueflame.node.v1.NodeService",
+    "blueflame.node.v1.ReportService",
     "blueflame.node.v1.StateService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
