@@ -409,7 +409,8 @@ export type Workload = Message<"blueflame.config.v1.Workload"> & {
   performance?: Performance | undefined;
 
   /**
-   * No output, no CPU, no I/O and no beat for this long while it should work: no progress. Absent: progress is not judged.
+   * No output, no I/O and no beat for this long while it should work: no progress. CPU alone is none: what burns and moves
+   * nothing is stuck. Absent: progress is not judged.
    *
    * @generated from field: google.protobuf.Duration progress = 22;
    */
@@ -423,7 +424,7 @@ export type Workload = Message<"blueflame.config.v1.Workload"> & {
   notify: boolean;
 
   /**
-   * What it owes its users; absent: the node's slo section.
+   * What it owes its users; absent: the node's slo section. A key left out here has its own default, not the node's word.
    *
    * @generated from field: blueflame.config.v1.Slo slo = 24;
    */
@@ -717,7 +718,7 @@ export type Trigger = Message<"blueflame.config.v1.Trigger"> & {
   kind: TriggerKind;
 
   /**
-   * For kind threshold: the figure, like cpu_busy_ratio, disk_used_ratio, p95_latency_ms; `blueflame-agent triggers` lists them.
+   * For kinds threshold and trend: the figure, like cpu_busy_ratio, p95_latency_ms; `blueflame-agent triggers --metrics` lists them.
    *
    * @generated from field: string metric = 4;
    */
@@ -780,7 +781,7 @@ export type Trigger = Message<"blueflame.config.v1.Trigger"> & {
   workloads: string[];
 
   /**
-   * The playbook that it asks for.
+   * The playbook that it asks for; empty: the diagnosis chooses.
    *
    * @generated from field: string playbook = 13;
    */
@@ -871,7 +872,7 @@ export type MetaSection = Message<"blueflame.config.v1.MetaSection"> & {
   coherence: Coherence[];
 
   /**
-   * The workload that is the control plane: started first when the node is DEAD; empty: none.
+   * The workloads that are the control plane: started first when the node is DEAD; empty: none.
    *
    * @generated from field: repeated string control_plane = 8;
    */
@@ -941,7 +942,8 @@ export type Source = Message<"blueflame.config.v1.Source"> & {
   field: string;
 
   /**
-   * The data is counted instead: it is fresh when the count of lines (file) or of items (field is a list, or a number) has grown.
+   * The data is counted instead: it is fresh when the count of lines (file) or of items (the field, or the answer itself, is a list or
+   * a number) has grown.
    *
    * @generated from field: bool rows = 8;
    */
@@ -963,7 +965,7 @@ export const SourceSchema: GenMessage<Source> = /*@__PURE__*/
   messageDesc(file_blueflame_config_v1_agent_config, 12);
 
 /**
- * Coherence is one rule over a field of a source.
+ * Coherence is one rule over a field of a JSON file or page, which must be there; what is not said of it is not asked.
  *
  * @generated from message blueflame.config.v1.Coherence
  */

@@ -1605,7 +1605,8 @@ export const NodeService: GenService<{
     output: typeof GetStatusResponseSchema;
   },
   /**
-   * StartWorkload ends a stop by a person. NOT_FOUND for an unknown name.
+   * StartWorkload ends a stop by a person. NOT_FOUND for an unknown name; FAILED_PRECONDITION while the kill switch is on: it starts
+   * when that is turned off.
    *
    * @generated from rpc blueflame.node.v1.NodeService.StartWorkload
    */
@@ -1625,7 +1626,7 @@ export const NodeService: GenService<{
     output: typeof StopWorkloadResponseSchema;
   },
   /**
-   * RestartWorkload stops and starts once. FAILED_PRECONDITION while a person's stop holds.
+   * RestartWorkload stops and starts once. FAILED_PRECONDITION while a person's stop holds or the kill switch is on.
    *
    * @generated from rpc blueflame.node.v1.NodeService.RestartWorkload
    */
