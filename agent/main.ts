@@ -171,8 +171,19 @@ function rememberStart(dataDir: string, config: string | undefined, log: Logger)
   const at = command.indexOf("up");
   const who = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   const start = { program: command.slice(0, at), words: command.slice(at), cwd: process.cwd(), ...who };
-  const kept = keepStart(dataDir, start) && (config === undefined || refreshGoodConfig(dataDir, config));
+  // An agent that goes on with the last good config does so because this one is of no use.
+  const refreshed = config === undefined || !isUsable(config) || refreshGoodConfig(dataDir, config);
+  const kept = keepStart(dataDir, start) && refreshed;
   if (!kept) log.warn("how this agent was started could not be written down: an emergency would have to be told");
+}
+
+function isUsable(config: string): boolean {
+  try {
+    readAgentConfig(config, process.env);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Starts this program again, where no watchdog does. Under a service manager leaving is enough: it starts the next one. */

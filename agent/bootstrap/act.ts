@@ -128,7 +128,7 @@ function keep(target: string, always: boolean): string {
 async function endGuards(found: Findings): Promise<string> {
   const { start } = found;
   if (start.by === "init") await told(systemctl(start, "stop"));
-  const life = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined });
+  const life = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined, mute: false });
   const ended = [life.watchdog(), life.agent()].filter((one) => one !== undefined);
   const gone = await Promise.all(ended.map((one) => end(one, endMs)));
   if (gone.includes(false)) throw new Error("watchdog or agent survives SIGKILL: it waits in the kernel");
@@ -136,7 +136,7 @@ async function endGuards(found: Findings): Promise<string> {
 }
 
 async function endAgent(found: Findings): Promise<string> {
-  const agent = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined }).agent();
+  const agent = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined, mute: false }).agent();
   if (!agent) return "the agent is gone";
   if (!(await end(agent, endMs)))
     throw new Error(`the agent (pid ${agent.pid}) survives SIGKILL: it waits in the kernel`);
@@ -203,10 +203,11 @@ type Seen = Awaited<ReturnType<Life["look"]>>;
 
 async function until(forMs: number, found: Findings, look: Look, holds: (seen: Seen) => boolean): Promise<boolean> {
   const { dataDir } = look.around;
-  const life = new Life({ dataDir, works: found.works, owner: ownerOf(found) });
+  const mute = found.dataDir.refuses !== undefined;
+  const life = new Life({ dataDir, works: found.works, owner: ownerOf(found), mute });
   for (const endAtMs = performance.now() + forMs; performance.now() < endAtMs; await pause(lookEveryMs)) {
     // Asking costs a child; who does not listen yet is not asked.
-    if (life.agent() && (found.dataDir.refuses !== undefined || (await takesCalls(join(dataDir, places.socket))))) {
+    if (life.agent() && (mute || (await takesCalls(join(dataDir, places.socket))))) {
       if (holds(await life.look([]))) return true;
     }
   }

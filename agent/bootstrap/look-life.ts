@@ -24,6 +24,8 @@ interface LifeParts {
   readonly dataDir: string;
   readonly works: readonly string[] | undefined;
   readonly owner: { readonly uid: number; readonly gid: number } | undefined;
+  /** The disk takes no socket: who lives cannot be asked. */
+  readonly mute: boolean;
 }
 type Alive = Pick<Findings, "watchdog" | "agent" | "workloads" | "socket" | "lock"> & {
   readonly troubles: readonly string[];
@@ -47,7 +49,7 @@ export class Life {
     const process_ = this.agent();
     const socket = await this.#socket();
     const said = process_ && socket === "listens" ? await this.#status() : undefined;
-    const agent = agentFound(process_, said, socket);
+    const agent = agentFound(process_, said, socket !== "listens" && this.#parts.mute);
     return {
       watchdog: watchdog
         ? { is: isStopped(watchdog) ? "silent" : "answers", pid: watchdog.pid, because: `pid ${watchdog.pid}` }
@@ -182,13 +184,13 @@ function isStopped({ pid }: Identity): boolean {
   return ["T", "t"].includes(living(pid)?.state ?? "");
 }
 
-function agentFound(process_: Identity | undefined, said: Said | undefined, socket: Findings["socket"]): ProcessFound {
+function agentFound(process_: Identity | undefined, said: Said | undefined, mute: boolean): ProcessFound {
   if (!process_) return { is: "dead", pid: undefined, because: "no agent lives" };
   const { pid } = process_;
   if (said) return { is: "answers", pid, because: `pid ${pid} answers` };
   if (isStopped(process_)) return { is: "silent", pid, because: `the agent (pid ${pid}) was stopped by a signal` };
-  // A read-only disk takes no socket, and the agent guards all the same.
-  if (socket !== "listens") return { is: "answers", pid, because: `pid ${pid} lives, without a socket to ask it by` };
+  // It guards all the same.
+  if (mute) return { is: "answers", pid, because: `pid ${pid} lives, without a socket to ask it by` };
   return { is: "silent", pid, because: `the agent (pid ${pid}) does not answer` };
 }
 

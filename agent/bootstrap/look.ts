@@ -75,9 +75,9 @@ export class Look {
     };
     const files = this.#once("files", () => filesOf(good));
     const lastGood = readLastGood(dataDir);
-    const life = new Life({ dataDir, works, owner: asOwner(owner) });
-    const alive = await life.look((lastGood?.workloads ?? []).map(({ name }) => name));
     const dir = folderOf(dataDir, true, dataDir);
+    const life = new Life({ dataDir, works, owner: asOwner(owner), mute: dir.refuses !== undefined });
+    const alive = await life.look((lastGood?.workloads ?? []).map(({ name }) => name));
     return {
       asked,
       lastAutoAgoMs,

@@ -137,7 +137,7 @@ export async function page(
 }
 
 function write(folder: string, name: string, text: string, owned: (path: string) => void): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) owned(folder);
   const path = join(folder, name);
   writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
   chmodSync(`${path}.new`, 0o600);

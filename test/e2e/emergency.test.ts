@@ -120,6 +120,26 @@ test(
   longMs,
 );
 
+test(
+  "a config that nobody can use never becomes the good one: what the emergency puts back is the last that was in use",
+  async () => {
+    const used = `${readFileSync(rig.config, "utf8")}\n`; // a person has edited it since the installation
+    const up = [...rig.program, "up", "--last-good", "--config", rig.config, "--data-dir", rig.dataDir];
+    for (const text of [used, "workloads: [{ name: one, comand: [x] }]\n"]) {
+      writeFileSync(rig.config, text);
+      rmSync(join(rig.dataDir, "start.json"), { force: true });
+      await rig.launch(up);
+      await back();
+      await rig.until("it has written down its start", async () => existsSync(join(rig.dataDir, "start.json")));
+      await rig.killAll();
+    }
+    expect((await rig.emergency({})).code).toBe(0);
+    expect(readFileSync(rig.config, "utf8")).toBe(used);
+    await back();
+  },
+  longMs,
+);
+
 /** The short form of `npm run prove -- damage`: what is told apart, once each. */
 const faults = [
   "N.ldb (1) flipped",

@@ -124,8 +124,8 @@ async function all(
   const outcomes: Outcome[] = [];
   try {
     await rig.make(as);
-    const todo = cases(rig);
-    const widths = [8, ...(["group", "fault"] as const).map((key) => Math.max(...todo.map((one) => one[key].length)))];
+    const ahead = cases(rig);
+    const widths = [8, ...(["group", "fault"] as const).map((key) => Math.max(...ahead.map((one) => one[key].length)))];
     const row = (cells: readonly string[]) =>
       say(
         cells
@@ -134,7 +134,7 @@ async function all(
           .trimEnd(),
       );
     row(["BACK", "GROUP", "FAULT", "ACTION"]);
-    for (const one of todo) {
+    for (const one of ahead) {
       const outcome = await tryCase(rig, one, as);
       outcomes.push(outcome);
       row(cellsOf(outcome));
