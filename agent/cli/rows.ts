@@ -137,19 +137,22 @@ function isWell(workload: WorkloadStatus): boolean {
 
 function verdict(status: GetStatusResponse): string {
   const total = status.workloads.length;
-  const unwell = status.workloads.filter((workload) => !isWell(workload)).length;
+  const unwell = status.workloads.filter((workload) => !isWell(workload));
   if (total === 0) return "no workloads";
   const things = total === 1 ? "1 workload" : `${total} workloads`;
-  if (unwell > 0) return `${unwell} of ${things} not healthy`;
+  if (unwell.length > 0) {
+    // Nothing is wrong with what is only on its way up.
+    const isComing = unwell.every(({ health }) => health === WorkloadHealth.UNSPECIFIED);
+    return `${unwell.length} of ${things} ${isComing ? "not up yet" : "not healthy"}`;
+  }
   const stopped = status.workloads.filter((workload) => workload.phase === WorkloadPhase.STOPPED).length;
   return stopped > 0 ? `${things}, ${stopped} stopped by a person` : `${things}, all well`;
 }
 
 function because(row: WorkloadStatus): string {
   const wait = row.backoffRemaining ? `next start in ${took(row.backoffRemaining)}; ` : "";
-  const marks = [row.adopted && "adopted", row.safeMode && "SAFE MODE", row.rolledBack && "rolled back"].filter(
-    Boolean,
-  );
+  const isAdopted = row.adopted && !row.because.startsWith("adopted");
+  const marks = [isAdopted && "adopted", row.safeMode && "SAFE MODE", row.rolledBack && "rolled back"].filter(Boolean);
   return `${wait}${row.because}${marks.length > 0 ? ` (${marks.join(", ")})` : ""}`;
 }
 

@@ -56,7 +56,7 @@ export class Recovery implements RecoveryDesk {
   readonly #node: NodeDesk;
   readonly voice: Voice;
   readonly #facts = new Map<string, IncidentFacts>();
-  readonly #versions = new Map<string, string>();
+  readonly #inUse = new Map<string, { readonly version: string; readonly rolledBack: boolean }>();
   /** Workloads whose triggers were told that they are gone. */
   readonly #gone = new Set<string>();
   readonly #jobs: Jobs;
@@ -132,14 +132,15 @@ export class Recovery implements RecoveryDesk {
   spawned(workload: string, adopted: boolean): void {
     const { remedies } = this.#opened;
     if (!adopted) remedies.started(workload);
-    void remedies.configVersion(workload).then((version) => this.#versions.set(workload, version));
+    void remedies.configInUse(workload).then((inUse) => this.#inUse.set(workload, inUse));
   }
 
   known(workload: string): Known {
     const { experience } = this.#opened;
     const score = experience.healthScore(workload);
     return {
-      configVersion: this.#versions.get(workload) ?? "",
+      configVersion: this.#inUse.get(workload)?.version ?? "",
+      rolledBack: this.#inUse.get(workload)?.rolledBack ?? false,
       trust: experience.trust(`workload:${workload}`).trust,
       ...(score !== undefined && { healthScore: score }),
     };

@@ -46,8 +46,8 @@ export interface PersonsRun {
 export interface Remedies extends RemedyPort {
   /** A process of the workload was started just now, with {@link RemedyPort.specInUse}: what it read is what is on the disk. */
   started(workload: string): void;
-  /** Fingerprint of the config version that is on the disk now. */
-  configVersion(workload: string): Promise<string>;
+  /** Fingerprint of the config version that is on the disk now, and whether a newer one was rolled back to it. */
+  configInUse(workload: string): Promise<{ readonly version: string; readonly rolledBack: boolean }>;
   /** By name. */
   playbooks(): readonly Playbook[];
   /** How often a playbook has been run since the agent's start. */
@@ -183,9 +183,9 @@ class OpenRemedies implements Remedies {
     }
     this.#versions.started(workload);
   }
-  async configVersion(workload: string): Promise<string> {
+  async configInUse(workload: string): Promise<{ readonly version: string; readonly rolledBack: boolean }> {
     await this.#versions.observe(workload);
-    return this.#versions.facts(workload).version;
+    return this.#versions.inUse(workload);
   }
   healthy(workload: string): void {
     void this.#versions.healthy(workload);

@@ -18,6 +18,7 @@ import {
   current,
   healthyBefore,
   isBad,
+  isBehind,
   isProved,
   noHistory,
   noticed,
@@ -140,6 +141,12 @@ export class Versions {
       ...(agoMs !== undefined && { changedAgoMs: agoMs }),
       ...(healthy !== undefined && { healthyVersion: healthy }),
     };
+  }
+
+  /** The version in use, and whether it is an older one because a newer one was rolled back. */
+  inUse(workload: string): { readonly version: string; readonly rolledBack: boolean } {
+    const history = this.#kept.get(workload)?.history ?? noHistory;
+    return { version: current(history)?.id ?? "", rolledBack: isBehind(history) };
   }
 
   /** Looks at the workload's files now. Never rejects; a disk that does not answer changes nothing. */

@@ -9,6 +9,7 @@ import {
   type FileSeen,
   healthyBefore,
   isBad,
+  isBehind,
   noHistory,
   noticed,
   pinFor,
@@ -56,6 +57,19 @@ test("SYN-6 a bad command of the agent's own config is replaced at each start un
   expect(pinFor(history, specOf({ ...bad, command: ["/bin/engine", "--third"] }))).toBeUndefined();
   // The files were not at fault: they are not bad.
   expect(isBad(history, v("same"))).toBe(false);
+});
+
+test("a workload runs behind its config from a rollback on, until somebody writes another one", () => {
+  let history = wellWith(noticed(noHistory, v("good", spec, 1), at(1)), 10);
+  history = noticed(history, v("broken", spec, 100), at(100));
+  expect(isBehind(history)).toBe(false); // it runs what was written
+  const to = healthyBefore(history);
+  if (!to) throw new Error("there is one");
+  history = rolledBack(history, v("broken", spec, 100), to, "it did not start", at(110));
+  expect(isBehind(history)).toBe(true);
+  expect(isBehind(JSON.parse(JSON.stringify(started(history))))).toBe(true);
+  expect(isBehind(noticed(history, v("mended", spec, 200), at(200)))).toBe(false);
+  expect(isBehind(noHistory)).toBe(false);
 });
 
 test("what is about the node is always the config's, also after a rollback", () => {

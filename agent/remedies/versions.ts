@@ -159,6 +159,13 @@ export function isBad(
   return history.bad.some(({ part }) => part === specPart || part === filesPart);
 }
 
+/** What is in use is older than a version that was rolled back: whoever wrote that one has not written another since. */
+export function isBehind(history: ConfigHistory): boolean {
+  const now = current(history);
+  if (!now || isBad(history, now)) return false;
+  return history.versions.some((one) => one.sinceWallMs > now.sinceWallMs && isBad(history, one));
+}
+
 /** `from` was taken back in favour of `to`: what differs is bad, and `to` is in use. */
 export function rolledBack(
   history: ConfigHistory,
