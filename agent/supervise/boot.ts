@@ -16,13 +16,19 @@ import {
   type Step,
   type Treatment,
 } from "./state.ts";
+import { verifyMs } from "./treatment.ts";
+
+/** What an agent's death has interrupted has at least this long after it, however long that lasted. */
+const resumedMs = 30_000;
 
 /** The first word of each agent process to a workload. */
 export function booted(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
   const { state, effects } = takenUp(spec, before, event, now);
   // Also while it starts: a step of the playbook may just have restarted it, and nobody else asks for the rest.
-  if (state.treatment?.at !== "playing" || !mayRun(state)) return { state, effects };
-  return { state, effects: [...effects, playAgain(state.treatment, now)] };
+  if (!state.treatment || !mayRun(state)) return { state, effects };
+  const treatment = goesOn(state.treatment, now);
+  const plays = treatment.at === "playing" ? [playAgain(treatment, now)] : [];
+  return { state: { ...state, treatment }, effects: [...effects, ...plays] };
 }
 
 function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: "boot" }>, now: Moment): Step {
@@ -34,17 +40,20 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
   // Of another boot: its PID, and the session of that number, may be a stranger's by now.
   const last = rebooted ? undefined : lastOf(phase);
   if (!mayRun(state)) {
-    if (phase.at === "stopped") return stay(state);
+    const done = phase.at === "completed" && state.intent === "run" && !rebooted;
+    if (phase.at === "stopped" || done) return stay(state);
     return cleanThen(state, "stop", last, atRestBecause(state), []);
   }
   // The agent died while it cleaned up: what was to come after that still is. Only its own going down is over.
   if (phase.at === "cleaning" && phase.next !== "stop" && !rebooted)
     return cleanThen(state, phase.next, phase.last, state.because, [], phase);
+  if (phase.at === "stopping" && phase.next !== "stop" && !rebooted)
+    return cleanThen(state, phase.next, phase.instance, state.because, [], phase);
   // A choice or a remedy that the agent's death, or a reboot, has interrupted goes on where it was.
   if (phase.at === "deciding") return decideNow(state, phase.ask, state.because, []);
   if (phase.at === "mending") {
     const budgetMs = budgetOf(spec, phase.remedy);
-    const untilMs = rebooted ? now.ms + budgetMs : phase.untilMs;
+    const untilMs = rebooted ? now.ms + budgetMs : Math.max(phase.untilMs, now.ms + Math.min(budgetMs, resumedMs));
     const { id, remedy } = phase;
     return to(state, { ...phase, untilMs }, state.because, [{ do: "remedy", id, remedy, budgetMs }]);
   }
@@ -81,7 +90,7 @@ function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment):
   const because = `adopted pid ${found.pid}`;
   if (!mayRun(state)) return leave(spec, state, instance, "stop", atRestBecause(state), effects, now);
   if (before.phase.at === "stopping") {
-    return leave(spec, state, instance, before.phase.next, "it was being stopped", effects, now, before.phase.ask);
+    return leave(spec, state, instance, before.phase.next, "it was being stopped", effects, now, before.phase);
   }
   // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
   if (before.phase.at === "running") {
@@ -94,6 +103,13 @@ function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment):
   }
   const starting: State = { ...state, evidence: { probes: {} } };
   return to(starting, { at: "starting", instance, graceUntilMs: graceEnd(spec, instance, now) }, because, effects);
+}
+
+/** Nobody played or watched while no agent was there: that is not held against it. */
+function goesOn(treatment: Treatment, now: Moment): Treatment {
+  if (treatment.at === "resting") return treatment;
+  const leastMs = treatment.at === "playing" ? resumedMs : verifyMs;
+  return { ...treatment, untilMs: Math.max(treatment.untilMs, now.ms + leastMs) };
 }
 
 /** The playbook that an agent's death has interrupted goes on at its step. */

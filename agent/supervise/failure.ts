@@ -43,8 +43,7 @@ export function gone(
   const instance = instanceOf(state.phase);
   if (!instance || instance.id !== event.id) return stay(state);
   if (state.phase.at === "stopping") {
-    const { next, ask } = state.phase;
-    return cleanThen(state, next, instance, state.because, [], ask && { ask });
+    return cleanThen(state, state.phase.next, instance, state.because, [], state.phase);
   }
   const code = event.is === "exited" ? event.code : null;
   const enough = spec.restart === "never" || (spec.restart === "onFailure" && code === 0);
@@ -152,8 +151,7 @@ function depart(
     ...noted(incident),
   ];
   const words = `${because}; ${plan}`;
-  if (instance && seen.gentle && next !== "wait")
-    return leave(spec, after, instance, next, words, effects, now, more.ask);
+  if (instance && seen.gentle) return leave(spec, after, instance, next, words, effects, now, more);
   return cleanThen(after, next, instance, words, effects, more);
 }
 

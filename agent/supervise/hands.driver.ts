@@ -40,10 +40,11 @@ export class Hands {
     const { remedies } = this.#parts;
     const { id, remedy, budgetMs } = effect;
     const request = { id, workload: actor.spec.name, incidentId: actor.state.incident?.id ?? "", budgetMs };
-    const result =
+    const asked =
       remedy.by === "rung"
-        ? await remedies.prepare({ ...request, rung: remedy.rung })
-        : await remedies.play({ ...request, playbook: remedy.playbook });
+        ? remedies.prepare({ ...request, rung: remedy.rung })
+        : remedies.play({ ...request, playbook: remedy.playbook });
+    const result = await asked.catch((error: unknown) => ({ ok: false, because: `it broke off: ${String(error)}` }));
     this.#takeSpec(actor);
     this.#post(actor.spec.name, { is: "remedied", id, ...result });
   }
@@ -59,6 +60,8 @@ export class Hands {
 
   #spawn(actor: Actor, id: string, safe: boolean): void {
     const { processes, clock, envFor } = this.#parts;
+    // A person's playbook, or a bad config that came again, may have rolled it back beside the machine.
+    this.#takeSpec(actor);
     const spec = safe ? inSafeMode(actor.spec) : actor.spec;
     const spawned = processes.spawn({ spec, id, env: envFor(spec.name) });
     if ("failed" in spawned) {

@@ -94,6 +94,12 @@ export function restarted(
 /** The kill switch goes on: as a stop, but the intent stays what it was, for the day when it goes off. */
 export function held(spec: WorkloadSpec, state: State, who: string, now: Moment): Step {
   if (state.held) return stay(state);
+  // What has done its work is not done once more because a switch went on and off.
+  if (state.phase.at === "completed")
+    return {
+      state: { ...state, held: true },
+      effects: [audit("kill-switch.on", who, "it had ended already", "success")],
+    };
   return stopped(spec, { ...state, held: true }, who, "kill-switch.on", now);
 }
 
@@ -103,7 +109,7 @@ export function released(before: State, who: string): Step {
   const { held: _over, ...state } = before;
   const effects = [audit("kill-switch.off", who, "the kill switch is off", "success")];
   const { phase } = state;
-  if (state.intent === "stopped") return { state, effects };
+  if (state.intent === "stopped" || phase.at === "completed") return { state, effects };
   if (phase.at === "stopping" || phase.at === "cleaning")
     return to(state, { ...phase, next: "start" }, `let go by ${who}`, effects);
   return cleanThen({ ...state, attempt: 0, recentMs: [] }, "start", undefined, `let go by ${who}`, effects);

@@ -62,7 +62,7 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
     case "examined":
       return examined(spec, state, event.facts, now);
     case "remedied":
-      return state.phase.at === "mending" ? remedied(state, event, now) : played(spec, state, event, now);
+      return state.phase.at === "mending" ? remedied(spec, state, event, now) : played(spec, state, event, now);
     case "cleaned":
       return cleaned(state, event, now);
     case "cleanFailed":
@@ -232,9 +232,8 @@ function look(spec: WorkloadSpec, state: State, now: Moment): Step {
   if (phase.at === "backoff" && now.ms >= phase.untilMs) return spawnNow(state, [], now);
   if (phase.at === "stopping" && now.ms >= phase.killAtMs) {
     const because = `it did not leave within ${spec.stop.graceMs} ms`;
-    return cleanThen(state, phase.next, phase.instance, state.because, [
-      audit("workload.kill", "agent", because, "success"),
-    ]);
+    const killed = audit("workload.kill", "agent", because, "success");
+    return cleanThen(state, phase.next, phase.instance, state.because, [killed], phase);
   }
   if (phase.at === "cleaning" && phase.retryAtMs !== undefined && now.ms >= phase.retryAtMs) {
     const { retryAtMs: _due, ...again } = phase;

@@ -27,17 +27,22 @@ export function leave(
   spec: WorkloadSpec,
   state: State,
   instance: Instance,
-  next: "start" | "stop" | "decide",
+  next: "start" | "wait" | "stop" | "decide",
   because: string,
   effects: readonly Effect[],
   now: Moment,
-  ask?: Ask,
+  more: { readonly waitMs?: number; readonly ask?: Ask } = {},
 ): Step {
-  const killAtMs = now.ms + spec.stop.graceMs;
-  return to(state, { at: "stopping", instance, killAtMs, next, ...(ask && { ask }) }, because, [
-    ...effects,
-    { do: "signal", instance, signal: spec.stop.signal },
-  ]);
+  const { waitMs, ask } = more;
+  const phase: Phase = {
+    at: "stopping",
+    instance,
+    killAtMs: now.ms + spec.stop.graceMs,
+    next,
+    ...(waitMs !== undefined && { waitMs }),
+    ...(ask && { ask }),
+  };
+  return to(state, phase, because, [...effects, { do: "signal", instance, signal: spec.stop.signal }]);
 }
 
 export function stay(state: State): Step {

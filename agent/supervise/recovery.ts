@@ -4,7 +4,7 @@ import type { Severity } from "./severity.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { AttemptFacts, IncidentFacts, State } from "./state.ts";
 
-/** An incident keeps at most this many timeline entries, and attempts; the middle ones go first. */
+/** An incident keeps at most this many timeline entries, and attempts; the middle ones go first, of attempts those that have their like. */
 const timelineMax = 40;
 const attemptsMax = 16;
 
@@ -94,7 +94,7 @@ export function attemptBegun(
   now: Moment,
 ): IncidentFacts {
   const attempts = [...(facts.attempts ?? []), { ...attempt, wallMs: now.wallMs, ms: now.ms }];
-  if (attempts.length > attemptsMax) attempts.splice(attemptsMax / 2, 1);
+  if (attempts.length > attemptsMax) attempts.splice(leastMissed(attempts), 1);
   return {
     ...facts,
     attempts,
@@ -102,6 +102,15 @@ export function attemptBegun(
     actedWallMs: facts.actedWallMs ?? now.wallMs,
     ...(attempt.playbook !== undefined && { playbook: attempt.playbook }),
   };
+}
+
+/** The first from the middle on that another one like it stands for: what was tried once is not forgotten, and so not tried again. */
+function leastMissed(attempts: readonly AttemptFacts[]): number {
+  const alike = (a: AttemptFacts, b: AttemptFacts) => a.rung === b.rung && a.playbook === b.playbook;
+  const found = attempts.findIndex(
+    (one, at) => at >= attemptsMax / 2 && attempts.some((other, after) => after > at && alike(one, other)),
+  );
+  return found < 0 ? attemptsMax / 2 : found;
 }
 
 /** The last remedy is over: verified, failed, or relapsed from after its verification. */

@@ -1,7 +1,7 @@
 /** How what is seen of a workload becomes evidence. Pure, a part of `machine.ts`. */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { amnesty } from "./evidence.ts";
-import type { Event, State } from "./state.ts";
+import type { Event, Phase, State } from "./state.ts";
 
 export function probed(state: State, event: Extract<Event, { is: "probed" }>): State {
   const before = state.evidence.probes[event.probe];
@@ -25,10 +25,23 @@ export function faultWall(state: State, now: Moment): number {
   return signs.length > 0 ? now.wallMs - (now.ms - Math.min(...signs)) : now.wallMs;
 }
 
+/** What started, left or prepared a start may have been away as long as the agent. */
+function lateIn(phase: Phase, byMs: number): Phase {
+  switch (phase.at) {
+    case "starting":
+      return { ...phase, graceUntilMs: phase.graceUntilMs + byMs };
+    case "stopping":
+      return { ...phase, killAtMs: phase.killAtMs + byMs };
+    case "mending":
+      return { ...phase, untilMs: phase.untilMs + byMs };
+    default:
+      return phase;
+  }
+}
+
 export function late(state: State, byMs: number): State {
   const evidence = amnesty(state.evidence, byMs);
-  const phase =
-    state.phase.at === "starting" ? { ...state.phase, graceUntilMs: state.phase.graceUntilMs + byMs } : state.phase;
+  const phase = lateIn(state.phase, byMs);
   const treatment = state.treatment && { ...state.treatment, untilMs: state.treatment.untilMs + byMs };
   return { ...state, evidence, phase, ...(treatment && { treatment }) };
 }

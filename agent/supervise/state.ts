@@ -74,7 +74,8 @@ export type Phase =
       readonly at: "stopping";
       readonly instance: Instance;
       readonly killAtMs: number;
-      readonly next: "start" | "stop" | "decide";
+      readonly next: "start" | "wait" | "stop" | "decide";
+      readonly waitMs?: number;
       readonly ask?: Ask;
     };
 

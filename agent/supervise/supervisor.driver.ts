@@ -22,7 +22,7 @@ import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { hasStarted, standsOf } from "./stands.ts";
 import { fingerprint, tightened } from "./start-spec.ts";
-import { type Event, fresh, type Instance, instanceOf, remembered, type State } from "./state.ts";
+import { type Event, fresh, type IncidentFacts, type Instance, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
@@ -153,9 +153,13 @@ export class Supervisor {
     void this.#drain(actor);
   }
 
-  /** Tells it and resolves when the answer is durable and its effects have begun. Rejects with STORE_WRITE_FAILED when it is not durable. */
+  /**
+   * Tells it and resolves when the answer is durable and its effects have begun. Rejects with STORE_WRITE_FAILED when it is not
+   * durable, with CONDITION_FALSE when the supervisor was closed before.
+   */
   tell(name: string, event: Event): Promise<void> {
     const actor = this.#actor(name);
+    if (this.#closed) return Promise.reject(new Fault("CONDITION_FALSE", "the agent leaves"));
     return new Promise((resolve, reject) => {
       actor.queue.push({ event, settled: (problem) => (problem ? reject(problem) : resolve()) });
       void this.#drain(actor);
@@ -202,7 +206,12 @@ export class Supervisor {
     this.#closed = true;
     this.#recorder.close();
     this.#cancelTick?.();
-    for (const actor of this.#actors.values()) actor.cancelLook?.();
+    const gone = new Fault("CONDITION_FALSE", "the agent leaves");
+    for (const actor of this.#actors.values()) {
+      actor.cancelLook?.();
+      for (const { settled } of actor.queue.splice(0)) settled?.(gone);
+      for (const waiter of actor.waiters.splice(0)) waiter();
+    }
     this.#parts.processes.close();
   }
 
@@ -242,8 +251,7 @@ export class Supervisor {
       await kept.mayAct;
       // What was closed meanwhile acts no more: the next agent finds the state, and goes on from it.
       if (!this.#closed) await this.#hands.run(actor, result.effects);
-      for (const effect of result.effects)
-        if (effect.do === "incident") this.#parts.incident?.(actor.spec.name, effect.facts, actor.state);
+      for (const effect of result.effects) if (effect.do === "incident") this.#told(actor, effect.facts);
       if (settled) void kept.answer().then(settled);
     } else settled?.();
     if (!this.#closed) {
@@ -252,6 +260,20 @@ export class Supervisor {
       if (matters) this.#parts.changed();
     }
     if (matters) for (const waiter of actor.waiters.splice(0)) waiter();
+  }
+
+  /** Whoever hears of incidents may be wrong; the supervision goes on. */
+  #told(actor: Actor, facts: IncidentFacts): void {
+    const { name } = actor.spec;
+    try {
+      this.#parts.incident?.(name, facts, actor.state);
+    } catch (error) {
+      this.#parts.log(
+        "error",
+        { workload: name, incident: facts.id },
+        `it was not told to everybody: ${String(error)}`,
+      );
+    }
   }
 
   #onExit(id: string, code: number | null, signal: string | null): void {
@@ -341,11 +363,18 @@ export class Supervisor {
     const actor = this.#actor(name);
     const { clock } = this.#parts;
     return new Promise((resolve) => {
-      const cancel = clock.wakeAt(clock.monotonicMs() + limitMs, () => resolve(holds(actor.state)));
+      let over = false;
+      const answer = () => {
+        over = true;
+        resolve(holds(actor.state));
+      };
+      const cancel = clock.wakeAt(clock.monotonicMs() + limitMs, answer);
       const check = () => {
+        // Who has been answered waits no more: a workload that never gets well would gather them.
+        if (over) return;
         if (this.#closed || holds(actor.state)) {
           cancel();
-          resolve(holds(actor.state));
+          answer();
         } else actor.waiters.push(check);
       };
       check();

@@ -22,7 +22,7 @@ import {
 /** A playbook beside a running workload has this long. */
 const playMs = 120_000;
 /** After it, the trigger has this long to be over: latency and error windows look back up to a minute. */
-const verifyMs = 90_000;
+export const verifyMs = 90_000;
 
 /** Playbooks that are nothing but a restart, or a rung: the machine does them itself. */
 const restarts: Readonly<Record<string, { readonly gentle: boolean; readonly prefer?: Remedy }>> = {
