@@ -266,6 +266,41 @@ test(
   longMs,
 );
 
+test(
+  "a person looks at the store, gives it a new life, and puts a snapshot or nothing in its place; each time the old one is kept",
+  async () => {
+    const store = (...words: string[]) => rig.run([...rig.program, "store", ...words, "--data-dir", rig.dataDir]);
+    const mended = async (...words: string[]) => {
+      const said = await store(...words, "-o", "json");
+      expect(said).toMatchObject({ code: 0, err: "" });
+      return JSON.parse(said.out) as { is: string; by: string; kept: string };
+    };
+    expect(await store("verify")).toMatchObject({ code: 0, err: "", out: expect.stringMatching(/^store +sound/m) });
+    expect(await mended("repair")).toMatchObject({ is: "sound" });
+    const [number = ""] = readdirSync(join(rig.dataDir, "snapshots")).sort().reverse();
+    for (const [by, words] of [
+      ["reopen", ["repair", "--new-life"]],
+      ["restore", ["restore", "--snapshot", number]],
+      ["empty", ["restore", "--empty"]],
+    ] as const) {
+      const done = await mended(...words);
+      expect(done.by).toBe(by);
+      expect(readdirSync(done.kept).length).toBeGreaterThan(2);
+    }
+    const full = await store("restore", "--from", join(rig.dataDir, "snapshots", number));
+    expect(full).toMatchObject({ code: 1, err: expect.stringContaining("[LIMIT_REACHED]") });
+    expect(await store("restore", "--empty", "--snapshot", "1")).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/^\[USAGE\]/),
+    });
+    expect((await rig.emergency({})).code).toBe(0);
+    await back();
+    expect(rig.haltedRuns).toBe(false); // stopped.json has remembered it through three other stores
+    expect(await store("verify")).toMatchObject({ code: 1, out: "", err: expect.stringContaining("[STORE_LOCKED]") });
+  },
+  longMs,
+);
+
 test.runIf(process.getuid?.() === 0)(
   "SYN-5 what belongs to somebody else is given back, and nothing runs as root that did not before",
   async () => {
