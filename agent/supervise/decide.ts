@@ -52,10 +52,13 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   return take(spec, state, revise({ ...incident, diagnosis: explained }, now, "diagnosis", because), choice, ask, now);
 }
 
-/** What ends at once with its playbook too is no case for it: its starts are counted as those of any quick restart. */
+/**
+ * What ends at once with its playbook too is a case for the ladder: its starts are counted as those of any quick restart. At the end
+ * of the ladder it is tried with each slow retry, for its cause may go.
+ */
 function playLeft(spec: WorkloadSpec, state: State, incident: IncidentFacts, playbook: string, now: Moment): boolean {
   const played = incident.attempts.filter((attempt) => attempt.playbook === playbook && !attempt.rung).length;
-  return quickLeft(spec, state, now.ms) && played < relapsesPerStart * spec.starts.max;
+  return incident.needsPerson || (quickLeft(spec, state, now.ms) && played < relapsesPerStart * spec.starts.max);
 }
 
 function take(
