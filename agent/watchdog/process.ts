@@ -1,5 +1,5 @@
 /** The world's side of an identity: what /proc says of a process, and the one way to signal it. */
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from "node:fs";
 import type { Identity, Sight } from "./state.ts";
 
 /** Of the time between two looks, this share spent waiting for a processor is starvation: a busy loop gets more than the rest. */
@@ -19,8 +19,23 @@ function readOr(path: string): string | undefined {
   }
 }
 
+/** Any line of /proc/PID is shorter. Node's own way takes 64 KiB for each question, which is asked every second. */
+const line = Buffer.alloc(1024);
+
+function lineOf(path: string): string | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, "r");
+    return line.toString("latin1", 0, readSync(fd, line, 0, line.length, 0));
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
 function statOf(pid: number): Stat | undefined {
-  const text = readOr(`/proc/${pid}/stat`);
+  const text = lineOf(`/proc/${pid}/stat`);
   if (text === undefined) return undefined;
   // The command may hold blanks and parentheses: fields start after the last one, with field 3 of proc_pid_stat(5).
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
@@ -61,7 +76,7 @@ export class Eye {
 
   #starves(of: Identity, atMs: number): boolean {
     // Nanoseconds on a processor, nanoseconds waiting for one; of the main thread, which is the one that has to beat.
-    const waited = readOr(`/proc/${of.pid}/task/${of.pid}/schedstat`)?.split(" ")[1];
+    const waited = lineOf(`/proc/${of.pid}/task/${of.pid}/schedstat`)?.split(" ")[1];
     if (waited === undefined) return false;
     const now = { of, atMs, waitedMs: Number(waited) / 1e6 };
     const last = this.#last;
