@@ -233,11 +233,15 @@ for (const [word, what] of [
     });
 }
 
-program.addHelpText("after", "\nEvery key of the config file: blueflame-agent --help config");
+program.addHelpText(
+  "after",
+  "\nEvery key of the config file: blueflame-agent --help config (explained: examples/agent.yaml)",
+);
 
 const [asked, topic, ...more] = process.argv.slice(2);
 if ((asked === "--help" || asked === "help") && topic === "config" && more.length === 0) {
-  process.stdout.write(configManual(AgentConfigSchema));
+  const { isTTY, columns } = process.stdout;
+  process.stdout.write(configManual(AgentConfigSchema, isTTY ? columns : undefined));
 } else
   void runCli(program, process.argv.slice(2)).then((code) => {
     process.exitCode ??= code;

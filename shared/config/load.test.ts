@@ -291,8 +291,16 @@ test("the manual has every key with its bounds and default", () => {
   const manual = configManual(AgentConfigSchema);
   expect(manual).toMatch(/^workloads\[\]\.restart +one of always, on-failure, never; default always$/m);
   expect(manual).toMatch(/^workloads\[\]\.probes\[\]\.tcp\.address +HOST:PORT; required$/m);
-  expect(manual).toMatch(/^workloads\[\]\.output\.max_size +a size .*, from 4KiB to 10GiB; default 10MiB$/m);
-  expect(configManual(HubConfigSchema)).toMatch(/^escalation\.late +a share .*; default 20%$/m);
+  expect(manual).toMatch(/^workloads\[\]\.output\.max_size +a size, from 4KiB to 10GiB; default 10MiB$/m);
+  // How a duration is written stands once, above.
+  expect(manual.split("\n")[0]).toBe("A duration is written with its unit, such as 500ms, 15s, 5m, 2h or 1h30m.");
+  expect(manual.match(/1h30m/g)).toHaveLength(1);
+  expect(configManual(HubConfigSchema)).toMatch(/^escalation\.late +a share, .*; default 20%$/m);
+});
+
+test("the manual fits a terminal of 80 columns", () => {
+  for (const schema of [AgentConfigSchema, HubConfigSchema])
+    for (const line of configManual(schema, 80).split("\n")) expect(line.length, line).toBeLessThanOrEqual(80);
 });
 
 test("every default, minimum and maximum of the schemas keeps its own rule", () => {
