@@ -9,7 +9,8 @@ import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
 import type { NodeWorld } from "./node-world.ts";
 
-interface System {
+/** An example config with its playbooks. */
+export interface System {
   readonly config: AgentConfig;
   readonly playbooks: ReadonlyMap<string, Playbook>;
 }
