@@ -235,7 +235,7 @@ for (const [word, what] of [
 
 program.addHelpText(
   "after",
-  "\nEvery key of the config file: blueflame-agent --help config (explained: examples/agent.yaml)",
+  "\nEvery key of the config file: blueflame-agent --help config\nWhat each of them means: examples/agent.yaml",
 );
 
 const [asked, topic, ...more] = process.argv.slice(2);

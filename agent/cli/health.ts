@@ -5,6 +5,7 @@ import {
   type GetHealthResponse,
   GetHealthResponseSchema,
   type MetaHealth,
+  type Objective,
   type RecoveryMetrics,
   type WorkloadHealthReport,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
@@ -64,7 +65,7 @@ function sensorWords(meta: MetaHealth): string {
 
 function recoveryWords({ incidents, successRate, unattendedRate, escalationRate }: RecoveryMetrics): string {
   const things = incidents === 1n ? "1 incident" : `${incidents} incidents`;
-  return `${things}, ${percent(successRate)} healed, ${percent(unattendedRate)} with no person, ${percent(escalationRate)} needed more than one rung`;
+  return `${things}, ${percent(escalationRate)} needed more than one rung; of those that are over ${percent(successRate)} healed, ${percent(unattendedRate)} with no person`;
 }
 
 function timeWords({ mttd, mttr, toDecide, toAct, toVerify }: RecoveryMetrics): string {
@@ -93,11 +94,17 @@ function workloadColumns(nowMs: number): Column<WorkloadHealthReport>[] {
       value: ({ objectives }) =>
         objectives
           .filter(({ actual }) => actual !== "")
-          .map(({ name, actual, target, kept }) => `${name} ${actual}${kept ? "" : ` BROKEN, owed ${target}`}`)
+          .map(objectiveWords)
           .join(" · ") || "nothing measured yet",
       tone: ({ objectives }) => (objectives.every(({ kept }) => kept) ? undefined : "warn"),
     },
   ];
+}
+
+/** Kept means that the budget of its whole window is not spent yet: how much is left says how near it is. */
+function objectiveWords({ name, actual, target, kept, budgetLeft }: Objective): string {
+  const left = budgetLeft < 0.995 ? ` (budget ${percent(budgetLeft)} left)` : "";
+  return `${name} ${actual}${kept ? left : ` BROKEN, owed ${target}`}`;
 }
 
 function percent(share: number): string {

@@ -108,13 +108,15 @@ test("SYN-4 an incident shows its cause and what was tried once they are known, 
     diagnosis: { cause: "config_change", confidence: 0.95, root: "db", evidence: ["its config changed", "it says so"] },
     attempts: [
       { rung: Rung.QUICK_RESTART, ok: false, took: { seconds: 1n, nanos: 0 } },
+      { rung: Rung.QUICK_RESTART, ok: false, took: { seconds: 2n, nanos: 0 } },
+      { rung: Rung.SAFE_MODE, ok: false, took: { seconds: 1n, nanos: 0 } },
       { rung: Rung.CONFIG_ROLLBACK, ok: true, took: { seconds: 2n, nanos: 0 } },
       { playbook: "restart-service" },
     ],
   }).slice(-2);
   expect(more).toEqual([
     "CAUSE config_change (0.95, began in db): its config changed; it says so",
-    "TRIED quick restart failed after 1.0s, config rollback worked after 2.0s, restart-service (at work)",
+    "TRIED quick restart failed 2 times, safe mode failed after 1.0s, config rollback worked after 2.0s, restart-service (at work)",
   ]);
   expect(facts({}).some((line) => /^(CAUSE|TRIED)/.test(line))).toBe(false);
 });

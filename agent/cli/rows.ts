@@ -77,7 +77,7 @@ export function incidentFacts({ diagnosis, attempts }: Incident, nowMs: number):
     { title: "SEVERITY", value: (row) => word(Severity, row.severity) },
     ...incidentColumns(nowMs),
     ...(diagnosis ? [{ title: "CAUSE", value: () => causeWords(diagnosis) }] : []),
-    ...(attempts.length > 0 ? [{ title: "TRIED", value: () => attempts.map(attemptWords).join(", ") }] : []),
+    ...(attempts.length > 0 ? [{ title: "TRIED", value: () => attemptsWords(attempts) }] : []),
   ];
 }
 
@@ -86,10 +86,27 @@ function causeWords({ cause, confidence, evidence, root }: NonNullable<Incident[
   return `${cause} (${confidence.toFixed(2)}${began}): ${evidence.join("; ")}`;
 }
 
-function attemptWords({ rung, playbook, ok, took: lasted }: Incident["attempts"][number]): string {
-  const name = rung === Rung.UNSPECIFIED ? playbook : word(Rung, rung);
-  if (ok === undefined) return `${name} (at work)`;
-  return `${name} ${ok ? "worked" : "failed"} after ${took(lasted)}`;
+/** In their order; what failed several times in a row is said once. */
+function attemptsWords(attempts: Incident["attempts"]): string {
+  const runs: {
+    readonly name: string;
+    readonly ok: boolean | undefined;
+    readonly took: Duration | undefined;
+    times: number;
+  }[] = [];
+  for (const { rung, playbook, ok, took } of attempts) {
+    const name = rung === Rung.UNSPECIFIED ? playbook : word(Rung, rung);
+    const last = runs.at(-1);
+    if (last?.name === name && last.ok === false && ok === false) last.times += 1;
+    else runs.push({ name, ok, took, times: 1 });
+  }
+  return runs
+    .map(({ name, ok, took: lasted, times }) => {
+      if (ok === undefined) return `${name} (at work)`;
+      if (times > 1) return `${name} failed ${times} times`;
+      return `${name} ${ok ? "worked" : "failed"} after ${took(lasted)}`;
+    })
+    .join(", ");
 }
 
 /** What happened, oldest first, with times since the first entry; folded at `width` columns where one is given. */
