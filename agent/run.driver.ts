@@ -121,8 +121,9 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     signs.close();
     notify.close();
     await protection?.close();
-    await recovery.close();
+    // Before the recovery: a remedy that is broken off by the agent's end has not failed, and nobody climbs on.
     supervisor?.close();
+    await recovery.close();
     await snapshots.close();
     await store.close();
   };
@@ -208,7 +209,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
     spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
     known: (workload) => recovery.known(workload),
-    late: (byMs) => recovery.triggerDesk.tell({ is: "late", byMs }),
+    late: (byMs) => recovery.late(byMs),
     changed: () => {
       node.changed();
       keepCritical();

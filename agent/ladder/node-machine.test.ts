@@ -16,6 +16,7 @@ type Node = ReturnType<typeof node>;
 function node() {
   let state: NodeState = calmNode;
   let nowMs = 1_000_000;
+  let wallLessMs = 1e12;
   let ids = 0;
   const effects: NodeEffect[] = [];
   const self = {
@@ -24,7 +25,7 @@ function node() {
       return state;
     },
     tell(event: NodeEvent): void {
-      const result = stepNode(state, event, { ms: nowMs, wallMs: nowMs + 1e12, id: `id-${ids++}` });
+      const result = stepNode(state, event, { ms: nowMs, wallMs: nowMs + wallLessMs, id: `id-${ids++}` });
       state = JSON.parse(JSON.stringify(result.state)) as NodeState;
       effects.push(...result.effects);
     },
@@ -32,6 +33,12 @@ function node() {
       self.tell({ is: "symptom", symptom: { ...full, sinceMs: nowMs, ...over }, maintenance }),
     plays: () => effects.filter((effect) => effect.do === "play"),
     answer: (ok: boolean) => self.tell({ is: "played", id: self.plays().at(-1)?.id ?? "", ok, because: "freed 3 GiB" }),
+    /** Down for so long; monotonic time begins anew. */
+    reboot(downMs: number): void {
+      wallLessMs += nowMs + downMs - 5000;
+      nowMs = 5000;
+      self.tell({ is: "boot", rebooted: true });
+    },
     incidents: () => effects.flatMap((effect) => (effect.do === "incident" ? [effect.facts] : [])),
     pass(ms: number): void {
       const untilMs = nowMs + ms;
@@ -89,6 +96,64 @@ test("GRC-3 a daily check is no incident unless it fails", () => {
   one.fire({ trigger: "daily-check", playbook: "daily-maintenance", severity: "low" }, true);
   one.answer(false);
   expect(one.incidents().at(-1)).toMatchObject({ at: "open", needsPerson: false, trigger: "daily-check" });
+});
+
+test("GRC-3 a daily check that failed once is made again the next day, and one that goes well closes the incident", () => {
+  const one = node();
+  const daily = () => one.fire({ trigger: "daily-check", playbook: "daily-maintenance", severity: "low" }, true);
+  daily();
+  one.answer(false);
+  daily();
+  one.answer(false);
+  expect(one.plays()).toHaveLength(2);
+  daily();
+  one.answer(true);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "probation" });
+  one.pass(300_000);
+  expect(one.incidents().at(-1)?.at).toBe("closed");
+  expect(new Set(one.incidents().map(({ id }) => id)).size).toBe(1);
+  expect(one.state).toEqual(calmNode);
+});
+
+test("GRC-3 a daily check that never ends is called off, and is a failure like any other", () => {
+  const one = node();
+  one.fire({ trigger: "daily-check", playbook: "daily-maintenance", severity: "low" }, true);
+  one.fire();
+  expect(one.plays()).toHaveLength(2); // and meanwhile nobody waits for it
+  one.answer(true);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  one.pass(5 * 3_600_000);
+  expect(one.state.cases["daily-check"]?.at).toBe("playing");
+  one.pass(3_600_000);
+  expect(one.effects.some((effect) => effect.do === "cancel")).toBe(true);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", trigger: "daily-check" });
+});
+
+test("the agent's own absence is not held against what it played or watched", () => {
+  const one = node();
+  one.fire();
+  one.answer(true);
+  one.tell({ is: "late", byMs: 3_600_000 });
+  one.pass(3_500_000);
+  expect(one.state.cases["disk-high"]?.at).toBe("watching");
+});
+
+test("over a reboot, how long a recovery took is told by the wall clock", () => {
+  const one = node();
+  one.fire();
+  one.answer(true);
+  one.reboot(90_000);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  expect(one.incidents().at(-1)).toMatchObject({ at: "probation", recoverTookMs: 90_000 });
+});
+
+test("GRC-7 what the kill switch refused has its turn when it goes off", () => {
+  const one = node();
+  one.fire();
+  one.answer(false);
+  expect(one.plays()).toHaveLength(1);
+  one.tell({ is: "released" });
+  expect(one.plays()).toHaveLength(2);
 });
 
 test("one playbook at a time, the worst first, and the rest in their turn", () => {

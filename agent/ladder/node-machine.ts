@@ -1,23 +1,26 @@
 /**
  * What the agent does about the node itself: its disk, its memory, its daily checks. One case for each trigger that has fired,
- * one playbook at a time over all of them, the worst first.
+ * one playbook at a time over all of them, the worst first; checks that come by the clock have a turn of their own.
  *
  *   waiting ── its turn ─▶ playing ── ended ─▶ watching ── over ─▶ probation ── well ─▶ closed
  *                             │                    │                   │
  *                             └── failed ──────────┴── still holds ─▶ told: a person has to look ── over ─▶ probation
  *
- * A maintenance check (daily, weekly) is no incident: it plays and is over, and only its failure opens one. Nothing here restarts
- * a workload by itself: the playbook's steps do what authority lets them. Pure; deadlines are state, a wake is a hint.
+ * A maintenance check (daily, weekly) is no incident: it plays and is over, and only its failure opens one, which the next check
+ * that goes well verifies. Nothing here restarts a workload by itself: the playbook's steps do what authority lets them. Pure;
+ * deadlines are state, a wake is a hint.
  */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { attemptBegun, attemptEnded, revise, struck } from "../supervise/recovery.ts";
+import { attemptBegun, attemptEnded, inThisBoot, revise, struck } from "../supervise/recovery.ts";
 import type { Severity } from "../supervise/severity.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 import type { Symptom } from "../triggers/symptom.ts";
 
 /** A playbook on the node has this long. */
 const playMs = 10 * 60_000;
+/** A check has as long as its playbook allows, at most this: a weekly backup may take hours. */
+const checkMs = 6 * 3_600_000;
 /** After it, the trigger has this long to be over. */
 const verifyMs = 120_000;
 /** As a workload's: a relapse within it is the same incident. */
@@ -37,6 +40,7 @@ export interface Case {
   readonly id: string;
   /** The trigger's condition is over already. */
   readonly over: boolean;
+  /** A check that comes by the clock: no condition of its own ever ends. */
   readonly maintenance: boolean;
   /** Absent for a maintenance check that has not failed. */
   readonly incident?: IncidentFacts;
@@ -57,6 +61,10 @@ export type NodeEvent =
   | { readonly is: "symptom"; readonly symptom: Symptom; readonly maintenance: boolean }
   | { readonly is: "cleared"; readonly trigger: string }
   | { readonly is: "played"; readonly id: string; readonly ok: boolean; readonly because: string }
+  /** The agent itself was away for so long. */
+  | { readonly is: "late"; readonly byMs: number }
+  /** The kill switch went off: what was refused while it was on has its turn. */
+  | { readonly is: "released" }
   | { readonly is: "look" };
 
 /** What the driver has to do, in this order. */
@@ -87,8 +95,10 @@ export interface NodeStep {
 /** What happens to the node now. */
 export function stepNode(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
   const moved = handle(state, event, now);
-  const begun = beginNext(moved.state, now);
-  return { state: begun.state, effects: [...moved.effects, ...begun.effects] };
+  const healing = beginNext(moved.state, false, now);
+  // What heals never waits for a check, however long that takes.
+  const checking = beginNext(healing.state, true, now);
+  return { state: checking.state, effects: [...moved.effects, ...healing.effects, ...checking.effects] };
 }
 
 function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
@@ -105,6 +115,10 @@ function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
       const found = Object.entries(state.cases).find(([, { at, id }]) => at === "playing" && id === event.id);
       return found ? played(state, found[0], found[1], event, now) : stay(state);
     }
+    case "late":
+      return late(state, event.byMs);
+    case "released":
+      return released(state);
     case "look":
       return looked(state, now);
     default:
@@ -117,24 +131,45 @@ function booted(state: NodeState, rebooted: boolean, now: Moment): NodeStep {
   const effects: NodeEffect[] = [];
   const cases: Record<string, Case> = {};
   for (const [trigger, one] of Object.entries(state.cases)) {
-    cases[trigger] = rebooted ? { ...one, untilMs: now.ms + spanOf(one), sinceMs: now.ms } : one;
-    if (one.at === "playing") effects.push(playOf(one, playMs));
+    cases[trigger] = rebooted ? ofThisBoot(one, now) : one;
+    if (one.at === "playing") effects.push(playOf(one));
   }
   return { state: { cases }, effects };
 }
 
-function spanOf({ at }: Case): number {
-  return at === "playing" ? playMs : at === "watching" ? verifyMs : probationMs;
+function ofThisBoot(one: Case, now: Moment): Case {
+  const incident = one.incident && inThisBoot(one.incident, now);
+  return { ...one, untilMs: now.ms + spanOf(one), sinceMs: now.ms, ...(incident && { incident }) };
+}
+
+/** What was played or watched was so for less time than it seems. */
+function late(state: NodeState, byMs: number): NodeStep {
+  const cases = Object.entries(state.cases).map(
+    ([trigger, one]) => [trigger, { ...one, untilMs: one.untilMs + byMs }] as const,
+  );
+  return { state: { cases: Object.fromEntries(cases) }, effects: [] };
+}
+
+function released(state: NodeState): NodeStep {
+  const again = (one: Case): Case => (one.at === "told" && one.playbook !== "" ? { ...one, at: "waiting" } : one);
+  const cases = Object.entries(state.cases).map(([trigger, one]) => [trigger, again(one)] as const);
+  return { state: { cases: Object.fromEntries(cases) }, effects: [] };
+}
+
+function spanOf({ at, maintenance }: Case): number {
+  if (at === "playing") return maintenance ? checkMs : playMs;
+  return at === "watching" ? verifyMs : probationMs;
 }
 
 function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Moment): NodeStep {
   const { trigger, playbook, severity, because, sinceMs } = symptom;
   const open = state.cases[trigger];
-  // At work on it already, or a person was told: the same again adds nothing.
-  if (open && open.at !== "probation") return stay(state);
+  // At work on it already, or a person was told: the same again adds nothing. A check is due again whatever came of the last one.
+  if (open && open.at !== "probation" && !(maintenance && open.at === "told")) return stay(state);
   if (!open && Object.keys(state.cases).length >= casesMax) return stay(state);
   const base = { playbook, severity, because, sinceMs, untilMs: 0, id: "", over: false, maintenance };
-  if (maintenance) return put(state, trigger, { ...base, at: "waiting" }, []);
+  const earlier = open?.incident && { incident: open.incident };
+  if (maintenance) return put(state, trigger, { ...base, at: "waiting", ...earlier }, []);
   const faultWallMs = now.wallMs - Math.max(0, now.ms - sinceMs);
   const struckFacts = struck(open?.incident ? { incident: open.incident } : {}, trigger, because, faultWallMs, now);
   const incident: IncidentFacts = { ...struckFacts, trigger, ...(!open && { severity }) };
@@ -145,8 +180,8 @@ function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Mo
 }
 
 /** One playbook at a time: the worst case that waits, and of those the oldest. */
-function beginNext(state: NodeState, now: Moment): NodeStep {
-  const all = Object.entries(state.cases);
+function beginNext(state: NodeState, checks: boolean, now: Moment): NodeStep {
+  const all = Object.entries(state.cases).filter(([, { maintenance }]) => maintenance === checks);
   if (all.some(([, { at }]) => at === "playing")) return stay(state);
   const waiting = all.filter(([, { at }]) => at === "waiting");
   const [next] = waiting.sort(([, a], [, b]) => weight(b.severity) - weight(a.severity) || a.sinceMs - b.sinceMs);
@@ -164,13 +199,13 @@ function beginNext(state: NodeState, now: Moment): NodeStep {
       "decision",
       `the trigger asks for ${one.playbook}`,
     );
-  const playing: Case = { ...one, at: "playing", id: now.id, untilMs: now.ms + playMs, ...(incident && { incident }) };
+  const playing: Case = { ...one, at: "playing", id: `${now.id}/${trigger}`, ...(incident && { incident }) };
   const effects: NodeEffect[] = [
     audit(`playbook.${one.playbook}`, because, "success"),
     ...noted(incident),
-    playOf(playing, playMs),
+    playOf(playing),
   ];
-  return put(state, trigger, playing, effects);
+  return put(state, trigger, { ...playing, untilMs: now.ms + spanOf(playing) }, effects);
 }
 
 function played(
@@ -181,25 +216,12 @@ function played(
   now: Moment,
 ): NodeStep {
   const done = audit(`playbook.${one.playbook}`, because, ok ? "success" : "failure");
-  if (!ok) {
-    const incident = one.incident ?? {
-      ...struck({}, trigger, because, now.wallMs, now),
-      severity: one.severity,
-      trigger,
-    };
-    return tell(
-      state,
-      trigger,
-      { ...one, incident, maintenance: false },
-      `${one.playbook} failed: ${because}`,
-      [done],
-      now,
-    );
-  }
-  if (one.maintenance || !one.incident) return drop(state, trigger, [done]);
+  if (!ok) return tell(state, trigger, one, `${one.playbook} failed: ${because}`, [done], now);
+  if (!one.incident) return drop(state, trigger, [done]);
   const incident = revise({ ...one.incident, at: "verifying" }, now, "remedy", `${one.playbook}: ${because}`);
   const watching: Case = { ...one, at: "watching", untilMs: now.ms + verifyMs, incident };
-  if (one.over) return verified(state, trigger, watching, [done], now);
+  // Nothing but the check itself says that what it looks for is well.
+  if (one.over || one.maintenance) return verified(state, trigger, watching, [done], now);
   return put(state, trigger, watching, [done, ...noted(incident)]);
 }
 
@@ -226,7 +248,7 @@ function verified(state: NodeState, trigger: string, one: Case, effects: readonl
     { ...ended, at: "probation", recoveredWallMs: now.wallMs, recoverTookMs, probationUntilMs: now.ms + probationMs },
     now,
     "verification",
-    `${trigger} is over; recovered in ${Math.round(recoverTookMs)} ms`,
+    `${one.maintenance ? `${one.playbook} went well` : `${trigger} is over`}; recovered in ${Math.round(recoverTookMs)} ms`,
   );
   const probation: Case = { ...one, at: "probation", untilMs: now.ms + probationMs, incident };
   return put(state, trigger, probation, [...effects, ...noted(incident)]);
@@ -241,9 +263,16 @@ function tell(
   effects: readonly NodeEffect[],
   now: Moment,
 ): NodeStep {
-  if (!one.incident) return drop(state, trigger, effects);
-  const needsPerson = one.severity !== "low";
-  const open: IncidentFacts = { ...one.incident, at: "open", needsPerson };
+  const { severity } = one;
+  const needsPerson = severity !== "low";
+  // A check has none before it fails.
+  const struckNow = () => ({
+    ...struck({}, trigger, because, now.wallMs, now),
+    severity,
+    trigger,
+    playbook: one.playbook,
+  });
+  const open: IncidentFacts = { ...(one.incident ?? struckNow()), at: "open", needsPerson };
   const ended = attemptEnded(open, false, because, now);
   const incident = revise(ended, now, "decision", because);
   return put(state, trigger, { ...one, at: "told", incident }, [...effects, ...noted(incident)]);
@@ -266,7 +295,7 @@ function overdue(state: NodeState, trigger: string, one: Case, now: Moment): Nod
         state,
         trigger,
         one,
-        `${one.playbook} did not end within ${playMs} ms`,
+        `${one.playbook} did not end within ${spanOf(one)} ms`,
         [{ do: "cancel", id: one.id }],
         now,
       );
@@ -296,8 +325,9 @@ function weight(severity: Severity): number {
   return { low: 2, medium: 5, high: 7, critical: 9 }[severity];
 }
 
-function playOf({ id, playbook, incident }: Case, budgetMs: number): NodeEffect {
-  return { do: "play", id, playbook, incidentId: incident?.id ?? "", budgetMs };
+function playOf(one: Case): NodeEffect {
+  const { id, playbook, incident } = one;
+  return { do: "play", id, playbook, incidentId: incident?.id ?? "", budgetMs: spanOf(one) };
 }
 
 function put(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[]): NodeStep {

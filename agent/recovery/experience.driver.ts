@@ -96,6 +96,11 @@ export class Experience {
 
   // ── what is learned ────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** An incident that an earlier agent process has left open: what it has taught already is not taught again. */
+  resume(facts: IncidentFacts): void {
+    this.#incidents.set(facts.id, { signature: facts.symptom, facts });
+  }
+
   /** One more revision of an incident; `signature` is by what the failure is known again. */
   incident(facts: IncidentFacts, around: Omit<Circumstances, "signature" | "nowMs">, signature: string): void {
     const known = this.#incidents.get(facts.id);

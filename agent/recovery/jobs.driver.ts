@@ -16,21 +16,29 @@ export class Jobs {
   readonly #jobs: ReadonlyMap<string, JobSpec>;
   readonly #clock: Clock;
   readonly #ended: (job: string, ok: boolean, because: string) => void;
+  readonly #held: () => boolean;
   readonly #startedMs = new Map<string, number>();
   readonly #closed = new AbortController();
   #queue: Promise<void> = Promise.resolve();
   readonly #waiting = new Set<string>();
 
-  /** `ended` is told how each run ended. */
-  constructor(jobs: readonly JobSpec[], clock: Clock, ended: (job: string, ok: boolean, because: string) => void) {
+  /** `ended` is told how each run ended; while the kill switch is on (`held`), nothing is started, what waits neither. */
+  constructor(
+    jobs: readonly JobSpec[],
+    clock: Clock,
+    ended: (job: string, ok: boolean, because: string) => void,
+    held: () => boolean,
+  ) {
     this.#jobs = new Map(jobs.map((job) => [job.name, job]));
     this.#clock = clock;
     this.#ended = ended;
+    this.#held = held;
   }
 
   trigger(name: string): Triggered {
     const command = this.#jobs.get(name)?.command;
     if (!command) return { started: false, because: "it has no command: somebody else has to run it" };
+    if (this.#held()) return { started: false, because: "the kill switch is on" };
     if (this.#waiting.has(name)) return { started: false, because: "it is at work, or waits for its turn" };
     const lastMs = this.#startedMs.get(name);
     if (lastMs !== undefined && this.#clock.monotonicMs() < lastMs + againMs)
@@ -47,6 +55,10 @@ export class Jobs {
 
   async #run(name: string, [file, ...args]: readonly [string, ...string[]]): Promise<void> {
     if (this.#closed.signal.aborted) return;
+    if (this.#held()) {
+      this.#ended(name, false, "the kill switch was turned on before its turn came");
+      return;
+    }
     const error = await new Promise<Error | null>((resolve) => {
       const options = { timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal } as const;
       bornOrdinary(() => execFile(file, args, options, resolve));

@@ -94,7 +94,7 @@ export async function turn(
     // The file is durable: what a disk refuses of one workload's state, the next start of the agent reads from there.
     await supervisor.tell(name, { is: on ? "hold" : "release", who }).catch(() => undefined);
     const limitMs = supervisor.spec(name).stop.graceMs + stopMarginMs;
-    if (on) await supervisor.until(name, ({ phase }) => phase.at === "stopped", limitMs);
+    if (on) await supervisor.until(name, ({ phase }) => phase.at === "stopped" || phase.at === "completed", limitMs);
   }
   return changed;
 }

@@ -22,10 +22,13 @@ export function lessonsOf(
   around: Circumstances,
 ): LearningEvent[] {
   const { workload, signature } = around;
-  const known = new Map(before?.attempts.map((attempt) => [attempt.ms, attempt.ok]));
+  // Two may begin in the same millisecond.
+  const nameOf = ({ ms, rung, playbook }: IncidentFacts["attempts"][number]) => `${ms} ${rung ?? ""} ${playbook ?? ""}`;
+  const known = new Map(before?.attempts.map((attempt) => [nameOf(attempt), attempt.ok]));
   const events: LearningEvent[] = [];
-  for (const { rung, playbook, ms, ok, tookMs } of after.attempts) {
-    if (ok === undefined || known.get(ms) === ok) continue;
+  for (const attempt of after.attempts) {
+    const { rung, playbook, ok, tookMs } = attempt;
+    if (ok === undefined || known.get(nameOf(attempt)) === ok) continue;
     events.push({
       is: "remedied",
       workload,

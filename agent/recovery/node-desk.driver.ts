@@ -23,6 +23,8 @@ import type { AgentStore } from "../store/ports.ts";
 import { incidentOf, timestamp } from "../supervise/report.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 
+/** A disk that has not answered by then holds up no healing, as with workloads. */
+const actAfterMs = 500;
 /** Events that wait for a write; beyond it looks are dropped, for the next one sees the same. */
 const queueMax = 500;
 
@@ -92,9 +94,18 @@ export class NodeDesk {
     const before = this.#state;
     const result = stepNode(before, event, now);
     this.#state = result.state;
-    if (result.effects.length > 0 || result.state !== before) await this.#record(before, event, result, now);
+    if (result.effects.length > 0 || result.state !== before)
+      await this.#patiently(this.#record(before, event, result, now));
     for (const effect of result.effects) if (!this.#closed) this.#act(effect);
     this.#sleep();
+  }
+
+  async #patiently(work: Promise<void>): Promise<void> {
+    const { clock } = this.#parts;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.wakeAt(clock.monotonicMs() + actAfterMs, resolve);
+    await Promise.race([work, promise]);
+    cancel();
   }
 
   /** One write for each incident of the step, the state with the first. What the disk refuses is told by the store's own trouble. */

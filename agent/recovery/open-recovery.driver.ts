@@ -8,6 +8,7 @@ import type { Around } from "../remedies/around.ts";
 import { openRemedies } from "../remedies/remedies.driver.ts";
 import type { AgentStore } from "../store/ports.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
+import { remembered, type State } from "../supervise/state.ts";
 import type { State as TriggerState } from "../triggers/state.ts";
 import { askingAround } from "./around.driver.ts";
 import { openExperience } from "./experience.driver.ts";
@@ -78,7 +79,12 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
   });
   const triggers = (await store.memory("triggers")) as TriggerState | undefined;
   const node = (await store.memory("node")) as NodeState | undefined;
-  recovery = new Recovery(parts, { voice, experience, remedies, killSwitch, triggers, node: node ?? calmNode });
+  const open = [
+    ...(await store.workloads()).map(({ state }) => remembered(state as State).incident),
+    ...Object.values(node?.cases ?? {}).map(({ incident }) => incident),
+  ].filter((incident) => incident !== undefined);
+  for (const facts of open) experience.resume(facts);
+  recovery = new Recovery(parts, { voice, experience, remedies, killSwitch, triggers, node: node ?? calmNode, open });
   return recovery;
 }
 

@@ -17,7 +17,7 @@ import { type Observer, observe } from "../sensors/observer.driver.ts";
 import { dependencyOrder } from "../supervise/order.ts";
 import type { Known } from "../supervise/report.ts";
 import { standsOf } from "../supervise/stands.ts";
-import { type IncidentFacts, instanceOf, type State } from "../supervise/state.ts";
+import type { IncidentFacts, State, Event as SupervisedEvent } from "../supervise/state.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
 import type { Figures, Observation } from "../triggers/observation.ts";
 import type { State as TriggerState, Step as TriggerStep } from "../triggers/state.ts";
@@ -27,6 +27,7 @@ import { healthReport } from "./health-report.ts";
 import { Jobs } from "./jobs.driver.ts";
 import { type KillSwitch, turn } from "./kill-switch.driver.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
+import { factOf, OpenIncidents } from "./open-incidents.ts";
 import type { RecoveryParts } from "./open-recovery.driver.ts";
 import { playbookInfo, runAnswer } from "./playbook-desk.ts";
 import { sightsOf } from "./sights.ts";
@@ -46,6 +47,8 @@ export interface Opened {
   readonly killSwitch: KillSwitch;
   readonly triggers: TriggerState | undefined;
   readonly node: NodeState;
+  /** Incidents that an earlier agent process has left open, as it told them last. */
+  readonly open: readonly IncidentFacts[];
 }
 
 /** See {@link openRecovery}. */
@@ -55,7 +58,7 @@ export class Recovery implements RecoveryDesk {
   readonly triggerDesk: TriggerDesk;
   readonly #node: NodeDesk;
   readonly voice: Voice;
-  readonly #facts = new Map<string, IncidentFacts>();
+  readonly #incidents: OpenIncidents;
   readonly #inUse = new Map<string, { readonly version: string; readonly rolledBack: boolean }>();
   /** Workloads whose triggers were told that they are gone. */
   readonly #gone = new Set<string>();
@@ -69,9 +72,10 @@ export class Recovery implements RecoveryDesk {
     this.#opened = opened;
     const { config, clock, random, store, sameBoot } = parts;
     this.voice = opened.voice;
-    this.#jobs = new Jobs(config.jobs, clock, (job, ok, because) =>
-      this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" }),
-    );
+    const ended = (job: string, ok: boolean, because: string) =>
+      this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" });
+    this.#jobs = new Jobs(config.jobs, clock, ended, () => this.killSwitch());
+    this.#incidents = new OpenIncidents(opened.open);
     this.#node = new NodeDesk({
       nodeId: store.identity.nodeId,
       site: config.site,
@@ -105,27 +109,13 @@ export class Recovery implements RecoveryDesk {
 
   /** One more revision of an incident; `workload` empty: of the node. */
   incident(workload: string, facts: IncidentFacts, state: State | undefined): void {
-    const before = this.#facts.get(facts.id);
-    if (facts.at === "closed") this.#facts.delete(facts.id);
-    else this.#facts.set(facts.id, facts);
+    const { before, uptimeMs } = this.#incidents.told(facts, state);
     this.voice.incident(workload, before, facts);
     if (workload === "") return;
-    this.#countFact(workload, before, facts);
-    const instance = state && instanceOf(state.phase);
-    const uptimeMs = instance ? Math.max(0, facts.detectedMs - instance.sinceMs) : undefined;
+    // The triggers that stand for what supervision sees by itself are counted, and healed by it.
+    const fact = factOf(workload, before, facts);
+    if (fact) this.triggerDesk.tell(fact);
     this.#opened.experience.incident(facts, { workload, ...(uptimeMs !== undefined && { uptimeMs }) }, "");
-  }
-
-  /** The triggers that stand for what supervision sees by itself are counted, and healed by it. */
-  #countFact(
-    workload: string,
-    before: IncidentFacts | undefined,
-    { symptom, summary, trigger, failures }: IncidentFacts,
-  ): void {
-    if (before?.failures === failures) return;
-    if (symptom === "crash" || symptom === "sandbox_crash")
-      this.triggerDesk.tell({ is: "ended", workload, sandbox: symptom === "sandbox_crash", because: summary });
-    else if (!trigger) this.triggerDesk.tell({ is: "frozen", workload, because: summary });
   }
 
   /** A process of the workload was started just now, or adopted: then nobody knows what config it has read. */
@@ -191,6 +181,23 @@ export class Recovery implements RecoveryDesk {
       troubled: (workload, because) => warn(`sensor:${workload}`, because),
     });
     this.#node.boot();
+    this.#settle(supervisor);
+  }
+
+  /** What waits for a trigger to be over that does not hold any more, by a reboot or another config, waits no longer. */
+  #settle(supervisor: Supervisor): void {
+    for (const name of supervisor.names()) {
+      const trigger = supervisor.state(name).treatment?.trigger;
+      if (trigger && !this.triggerDesk.holds(trigger, name)) supervisor.post(name, { is: "cleared", trigger });
+    }
+    for (const [trigger, { maintenance }] of Object.entries(this.#node.state().cases))
+      if (!maintenance && !this.triggerDesk.holds(trigger, "")) this.#node.tell({ is: "cleared", trigger });
+  }
+
+  /** The agent itself was away for so long. */
+  late(byMs: number): void {
+    this.triggerDesk.tell({ is: "late", byMs });
+    this.#node.tell({ is: "late", byMs });
   }
 
   readings() {
@@ -217,7 +224,7 @@ export class Recovery implements RecoveryDesk {
     this.triggerDesk.tell({ is: "observed", observation });
     const nowMs = this.#parts.clock.monotonicMs();
     for (const name of supervisor.names()) {
-      const { phase, incident } = supervisor.state(name);
+      const { phase, incident, mode } = supervisor.state(name);
       const { progressMs, probationMs } = supervisor.spec(name);
       this.#tellGone(name, phase.at === "stopped" || phase.at === "completed");
       if (phase.at !== "running") continue;
@@ -225,7 +232,8 @@ export class Recovery implements RecoveryDesk {
       if (progressMs !== undefined && quietMs !== undefined && quietMs > progressMs) {
         const because = `no output, I/O or beat for ${Math.round(quietMs)} ms, allowed are ${progressMs} ms`;
         supervisor.post(name, { is: "unwell", symptom: "no_progress", because });
-      } else if (!incident && nowMs >= phase.readySinceMs + probationMs) remedies.healthy(name);
+        // In safe mode it is not its config that proves itself.
+      } else if (!incident && mode === undefined && nowMs >= phase.readySinceMs + probationMs) remedies.healthy(name);
     }
   }
 
@@ -258,7 +266,7 @@ export class Recovery implements RecoveryDesk {
       else this.#node.tell({ is: "symptom", symptom, maintenance: kind === "schedule" });
     }
     for (const { trigger, workload } of cleared) {
-      if (workload) this.#supervisor?.post(workload, { is: "cleared", trigger });
+      if (workload) this.#toMachine(workload, { is: "cleared", trigger });
       else this.#node.tell({ is: "cleared", trigger });
     }
     for (const { trigger, workload, because } of noted)
@@ -284,7 +292,12 @@ export class Recovery implements RecoveryDesk {
         return;
       }
     }
-    this.#supervisor?.post(workload, { is: "symptom", symptom });
+    this.#toMachine(workload, { is: "symptom", symptom });
+  }
+
+  /** A trigger may still stand for what is no longer in the config. */
+  #toMachine(workload: string, event: SupervisedEvent): void {
+    if (this.#supervisor?.names().includes(workload)) this.#supervisor.post(workload, event);
   }
 
   #lateJob(because: string, trigger: string): void {
@@ -328,6 +341,7 @@ export class Recovery implements RecoveryDesk {
     const at = new Date(this.#parts.clock.wallMs()).toISOString();
     const changed = await turn(this.#opened.killSwitch, on, { person, reason, at }, supervisor);
     const because = reason || "no reason was given";
+    if (!on) this.#node.tell({ is: "released" });
     const action = on ? "kill-switch.on" : "kill-switch.off";
     this.voice.audit({ action, target: "node", because, outcome: "success", actor: `person:${person}` });
     return changed;

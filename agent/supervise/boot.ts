@@ -4,6 +4,7 @@ import { budgetOf, decideNow } from "./decide.ts";
 import { selfEvident, settleMs } from "./evidence.ts";
 import { gone } from "./failure.ts";
 import { audit, cleanThen, leave, stay, to } from "./moves.ts";
+import { inThisBoot } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
   type Effect,
@@ -69,15 +70,8 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
 }
 
 function rebootedFrom(before: State, bootId: string, now: Moment): State {
-  const { incident: open, treatment: _over, ...rest } = before;
-  // The wall clock is the only one that knows how long ago something was.
-  const monotonic = (wallMs: number) => now.ms - Math.max(0, now.wallMs - wallMs);
-  const incident = open && {
-    ...open,
-    detectedMs: monotonic(open.detectedWallMs),
-    attempts: open.attempts.map((attempt) => ({ ...attempt, ms: monotonic(attempt.wallMs) })),
-  };
-  return { ...rest, bootId, recentMs: [], ...(incident && { incident }) };
+  const { incident, treatment: _over, ...rest } = before;
+  return { ...rest, bootId, recentMs: [], ...(incident && { incident: inThisBoot(incident, now) }) };
 }
 
 function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {

@@ -126,6 +126,13 @@ export function attemptEnded<F extends Pick<IncidentFacts, "attempts">>(
   return { ...facts, attempts: [...facts.attempts.slice(0, -1), ok ? ended : { ...ended, because }] };
 }
 
+/** An incident of an earlier boot in the monotonic time of this one: only the wall clock knows how long ago something was. */
+export function inThisBoot(facts: IncidentFacts, now: Moment): IncidentFacts {
+  const monotonic = (wallMs: number) => now.ms - Math.max(0, now.wallMs - wallMs);
+  const attempts = facts.attempts.map((attempt) => ({ ...attempt, ms: monotonic(attempt.wallMs) }));
+  return { ...facts, detectedMs: monotonic(facts.detectedWallMs), attempts };
+}
+
 /** One more revision of an incident, with what happened. */
 export function revise(facts: IncidentFacts, now: Moment, what: string, because: string): IncidentFacts {
   const timeline = [...facts.timeline, entry(now, what, because)];

@@ -1,0 +1,52 @@
+/** What is known of incidents that are not closed, from one revision to the next. Pure; at most one for each machine. */
+import { type IncidentFacts, lastOf, type State } from "../supervise/state.ts";
+import type { Event as TriggerEvent } from "../triggers/state.ts";
+
+/** What one more revision means beside itself. */
+export interface Told {
+  /** The revision before; absent: it is new. */
+  readonly before: IncidentFacts | undefined;
+  /** How long the process had run whose failure opened it; absent when nobody knows. */
+  readonly uptimeMs?: number;
+}
+
+/** Remembers each open incident as it was told last. */
+export class OpenIncidents {
+  readonly #facts = new Map<string, IncidentFacts>();
+  readonly #uptimes = new Map<string, number>();
+
+  /** `left` is what an earlier agent process has left open: it is not told, counted and learned from anew. */
+  constructor(left: readonly IncidentFacts[]) {
+    for (const facts of left) this.#facts.set(facts.id, facts);
+  }
+
+  /** `state` is the workload's after it; absent for the node. */
+  told(facts: IncidentFacts, state: State | undefined): Told {
+    const { id, at, failures, detectedMs } = facts;
+    const before = this.#facts.get(id);
+    // Only now it is known which process failed: what runs when the incident is closed is another one.
+    const failed = state && lastOf(state.phase);
+    if (!before && failures === 1 && failed) this.#uptimes.set(id, Math.max(0, detectedMs - failed.sinceMs));
+    const uptimeMs = this.#uptimes.get(id);
+    this.#facts.set(id, facts);
+    if (at === "closed") {
+      this.#facts.delete(id);
+      this.#uptimes.delete(id);
+    }
+    return { before, ...(uptimeMs !== undefined && { uptimeMs }) };
+  }
+}
+
+/** One more failure of what supervision sees and heals by itself, as its triggers count it; undefined when it is none of theirs. */
+export function factOf(
+  workload: string,
+  before: IncidentFacts | undefined,
+  { symptom, summary: because, trigger, failures }: IncidentFacts,
+): TriggerEvent | undefined {
+  if (before?.failures === failures) return undefined;
+  if (symptom === "crash" || symptom === "sandbox_crash")
+    return { is: "ended", workload, sandbox: symptom === "sandbox_crash", because };
+  // It lives and does nothing; what could not be started, or took too much, is not that.
+  const isFrozen = trigger === undefined && symptom !== "spawn_failed" && symptom !== "over_limit";
+  return isFrozen ? { is: "frozen", workload, because } : undefined;
+}
