@@ -198,7 +198,7 @@ test("what a section leaves out has its default; a section that is left out is n
     expect(workloadOf("critical: true")).not.toHaveProperty(absent);
 });
 
-test("SYN-7 numbers below nothing are read where they are allowed", () => {
+test("numbers below nothing are read where they are allowed", () => {
   expect(read("self: {oom_score: -1000}").self.oomScore).toBe(-1000);
   expect(read("self: {oom_score: 0}").self.oomScore).toBe(0);
 });
