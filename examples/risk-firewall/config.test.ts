@@ -13,7 +13,9 @@ test("PHX-5 the commented config of the sample is one that the agent takes, with
     beat: { timeoutMs: 3000 },
     stop: { signal: "SIGTERM", graceMs: 5000 },
     probes: [{ use: "liveness" }, { use: "readiness" }, { use: "startup" }],
+    performance: { url: "http://127.0.0.1:7490/performance" },
+    slo: { availability: 0.999, p95Ms: 200 },
   });
   // What `npm start` replaces by a free port must stand there as it looks for it.
-  expect(readFileSync(file, "utf8").match(/127\.0\.0\.1:7490/g)).toHaveLength(3);
+  expect(readFileSync(file, "utf8").match(/127\.0\.0\.1:7490/g)).toHaveLength(4);
 });
