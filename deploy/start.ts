@@ -138,6 +138,7 @@ Try, in another terminal in this folder:
   npx blueflame nodes                              what the hub sees
   npx blueflame incidents                          what happened, and why
   npx blueflame-agent status --data-dir .blueflame/agent
+  npx blueflame-agent health --data-dir .blueflame/agent    how well it is, what is owed, how fast it was healed
 
 What happens is told below. Ctrl-C stops everything.
 `);
