@@ -26,6 +26,7 @@ afterEach(() => {
 });
 
 const report: Report = {
+  first: [{ part: "store", state: "broken", saw: "it looks bad" }],
   verdicts: [
     { part: "store", state: "broken", saw: "it is \u001b[31mgone" },
     { part: "agent", state: "well", saw: "pid 1" },
@@ -41,6 +42,7 @@ test("a verdict per part in a table or as data; control characters of what was f
   expect(printed(report, "table")).toBe("PART   STATE   FOUND\nstore  broken  it is  [31mgone\nagent  well    pid 1\n");
   expect(JSON.parse(printed(report, "json"))).toMatchObject({
     outcome: "broken",
+    found: [{ part: "store" }],
     steps: [{ step: "mendStore", ok: false }],
   });
   expect(printed(report, "jsonl").trim().split("\n")).toHaveLength(2);
@@ -74,6 +76,16 @@ test("SYN-5 the pager is run by its words, never by a shell, and is given the pa
   expect(await paged()).toEqual([]);
   expect(JSON.parse(readFileSync(out, "utf8"))).toMatchObject({ part: "emergency" });
   expect(existsSync(join(dir, "$(touch x)"))).toBe(true);
+});
+
+test("SYN-5 without a pager of its own the emergency calls the one of the agent's config, with the path of the page", async () => {
+  const out = join(dir, "paged");
+  const pager = ["/bin/sh", "-c", 'cp "$1" "$0"', out];
+  writeFileSync(join(dir, "last-good-config.json"), JSON.stringify({ format: 3, config: { pager } }));
+  expect(await paged()).toEqual([]);
+  expect(JSON.parse(readFileSync(out, "utf8"))).toMatchObject({ part: "emergency", by: "itself" });
+  writeFileSync(join(dir, "last-good-config.json"), "{");
+  expect(await paged()).toEqual([]);
 });
 
 test("a pager in a file is used when nobody else may write it; one that fails or is no command is told", async () => {

@@ -25,6 +25,8 @@ const pagerMs = 10_000;
 
 /** How it went. */
 export interface Report {
+  /** What was thought of each part before anything was done. */
+  readonly first: readonly Verdict[];
   readonly verdicts: readonly Verdict[];
   readonly troubles: readonly Trouble[];
   readonly done: readonly Done[];
@@ -39,13 +41,24 @@ export function outcomeOf({ verdicts, troubles }: Report): "well" | "mended" | "
   return verdicts.some(({ state }) => state === "mended") ? "mended" : "well";
 }
 
+function notWell(verdicts: readonly Verdict[]): Verdict[] {
+  return verdicts.filter(({ state }) => state !== "well");
+}
+
 /** For stdout. YAML: every JSON text is one. */
 export function printed(report: Report, format: Format): string {
-  const { verdicts, troubles, done, would } = report;
+  const { first, verdicts, troubles, done, would } = report;
   if (format === "jsonl") return verdicts.map((one) => `${JSON.stringify(one)}\n`).join("");
   if (format !== "table") {
     const steps = done.map(({ step, ok, because }) => ({ step: wordsOf(step), ok, because }));
-    const whole = { outcome: outcomeOf(report), verdicts, steps, would: would.map(wordsOf), troubles };
+    const whole = {
+      outcome: outcomeOf(report),
+      found: notWell(first),
+      verdicts,
+      steps,
+      would: would.map(wordsOf),
+      troubles,
+    };
     return `${JSON.stringify(whole, null, 2)}\n`;
   }
   const rows = [["PART", "STATE", "FOUND"], ...verdicts.map(({ part, state, saw }) => [part, state, saw])];
@@ -104,7 +117,7 @@ export async function page(
   owned: (path: string) => void,
 ): Promise<string[]> {
   const at = new Date().toISOString();
-  const { verdicts, troubles, done } = report;
+  const { first, verdicts, troubles, done } = report;
   const outcome = outcomeOf(report);
   const text = `${JSON.stringify({
     at,
@@ -115,17 +128,19 @@ export async function page(
     severity: outcome === "broken" ? "critical" : "high",
     outcome,
     said: outcome === "broken" ? "the node needs a person" : "the node was brought back",
-    verdicts: verdicts.filter(({ state }) => state !== "well"),
+    found: notWell(first),
+    verdicts: notWell(verdicts),
     steps: done.map(({ step, ok, because }) => ({ step: wordsOf(step), ok, because })),
     troubles,
   })}\n`;
   const failed: string[] = [];
+  const name = `${at.replaceAll(":", "-")}-emergency.json`;
   try {
-    write(join(dataDir, places.alerts), `${at.replaceAll(":", "-")}-emergency.json`, text, owned);
+    write(join(dataDir, places.alerts), name, text, owned);
   } catch (error) {
     failed.push(`the page was not written: ${(error as Error).message}`);
   }
-  const pager = pagerOf(dataDir);
+  const pager = pagerOf(dataDir, join(dataDir, places.alerts, name));
   if ("refused" in pager) return [...failed, pager.refused];
   if (!pager.words) return failed;
   const called = await run(pager.words, { timeoutMs: pagerMs, input: text });
@@ -149,8 +164,14 @@ function write(folder: string, name: string, text: string, owned: (path: string)
   for (const old of ours.slice(0, Math.max(0, ours.length - alertsMax))) rmSync(join(folder, old), { force: true });
 }
 
-/** A JSON array of words in `BLUEFLAME_PAGER`, or in the file `pager` of the data directory, which nobody else may write. */
-function pagerOf(dataDir: string): { readonly words: readonly string[] | undefined } | { readonly refused: string } {
+/**
+ * A JSON array of words in `BLUEFLAME_PAGER`, or in the file `pager` of the data directory, which nobody else may write; else what
+ * the agent's config names, which is given the path of the alert as its last argument, as the agent gives it.
+ */
+function pagerOf(
+  dataDir: string,
+  alert: string,
+): { readonly words: readonly string[] | undefined } | { readonly refused: string } {
   const path = join(dataDir, "pager");
   let text = process.env.BLUEFLAME_PAGER;
   try {
@@ -167,7 +188,21 @@ function pagerOf(dataDir: string): { readonly words: readonly string[] | undefin
     if (good && isAbsolute(String(words[0]))) return { words: words as string[] };
     return { refused: "the pager is not used: it is no JSON array of words that begins with an absolute path" };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { words: undefined };
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { words: pagerOfConfig(dataDir, alert) };
     return { refused: `the pager is not used: ${(error as Error).message}` };
+  }
+}
+
+/** Of the config that was in use last, which the agent has checked. */
+function pagerOfConfig(dataDir: string, alert: string): readonly string[] | undefined {
+  try {
+    const { config } = JSON.parse(readFileSync(join(dataDir, places.lastGood), "utf8")) as {
+      config?: { pager?: unknown };
+    };
+    const words = config?.pager;
+    if (!Array.isArray(words) || !words.every((word) => typeof word === "string")) return undefined;
+    return words.length > 0 ? [...words, alert] : undefined;
+  } catch {
+    return undefined; // it has not been written yet, or is damaged: the page is written all the same
   }
 }
