@@ -9,13 +9,15 @@
  *
  * Settings come from the environment, and each is optional: SICK_PORT, SICK_BEAT (file), SICK_CONFIG (a JSON file that it cannot
  * do without), SICK_DATA (file), SICK_NEEDS (port of a redis), SICK_STARTS (a file with one exit code per line: each start takes
- * the first one and ends with it), SICK_ONLY_SAFE (it starts in safe mode only), SICK_REPORT (tells its agent of each request).
+ * the first one and ends with it), SICK_ONLY_SAFE (it starts in safe mode only), SICK_REPORT (tells its agent of each request),
+ * SICK_LAMENT (what it says when its config is broken). Called with `verify FOLDER` it checks a copy of its data.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 
 const calmLatencyMs = 5;
@@ -48,6 +50,7 @@ function takeStart(): void {
   if (!file || !existsSync(file)) return;
   const [first = "", ...rest] = readFileSync(file, "utf8").split("\n").filter(Boolean);
   writeFileSync(file, rest.map((line) => `${line}\n`).join(""));
+  if (first === "78") leave(78, "configuration error: invalid option today");
   if (first !== "" && first !== "0") leave(Number(first), "it does not start today");
 }
 
@@ -58,6 +61,7 @@ function readConfig(): void {
     latencyMs = config.latencyMs ?? latencyMs;
     if (config.mood) setTimeout(() => feel(new URL(`http://here/mood/${config.mood}`)), 50);
   } catch (error) {
+    if (env.SICK_LAMENT) console.error(env.SICK_LAMENT);
     leave(78, `configuration error: failed to parse ${env.SICK_CONFIG}: ${(error as Error).message}`);
   }
 }
@@ -69,10 +73,20 @@ function openData(): void {
   const file = env.SICK_DATA;
   if (!file) return;
   if (!existsSync(file)) keep(file, 0);
+  let next = countIn(file);
+  setInterval(() => keep(file, ++next), 100);
+}
+
+function countIn(file: string): number {
   const [count = "", sum] = readFileSync(file, "utf8").trim().split(" ");
   if (sumOf(count) !== sum) leave(65, "the database file is corrupt: checksum mismatch in block 1");
-  let next = Number(count);
-  setInterval(() => keep(file, ++next), 100);
+  return Number(count);
+}
+
+/** `verify FOLDER`: is a copy of the data, which lies in it, sound? */
+function verifyCopy(folder: string): never {
+  for (const name of readdirSync(folder)) countIn(join(folder, name));
+  process.exit(0);
 }
 
 function keep(file: string, count: number): void {
@@ -231,4 +245,5 @@ async function begin(): Promise<void> {
 }
 
 process.on("SIGTERM", () => process.exit(0));
+if (process.argv[2] === "verify") verifyCopy(process.argv[3] ?? "");
 await begin();
