@@ -17,10 +17,10 @@ export class Experience {
     this.#learning = freshLearning(this.#now());
   }
 
-  incident(workload: string, before: IncidentFacts | undefined, after: IncidentFacts, sinceMs: number | undefined) {
+  incident(workload: string, before: IncidentFacts | undefined, after: IncidentFacts, uptimeMs: number | undefined) {
     const now = this.#now();
     const around = { workload, signature: this.#signature(after), nowMs: now.ms };
-    const uptime = sinceMs === undefined ? {} : { uptimeMs: Math.max(0, after.detectedMs - sinceMs) };
+    const uptime = uptimeMs === undefined ? {} : { uptimeMs };
     for (const event of lessonsOf(before, after, { ...around, ...uptime })) {
       const { state, suggestions } = learn(this.#learning, event, now);
       this.#learning = state;

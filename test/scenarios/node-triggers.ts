@@ -1,8 +1,7 @@
 /** The triggers of a story's node: the agent's real machine, run and heard as its desk and its recovery do. */
 import type { JobSpec } from "@blueflame/agent/config-sections.ts";
-import type { IncidentFacts } from "@blueflame/agent/supervise/state.ts";
 import { nextLookMs, step } from "@blueflame/agent/triggers/machine.ts";
-import { type Event, fresh, resumed, type State } from "@blueflame/agent/triggers/state.ts";
+import { type Event, fresh, keyOf, own, resumed, type State } from "@blueflame/agent/triggers/state.ts";
 import type { Symptom } from "@blueflame/agent/triggers/symptom.ts";
 import { catalogue, type Trigger } from "@blueflame/agent/triggers/trigger.ts";
 import type { NodeWorld } from "./node-world.ts";
@@ -47,13 +46,10 @@ export class TriggerDesk {
     }
   }
 
-  /** What supervision sees by itself is counted by the triggers that stand for it. */
-  count(workload: string, before: IncidentFacts | undefined, facts: IncidentFacts): void {
-    const { symptom, summary, trigger, failures } = facts;
-    if (before?.failures === failures) return;
-    if (symptom === "crash" || symptom === "sandbox_crash")
-      this.tell({ is: "ended", workload, sandbox: symptom === "sandbox_crash", because: summary });
-    else if (!trigger) this.tell({ is: "frozen", workload, because: summary });
+  /** Has it fired for the workload (empty: the node), and is not over? */
+  holds(trigger: string, workload: string): boolean {
+    const stand = own(this.#state.stands, keyOf(trigger, { workload }));
+    return stand !== undefined && stand.at !== "pending";
   }
 
   #fired(symptom: Symptom) {

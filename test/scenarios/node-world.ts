@@ -13,15 +13,17 @@ import {
 import { boxPlaybooks } from "@blueflame/agent/playbooks/box.ts";
 import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
 import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
+import { factOf, OpenIncidents } from "@blueflame/agent/recovery/open-incidents.ts";
 import { poolDefaults } from "@blueflame/agent/remedies/pools.ts";
 import { adoptable } from "@blueflame/agent/supervise/adopt.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
 import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
-import { hasStarted, standsOf } from "@blueflame/agent/supervise/stands.ts";
-import { type Effect, type Event, type IncidentFacts, instanceOf } from "@blueflame/agent/supervise/state.ts";
+import { hasStarted } from "@blueflame/agent/supervise/stands.ts";
+import type { Effect, Event, IncidentFacts } from "@blueflame/agent/supervise/state.ts";
 import type { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { perform } from "./node-deeds.ts";
 import { Experience } from "./node-experience.ts";
+import { factsOf, sightOf } from "./node-facts.ts";
 import { Ground } from "./node-ground.ts";
 import { type Actor, type Pace, remedyName, type Seen } from "./node-parts.ts";
 import { Runs } from "./node-runs.ts";
@@ -37,8 +39,6 @@ const rungDeeds: Readonly<Record<string, Action["do"]>> = {
 };
 /** Read once for all worlds. */
 const box = boxPlaybooks.map(({ file, text }) => playbookOf(text, file, false)).map((one) => [one.name, one] as const);
-/** The emergency bootstrap runs by itself once in this time (design.md, section 7, rule 11). */
-const bootstrapEveryMs = 3_600_000;
 const signsEveryMs = 1000;
 const observeEveryMs = 5000;
 /** A dependent waits at most the grace of what it depends on, and this. */
@@ -46,7 +46,6 @@ const startMarginMs = 10_000;
 
 /** The world of one story. */
 export class NodeWorld extends Ground {
-  readonly incidents: { workload: string; facts: IncidentFacts }[] = [];
   readonly playbooks = new Map<string, Playbook>(box);
   readonly pools: Record<string, number> = { ...poolDefaults };
   readonly senses = new Senses(this);
@@ -62,6 +61,11 @@ export class NodeWorld extends Ground {
   killSwitch = false;
   #experience: Experience;
   #nodeState: NodeState = calmNode;
+  #open = new OpenIncidents([]);
+  /** The last revision of each incident, as the store has it. */
+  readonly #last = new Map<string, IncidentFacts>();
+  /** Workloads whose triggers were told that they are gone. */
+  readonly #toldGone = new Set<string>();
   #lastBootId = "";
   readonly #looks = new Map<string, () => void>();
   readonly #waiting = new Map<string, readonly string[]>();
@@ -76,7 +80,7 @@ export class NodeWorld extends Ground {
       bounds: this.pools,
       see,
       perform: (context) => perform(this, context),
-      sight: (workload, failedBefore) => this.#sight(workload, failedBefore),
+      sight: (workload, failedBefore) => sightOf(this, workload, failedBefore),
       awaits: (workload) => this.actor(workload).state.phase.at === "mending",
     });
   }
@@ -86,6 +90,9 @@ export class NodeWorld extends Ground {
     return this.life;
   }
 
+  advice(workload: string) {
+    return this.#experience.advice(workload, this.actor(workload).state.incident);
+  }
   trust(workload: string): number {
     return this.#experience.trust(workload);
   }
@@ -104,10 +111,13 @@ export class NodeWorld extends Ground {
       actor.state = this.killSwitch ? { ...free, held: true } : free;
       actor.told = false;
     }
+    this.#open = new OpenIncidents([...this.#last.values()].filter(({ at }) => at !== "closed"));
+    this.#toldGone.clear();
     this.triggers.boot(!rebooted);
     const adopted = this.#adopt();
     this.#startRest(adopted);
     this.tellNode({ is: "boot", rebooted });
+    this.#settle();
     this.repeat(this.pace("firstLook"), observeEveryMs, () => this.#observe());
     this.repeat(this.pace("firstBeat"), signsEveryMs, () => this.senses.signs());
   }
@@ -140,6 +150,7 @@ export class NodeWorld extends Ground {
     if (!this.agentAlive) return;
     for (const name of this.actors.keys()) this.tell(name, { is: "late", byMs: ms });
     this.triggers.tell({ is: "late", byMs: ms });
+    this.tellNode({ is: "late", byMs: ms });
   }
 
   setKillSwitch(on: boolean, person: string): void {
@@ -148,6 +159,17 @@ export class NodeWorld extends Ground {
     const order = dependencyOrder([...this.actors.values()].map(({ spec }) => spec));
     for (const name of on ? order.reverse() : order)
       this.tell(name, { is: on ? "hold" : "release", who: `person:${person}` });
+    if (!on) this.tellNode({ is: "released" });
+  }
+
+  /** What waits for a trigger to be over that does not hold any more waits no longer. */
+  #settle(): void {
+    for (const [name, { state }] of this.actors) {
+      const trigger = state.treatment?.trigger;
+      if (trigger && !this.triggers.holds(trigger, name)) this.tell(name, { is: "cleared", trigger });
+    }
+    for (const [trigger, { maintenance }] of Object.entries(this.#nodeState.cases))
+      if (!maintenance && !this.triggers.holds(trigger, "")) this.tellNode({ is: "cleared", trigger });
   }
 
   #adopt(): Set<string> {
@@ -264,9 +286,7 @@ export class NodeWorld extends Ground {
           if (actor.instance?.id === effect.instance.id) this.exit(name, 0);
         });
       case "examine":
-        return this.soon(this.pace("examine"), () =>
-          this.tell(name, { is: "examined", facts: this.#facts(name, actor) }),
-        );
+        return this.soon(this.pace("examine"), () => this.tell(name, { is: "examined", facts: factsOf(this, name) }));
       case "cancelRemedy":
         return this.runs.cancel(effect.id);
       case "remedy": {
@@ -307,63 +327,28 @@ export class NodeWorld extends Ground {
     this.runs.begin({ ...request, budgetMs: Math.min(budgetMs, timeoutMs) }, answer);
   }
 
-  #facts(name: string, actor: Actor) {
-    const nowMs = this.clock.monotonicMs();
-    const { version, changedAtMs, healthy } = actor.config;
-    const healthyVersion = healthy.filter((other) => other !== version).at(-1);
-    const advice = this.#experience.advice(name, actor.state.incident);
-    return {
-      ...actor.facts,
-      config: {
-        version,
-        ...(changedAtMs !== undefined && { changedAgoMs: nowMs - changedAtMs }),
-        ...(healthyVersion !== undefined && { healthyVersion }),
-      },
-      dependencies: actor.spec.dependsOn.map((need) => ({ name: need, stands: standsOf(this.actor(need).state) })),
-      signature: "",
-      bootstrapAllowed:
-        this.bootstrapAllowed && (this.bootstrapMs === undefined || nowMs - this.bootstrapMs >= bootstrapEveryMs),
-      ...(advice && { advice }),
-    };
-  }
-
-  #sight(workload: string, failedBefore: boolean) {
-    const actor = workload === "" ? undefined : this.actor(workload);
-    return {
-      workload,
-      alive: actor?.instance !== undefined,
-      well: actor?.state.phase.at === "running",
-      of: workload === "" ? {} : this.senses.figuresOf(workload),
-      node: this.node,
-      has: {
-        safe_mode: actor?.spec.safeMode !== undefined,
-        data: actor?.facts.backup !== undefined,
-        artifacts: (actor?.spec.artifacts.length ?? 0) > 0,
-        dependencies: (actor?.spec.dependsOn.length ?? 0) > 0,
-        healthy_config: actor?.config.healthy.some((version) => version !== actor.config.version) ?? false,
-      },
-      failedBefore,
-    };
-  }
-
   #incident(workload: string, facts: IncidentFacts): void {
-    const before = this.incidents.findLast((one) => one.facts.id === facts.id)?.facts;
-    this.incidents.push({ workload, facts });
+    const { before, uptimeMs } = this.#open.told(facts, workload === "" ? undefined : this.actor(workload).state);
+    this.#last.set(facts.id, facts);
     this.see({ is: "incident", workload, facts });
     if (workload === "") return;
-    this.triggers.count(workload, before, facts);
-    this.#experience.incident(workload, before, facts, instanceOf(this.actor(workload).state.phase)?.sinceMs);
+    const fact = factOf(workload, before, facts);
+    if (fact) this.triggers.tell(fact);
+    this.#experience.incident(workload, before, facts, uptimeMs);
   }
 
   #observe(): void {
-    for (const actor of this.actors.values()) {
-      const { phase, incident } = actor.state;
-      const { healthy, version } = actor.config;
-      const longWell =
-        phase.at === "running" && this.clock.monotonicMs() >= phase.readySinceMs + actor.spec.probationMs;
-      if (longWell && !incident && !healthy.includes(version)) healthy.push(version);
-    }
     this.triggers.tell({ is: "observed", observation: this.senses.observe() });
+    for (const [name, { state, spec, config }] of this.actors) {
+      const { phase, incident, mode } = state;
+      const gone = phase.at === "stopped" || phase.at === "completed";
+      if (gone && !this.#toldGone.has(name)) this.triggers.tell({ is: "gone", workload: name });
+      if (gone) this.#toldGone.add(name);
+      else this.#toldGone.delete(name);
+      const longWell = phase.at === "running" && this.clock.monotonicMs() >= phase.readySinceMs + spec.probationMs;
+      if (longWell && !incident && !mode && !config.healthy.includes(config.version))
+        config.healthy.push(config.version);
+    }
     if (this.senses.computeMeta()) this.onMeta();
   }
 

@@ -1,0 +1,50 @@
+/** What the diagnosis and the conditions of playbooks are told of a story's world. */
+import type { Facts } from "@blueflame/agent/diagnosis/facts.ts";
+import type { Seen } from "@blueflame/agent/remedies/conditions.ts";
+import { standsOf } from "@blueflame/agent/supervise/stands.ts";
+import type { NodeWorld } from "./node-world.ts";
+
+/** The emergency bootstrap runs by itself once in this time (design.md, section 7, rule 11). */
+const bootstrapEveryMs = 3_600_000;
+
+/** As the remedies examine a workload that failed. */
+export function factsOf(world: NodeWorld, name: string): Facts {
+  const actor = world.actor(name);
+  const nowMs = world.clock.monotonicMs();
+  const { version, changedAtMs, healthy } = actor.config;
+  const healthyVersion = healthy.filter((other) => other !== version).at(-1);
+  const advice = world.advice(name);
+  const sinceMs = world.bootstrapMs === undefined ? Number.POSITIVE_INFINITY : nowMs - world.bootstrapMs;
+  return {
+    ...actor.facts,
+    config: {
+      version,
+      ...(changedAtMs !== undefined && { changedAgoMs: nowMs - changedAtMs }),
+      ...(healthyVersion !== undefined && { healthyVersion }),
+    },
+    dependencies: actor.spec.dependsOn.map((need) => ({ name: need, stands: standsOf(world.actor(need).state) })),
+    signature: "",
+    bootstrapAllowed: world.bootstrapAllowed && sinceMs >= bootstrapEveryMs,
+    ...(advice && { advice }),
+  };
+}
+
+/** As a condition is looked at; `workload` empty: about the node. */
+export function sightOf(world: NodeWorld, workload: string, failedBefore: boolean): Seen {
+  const actor = workload === "" ? undefined : world.actor(workload);
+  return {
+    workload,
+    alive: actor?.instance !== undefined,
+    well: actor?.state.phase.at === "running",
+    of: workload === "" ? {} : world.senses.figuresOf(workload),
+    node: world.node,
+    has: {
+      safe_mode: actor?.spec.safeMode !== undefined,
+      data: actor?.facts.backup !== undefined,
+      artifacts: (actor?.spec.artifacts.length ?? 0) > 0,
+      dependencies: (actor?.spec.dependsOn.length ?? 0) > 0,
+      healthy_config: actor?.config.healthy.some((version) => version !== actor.config.version) ?? false,
+    },
+    failedBefore,
+  };
+}
