@@ -123,7 +123,7 @@ export class RunningNode implements Node {
     const { supervisor } = this.#parts;
     await supervisor.tell(name, { is: "restart", who });
     const { intent, held } = supervisor.state(name);
-    if (held) throw new Fault("WORKLOAD_STOPPED", `'${name}' was not restarted: the kill switch is on`);
+    if (held) throw new Fault("CONDITION_FALSE", `the kill switch is on: '${name}' was not restarted`);
     if (intent === "stopped") throw new Fault("WORKLOAD_STOPPED", `'${name}' was not restarted`);
     return supervisor.status(name);
   }
@@ -232,17 +232,10 @@ export class RunningNode implements Node {
   }
 
   async #executeAudited(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
-    const result = await this.#execute(order).catch((error: unknown) => ({
-      outcome:
-        isFault(error, "WORKLOAD_STOPPED") || isFault(error, "WORKLOAD_UNKNOWN")
-          ? OrderOutcome.REFUSED
-          : OrderOutcome.FAILED,
-      because: isFault(error, "WORKLOAD_STOPPED")
-        ? "stopped_by_person"
-        : isFault(error, "WORKLOAD_UNKNOWN")
-          ? "not_found"
-          : String(error),
-    }));
+    const result = await this.#execute(order).catch((error: unknown) => {
+      const word = isFault(error) ? refusals[error.code] : undefined;
+      return { outcome: word ? OrderOutcome.REFUSED : OrderOutcome.FAILED, because: word ?? String(error) };
+    });
     await this.#auditOrder(order, result);
     return result;
   }
@@ -279,6 +272,13 @@ export class RunningNode implements Node {
     await store.appendAudit([record]).catch(() => undefined);
   }
 }
+
+/** Why an order is refused, by the code of what it met. */
+const refusals: Readonly<Record<string, string>> = {
+  WORKLOAD_STOPPED: "stopped_by_person",
+  WORKLOAD_UNKNOWN: "not_found",
+  CONDITION_FALSE: "kill_switch",
+};
 
 function isDown(state: State): boolean {
   return state.phase.at === "stopped" || state.phase.at === "completed";

@@ -18,7 +18,7 @@ export interface Node {
   startWorkload(name: string, person: string): Promise<WorkloadStatus>;
   /** Durable on return; resolves when the workload's family is gone. Throws WORKLOAD_UNKNOWN. */
   stopWorkload(name: string, person: string): Promise<WorkloadStatus>;
-  /** Throws WORKLOAD_UNKNOWN, WORKLOAD_STOPPED. */
+  /** Throws WORKLOAD_UNKNOWN, WORKLOAD_STOPPED, and CONDITION_FALSE while the kill switch is on. */
   restartWorkload(name: string, who: string): Promise<WorkloadStatus>;
   /** Stops all workloads in reverse order of dependency; resolves with their number. The caller then ends the process. */
   down(person: string): Promise<number>;

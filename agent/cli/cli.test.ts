@@ -123,7 +123,7 @@ test("GRC-9 status shows each workload with phase, health and the reason, within
   expect(lines.slice(3)).toEqual([
     "WORKLOAD  PHASE    HEALTH    PID     UP  STARTS  WHY",
     expect.stringMatching(/^firewall {2}running {2}healthy {2}1000 {2}1m0[5-9]s {7}1 {2}running and ready$/),
-    "cache     stopped  -           -      -       0  stopped by a person",
+    "cache     stopped  -           -      -       -  stopped by a person",
   ]);
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
 });

@@ -27,9 +27,15 @@ export function workloadColumns(nowMs: number): Column<WorkloadStatus>[] {
     { title: "HEALTH", value: (row) => healthWord(row.health), tone: (row) => healthTone(row.health) },
     { title: "PID", value: (row) => (row.pid === 0 ? "-" : String(row.pid)), right: true },
     { title: "UP", value: (row) => formatDuration(since(row.startedAt, nowMs)), right: true },
-    { title: "STARTS", value: (row) => String(row.restarts + (row.startedAt ? 1n : 0n)), right: true },
+    { title: "STARTS", value: starts, right: true },
     { title: "WHY", value: because },
   ];
+}
+
+/** What does not run and was not restarted may have been started once, or never: nobody says. */
+function starts({ restarts, startedAt, phase }: WorkloadStatus): string {
+  if (startedAt || restarts > 0n || phase === WorkloadPhase.COMPLETED) return String(restarts + 1n);
+  return "-";
 }
 
 /** The node in one or two lines, then what is wrong with it; each fits 80 columns unless an address or a warning is long. */

@@ -44,5 +44,16 @@ test("SYN-6 a rollback is told", () => {
   one.crash();
   one.crash();
   one.pass(2000);
-  expect(told(one)).toContain("rolled_back");
+  expect(told(one).filter((kind) => kind === "rolled_back")).toHaveLength(1);
+});
+
+test("SYN-6 a rollback that did not work is not told as one", () => {
+  const one = running();
+  one.facts = { ...noFacts, config: { version: "v2", changedAgoMs: 1000, healthyVersion: "v1" } };
+  one.remedies.config_rollback = false;
+  one.crash();
+  one.crash();
+  one.pass(2000);
+  expect(one.log.some((line) => line.endsWith("remedy config_rollback"))).toBe(true);
+  expect(told(one)).not.toContain("rolled_back");
 });

@@ -24,9 +24,8 @@ export function alertsOf(before: IncidentFacts | undefined, after: IncidentFacts
   }
   if (after.needsPerson && !before?.needsPerson)
     alerts.push({ kind: "needs_person", severity: "critical", page: true, because: lastOf(after) });
-  const rolled = (facts: IncidentFacts | undefined) =>
-    facts?.attempts.filter(({ rung }) => rung === "config_rollback").length ?? 0;
-  if (rolled(after) > rolled(before))
+  const last = after.timeline.at(-1);
+  if (last?.what === "remedy" && last.because.startsWith("config_rollback: "))
     alerts.push({ kind: "rolled_back", severity: "high", page: false, because: lastOf(after) });
   if (after.at === "probation" && before?.at !== "probation")
     alerts.push({ kind: "recovered", severity: "low", page: false, because: lastOf(after) });

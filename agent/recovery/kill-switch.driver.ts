@@ -90,7 +90,8 @@ export async function turn(
   let changed = 0;
   for (const name of order) {
     const before = supervisor.state(name);
-    if (on ? instanceOf(before.phase) : before.held && before.intent === "run") changed += 1;
+    if (on ? instanceOf(before.phase) : before.held && before.intent === "run" && before.phase.at !== "completed")
+      changed += 1;
     // The file is durable: what a disk refuses of one workload's state, the next start of the agent reads from there.
     await supervisor.tell(name, { is: on ? "hold" : "release", who }).catch(() => undefined);
     const limitMs = supervisor.spec(name).stop.graceMs + stopMarginMs;

@@ -218,7 +218,7 @@ export class Recovery implements RecoveryDesk {
     const { experience, remedies } = this.#opened;
     experience.observed(observation, (name) => {
       const state = supervisor.state(name);
-      if (standsOf(state) === "stopped") return undefined;
+      if (standsOf(state) === "stopped" || state.phase.at === "completed") return undefined;
       return state.phase.at === "running" && (state.incident === undefined || state.incident.at === "probation");
     });
     this.triggerDesk.tell({ is: "observed", observation });

@@ -67,7 +67,7 @@ export function restarted(
   now: Moment,
 ): Step {
   if (!mayRun(before)) {
-    const refused = before.held ? "refused: the kill switch is on" : "refused: a person stopped it";
+    const refused = before.held ? "the kill switch is on" : "a person stopped it";
     return { state: before, effects: [audit("workload.restart", who, refused, "refused")] };
   }
   // Whoever asks for a restart asks for the whole config; a playbook's own step goes on with the mode that was chosen.

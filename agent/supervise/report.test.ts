@@ -1,9 +1,10 @@
 import { AuditOutcome } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { Breaker } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench } from "../../test/support/workload-bench.ts";
 import { noFacts } from "../diagnosis/facts.ts";
-import { auditOf } from "./report.ts";
+import { auditOf, statusOf } from "./report.ts";
 import type { Effect, State } from "./state.ts";
 
 test("SYN-10 every action of a recovery is audited: when, what, why, how it ended, and the state before and after", () => {
@@ -37,5 +38,21 @@ test("SYN-10 every action of a recovery is audited: when, what, why, how it ende
     expect([AuditOutcome.SUCCESS, AuditOutcome.FAILURE]).toContain(record.outcome);
     expect(JSON.parse(record.beforeJson)).toHaveProperty("phase");
     expect(JSON.parse(record.afterJson)).toHaveProperty("pid");
+  }
+});
+
+test("a workload that runs while its playbook is at work is not said to be on probation, and an oddity of low severity cuts nobody off", () => {
+  const spec = specOf();
+  for (const [severity, breaker] of [
+    ["low", Breaker.HALF_OPEN],
+    ["medium", Breaker.OPEN],
+  ] as const) {
+    const one = bench(spec);
+    one.tell({ is: "boot", bootId: "boot-1" });
+    one.pass(60_000);
+    const about = { trigger: "anomaly", workload: "engine", playbook: "run-diagnostics", because: "odd", sinceMs: 0 };
+    one.tell({ is: "symptom", symptom: { ...about, severity } });
+    const status = statusOf(spec, one.state, one.now());
+    expect(status).toMatchObject({ because: "it runs and is being recovered: odd", breaker });
   }
 });

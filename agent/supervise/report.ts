@@ -99,8 +99,10 @@ export function healthOf(
     case "running": {
       const ready = readyNow(spec, state.evidence);
       if (!ready.ready) return { health: WorkloadHealth.DEGRADED, because: ready.because };
-      if (state.incident)
-        return { health: WorkloadHealth.DEGRADED, because: `on probation after: ${state.incident.summary}` };
+      if (state.incident) {
+        const words = state.incident.at === "probation" ? "on probation after" : "it runs and is being recovered";
+        return { health: WorkloadHealth.DEGRADED, because: `${words}: ${state.incident.summary}` };
+      }
       return { health: WorkloadHealth.HEALTHY, because: state.evidence.beatStatus || state.because };
     }
     case "starting":
@@ -155,11 +157,14 @@ export interface Known {
   readonly healthScore?: number;
 }
 
-/** May work be routed to it? Open while it is down or being recovered, half open on probation (PRA-4). */
-function breakerOf({ phase, incident }: State): Breaker {
+/**
+ * May work be routed to it? Open while it is down or being recovered, half open on probation (PRA-4), and while what is only of
+ * low severity is looked into: an oddity cuts nobody off.
+ */
+function breakerOf({ phase, incident, treatment }: State): Breaker {
   if (phase.at !== "running") return Breaker.OPEN;
   if (incident === undefined) return Breaker.CLOSED;
-  return incident.at === "probation" ? Breaker.HALF_OPEN : Breaker.OPEN;
+  return incident.at === "probation" || treatment?.severity === "low" ? Breaker.HALF_OPEN : Breaker.OPEN;
 }
 
 /** The node's view of itself over all of its workloads. */

@@ -943,7 +943,8 @@ export enum OrderOutcome {
   FAILED = 2,
 
   /**
-   * Refused; because says by which rule: old_epoch, wrong_incarnation, expired, stopped_by_person, unknown_action, not_found.
+   * Refused; because says by which rule: old_epoch, wrong_incarnation, expired, stopped_by_person, kill_switch,
+   * unknown_action, not_found.
    *
    * @generated from enum value: ORDER_OUTCOME_REFUSED = 3;
    */
