@@ -67,6 +67,7 @@ async function rounds(flags: Flags, log: Log): Promise<number> {
     process.stderr.write(`nothing was done: ${next.leave}\n`);
     return 0;
   }
+  const first = next.verdicts;
   if (auto && !dryRun) noteAuto(dataDir);
   log.say(40, "the emergency begins", { auto, verdicts: next.verdicts });
   for (let round = 0; round < roundsMax && next.steps.length > 0 && !dryRun; round++) {
@@ -80,7 +81,7 @@ async function rounds(flags: Flags, log: Log): Promise<number> {
     found = await look.look();
     next = plan(found, done);
   }
-  const report: Report = { ...next, done, would: dryRun ? next.steps : [] };
+  const report: Report = { ...next, first, done, would: dryRun ? next.steps : [] };
   return finish(flags, report, found, log);
 }
 

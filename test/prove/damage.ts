@@ -11,6 +11,8 @@ import type { Row, Trial } from "./trial.ts";
 
 /** From the command to a node that runs again; design.md gives the last rung two hours, an operator gives it less. */
 const backPromiseMs = 60_000;
+/** A table is read, not studied; the whole is in the report. */
+const verdictMax = 90;
 /** Somebody who is not root; the number needs no entry in the user database. */
 const nobody = { uid: 65_534, gid: 65_534 } as const;
 
@@ -19,6 +21,8 @@ export interface Outcome {
   readonly case: Case;
   readonly back: boolean;
   readonly ms: number;
+  /** What was thought of the parts that it broke. */
+  readonly verdict: string;
   /** What was done, or the code that was told and what was typed. */
   readonly did: string;
   /** What broke a promise; empty when none did. */
@@ -27,6 +31,7 @@ export interface Outcome {
 
 interface Reported {
   readonly outcome: string;
+  readonly found: readonly { readonly part: string; readonly state: string; readonly saw: string }[];
   readonly verdicts: readonly { readonly part: string; readonly state: string; readonly saw: string }[];
   readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly because: string }[];
   readonly troubles: readonly { readonly code: string; readonly commands: readonly string[] }[];
@@ -49,7 +54,15 @@ export async function tryCase(rig: DamageRig, one: Case, as?: User): Promise<Out
     const acts = report.steps.filter(({ step }) => !step.startsWith("wait")).map(({ because }) => because);
     const told = report.troubles.map(({ code }) => code);
     const did = [...told, ...(told.length > 0 ? typed : acts)].join("; ");
-    return { case: one, back, ms, did, wrong: wrongIn(rig, one, said, report) };
+    // That nobody lives is so in every case.
+    const parts = report.found.filter(
+      ({ part, state }) => state === "broken" && !/^(agent|watchdog|workload .*)$/.test(part),
+    );
+    const verdict = parts
+      .map(({ part, saw }) => `${part}: ${saw}`)
+      .join("; ")
+      .slice(0, verdictMax);
+    return { case: one, back, ms, verdict, did, wrong: wrongIn(rig, one, said, report) };
   } finally {
     if (one.undo) await rig.killAll();
     one.undo?.(rig);
@@ -61,7 +74,7 @@ function reportOf({ out, err }: Ended): Reported {
     return JSON.parse(out) as Reported;
   } catch {
     const outcome = `it said nothing that can be understood: ${out.slice(0, 300)} ${err.slice(-1000)}`;
-    return { outcome, verdicts: [], steps: [], troubles: [] };
+    return { outcome, found: [], verdicts: [], steps: [], troubles: [] };
   }
 }
 
@@ -125,7 +138,11 @@ async function all(
   try {
     await rig.make(as);
     const ahead = cases(rig);
-    const widths = [8, ...(["group", "fault"] as const).map((key) => Math.max(...ahead.map((one) => one[key].length)))];
+    const widths = [
+      8,
+      ...(["group", "fault"] as const).map((key) => Math.max(...ahead.map((one) => one[key].length))),
+      verdictMax,
+    ];
     const row = (cells: readonly string[]) =>
       say(
         cells
@@ -133,7 +150,7 @@ async function all(
           .join("  ")
           .trimEnd(),
       );
-    row(["BACK", "GROUP", "FAULT", "ACTION"]);
+    row(["BACK", "GROUP", "FAULT", "VERDICT", "ACTION"]);
     for (const one of ahead) {
       const outcome = await tryCase(rig, one, as);
       outcomes.push(outcome);
@@ -145,11 +162,7 @@ async function all(
   return outcomes;
 }
 
-function cellsOf({ case: { group, fault }, back, ms, did, wrong }: Outcome): string[] {
-  return [
-    back ? `${(ms / 1000).toFixed(1)} s` : "NOT BACK",
-    group,
-    fault,
-    wrong === "" ? did : `WRONG: ${wrong}; ${did}`,
-  ];
+function cellsOf({ case: { group, fault }, back, ms, verdict, did, wrong }: Outcome): string[] {
+  const after = back ? `${(ms / 1000).toFixed(1)} s` : "NOT BACK";
+  return [after, group, fault, verdict, wrong === "" ? did : `WRONG: ${wrong}; ${did}`];
 }
