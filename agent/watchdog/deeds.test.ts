@@ -146,6 +146,15 @@ describe("the good copy", () => {
     expect(revival(command, undefined)).toEqual(["/n/node", "/d/agent.cjs", ...revived]);
     expect(revival(command, ["/good/binary"])).toEqual(["/good/binary", ...revived]);
     expect(revival(["/b", ...revived], undefined)).toEqual(["/b", ...revived]);
+    const again = ["/b", "up", "--data-dir", "/d", "--last-good", "--", "x"];
+    expect(revival(again, undefined)).toEqual(again); // a command must not grow from life to life
+    expect(revival(["/b", "up", "--", "--last-good"], undefined)).toEqual([
+      "/b",
+      "up",
+      "--last-good",
+      "--",
+      "--last-good",
+    ]);
   });
 });
 

@@ -21,5 +21,6 @@ export function programOf(command: readonly string[]): readonly string[] {
 export function revival(command: readonly string[], program: readonly string[] | undefined): readonly string[] {
   const own = programOf(command);
   const [up = "up", ...rest] = command.slice(own.length);
-  return [...(program ?? own), up, ...(rest[0] === "--last-good" ? [] : ["--last-good"]), ...rest];
+  const flags = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
+  return [...(program ?? own), up, ...(flags.includes("--last-good") ? [] : ["--last-good"]), ...rest];
 }
