@@ -27,8 +27,9 @@ let dir: string;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "bf-deeds-"));
 });
-afterEach(() => {
+afterEach(async () => {
   for (const pid of living("w")) process.kill(pid, "SIGKILL");
+  await vi.waitUntil(() => living("w").length === 0);
   rmSync(dir, { recursive: true, force: true });
 });
 
