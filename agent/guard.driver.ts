@@ -44,8 +44,6 @@ export interface GuardOptions {
   readonly command: readonly string[];
   /** False: it starts no watchdog. One that is there is used all the same. */
   readonly starts: boolean;
-  /** Called with each line of a watchdog that init has started: it works, and so does this agent. */
-  readonly heard?: () => void;
 }
 
 /** The agent's side of the guard; whoever opened it closes it. */
@@ -231,9 +229,7 @@ class AgentGuard implements Guard {
     line.listen(
       (message) => {
         if (message.is === "leaving") this.#runner?.post({ is: "told", process: peer, farewell: "agent_restart" });
-        if (message.is !== "beat") return;
-        this.#runner?.post({ is: "seen", process: peer, guards: true });
-        if (welcome.init) this.#options.heard?.();
+        if (message.is === "beat") this.#runner?.post({ is: "seen", process: peer, guards: true });
       },
       () => {
         this.#line = undefined;

@@ -53,7 +53,7 @@ export interface RunOptions {
   /** The emergency bootstrap as a command, for the last rung; absent: there is none. */
   readonly emergency?: readonly [file: string, ...args: string[]];
   /** How the agent and its watchdog guard each other; absent: nobody guards it. */
-  readonly guard?: Pick<GuardOptions, "command" | "starts" | "heard">;
+  readonly guard?: Pick<GuardOptions, "command" | "starts">;
 }
 
 /** A running agent; whoever ran it closes it. */
@@ -199,6 +199,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     signs,
     remedies: recovery.remedies,
     held: recovery.killSwitch(),
+    pools: config.pools,
     clock,
     random,
     envFor: (workload) => ({
