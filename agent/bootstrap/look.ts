@@ -153,8 +153,10 @@ export class Look {
     const words = [...works, "store", "verify", "-o", "json", "--data-dir", dataDir];
     const verified = await this.#ask("store", () => run(words, { timeoutMs: storeMs, as }));
     const code = codeIn(verified.err);
-    const because = lineIn(verified);
-    if (verified.code === 0) return { ...found, ...storeRow(verified) };
+    // The row names the files; the error line says what a person is to do, and that is said here.
+    const row = storeRow(verified);
+    const because = row.is === "unknown" ? lineIn(verified) : row.because;
+    if (verified.code === 0) return { ...found, ...row };
     if (code === "STORE_LOCKED")
       return { ...found, is: "held", code, because: "somebody holds it", holder: holderIn(dataDir) };
     if (/^STORE_(DAMAGED|MISSING|NEWER)$/.test(code)) return { ...found, is: "damaged", code, because };
