@@ -47,17 +47,31 @@ export class DeadDesk {
     this.#inARow = meta.status === "DEAD" ? this.#inARow + 1 : 0;
     const nowMs = this.#parts.clock.monotonicMs();
     if (this.#inARow < deadInARow || this.#working || nowMs < this.#roundMs + roundEveryMs) return;
+    const moves = this.#moves(meta);
+    const workloads = moves.filter(({ step }) => step !== "job");
+    // What still starts is not judged: a node that boots is DEAD until it is up, and each on its way has its turn by itself.
+    if (workloads.length > 0 && workloads.every(({ name }) => !this.#isStuck(name))) return;
     this.#roundMs = nowMs;
     this.#working = true;
-    void this.#round(meta).finally(() => {
+    void this.#round(meta, moves).finally(() => {
       this.#working = false;
     });
   }
 
-  async #round(meta: MetaHealth): Promise<void> {
-    const { meta: spec, jobs, order, state, late, audit } = this.#parts;
+  #moves(meta: MetaHealth): RecoveryMove[] {
+    const { meta: spec, jobs, order, state, late } = this.#parts;
     const living = order().filter((name) => state(name).intent === "run" && !state(name).held);
-    const moves = recoverOrder(meta, { controlPlane: spec.controlPlane, order: living, jobs, late: late() });
+    return recoverOrder(meta, { controlPlane: spec.controlPlane, order: living, jobs, late: late() });
+  }
+
+  /** It waits between two starts, or runs and does not do its work: all else is on its way. */
+  #isStuck(name: string): boolean {
+    const { at } = this.#parts.state(name).phase;
+    return at === "backoff" || at === "running";
+  }
+
+  async #round(meta: MetaHealth, moves: readonly RecoveryMove[]): Promise<void> {
+    const { audit } = this.#parts;
     for (const step of ["control_plane", "process", "job"] as const) {
       const here = moves.filter((move) => move.step === step);
       const waits = here.map((move) => this.#make(move));
@@ -77,8 +91,8 @@ export class DeadDesk {
     }
     const { phase } = state(name);
     if (missing) {
-      // What is being cleaned, mended or started already is on its way; what waits for its turn has it now.
-      if (phase.at === "backoff" || phase.at === "waiting") post(name, { is: "restart", who: "meta-health" });
+      // What is being cleaned, mended or started already is on its way, and what waits for its dependency has a reason.
+      if (phase.at === "backoff") post(name, { is: "restart", who: "meta-health" });
     } else if (phase.at === "running") {
       const symptom = {
         trigger: "meta-dead",

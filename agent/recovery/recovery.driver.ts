@@ -16,7 +16,7 @@ import type { Remedies } from "../remedies/remedies.driver.ts";
 import { type Observer, observe } from "../sensors/observer.driver.ts";
 import { dependencyOrder } from "../supervise/order.ts";
 import type { Known } from "../supervise/report.ts";
-import { standsOf } from "../supervise/stands.ts";
+import { isAvailable, standsOf } from "../supervise/stands.ts";
 import type { IncidentFacts, State, Event as SupervisedEvent } from "../supervise/state.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
 import type { Figures, Observation } from "../triggers/observation.ts";
@@ -216,11 +216,7 @@ export class Recovery implements RecoveryDesk {
 
   #observed(supervisor: Supervisor, observation: Observation): void {
     const { experience, remedies } = this.#opened;
-    experience.observed(observation, (name) => {
-      const state = supervisor.state(name);
-      if (standsOf(state) === "stopped" || state.phase.at === "completed") return undefined;
-      return state.phase.at === "running" && (state.incident === undefined || state.incident.at === "probation");
-    });
+    experience.observed(observation, (name) => isAvailable(supervisor.state(name)));
     this.triggerDesk.tell({ is: "observed", observation });
     const nowMs = this.#parts.clock.monotonicMs();
     for (const name of supervisor.names()) {

@@ -3,14 +3,26 @@ import { policyJson } from "./recorder.driver.ts";
 import { fingerprint, inSafeMode } from "./start-spec.ts";
 import type { Effect, Event, Instance } from "./state.ts";
 
+/** Who waits for a place in its pool looks again this often. */
+const turnMs = 100;
+
 /** Does what a workload's machine has decided. An answer goes before what was queued meanwhile: nobody sees a start half done. */
 export class Hands {
   readonly #parts: SupervisorParts;
+  readonly #others: (actor: Actor) => readonly Actor[];
+  /** The start that was made for a workload last: until its machine has heard of it, it counts as on its way up. */
+  readonly #begun = new WeakMap<Actor, string>();
+  #closed = false;
   readonly #post: (workload: string, event: Event) => void;
 
-  /** `post` takes the answers of what takes long. */
-  constructor(parts: SupervisorParts, post: (workload: string, event: Event) => void) {
+  /** `post` takes the answers of what takes long; `others` gives all other workloads. */
+  constructor(
+    parts: SupervisorParts,
+    post: (workload: string, event: Event) => void,
+    others: (actor: Actor) => readonly Actor[],
+  ) {
     this.#parts = parts;
+    this.#others = others;
     this.#post = post;
   }
 
@@ -19,7 +31,7 @@ export class Hands {
     const { processes, remedies } = this.#parts;
     for (const effect of effects) {
       if (effect.do === "signal") processes.signal(effect.instance, effect.signal);
-      if (effect.do === "spawn") this.#spawn(actor, effect.id, effect.safe === true);
+      if (effect.do === "spawn") this.#spawnInTurn(actor, effect.id, effect.safe === true);
       if (effect.do === "examine") {
         actor.queue.unshift({ event: { is: "examined", facts: await remedies.examine(actor.spec.name) } });
       }
@@ -58,16 +70,49 @@ export class Hands {
     actor.startsAs = fingerprint(spec);
   }
 
-  #spawn(actor: Actor, id: string, safe: boolean): void {
+  /** Starts nothing any more. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** A recovery can never start a process explosion: whose pool is full waits until another one of it is up. */
+  #spawnInTurn(actor: Actor, id: string, safe: boolean): void {
+    if (this.#hasTurn(actor)) {
+      actor.queue.unshift({ event: this.#spawn(actor, id, safe) });
+      return;
+    }
+    const { clock } = this.#parts;
+    const again = () => {
+      const { phase } = actor.state;
+      // A person or the kill switch was faster, or the agent leaves: the next one starts it.
+      if (this.#closed || phase.at !== "spawning" || phase.id !== id) return;
+      if (this.#hasTurn(actor)) this.#post(actor.spec.name, this.#spawn(actor, id, safe));
+      else clock.wakeAt(clock.monotonicMs() + turnMs, again);
+    };
+    clock.wakeAt(clock.monotonicMs() + turnMs, again);
+  }
+
+  #hasTurn(actor: Actor): boolean {
+    const { pool } = actor.spec;
+    const max = pool === "" ? undefined : this.#parts.pools?.[pool];
+    if (max === undefined) return true;
+    const climbing = this.#others(actor).filter((one) => one.spec.pool === pool && this.#climbs(one));
+    return climbing.length < max;
+  }
+
+  #climbs(one: Actor): boolean {
+    const { phase } = one.state;
+    return phase.at === "starting" || (phase.at === "spawning" && this.#begun.get(one) === phase.id);
+  }
+
+  #spawn(actor: Actor, id: string, safe: boolean): Event {
     const { processes, clock, envFor } = this.#parts;
     // A person's playbook, or a bad config that came again, may have rolled it back beside the machine.
     this.#takeSpec(actor);
     const spec = safe ? inSafeMode(actor.spec) : actor.spec;
+    this.#begun.set(actor, id);
     const spawned = processes.spawn({ spec, id, env: envFor(spec.name) });
-    if ("failed" in spawned) {
-      actor.queue.unshift({ event: { is: "spawnFailed", because: spawned.failed } });
-      return;
-    }
+    if ("failed" in spawned) return { is: "spawnFailed", because: spawned.failed };
     const instance: Instance = {
       id,
       ...spawned,
@@ -77,6 +122,6 @@ export class Hands {
       startedAs: actor.startsAs,
     };
     this.#parts.spawned?.(actor.spec.name, instance, false);
-    actor.queue.unshift({ event: { is: "spawned", instance } });
+    return { is: "spawned", instance };
   }
 }

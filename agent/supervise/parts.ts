@@ -29,6 +29,8 @@ export interface SupervisorParts {
   readonly random: Random;
   /** What a new process gets in its environment beside its spec: socket, token, name. */
   readonly envFor: (workload: string) => Readonly<Record<string, string>>;
+  /** How many of a pool may be on their way up at once (DOL-6); a pool that is not named has no bound. */
+  readonly pools?: Readonly<Record<string, number>>;
   /** The kill switch is on: nothing is started until it goes off. */
   readonly held?: boolean;
   /** After each change of a workload that people may see. */

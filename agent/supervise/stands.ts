@@ -11,6 +11,13 @@ export function isUp({ phase }: State): boolean {
   return phase.at === "running" || phase.at === "completed";
 }
 
+/** Does its time count as up (SYN-7)? Also while a playbook is at work beside it. Undefined: stopped on purpose or done, its time counts for nothing. */
+export function isAvailable(state: State): boolean | undefined {
+  const { phase, incident, treatment } = state;
+  if (standsOf(state) === "stopped" || phase.at === "completed") return undefined;
+  return phase.at === "running" && (incident === undefined || incident.at === "probation" || treatment !== undefined);
+}
+
 /** What its dependents have to know. One that is being started or healed is recovering; slow retry is down. */
 export function standsOf(state: State): "well" | "recovering" | "down" | "stopped" {
   switch (state.phase.at) {

@@ -53,9 +53,13 @@ export class Supervisor {
   constructor(parts: SupervisorParts, stored: ReadonlyMap<string, State>) {
     this.#parts = parts;
     this.#recorder = new Recorder(parts);
-    this.#hands = new Hands(parts, (name, event) => {
-      if (!this.#closed) this.post(name, event);
-    });
+    this.#hands = new Hands(
+      parts,
+      (name, event) => {
+        if (!this.#closed) this.post(name, event);
+      },
+      (actor) => [...this.#actors.values()].filter((one) => one !== actor),
+    );
     this.#lastTickMs = parts.clock.monotonicMs();
     for (const { name } of parts.specs) {
       const spec = parts.remedies.specInUse(name);
@@ -205,6 +209,7 @@ export class Supervisor {
   close(): void {
     this.#closed = true;
     this.#recorder.close();
+    this.#hands.close();
     this.#cancelTick?.();
     const gone = new Fault("CONDITION_FALSE", "the agent leaves");
     for (const actor of this.#actors.values()) {
