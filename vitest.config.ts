@@ -7,8 +7,9 @@ const serial = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
 export default defineConfig({
   test: {
     pool: "forks",
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // A bound for what hangs, not for what is slow: machines are shared.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     projects: [
       {
         extends: true,
@@ -28,7 +29,7 @@ export default defineConfig({
           exclude: never,
           maxWorkers: 1,
           fileParallelism: false,
-          testTimeout: 120_000,
+          testTimeout: 240_000,
           sequence: { groupOrder: 1 },
         },
       },

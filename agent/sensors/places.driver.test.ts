@@ -178,14 +178,14 @@ test("output is measured and its error lines are counted, over a rotation too; w
   const look = () => output.look("w", file, "error|fatal", 2000);
   expect(await look()).toBeUndefined();
   writeFileSync(file, "ERROR before\n");
-  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0, newErrorLines: 0 });
   appendFileSync(file, "fine\nAn Error here\nhalf of a fat");
-  expect(await look()).toEqual({ grownBytes: 32, errorLines: 1 });
+  expect(await look()).toEqual({ grownBytes: 32, errorLines: 1, newErrorLines: 1 });
   appendFileSync(file, "al line\n");
-  expect(await look()).toEqual({ grownBytes: 8, errorLines: 2 });
+  expect(await look()).toEqual({ grownBytes: 8, errorLines: 2, newErrorLines: 1 });
   truncateSync(file, 0);
   appendFileSync(file, "error\n");
-  expect(await look()).toEqual({ grownBytes: 6, errorLines: 3 });
+  expect(await look()).toEqual({ grownBytes: 6, errorLines: 3, newErrorLines: 1 });
   // Of a flood the newest 64 KiB are looked through.
   appendFileSync(file, "error\n".repeat(100_000));
   const flood = await look();
@@ -193,7 +193,7 @@ test("output is measured and its error lines are counted, over a rotation too; w
   expect(flood?.errorLines).toBeLessThan(11_000);
   expect(flood?.errorLines).toBeGreaterThan(10_000);
   output.forget("w");
-  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0, newErrorLines: 0 });
   expect(troubled).toEqual([]);
 });
 
@@ -217,8 +217,8 @@ test("output that lies on no local disk is measured through the desk all the sam
   );
   const look = () => output.look("w", "/proc/self/status", "threads", 2000);
   // A file of the kernel: there, not local, and of size 0 whatever it holds.
-  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
-  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0, newErrorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 0, errorLines: 0, newErrorLines: 0 });
 });
 
 test("an error pattern that runs wild is given up and told, and the output is measured all the same", async () => {
@@ -231,9 +231,9 @@ test("an error pattern that runs wild is given up and told, and the output is me
   writeFileSync(file, "");
   await look();
   appendFileSync(file, `${"a".repeat(200)}b\n`);
-  expect(await look()).toEqual({ grownBytes: 202, errorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 202, errorLines: 0, newErrorLines: 0 });
   appendFileSync(file, `${"a".repeat(200)}b\n`);
-  expect(await look()).toEqual({ grownBytes: 202, errorLines: 0 });
+  expect(await look()).toEqual({ grownBytes: 202, errorLines: 0, newErrorLines: 0 });
   expect(troubled).toEqual(["w: its error pattern takes too long on its output and is not used any more"]);
   expect(lineCounter("x{2,}")(["xx", "XX", "x"])).toBe(2);
 });
