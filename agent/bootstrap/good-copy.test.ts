@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -157,6 +157,20 @@ test("an executable runs by itself", () => {
   expect(goodProgram(dataDir, manifest(), "now")).toEqual([good("binary")]);
   expect(installedProgram(manifest(), "now")).toEqual([binary]);
   expect(execFileSync("/bin/sh", [good("emergency")], { encoding: "utf8" })).toBe("binary emergency\n");
+});
+
+test("SYN-5 the operator's one command goes on with what is installed where the good copy cannot be run, and says when nothing can", () => {
+  const binary = write("lib/blueflame-agent", "#!/bin/sh\necho installed $1; exit 3\n", 0o755);
+  writeGoodCopy(dataDir, [{ source: binary, target: binary, name: "binary" }], "1.2.3");
+  const run = () => spawnSync("/bin/sh", [good("emergency")], { encoding: "utf8" });
+  for (const harm of ["#!/bin/sh\nkill -SEGV $$\n", "#!/nowhere\n"]) {
+    writeFileSync(good("binary"), harm);
+    expect(run()).toMatchObject({ status: 3, stdout: "installed emergency\n" });
+  }
+  rmSync(good("binary"));
+  expect(run()).toMatchObject({ status: 3, stdout: "installed emergency\n" });
+  rmSync(binary);
+  expect(run()).toMatchObject({ status: 1, stderr: expect.stringContaining("[PROGRAM_DAMAGED]") });
 });
 
 test("SYN-5 the operator's one command runs the good copy with its data directory, whatever its name", () => {

@@ -101,20 +101,30 @@ export function writeGoodCopy(dataDir: string, files: readonly GoodFile[], versi
   rmSync(`${place}.old`, { recursive: true, force: true });
 }
 
-/** A shell is on every machine where this could be needed; the Node that is kept goes before the machine's. */
+/**
+ * A shell is on every machine where this could be needed. It goes on with the next program where one cannot be run at all: the
+ * good copy with the Node that is kept, the one of the installation or the machine's, and last what is installed.
+ */
 function launcher(dataDir: string, kept: readonly Kept[]): string {
   const good = join(resolve(dataDir), places.good);
+  const [binary, script] = programNames.map((name) => kept.find((file) => file.name === name));
+  const inGood = (name: string) => join(good, name);
+  const nodes = [...(kept.some(({ name }) => name === nodeName) ? [inGood(nodeName)] : []), process.execPath, "node"];
+  const programs = binary
+    ? [[inGood(binary.name)], [binary.target]]
+    : nodes.map((node) => [node, inGood(programNames[1])]);
+  if (!binary && script) programs.push([process.execPath, script.target]);
   const rest = `emergency --data-dir ${quoted(resolve(dataDir))} "$@"`;
-  const at = (name: string) => quoted(join(good, name));
-  const has = (name: string) => kept.some((file) => file.name === name);
-  const script = at(programNames[1]);
-  const lines = has(programNames[0])
-    ? [`exec ${at(programNames[0])} ${rest}`]
-    : [
-        ...[at(nodeName), quoted(process.execPath)].map((node) => `[ -x ${node} ] && exec ${node} ${script} ${rest}`),
-        `exec node ${script} ${rest}`,
-      ];
-  return ["#!/bin/sh", "# Brings this node back from its good copy.", ...lines, ""].join("\n");
+  return [
+    "#!/bin/sh",
+    "# Brings this node back from its good copy.",
+    // Not found, not to be executed, or ended by a signal of its own making: no answer of ours.
+    'try() { "$@"; code=$?; case $code in 126 | 127 | 132 | 134 | 135 | 136 | 139) ;; *) exit $code ;; esac; }',
+    ...programs.map((words) => `try ${words.map(quoted).join(" ")} ${rest}`),
+    'echo "[PROGRAM_DAMAGED] neither the good copy nor the installed program starts. Install the program again." >&2',
+    "exit 1",
+    "",
+  ].join("\n");
 }
 
 function quoted(word: string): string {

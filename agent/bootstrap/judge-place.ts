@@ -133,7 +133,10 @@ export function judgeProgram(found: Findings, done: readonly Done[]): Judgement 
   const isNewer = program.starts && found.good.is !== "missing" && isLater(program.version, program.goodVersion);
   if (damaged.length === 0 && program.starts) {
     const saw = `${name} starts, version ${program.version}`;
-    return { ...nothing, verdicts: [sound("program", saw, done, (step) => step.do === "reinstall")] };
+    return {
+      ...nothing,
+      verdicts: [sound("program", saw, done, (step) => step.do === "reinstall" && !isItsConfig(found, step.name))],
+    };
   }
   if (isNewer) {
     const saw = `${name} starts as version ${program.version}, the good copy is ${program.goodVersion}: \`install\` makes this one the good one`;
@@ -153,6 +156,10 @@ export function judgeProgram(found: Findings, done: readonly Done[]): Judgement 
   // Where the good copy starts, it runs in its place.
   const stops = found.works === undefined;
   return broken("program", saw, done, steps, { code: "PROGRAM_DAMAGED", because: saw, commands, stops });
+}
+
+function isItsConfig({ files, config }: Findings, name: string): boolean {
+  return files.some((file) => file.name === name && file.target === config.path);
 }
 
 /** Versions like `1.2.3`; what follows the numbers does not count. */
@@ -178,7 +185,10 @@ export function judgeConfig(found: Findings, done: readonly Done[]): Judgement {
   if (path === undefined)
     return { ...nothing, verdicts: [{ part: "config", state: "well", saw: "it was started without one" }] };
   if (config.is === "sound") {
-    return { ...nothing, verdicts: [sound("config", path, done, (step) => step.do === "reinstall")] };
+    return {
+      ...nothing,
+      verdicts: [sound("config", path, done, (step) => step.do === "reinstall" && isItsConfig(found, step.name))],
+    };
   }
   if (config.is === "unknown")
     return { ...nothing, verdicts: [{ part: "config", state: "warning", saw: config.because }] };
