@@ -1,0 +1,84 @@
+// The order of a DEAD node, on virtual time: which starts it orders, and which it leaves to themselves.
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { bench } from "../../test/support/workload-bench.ts";
+import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import { type MetaHealth, metaHealth } from "../meta/meta-health.ts";
+import { instanceOf, type State } from "../supervise/state.ts";
+import { DeadDesk } from "./dead.driver.ts";
+
+const meta: MetaSpec = {
+  everyMs: 5000,
+  critical: [],
+  beatStaleMs: 30_000,
+  beatDeadMs: 60_000,
+  sources: [],
+  ports: [],
+  coherence: [],
+  controlPlane: ["plane"],
+};
+const job: JobSpec = { name: "scan", everyMs: 600_000, graceMs: 60_000, file: "/scan.done", command: ["/bin/scan"] };
+
+/** A node of two workloads, of which what is asked of whom is written down. */
+function node(states: Readonly<Record<string, () => State>>) {
+  const asked: string[] = [];
+  const clock = new VirtualClock(1_000_000);
+  const desk = new DeadDesk({
+    meta,
+    jobs: [job],
+    clock,
+    order: () => Object.keys(states),
+    state: (name) => (states[name] as () => State)(),
+    post: (name, event) => asked.push(`${event.is} ${name}`),
+    untilWell: async () => true,
+    late: () => ({}),
+    trigger: (name) => {
+      asked.push(`job ${name}`);
+      return { started: true };
+    },
+    audit: () => undefined,
+  });
+  const workloads = () =>
+    Object.fromEntries(
+      Object.entries(states).map(([name, state]) => [
+        name,
+        { alive: instanceOf(state().phase) !== undefined, stopped: false },
+      ]),
+    );
+  return {
+    asked,
+    async rounds(count: number): Promise<MetaHealth | undefined> {
+      let health: MetaHealth | undefined;
+      for (let round = 0; round < count; round++) {
+        health = metaHealth(meta, { workloads: workloads(), sources: {}, ports: {}, rules: {} }, clock.wallMs());
+        desk.computed(health);
+        for (let turn = 0; turn < 10; turn++) await Promise.resolve();
+        clock.advance(meta.everyMs);
+      }
+      return health;
+    },
+  };
+}
+test("a node that boots slowly is DEAD for a while: nobody is started out of turn, and no job is triggered for it", async () => {
+  const [plane, trader] = [bench(specOf({ startGraceMs: 120_000 })), bench(specOf())];
+  plane.tell({ is: "boot", bootId: "boot-1" });
+  trader.tell({ is: "boot", bootId: "boot-1", waitFor: ["plane"] });
+  expect([plane.phase, trader.phase]).toEqual(["starting", "waiting"]);
+  const { asked, rounds } = node({ plane: () => plane.state, trader: () => trader.state });
+  expect(await rounds(10)).toMatchObject({ status: "DEAD" });
+  expect(asked).toEqual([]);
+});
+
+test("DOL-3 who waits between two starts has its turn at once, and then the jobs", async () => {
+  const [plane, trader] = [bench(specOf()), bench(specOf({ backoff: { ...specOf().backoff, delayMs: 60_000 } }))];
+  for (const one of [plane, trader]) {
+    one.tell({ is: "boot", bootId: "boot-1" });
+    one.pass(60_000);
+  }
+  trader.crash();
+  expect([plane.phase, trader.phase]).toEqual(["running", "backoff"]);
+  const { asked, rounds } = node({ plane: () => plane.state, trader: () => trader.state });
+  await rounds(3);
+  expect(asked).toEqual(["restart trader", "job scan"]);
+});
