@@ -147,7 +147,20 @@ export class SystemRig extends AgentRig {
       const value = found();
       if (value !== undefined && value !== false) return value;
     }
-    throw new Error(`waited ${withinMs} ms in vain until ${what}`);
+    throw new Error(`waited ${withinMs} ms in vain until ${what}; ${this.#story()}`);
+  }
+
+  /** What is not calm, and how it came to that: for who reads that a case has failed. */
+  #story(): string {
+    const open = this.#look.incidents.filter(({ state }) => state !== IncidentState.CLOSED).slice(0, 5);
+    const lines = open.map(({ workload, symptom, timeline }) => {
+      const last = timeline
+        .slice(-4)
+        .map((one) => `${new Date(at(one.at)).toISOString().slice(11, 23)} ${one.because}`);
+      return `${workload || "node"} (${symptom}): ${last.join(" | ")}`;
+    });
+    const resting = this.#look.workloads.filter(({ phase }) => phase !== WorkloadPhase.RUNNING);
+    return [...lines, ...resting.map(({ name, because }) => `${name}: ${because}`)].join("; ") || "all is calm";
   }
 
   /** Runs, and no incident is open on it. */
