@@ -10,6 +10,7 @@
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeState } from "../ladder/node-machine.ts";
+import { whyNotBack } from "../ladder/take-back.ts";
 import type { FinishedRequest } from "../node.ts";
 import type { RecoveryDesk } from "../recovery-desk.ts";
 import type { Remedies } from "../remedies/remedies.driver.ts";
@@ -272,21 +273,18 @@ export class Recovery implements RecoveryDesk {
     for (const { trigger } of [...cleared, ...fired]) this.#parts.warn(`external:${trigger}`, undefined);
   }
 
-  /** Little trust is a reason to go back to another version where there is one, and nowhere a reason to end what works. */
+  /** Little trust takes a version back that came lately and lost it, and nowhere ends what works. */
   async #toWorkload(symptom: TriggerStep["fired"][number]): Promise<void> {
-    const { workload, playbook } = symptom;
+    const { trigger, workload, playbook, because } = symptom;
     if (playbook === "rollback-deployment") {
       const { config } = await this.#opened.remedies.examine(workload);
-      const busy = this.#supervisor?.state(workload).incident !== undefined;
-      if (config.healthyVersion === undefined || busy) {
-        const why = busy ? "an incident is open on it already" : "there is no other version that was healthy";
-        this.voice.log(
-          "info",
-          { trigger: symptom.trigger, workload, noted: true },
-          `${symptom.because}; nothing to do: ${why}`,
-        );
-        return;
-      }
+      const supervisor = this.#supervisor;
+      if (!supervisor?.names().includes(workload)) return;
+      const why = whyNotBack(config, {
+        busy: supervisor.state(workload).incident !== undefined,
+        lostAgoMs: this.#parts.clock.monotonicMs() - symptom.sinceMs,
+      });
+      if (why) return this.voice.log("info", { trigger, workload, noted: true }, `${because}; nothing to do: ${why}`);
     }
     this.#toMachine(workload, { is: "symptom", symptom });
   }

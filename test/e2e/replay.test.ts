@@ -1,4 +1,5 @@
 // The promise of every decision record: computed again from its input it gives the same effects. For a whole real run.
+import { type NodeEvent, type NodeState, stepNode } from "@blueflame/agent/ladder/node-machine.ts";
 import { step } from "@blueflame/agent/supervise/machine.ts";
 import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
 import type { Event, State } from "@blueflame/agent/supervise/state.ts";
@@ -19,6 +20,10 @@ let fleet: Fleet;
 afterEach(() => fleet.close());
 
 function again(record: DecisionRecord): string {
+  if (record.machine === "agent/node") {
+    const { state, event, now } = JSON.parse(record.inputJson) as { state: NodeState; event: NodeEvent; now: Moment };
+    return JSON.stringify(stepNode(state, event, now));
+  }
   if (record.machine !== "agent/supervise") return replay(record).output;
   const { policy, state, event, now } = JSON.parse(record.inputJson) as {
     policy: WorkloadSpec;
@@ -57,9 +62,9 @@ test("PHX-11 every decision of a run of agent and hub, fetched from their stores
     }
   }
   const machines = new Set(Object.values(decided).flatMap((records) => records.map(({ machine }) => machine)));
-  expect([...machines].sort()).toEqual(["agent/supervise", "hub/budget", "hub/escalation", "hub/order"]);
+  expect([...machines].sort()).toEqual(["agent/node", "agent/supervise", "hub/budget", "hub/escalation", "hub/order"]);
   const effects = decided.agent.flatMap(({ outputJson }) =>
     (JSON.parse(outputJson).effects as { do: string }[]).map((one) => one.do),
   );
-  expect([...new Set(effects)].sort()).toEqual(["audit", "clean", "incident", "signal", "spawn"]);
+  expect([...new Set(effects)].sort()).toEqual(["audit", "clean", "examine", "incident", "signal", "spawn"]);
 });

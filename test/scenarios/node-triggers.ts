@@ -1,9 +1,11 @@
 /** The triggers of a story's node: the agent's real machine, run and heard as its desk and its recovery do. */
 import type { JobSpec } from "@blueflame/agent/config-sections.ts";
+import { whyNotBack } from "@blueflame/agent/ladder/take-back.ts";
 import { nextLookMs, step } from "@blueflame/agent/triggers/machine.ts";
 import { type Event, fresh, keyOf, own, resumed, type State } from "@blueflame/agent/triggers/state.ts";
 import type { Symptom } from "@blueflame/agent/triggers/symptom.ts";
 import { catalogue, type Trigger } from "@blueflame/agent/triggers/trigger.ts";
+import { factsOf } from "./node-facts.ts";
 import type { NodeWorld } from "./node-world.ts";
 
 /** The same job is not triggered again within this time. */
@@ -59,11 +61,12 @@ export class TriggerDesk {
     if (kind === "job_late") return this.#lateJob();
     if (!symptom.workload) return world.tellNode({ is: "symptom", symptom, maintenance: kind === "schedule" });
     if (symptom.playbook === "rollback-deployment") {
-      const { config, state } = world.actor(symptom.workload);
-      if (state.incident || !config.healthy.some((version) => version !== config.version)) {
-        const because = state.incident ? "an incident is open on it already" : "no other version of it was healthy";
-        return world.see({ is: "node", what: `${symptom.trigger} leads to nothing`, because });
-      }
+      const { state } = world.actor(symptom.workload);
+      const because = whyNotBack(factsOf(world, symptom.workload).config, {
+        busy: state.incident !== undefined,
+        lostAgoMs: world.clock.monotonicMs() - symptom.sinceMs,
+      });
+      if (because) return world.see({ is: "node", what: `${symptom.trigger} leads to nothing`, because });
     }
     world.tell(symptom.workload, { is: "symptom", symptom });
   }
