@@ -108,6 +108,17 @@ test("PRA-6 PRA-7 time down lowers the score and spends the budget, and both are
   expect(availability()?.budget.spent).toBeGreaterThan(50);
 });
 
+test("what was down for its start only is not shown as down for half a minute", async () => {
+  experience.observed(observation({}), () => false);
+  await pause(50);
+  experience.observed(observation({}), () => false);
+  expect(experience.healthScore("api")).toBeCloseTo(70, 0);
+  await pause(150);
+  experience.observed(observation({}), () => true);
+  expect(experience.healthScore("api")).toBeGreaterThan(80);
+  expect(experience.sloReport("api")?.objectives[0]?.value).toBeGreaterThan(0.5);
+});
+
 test("PRA-8 figures unlike all that was seen are told as an anomaly, once a forest has been trained in the background", async () => {
   const random = seeded(3);
   const usual = (): Figures => ({

@@ -73,6 +73,8 @@ export class Experience {
   readonly #trends = new Map<string, { trend: Trend; sinceMs: number }>();
   readonly #incidents = new Map<string, { signature: string; facts: IncidentFacts }>();
   readonly #anomalous = new Set<string>();
+  /** When each was seen down last. */
+  readonly #downMs = new Map<string, number>();
   /** Time up and down that is not recorded yet. */
   readonly #unrecorded = new Map<string, { up: number; down: number }>();
   readonly #scores = new Map<string, number>();
@@ -171,8 +173,10 @@ export class Experience {
     if (up !== undefined) sum[up ? "up" : "down"] += passedMs;
     this.#unrecorded.set(name, sum);
     let state = this.#slo.get(name) ?? freshSlo(now);
-    // A second down is told at once: it is rare, and the score should show it.
-    if (due || up === false) {
+    // A second down is told at once, and so is each look after it for a while: it is rare, and what came after it shows in the score.
+    if (up === false) this.#downMs.set(name, now.ms);
+    const lately = now.ms < (this.#downMs.get(name) ?? Number.NEGATIVE_INFINITY) + recordEveryMs;
+    if (due || lately) {
       if (sum.up + sum.down > 0) state = recordUptime(state, sum.up, sum.down, now);
       this.#unrecorded.delete(name);
       this.#scores.delete(name);
