@@ -29,7 +29,7 @@ export default defineConfig({
           exclude: never,
           maxWorkers: 1,
           fileParallelism: false,
-          testTimeout: 240_000,
+          testTimeout: 600_000,
           sequence: { groupOrder: 1 },
         },
       },
