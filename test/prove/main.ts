@@ -7,6 +7,9 @@ import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
 import { init } from "./init.ts";
 import { rest } from "./rest.ts";
+import { dol } from "./systems-dol.ts";
+import { grc } from "./systems-grc.ts";
+import { syn } from "./systems-syn.ts";
 import { broken, type Row, type Trial } from "./trial.ts";
 
 const trials: readonly (Trial & { readonly fullRounds: number })[] = [
@@ -17,6 +20,9 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...damage, fullRounds: 1 },
   { ...rest, fullRounds: 10 },
   { ...init, fullRounds: 5 },
+  { ...syn, fullRounds: 20 },
+  { ...grc, fullRounds: 20 },
+  { ...dol, fullRounds: 20 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));
