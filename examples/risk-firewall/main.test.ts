@@ -87,7 +87,9 @@ function tradesIn(output: string): number[] {
 test("PHX-9 killed at random moments it goes on where it was: no trade twice, none lost, a lock stays a lock", async () => {
   const random = seeded(20_261_122);
   const told: number[] = [];
-  for (let life = 0; life < 25; life += 1) {
+  // On a busy machine a life comes less far: then it takes more of them.
+  const trades = () => remembered()?.ledger.trades ?? 0;
+  for (let life = 0; life < 25 || (trades() <= 10 && life < 200); life += 1) {
     const before = remembered();
     const { child, output, exit } = start();
     await until(() => (remembered()?.next ?? 0) > (before?.next ?? 0));
@@ -101,7 +103,7 @@ test("PHX-9 killed at random moments it goes on where it was: no trade twice, no
     if (before) expect(output()).toContain(`go on at bar ${before.next} of run 1`);
   }
   expect(new Set(told).size, "no trade is told twice").toBe(told.length);
-  expect(remembered()?.ledger.trades).toBeGreaterThan(10);
+  expect(trades()).toBeGreaterThan(10);
 });
 
 test("PHX-9 killed again and again while its session is locked, it never trades before the next session", async () => {
