@@ -7,9 +7,11 @@ import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
 import { init } from "./init.ts";
 import { rest } from "./rest.ts";
-import { dol } from "./systems-dol.ts";
-import { grc } from "./systems-grc.ts";
-import { syn } from "./systems-syn.ts";
+import { dol, dol } from "./systems-dol.ts";
+import { grc, grc } from "./systems-grc.ts";
+import { phx } from "./systems-phx.ts";
+import { pra } from "./systems-pra.ts";
+import { syn, syn } from "./systems-syn.ts";
 import { broken, type Row, type Trial } from "./trial.ts";
 
 const trials: readonly (Trial & { readonly fullRounds: number })[] = [
@@ -19,6 +21,11 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...guards, fullRounds: 100 },
   { ...damage, fullRounds: 1 },
   { ...rest, fullRounds: 10 },
+  { ...phx, fullRounds: 20 },
+  { ...syn, fullRounds: 5 },
+  { ...grc, fullRounds: 3 },
+  { ...dol, fullRounds: 5 },
+  { ...pra, fullRounds: 1 },
   { ...init, fullRounds: 5 },
   { ...syn, fullRounds: 20 },
   { ...grc, fullRounds: 20 },

@@ -283,10 +283,11 @@ export function recoveryMs({ detectedAt, recoveredAt }: Incident): number {
   return at(recoveredAt) - at(detectedAt);
 }
 
-/** Tells a patient how to feel: `slow?ms=1050`. Resolves with the wall time at which it was so. */
+/** Tells a patient how to feel: `slow?ms=1050`. Resolves with the wall time at which it was told: on a busy machine its answer may come after its death. */
 export async function feel(patient: Pick<Patient, "port">, mood: string): Promise<number> {
+  const toldMs = Date.now();
   await call(patient, "POST", `/mood/${mood}`);
-  return Date.now();
+  return toldMs;
 }
 
 /** One request of a customer; resolves with its status, 0 when there was no answer. */
@@ -300,6 +301,12 @@ export function call({ port }: Pick<Patient, "port">, method: string, path: stri
     asked.on("error", () => resolve(0));
     asked.end();
   });
+}
+
+/** How often its /live was asked in this life. */
+export async function askedOf({ port }: Pick<Patient, "port">): Promise<number> {
+  const answer = await fetch(`http://127.0.0.1:${port}/asked`);
+  return ((await answer.json()) as { asked: number }).asked;
 }
 
 /** What `examples/NAME.yaml` says. */

@@ -2,7 +2,7 @@
  * A workload that can be told to be sick. It serves on a port of this machine, beats by touching a file, keeps a file of data
  * with a checksum, and does as its config and its moods say:
  *
- *   GET  /live /ready /performance    what probes ask
+ *   GET  /live /ready /performance    what probes ask; /asked says how often somebody has asked /live
  *   GET  /work                        one request of a customer
  *   POST /mood/NAME?key=value         be sick from now on: see `moods`
  *   POST /optimize/WHAT               clear-caches, tune-queries, tune-pool: each makes it 200 ms faster, down to 450
@@ -36,6 +36,7 @@ let answers = true;
 let fails = false;
 let errorRate = 0;
 let requests = 0;
+let asked = 0;
 const hoard: Buffer[] = [];
 
 function leave(code: number, because: string): never {
@@ -216,7 +217,8 @@ function serve(request: IncomingMessage, response: ServerResponse): void {
     return void answer(200, { p95_latency_ms: latencyMs });
   }
   if (url.pathname === "/performance") return void answer(200, performanceNow());
-  if (url.pathname !== "/work") return void answer(200, { requests });
+  if (url.pathname === "/live") asked += 1;
+  if (url.pathname !== "/work") return void answer(200, { requests, asked });
   requests += 1;
   if (answers) setTimeout(() => answer(fails ? 500 : 200, {}), latencyMs);
 }
