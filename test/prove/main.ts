@@ -7,11 +7,11 @@ import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
 import { init } from "./init.ts";
 import { rest } from "./rest.ts";
-import { dol, dol } from "./systems-dol.ts";
-import { grc, grc } from "./systems-grc.ts";
+import { dol } from "./systems-dol.ts";
+import { grc } from "./systems-grc.ts";
 import { phx } from "./systems-phx.ts";
 import { pra } from "./systems-pra.ts";
-import { syn, syn } from "./systems-syn.ts";
+import { syn } from "./systems-syn.ts";
 import { broken, type Row, type Trial } from "./trial.ts";
 
 const trials: readonly (Trial & { readonly fullRounds: number })[] = [
@@ -22,10 +22,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...damage, fullRounds: 1 },
   { ...rest, fullRounds: 10 },
   { ...phx, fullRounds: 20 },
-  { ...syn, fullRounds: 5 },
-  { ...grc, fullRounds: 3 },
-  { ...dol, fullRounds: 5 },
-  { ...pra, fullRounds: 1 },
+  { ...pra, fullRounds: 3 },
   { ...init, fullRounds: 5 },
   { ...syn, fullRounds: 20 },
   { ...grc, fullRounds: 20 },

@@ -26,6 +26,9 @@ const busyShare = "15%";
 /** GRC-14. */
 const downtimeMs = 30_000;
 
+/** Each round is ten patients, and each patient a process. */
+const roundsAtOnce = 3;
+
 /** How the trial is paced. */
 interface Pace {
   /** As the example has it, or shortened for the suite. */
@@ -39,13 +42,15 @@ function trial(short: boolean): Trial {
     about: "Grace: the thirteen rows of its protection matrix, the cascade, the cadence, trust and alerts",
     async run({ rounds, say }) {
       const score = new Score(say);
-      const ward = new Ward();
-      try {
-        const disk = score.run("GRC-4 disk", () => fullDisk(ward, score, say));
-        await matrix(new GraceWard(ward, { short, rounds }), score, say);
-        await disk;
-      } finally {
-        ward.remove();
+      for (let left = rounds; left > 0; left -= roundsAtOnce) {
+        const ward = new Ward();
+        try {
+          const disk = score.run("GRC-4 disk", () => fullDisk(ward, score, say));
+          await matrix(new GraceWard(ward, { short, rounds: Math.min(left, roundsAtOnce) }), score, say);
+          await disk;
+        } finally {
+          ward.remove();
+        }
       }
       return score.rows();
     },
