@@ -12,6 +12,7 @@ export const tools = {
   tmux: { package: "tmux", for: "trying the commands on a real terminal" },
   python3: { package: "python3", for: "a program that writes over its own environment" },
   "systemd-notify": { package: "systemd", for: "the notify protocol without C functions" },
+  "stress-ng": { package: "stress-ng", for: "a machine that strangers starve" },
   debootstrap: { package: "debootstrap", for: "a root image with a real init" },
   unshare: { package: "util-linux", for: "booting that image in namespaces of its own" },
   nsenter: { package: "util-linux", for: "looking into it" },

@@ -7,6 +7,7 @@ import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
 import { init } from "./init.ts";
 import { rest } from "./rest.ts";
+import { stress } from "./stress.ts";
 import { dol } from "./systems-dol.ts";
 import { grc } from "./systems-grc.ts";
 import { phx } from "./systems-phx.ts";
@@ -24,6 +25,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...phx, fullRounds: 20 },
   { ...pra, fullRounds: 3 },
   { ...init, fullRounds: 5 },
+  { ...stress, fullRounds: 60 },
   { ...syn, fullRounds: 20 },
   { ...grc, fullRounds: 20 },
   { ...dol, fullRounds: 20 },

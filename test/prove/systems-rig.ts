@@ -199,6 +199,14 @@ export class SystemRig extends AgentRig {
     );
   }
 
+  /** Asked now, and not as they were seen last. */
+  async everyIncident(): Promise<Incident[]> {
+    return ask(
+      this.dataDir,
+      async (desk: Desk) => (await desk.listIncidents({ limit: 500 }, { timeoutMs: 10_000 })).incidents,
+    );
+  }
+
   // ── what is asked ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   health(): Promise<GetHealthResponse> {

@@ -7,7 +7,7 @@
  *   POST /mood/NAME?key=value         be sick from now on: see `moods`
  *   POST /optimize/WHAT               clear-caches, tune-queries, tune-pool: each makes it 200 ms faster, down to 450
  *
- * Settings come from the environment, and each is optional: SICK_PORT, SICK_BEAT (file), SICK_CONFIG (a JSON file that it cannot
+ * Settings come from the environment, and each is optional: SICK_PORT, SICK_BEAT (a file, or `api`), SICK_CONFIG (a JSON file that it cannot
  * do without), SICK_DATA (file), SICK_NEEDS (port of a redis), SICK_STARTS (a file with one exit code per line: each start takes
  * the first one and ends with it), SICK_ONLY_SAFE (it starts in safe mode only), SICK_REPORT (tells its agent of each request),
  * SICK_LAMENT (what it says when its config is broken). Called with `verify FOLDER` it checks a copy of its data.
@@ -238,7 +238,10 @@ async function begin(): Promise<void> {
   }
   if (port > 0) server.listen(port, "127.0.0.1");
   const beatFile = env.SICK_BEAT;
-  if (beatFile) {
+  if (beatFile === "api") {
+    const { connect: connectAgent } = await import("@blueflame/agent/client/client.driver.ts");
+    connectAgent().startBeating(500);
+  } else if (beatFile) {
     writeFileSync(beatFile, "");
     setInterval(() => beats && utimesSync(beatFile, new Date(), new Date()), 200);
   }
