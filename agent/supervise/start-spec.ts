@@ -21,9 +21,19 @@ export function inSafeMode(spec: WorkloadSpec): WorkloadSpec {
   return { ...spec, command, env: { ...spec.env, ...env, BLUEFLAME_SAFE_MODE: "1" } };
 }
 
-/** As it is asked while a recovery is verified and on probation; the very same spec where nothing is asked more rarely than that. */
+/** Whoever watches by a spec begins anew with another one, and a beat file's next beat is then its first. */
+const tight = new WeakMap<WorkloadSpec, WorkloadSpec>();
+
+/**
+ * As it is asked while a recovery is verified and on probation; the very same spec where nothing is asked more rarely than that.
+ * Of the same spec it is the same each time.
+ */
 export function tightened(spec: WorkloadSpec): WorkloadSpec {
   if (spec.probes.every(({ everyMs }) => everyMs <= probationEveryMs)) return spec;
+  const known = tight.get(spec);
+  if (known) return known;
   const probes = spec.probes.map((probe) => ({ ...probe, everyMs: Math.min(probe.everyMs, probationEveryMs) }));
-  return { ...spec, probes };
+  const made = { ...spec, probes };
+  tight.set(spec, made);
+  return made;
 }

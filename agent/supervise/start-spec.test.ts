@@ -1,0 +1,21 @@
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { livenessProbe } from "../../test/support/workload-bench.ts";
+import { tightened } from "./start-spec.ts";
+
+test("PRA-4 on probation every probe is asked at least every ten seconds", () => {
+  const spec = specOf({
+    probes: [
+      { ...livenessProbe, name: "rare", everyMs: 30_000 },
+      { ...livenessProbe, everyMs: 1000 },
+    ],
+  });
+  expect(tightened(spec).probes.map(({ everyMs }) => everyMs)).toEqual([10_000, 1000]);
+});
+
+test("a workload whose probes are rare is not watched anew at each of its beats on probation: none of them would count", () => {
+  const rare = specOf({ probes: [{ ...livenessProbe, everyMs: 30_000 }] });
+  expect(tightened(rare)).toBe(tightened(rare));
+  const frequent = specOf({ probes: [livenessProbe] });
+  expect(tightened(frequent)).toBe(frequent);
+});
