@@ -104,7 +104,11 @@ export const matrix: readonly Row[] = [
     }),
   ),
   healed("trust drop", 60 * second, "kernel", (run, atMs) => {
-    run.world.actor("kernel").config.healthy.push("v0");
+    const { config } = run.world.actor("kernel");
+    config.healthy.push("v0");
+    run.at(Math.max(run.nowMs, atMs - run.between(0, 50 * 60 * second)), () => {
+      config.changedAtMs = run.nowMs;
+    });
     return figures(run, atMs, "kernel", "config_rollback", { trust: run.between(0.1, 0.69) });
   }),
   healed("sandbox crash", 5 * second, "kernel", (run, atMs) => {
