@@ -43,10 +43,12 @@ test("PHX-1 a hub that froze is noticed, and when it goes on the node is back wi
   // Its kernel still takes connections; each try ends by our own deadline, and none of them is kept.
   await until(() => uplink.view().because.includes("within 0.5 s"));
   await new Promise((resolve) => setTimeout(resolve, 3_000));
-  const sockets = readFileSync("/proc/net/tcp", "utf8")
-    .split("\n")
-    .filter((line) => isOurs(line, Number(port)));
-  expect(sockets.length).toBeLessThanOrEqual(1);
+  const sockets = () =>
+    readFileSync("/proc/net/tcp", "utf8")
+      .split("\n")
+      .filter((line) => isOurs(line, Number(port)));
+  // On a busy machine the one that is given up and the next may be seen together; if any were kept, they would only grow in number.
+  await until(() => sockets().length <= 1);
   child.kill("SIGCONT");
   await until(() => outbox.depth() === 0n);
   expect(uplink.view().state).toBe("connected");
