@@ -73,7 +73,9 @@ test("progress is a beat, output or I/O; CPU is none, and the agent's own absenc
   const still = { outputBytes: 0, ioBytes: 0 };
   expect(advance(start, still, 6000, 0)).toEqual({ movedMs: 1000 });
   expect(advance(start, { ...still, outputBytes: 1 }, 6000, 0)).toEqual({ movedMs: 6000 });
-  expect(advance(start, { ...still, ioBytes: 1 }, 6000, 0)).toEqual({ movedMs: 6000 });
+  expect(advance(start, { ...still, ioBytes: 65 }, 6000, 0)).toEqual({ movedMs: 6000 });
+  // An idle Node that wakes itself gets nowhere.
+  expect(advance(start, { ...still, ioBytes: 16 }, 6000, 0)).toEqual({ movedMs: 1000 });
   const beaten = advance(start, { ...still, lastBeatMs: 4000 }, 6000, 0);
   expect(beaten).toEqual({ movedMs: 4000, lastBeatMs: 4000 });
   // The same beat again is no other beat.

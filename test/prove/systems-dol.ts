@@ -16,9 +16,9 @@ const foundMs = 5000;
 /** DOL-5: restarted 5 s later; and then it has to start. */
 const delayMs = 5000;
 const startMs = 5000;
-/** What a runaway may have forked before it is stopped, above its limit of 50: it is looked at four times a second. */
+/** A runaway never gets beyond its limit of 50; who goes on forking is ended when that has lasted. */
 const tasks = 50;
-const runawayMs = 10_000;
+const runawayMs = 15_000;
 /** DOL-8 as GRC-11: a condition is known in ten seconds. */
 const lateMs = 10_000;
 /** GRC-1: proactive recovery; DOL has no figure for a DEAD node. */
