@@ -182,6 +182,23 @@ test("GRC-13 requests that are reported are told on at once, and are part of the
   await until(() => observations.at(-1)?.workloads.engine?.error_rate === undefined);
 });
 
+test("GRC-11 what a performance page says is told on when it answers, and not at the next look at the machine", async () => {
+  const page = createServer((_request, response) => response.end(JSON.stringify({ p95_latency_ms: 1050 })));
+  const url = `http://127.0.0.1:${await listen(page)}/performance`;
+  const told: Figures[] = [];
+  const { observations } = start(
+    {
+      specs: [specOf({ performance: { url, everyMs: 100, timeoutMs: 90 } })],
+      sensors: { everyMs: 60_000, historyEveryMs: 60_000 },
+      onRequests: (_engine, finished, figures) => void (finished.length === 0 && told.push(figures)),
+    },
+    living(),
+  );
+  await until(() => told.length >= 3);
+  expect(told.at(-1)).toMatchObject({ p95_latency_ms: 1050 });
+  expect(observations.length).toBeLessThan(2);
+});
+
 test("each line with an error that is printed is told on once, so that a burst of them can be a trigger", async () => {
   const pattern = String.raw`\b(error|fatal)\b`;
   let told = 0;

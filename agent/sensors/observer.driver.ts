@@ -53,7 +53,7 @@ export interface ObserverParts {
   readonly healthScore: (workload: string) => number | undefined;
   readonly onObservation: (observation: Observation) => void;
   readonly onMeta: (meta: MetaHealth) => void;
-  /** After each report of requests, with what was reported and the figures that follow from it. */
+  /** After each report of requests, with what was reported and the figures that follow from it; and after each answer of a page, with nothing reported. */
   readonly onRequests: (workload: string, finished: readonly FinishedRequest[], figures: Figures) => void;
   /** A workload has printed so many more lines with errors. */
   readonly onErrors: (workload: string, lines: number) => void;
@@ -99,7 +99,8 @@ class RunningObserver implements Observer {
     this.#parts = parts;
     const { specs, meta, jobs, clock, dataDir, sensors, keep } = parts;
     this.#system = parts.system ?? systemSensors(dataDir, clock);
-    this.#performance = new PerformanceProbes(specs, clock, (name) => parts.sights()[name]?.pid !== undefined);
+    const isRunning = (name: string) => parts.sights()[name]?.pid !== undefined;
+    this.#performance = new PerformanceProbes(specs, clock, isRunning, (name) => this.#answered(name));
     this.#family = new FamilyFigures(clock, parts.cgroupOf);
     const from: FigureSources = {
       clock,
@@ -144,6 +145,12 @@ class RunningObserver implements Observer {
     this.#meta.close();
     this.#performance.close();
     this.#family.close();
+  }
+
+  /** What a page says is told at once: with the wait for the next look a trigger could come too late (GRC-11). */
+  #answered(workload: string): void {
+    const figures = this.#workloads.get(workload)?.service();
+    if (figures && !this.#closed) this.#parts.onRequests(workload, [], figures);
   }
 
   async #observe(): Promise<Reading[]> {

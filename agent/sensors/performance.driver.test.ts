@@ -40,7 +40,12 @@ test("PRA-5 a performance page is asked again and again; 200 and 503 both carry 
     response.end(JSON.stringify({ ...figures, cpu_usage: 0.4, memory_usage_mb: 64 }));
   });
   const spec = { name: "engine", performance: { url, everyMs: 100, timeoutMs: 90 } };
-  probes = new PerformanceProbes([spec], realClock(), () => true);
+  probes = new PerformanceProbes(
+    [spec],
+    realClock(),
+    () => true,
+    () => undefined,
+  );
   expect(probes.figures("engine")).toEqual({});
   expect(await until((seen) => seen.avg_latency_ms !== undefined)).toEqual({
     ...page,
@@ -65,7 +70,12 @@ test("PRA-5 a page that hangs keeps no figures alive and is asked again; a workl
     if (!hanging) response.end(JSON.stringify(page));
   });
   const spec = { name: "engine", performance: { url, everyMs: 100, timeoutMs: 90 } };
-  probes = new PerformanceProbes([spec, { name: "other" }], realClock(), () => running);
+  probes = new PerformanceProbes(
+    [spec, { name: "other" }],
+    realClock(),
+    () => running,
+    () => undefined,
+  );
   await until((seen) => seen.error_rate === 0.02);
   hanging = true;
   await until((seen) => seen.error_rate === undefined);

@@ -20,16 +20,19 @@ export class PerformanceProbes {
   readonly #clock: Clock;
   readonly #askers = new Map<string, Asker>();
   readonly #isRunning: (workload: string) => boolean;
+  readonly #answered: (workload: string) => void;
   #closed = false;
 
-  /** A workload that does not run is not asked. */
+  /** A workload that does not run is not asked. `answered` is called when there are new figures; it may not throw. */
   constructor(
     specs: readonly Pick<WorkloadSpec, "name" | "performance">[],
     clock: Clock,
     isRunning: (workload: string) => boolean,
+    answered: (workload: string) => void,
   ) {
     this.#clock = clock;
     this.#isRunning = isRunning;
+    this.#answered = answered;
     const asked = specs.filter(({ performance }) => performance !== undefined);
     for (const [index, { name, performance }] of asked.entries()) {
       if (!performance) continue;
@@ -71,8 +74,10 @@ export class PerformanceProbes {
       try {
         const { status, document } = await jsonPage(url, timeoutMs);
         // PRA-5: 200 and 503 both carry figures; another status is another page.
-        if (status === 200 || status === 503)
+        if (status === 200 || status === 503) {
           asker.seen = { figures: performanceFigures(document), ms: this.#clock.monotonicMs() };
+          if (!this.#closed) this.#answered(name);
+        }
       } catch {
         // Silent: what is known of it grows old. Whether the workload is unwell is asked by its probes.
       }

@@ -50,7 +50,7 @@ export class WorkloadFigures {
 
   /** Undefined while no process lives. `awayMs`: how long the agent itself was away since the last look. */
   async look(sight: WorkloadSight | undefined, awayMs: number): Promise<WorkloadLook | undefined> {
-    const { clock, family, output, performance, logFileOf } = this.#from;
+    const { clock, family, output, logFileOf } = this.#from;
     const { name, patterns } = this.#spec;
     if (sight?.pid === undefined) {
       family.forget(name);
@@ -80,12 +80,16 @@ export class WorkloadFigures {
       ...seen.figures,
       ...outputRate,
       progress_age_ms: Math.max(0, nowMs - this.#progress.movedMs),
-      ...performance.figures(name),
-      // What was counted here, request by request, is better than what the workload says of itself.
-      ...requestFigures(this.#meter, nowMs),
+      ...this.service(),
       ...(written && { error_lines: written.errorLines }),
     };
     return { figures, pids: seen.pids, newErrorLines: written?.newErrorLines ?? 0 };
+  }
+
+  /** How it serves. What was counted here, request by request, is better than what the workload says of itself. */
+  service(): Figures {
+    const { clock, performance } = this.#from;
+    return { ...performance.figures(this.#spec.name), ...requestFigures(this.#meter, clock.monotonicMs()) };
   }
 
   /** Counts finished requests and returns the figures that follow. Throws LIMIT_REACHED above 100 reports a second. */
