@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { livenessProbe } from "../../test/support/workload-bench.ts";
-import { tightened } from "./start-spec.ts";
+import { starting, tightened } from "./start-spec.ts";
 
 test("PRA-4 on probation every probe is asked at least every ten seconds", () => {
   const spec = specOf({
@@ -11,6 +11,12 @@ test("PRA-4 on probation every probe is asked at least every ten seconds", () =>
     ],
   });
   expect(tightened(spec).probes.map(({ everyMs }) => everyMs)).toEqual([10_000, 1000]);
+});
+
+test("while it starts every probe is asked each second: a rare one would not see it come up within its grace", () => {
+  const spec = specOf({ probes: [{ ...livenessProbe, everyMs: 10_000 }] });
+  expect(starting(spec).probes.map(({ everyMs }) => everyMs)).toEqual([1000]);
+  expect(starting(spec)).toBe(starting(spec));
 });
 
 test("a workload whose probes are rare is not watched anew at each of its beats on probation: none of them would count", () => {

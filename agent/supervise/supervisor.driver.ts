@@ -21,7 +21,7 @@ import { policyJson, Recorder } from "./recorder.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { hasStarted, standsOf } from "./stands.ts";
-import { fingerprint, tightened } from "./start-spec.ts";
+import { fingerprint, starting, tightened } from "./start-spec.ts";
 import { type Event, fresh, type IncidentFacts, type Instance, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
@@ -292,8 +292,9 @@ export class Supervisor {
   /** Beats and probes are taken while an instance lives, and no longer. */
   #watch(actor: Actor): void {
     const { phase, incident } = actor.state;
-    const lives = phase.at === "starting" || phase.at === "running";
-    const wanted = lives ? (incident ? tightened(actor.spec) : actor.spec) : undefined;
+    const runs = incident ? tightened : (spec: WorkloadSpec) => spec;
+    const as = phase.at === "starting" ? starting : phase.at === "running" ? runs : undefined;
+    const wanted = as?.(actor.spec);
     if (wanted === actor.watched) return;
     if (wanted) this.#parts.signs.watch(wanted);
     else this.#parts.signs.unwatch(actor.spec.name);
