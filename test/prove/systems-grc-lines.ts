@@ -8,6 +8,7 @@ import type { Score } from "./systems-score.ts";
 /** A probation and a look later the config is known to be healthy; and in the trial's ladder it is no recent one after a second. */
 const provedMs = 3500;
 const oldNewsMs = 2500;
+const firstLookMs = 6000;
 
 /** One row of the matrix that is about a unit. */
 export interface Line {
@@ -85,7 +86,10 @@ export const lines: readonly Line[] = [
   {
     name: "error burst",
     promiseMs: 90_000,
-    strike: (patient) => feel(patient, "failing?lines=30"),
+    async strike(patient) {
+      await pause(firstLookMs); // what it printed before the first look at its output is not new
+      return feel(patient, "failing?lines=30");
+    },
     check: (_patient, incident, score) => sees(score, incident, "error-burst", "run-diagnostics", Severity.MEDIUM),
   },
   {

@@ -21,6 +21,8 @@ import type { Trial } from "./trial.ts";
 const firesMs = 10_000;
 const playsMs = 5000;
 const actsMs = 10;
+/** By the example a unit is silent for a minute until that is a failure. */
+const detectMs = 90_000;
 /** In the short form: what a spinning unit gets of a core even beside others. */
 const busyShare = "15%";
 /** GRC-14. */
@@ -196,7 +198,7 @@ async function lived(rig: SystemRig, line: Line, patient: Patient, score: Score)
         },
         3 * line.promiseMs,
       )
-    : await rig.recovered(patient.name, sinceMs, 3 * line.promiseMs);
+    : await rig.recovered(patient.name, sinceMs, detectMs + 3 * line.promiseMs);
   score.took(`GRC-4 ${line.name}`, "from the trigger to the verified recovery", line.promiseMs, recoveryMs(incident));
   score.holds(`GRC-4 ${line.name}`, "no person is needed", !incident.needsPerson);
   line.check?.(patient, incident, score);
