@@ -1,15 +1,25 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AgentConfig } from "./config.ts";
+import type { Received } from "./config-memory.driver.ts";
+import { sumOf } from "./config-stamp.ts";
 
 /** Bumped when the shape of {@link AgentConfig} changes: an older file is then not used. */
 const format = 3;
 
+/** A config that was in use, and the text that it was read from. */
+export interface LastGood {
+  readonly config: AgentConfig;
+  /** Absent in a file of an earlier version. */
+  readonly given?: Received;
+}
+
 /** Keeps the config that was checked and is in use; a torn or bad file can then not keep the workloads down. Never throws. */
-export function keepLastGood(dataDir: string, config: AgentConfig): boolean {
+export function keepLastGood(dataDir: string, config: AgentConfig, given: Received): boolean {
   const path = fileOf(dataDir);
   try {
-    writeFileSync(`${path}.new`, JSON.stringify({ format, config }), { mode: 0o600, flush: true });
+    const sum = sumOf(JSON.stringify({ config, given }));
+    writeFileSync(`${path}.new`, JSON.stringify({ format, sum, config, given }), { mode: 0o600, flush: true });
     renameSync(`${path}.new`, path);
     return true;
   } catch {
@@ -17,14 +27,22 @@ export function keepLastGood(dataDir: string, config: AgentConfig): boolean {
   }
 }
 
-/** The config that was in use last; undefined when there is none that this version can read. */
-export function lastGood(dataDir: string): AgentConfig | undefined {
+/** The config that was in use last; undefined when there is none that this version can read and that is as it was written. */
+export function lastGood(dataDir: string): LastGood | undefined {
   try {
-    const kept = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as { format?: number; config?: AgentConfig };
-    return kept.format === format ? kept.config : undefined;
+    const { config, given, ...file } = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as OnDisk;
+    if (file.format !== format || !config) return undefined;
+    // Without a checksum: an earlier version wrote it.
+    if (file.sum === undefined) return { config };
+    return sumOf(JSON.stringify({ config, given })) === file.sum ? { config, ...(given && { given }) } : undefined;
   } catch {
     return undefined;
   }
+}
+
+interface OnDisk extends Partial<LastGood> {
+  readonly format?: number;
+  readonly sum?: string;
 }
 
 function fileOf(dataDir: string): string {

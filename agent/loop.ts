@@ -19,6 +19,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import {
+  ConfigVersionSchema,
   type GetStatusResponse,
   GetStatusResponseSchema,
   LinkState,
@@ -27,6 +28,7 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
+import type { KeptConfig } from "./config-memory.ts";
 import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
 import type { AgentStore } from "./store/ports.ts";
@@ -53,6 +55,7 @@ export interface NodeParts {
   readonly store: AgentStore;
   readonly supervisor: Supervisor;
   readonly recovery: RecoveryDesk;
+  readonly configs: ConfigDesk;
   readonly tokens: Tokens;
   readonly clock: Clock;
   readonly random: Random;
@@ -65,6 +68,13 @@ export interface NodeParts {
   readonly restartSelf: () => void;
   /** A person asked for `down`; resolves when that is kept, before anything is stopped. Never rejects. */
   readonly goesDown: (person: string) => Promise<void>;
+}
+
+/** What is remembered of the configs that this node was given. */
+export interface ConfigDesk {
+  /** Newest first. */
+  list(): readonly (KeptConfig & { readonly inUse: boolean; readonly lastHealthy: boolean })[];
+  text(sum: string): Promise<string>;
 }
 
 /** The running node behind its doors: the local API and the uplink. */
@@ -164,6 +174,24 @@ export class RunningNode implements Node {
   }
   health() {
     return this.#parts.recovery.health();
+  }
+  configVersions() {
+    return this.#parts.configs.list().map((one) =>
+      create(ConfigVersionSchema, {
+        version: one.sum,
+        bytes: one.bytes,
+        origin: one.origin,
+        from: one.from,
+        receivedAt: timestamp(one.receivedWallMs),
+        verdict: one.verdict,
+        because: one.because,
+        inUse: one.inUse,
+        lastHealthy: one.lastHealthy,
+      }),
+    );
+  }
+  configText(version: string) {
+    return this.#parts.configs.text(version);
   }
   setKillSwitch(on: boolean, person: string, reason: string) {
     return this.#parts.recovery.setKillSwitch(on, person, reason);

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { runCli } from "@blueflame/shared/cli/run.ts";
 import { configManual } from "@blueflame/shared/config/manual.ts";
-import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
@@ -13,12 +13,13 @@ import { refreshGoodConfig } from "./bootstrap/good-copy.ts";
 import { keepStart } from "./bootstrap/start-file.ts";
 import { addAgentCommands, dataDirOf } from "./cli/commands.ts";
 import { addInstall } from "./cli/install.ts";
-import { defaultAgentConfig, readAgentConfig, workloadFromCommand } from "./config.driver.ts";
+import { readAgentConfig } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
 import { revivedVariable } from "./constants.ts";
-import { keepLastGood, lastGood } from "./last-good.driver.ts";
+import { keepLastGood } from "./last-good.driver.ts";
 import { type ServiceNotifier, serviceNotifier } from "./notify/sd-notify.driver.ts";
 import { upWords } from "./own-command.ts";
+import { receiveConfig } from "./receive.driver.ts";
 import { runAgent } from "./run.driver.ts";
 import { widenThreadPool } from "./threads.driver.ts";
 import { forbidden, starterOf, tellWatchdog } from "./wanted.driver.ts";
@@ -38,23 +39,6 @@ interface UpOptions {
   readonly watchdog: boolean;
 }
 
-function readConfig(options: UpOptions, command: readonly string[], dataDir: string, log: Logger): AgentConfig {
-  if (options.config && command.length > 0) {
-    throw new Fault("USAGE", "up was given both --config and a command; name the command in the config");
-  }
-  const bare = defaultAgentConfig(process.env);
-  if (command.length > 0) return { ...bare, workloads: [workloadFromCommand(command, process.cwd(), process.env)] };
-  if (!options.config) return bare;
-  try {
-    return readAgentConfig(options.config, process.env);
-  } catch (error) {
-    const kept = options.lastGood ? lastGood(dataDir) : undefined;
-    if (!kept || !(isFault(error, "CONFIG_INVALID") || isFault(error, "CONFIG_NOT_FOUND"))) throw error;
-    log.error({ code: error.code }, `${error.message} The last good config is used instead.`);
-    return kept;
-  }
-}
-
 async function up(options: UpOptions, command: readonly string[], dataDir: string): Promise<void> {
   const { log, flushed } = openLog();
   const starter = starterOf(process.env, process.pid);
@@ -66,7 +50,9 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
     );
     return;
   }
-  const config = readConfig(options, command, dataDir, log);
+  const asked = { config: options.config, command, lastGood: options.lastGood, dataDir };
+  const { config, given, refused } = await receiveConfig(asked);
+  if (refused) log.error({ code: refused.code }, `${refused.message} The last good config is used instead.`);
   const word = forbidden(dataDir, starter);
   if (word) {
     log.info({ word }, "a person wants no agent here: `blueflame-agent up` takes it back");
@@ -80,6 +66,8 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   const agent = await runAgent({
     dataDir,
     config,
+    given,
+    refusedConfig: refused,
     clock: realClock(),
     random: Math.random,
     log,
@@ -98,7 +86,8 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
     await within(flushed(), flushLimitMs);
     process.exit(0);
   }
-  if (!keepLastGood(dataDir, config)) log.warn("the config could not be kept as the last good one");
+  if (!refused && !keepLastGood(dataDir, config, given.inUse))
+    log.warn("the config could not be kept as the last good one");
   rememberStart(dataDir, options.config, log);
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
   const service = announce(config.workloads.length);

@@ -1,6 +1,7 @@
 import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type {
+  ConfigVersion,
   GetHealthResponse,
   GetStatusResponse,
   PlaybookInfo,
@@ -41,6 +42,10 @@ export interface Node {
   /** `workload` empty: on the node. Throws NOT_FOUND, WORKLOAD_UNKNOWN, DENIED (authority), LIMIT_REACHED (another one is at work). */
   runPlaybook(name: string, workload: string, dryRun: boolean, person: string): Promise<RunPlaybookResponse>;
   health(): Promise<GetHealthResponse>;
+  /** Every config that this node was given, newest first. */
+  configVersions(): ConfigVersion[];
+  /** What one of them held; `version` may be cut. Throws NOT_FOUND, STORE_DAMAGED, STORE_WRITE_FAILED. */
+  configText(version: string): Promise<string>;
   /** Durable on return; returns how many workloads were stopped or started. Throws STORE_WRITE_FAILED. */
   setKillSwitch(on: boolean, person: string, reason: string): Promise<number>;
   /** Requests that a workload's server has finished. Throws DENIED for an unknown token, LIMIT_REACHED above 100 calls a second. */

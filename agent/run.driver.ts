@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { type Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
@@ -10,6 +11,7 @@ import type { Logger } from "pino";
 import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
+import { ConfigKeeper, type GivenConfigs } from "./config-memory.driver.ts";
 import { criticalFile } from "./critical.driver.ts";
 import { type Door, openDoor } from "./door.driver.ts";
 import { type Guard, type GuardOptions, openGuard } from "./guard.driver.ts";
@@ -29,6 +31,7 @@ import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts"
 import { knownTokens, Tokens } from "./tokens.driver.ts";
 import { openUplink } from "./uplink/link.driver.ts";
 import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
+import { sendSnapshots } from "./uplink/snapshot-sending.driver.ts";
 import type { Farewell } from "./watchdog/state.ts";
 
 /** The states of all workloads are written again within a second; then the process may leave. */
@@ -36,11 +39,16 @@ const newLifeDelayMs = 3000;
 /** What a damaged store is restored from, at the worst so old. */
 const snapshotEveryMs = 3_600_000;
 const snapshotsKept = 3;
+const snapshotDaysKept = 7;
 
 /** What an agent is started with. */
 export interface RunOptions {
   readonly dataDir: string;
   readonly config: AgentConfig;
+  /** Where it came from, and what was refused in its favour; absent: a person's word. */
+  readonly given?: GivenConfigs;
+  /** Why what was asked for does not run; people see it until it does. */
+  readonly refusedConfig?: Fault | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -111,12 +119,18 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       log.warn(text);
     }
   };
+  if (options.refusedConfig) {
+    warnings.set("config", `${options.refusedConfig.message} Until then the last good config is used.`);
+  }
   let door: Door | undefined;
   let uplink: Uplink | undefined;
   let supervisor: Supervisor | undefined;
   let protection: Protection | undefined;
+  let configs: ConfigKeeper | undefined;
+  let sending: { close(): Promise<void> } | undefined;
   const closeAll = async (because: string) => {
     await uplink?.close(because, because !== "down");
+    await sending?.close();
     await door?.close();
     signs.close();
     notify.close();
@@ -125,6 +139,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     supervisor?.close();
     await recovery.close();
     await snapshots.close();
+    await configs?.close();
     await store.close();
   };
   const signs = new Signs({
@@ -165,6 +180,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     dataDir,
     everyMs: snapshotEveryMs,
     keep: snapshotsKept,
+    keepDays: snapshotDaysKept,
     missed: (because) => warn("snapshot", because),
   });
   const excesses = new Excesses(clock);
@@ -228,6 +244,14 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     envFor: placeFor,
     outputOf: (workload) => join(outputOf(dataDir), `${workload}.log`),
   });
+  const guarding = supervisor;
+  configs = new ConfigKeeper({
+    store,
+    clock,
+    given: options.given ?? { inUse: { text: "", origin: "operator", from: "" } },
+    health: () => guarding.health(),
+    trouble: () => unwell(guarding.statuses()),
+  });
   const noLink: LinkView = {
     state: "none",
     hub: "",
@@ -241,6 +265,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     store,
     supervisor,
     recovery,
+    configs,
     tokens,
     clock,
     random,
@@ -292,7 +317,11 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     await closeAll("stop");
     throw error;
   }
-  if (target) uplink = await openLink(target);
+  if (target) {
+    const link = await openLink(target);
+    uplink = link;
+    sending = sendSnapshots({ target, dataDir, link: () => link.view(), clock, log });
+  }
   log.info(
     { nodeId: store.identity.nodeId, session: String(store.identity.session), socket: socketPath },
     "the agent guards its node",
@@ -318,6 +347,12 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     };
     return openUplink({ target: hub, self, node: node.forHub(), outbox: store.outbox, clock, random, log });
   }
+}
+
+/** Which workloads are not well, for whoever asks later what was wrong with a config. */
+function unwell(statuses: readonly WorkloadStatus[]): string {
+  const names = statuses.filter(({ incidentId }) => incidentId !== "").map(({ name }) => `'${name}'`);
+  return names.length === 0 ? "the node had failed" : `${names.join(", ")} could not be brought back`;
 }
 
 const unguarded: Guard = {

@@ -28,6 +28,7 @@ export const programs: readonly Program[] = [
   { name: "blueflame", entry: "hub/cli/main.ts", outfile: "dist/blueflame.mjs" },
   { name: "risk-firewall", entry: "examples/risk-firewall/main.ts", outfile: "dist/risk-firewall.mjs" },
   { name: "sick", entry: "test/support/sick.main.ts", outfile: "dist/sick.mjs" },
+  { name: "store-life", entry: "test/prove/store-life.main.ts", outfile: "dist/store-life.mjs" },
   { name: "sim", entry: "test/sim/main.ts", outfile: "dist/sim.mjs" },
   { name: "prove", entry: "test/prove/main.ts", outfile: "dist/prove.mjs" },
   { name: "bench", entry: "test/bench/main.ts", outfile: "dist/bench.mjs" },

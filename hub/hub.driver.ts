@@ -1,4 +1,5 @@
 import { LinkService } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { SnapshotService } from "@blueflame/shared/gen/blueflame/link/v1/snapshot_service_pb.ts";
 import { OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { Health } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
@@ -18,6 +19,7 @@ import { type AdmissionRate, admittedWithinMs, defaultAdmission } from "./ingest
 import { type Links, links } from "./ingest/link.driver.ts";
 import { openQuarantine } from "./ingest/quarantine.driver.ts";
 import { serveGrpc } from "./ingest/server.driver.ts";
+import { type SnapshotDeskOptions, snapshotHandlers } from "./ingest/snapshots.driver.ts";
 import { Judge, type Log } from "./judge/judge.ts";
 import { restore } from "./judge/restore.ts";
 import { startSweeps } from "./judge/sweeps.driver.ts";
@@ -85,8 +87,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     const grpc = await serveGrpc(options.grpc, memory.credentials, (server) => {
       addService(server, LinkService, { link: (call) => streams.handle(call) }, { tolerant: true });
       addService(server, OperatorService, operatorHandlers(view, { authorize: operatorsOnly(memory.revoked) }));
+      addService(server, SnapshotService, snapshotHandlers(snapshotDesk(options, memory, judge)));
       addHealth(server);
-      addReflection(server, [LinkService, OperatorService, Health]);
+      addReflection(server, [LinkService, SnapshotService, OperatorService, Health]);
     });
     closing.later(() => grpc.close());
     closing.later(repeat(options.clock, houseworkMs, () => housework(options, memory, judge, streams), options.log));
@@ -198,6 +201,11 @@ function openStreams(options: HubOptions, { store, revoked }: Memory, judge: Jud
   link.view = view;
   link.streams = streams;
   return { view, streams };
+}
+
+function snapshotDesk({ clock }: HubOptions, { store, revoked }: Memory, judge: Judge): SnapshotDeskOptions {
+  const incarnationOf = (nodeId: string) => judge.entries.get(nodeId)?.row.incarnation ?? 0n;
+  return { snapshots: store.snapshots, clock, certified: certifiedBy(revoked), incarnationOf };
 }
 
 async function openHttp({ http, log, clock }: HubOptions, { engine }: Memory, fleet: View, closing: Closing) {

@@ -97,6 +97,8 @@ export function nodeService(node: Node, onDown: () => void): Handlers<typeof Nod
     listPlaybooks: () => ({ playbooks: node.playbooks() }),
     runPlaybook: ({ name, workload, dryRun, person }) => node.runPlaybook(name, workload, dryRun, personOf(person)),
     getHealth: () => node.health(),
+    listConfigVersions: () => ({ versions: node.configVersions() }),
+    getConfigVersion: async ({ version }) => ({ text: await node.configText(version) }),
     setKillSwitch: async ({ on, person, reason }) => ({
       workloads: await node.setKillSwitch(on, personOf(person), oneLine(reason, reasonCharsMax)),
     }),

@@ -3,6 +3,7 @@ import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
 import type { Command } from "commander";
 import { checkConfig } from "./config-check.ts";
+import { configVersions, showConfig, stampConfig } from "./config-versions.ts";
 import { type ControlOptions, control, down, killSwitch, onOrOff } from "./control.ts";
 import { type DoctorOptions, doctor } from "./doctor.ts";
 import { addHealth } from "./health.ts";
@@ -11,7 +12,7 @@ import { defaultDataDir } from "./place.ts";
 import { addPlaybooks } from "./playbooks.ts";
 import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
 import { type StatusOptions, status } from "./status.ts";
-import type { RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
+import type { FetchOptions, RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
 import { addTriggers } from "./triggers.ts";
 
 /**
@@ -140,8 +141,14 @@ function addStore(program: Command): void {
   command("restore", "put a snapshot in its place; the one before is kept")
     .option("--snapshot <number>", "this one; without it the youngest that is sound")
     .option("--from <folder>", "a snapshot that lies elsewhere")
+    .option("--from-hub", "the last one that the hub keeps of this node, or the one that --snapshot names", false)
+    .option("--config <file>", "for --from-hub: where the hub is, and with which certificate it is asked")
     .option("--empty", "begin with an empty store: give up everything that no snapshot holds", false)
     .action(async (_options, self: Command) => (await desk()).restore(self.optsWithGlobals<RestoreOptions>()));
+  command("fetch", "bring a snapshot of this node from the hub, and put it among those here")
+    .requiredOption("--config <file>", "where the hub is, and with which certificate it is asked")
+    .option("--snapshot <id>", "this one; without it the last one that is whole")
+    .action(async (_options, self: Command) => (await desk()).fetch(self.optsWithGlobals<FetchOptions>()));
 }
 
 function addConfig(program: Command): void {
@@ -149,4 +156,17 @@ function addConfig(program: Command): void {
   formatFlag(config.command("check").description("read it as `up` would, and start nothing"))
     .argument("<file>")
     .action((file: string, _options, self: Command) => checkConfig(file, self.optsWithGlobals<StoreOptions>()));
+  formatFlag(
+    config.command("versions").description("every config that this node was given, and what became of it"),
+  ).action((_options, self: Command) => configVersions(self.optsWithGlobals<StoreOptions>()));
+  config
+    .command("show")
+    .description("print what one of them held")
+    .argument("<version>", "its first six digits are enough")
+    .action((version: string, _options, self: Command) => showConfig(version, self.optsWithGlobals<StoreOptions>()));
+  config
+    .command("stamp")
+    .description("end it with its checksum: from then on a copy of it that was cut is known as such, and is never run")
+    .argument("<file>")
+    .action((file: string) => stampConfig(file));
 }

@@ -78,7 +78,11 @@ test("DOL-5 a limit counts as held only when the process is in a cgroup of its w
     join(dir, "agent.yaml"),
     "workloads:\n  - {name: web, command: [sleep, '60'], limits: {memory: 1GiB, cpu: 50%}}\n",
   );
-  keepLastGood(dir, readAgentConfig(join(dir, "agent.yaml"), process.env));
+  keepLastGood(dir, readAgentConfig(join(dir, "agent.yaml"), process.env), {
+    text: "",
+    origin: "file",
+    from: "agent.yaml",
+  });
   const child = spawn("sleep", ["60"]);
   children.push(child);
   const { limits } = await examineRecovery(dir, [

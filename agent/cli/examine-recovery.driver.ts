@@ -77,7 +77,7 @@ function limitsOf(
   dataDir: string,
   running: readonly Pick<WorkloadStatus, "name" | "pid">[],
 ): RecoveryFindings["limits"] {
-  const specs = lastGood(dataDir)?.workloads ?? [];
+  const specs = lastGood(dataDir)?.config.workloads ?? [];
   return running.flatMap(({ name, pid }) => {
     const limits = specs.find((spec) => spec.name === name)?.limits;
     if (!limits || pid === 0) return [];

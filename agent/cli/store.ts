@@ -1,14 +1,18 @@
 import { hostname } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { readAgentConfig } from "../config.driver.ts";
+import { readTarget } from "../identity.driver.ts";
 import { type Mended, type MendOptions, mendStore, verifyStore, type Wish } from "../store/mend.ts";
 import { choose } from "../store/mend-choice.ts";
 import { snapshotNumbers, snapshotsIn, verifySnapshot } from "../store/snapshot-file.ts";
 import { bootId } from "../supervise/proc.driver.ts";
 import { isAtRest, type State } from "../supervise/state.ts";
+import type { HubTarget } from "../uplink/ports.ts";
+import { fetchSnapshot } from "../uplink/snapshot-fetching.driver.ts";
 import { personHere } from "./ask.driver.ts";
 
 /** The flags of `store` and its commands. */
@@ -24,6 +28,12 @@ export interface RestoreOptions extends StoreOptions {
   readonly snapshot?: string;
   readonly from?: string;
   readonly empty: boolean;
+  readonly fromHub: boolean;
+  readonly config?: string;
+}
+export interface FetchOptions extends StoreOptions {
+  readonly config: string;
+  readonly snapshot?: string;
 }
 
 interface Part {
@@ -90,14 +100,39 @@ export async function repair(options: RepairOptions): Promise<void> {
   await mend(options, options.newLife ? { is: "newLife" } : undefined);
 }
 
-/** Puts a snapshot, or an empty store, in the place of the store, which is kept. Rejects as `mendStore` does, and with USAGE. */
+/** Puts a snapshot, or an empty store, in the place of the store, which is kept. Rejects as `mendStore` and `fetchSnapshot` do, and with USAGE. */
 export async function restore(options: RestoreOptions): Promise<void> {
-  const { snapshot, from, empty, dataDir } = options;
-  if ([snapshot !== undefined, from !== undefined, empty].filter(Boolean).length > 1) {
-    throw new Fault("USAGE", "give one of --snapshot, --from and --empty");
+  const { snapshot, from, empty, fromHub, config, dataDir } = options;
+  if ([snapshot !== undefined && !fromHub, from !== undefined, empty, fromHub].filter(Boolean).length > 1) {
+    throw new Fault("USAGE", "give one of --snapshot, --from, --from-hub and --empty");
   }
-  const place = snapshot === undefined ? from && resolve(from) : join(snapshotsIn(dataDir), snapshot);
-  await mend(options, empty ? { is: "empty" } : { is: "restore", from: place });
+  if (empty) return mend(options, { is: "empty" });
+  if (!fromHub) {
+    const place = snapshot === undefined ? from && resolve(from) : join(snapshotsIn(dataDir), snapshot);
+    return mend(options, { is: "restore", from: place });
+  }
+  if (config === undefined)
+    throw new Fault("USAGE", "--from-hub needs --config: it says where the hub is, and who this node is");
+  const { place, highestIncarnation } = await fetchSnapshot(hubIn(config), dataDir, snapshot);
+  await mend(options, { is: "restore", from: place, above: highestIncarnation });
+}
+
+/** Brings a snapshot of this node from the hub and puts it among those here. Rejects as `fetchSnapshot` does. */
+export async function fetch(options: FetchOptions): Promise<void> {
+  const { place, id } = await fetchSnapshot(hubIn(options.config), options.dataDir, options.snapshot);
+  const { takenWallMs, entries, incarnation } = await verifySnapshot(place);
+  const taken = new Date(takenWallMs).toISOString();
+  const saw = `${taken}, ${entries} entries, life ${incarnation}, ${id.slice(0, 12)} at the hub`;
+  printRows([{ part: `snapshot ${basename(place)}`, state: "sound", saw } satisfies Part], partColumns, {
+    ...options,
+    json: (row) => row,
+  });
+}
+
+function hubIn(config: string): HubTarget {
+  const { hub } = readAgentConfig(config, process.env);
+  if (!hub) throw new Fault("USAGE", `'${config}' names no hub`);
+  return readTarget(hub.addresses, hub);
 }
 
 async function mend(options: StoreOptions, wish: Wish | undefined): Promise<void> {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
@@ -24,8 +25,10 @@ export interface Mirror {
 /** The mirror beside the store in `dataDir`; undefined when there is none that this version can read. */
 export function readMirror(dataDir: string): Mirror | undefined {
   try {
-    const read = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as Partial<Mirror> & { format?: number };
+    const { sum, ...read } = JSON.parse(readFileSync(fileOf(dataDir), "utf8")) as OnDisk;
     const { nodeId, generation, incarnation, session, resting } = read;
+    // Without a checksum: an earlier version wrote it.
+    if (sum !== undefined && sum !== sumOf(read)) return undefined;
     if (read.format !== format || !nodeId || !generation || !incarnation || !session || !resting) return undefined;
     return { nodeId, generation, owner: read.owner ?? generation, incarnation, session, resting };
   } catch {
@@ -37,7 +40,8 @@ export function readMirror(dataDir: string): Mirror | undefined {
 export function writeMirror(dataDir: string, mirror: Mirror): void {
   const path = fileOf(dataDir);
   try {
-    writeFileSync(`${path}.new`, JSON.stringify({ format, ...mirror }), { mode: 0o600, flush: true });
+    const said = { format, ...mirror };
+    writeFileSync(`${path}.new`, JSON.stringify({ ...said, sum: sumOf(said) }), { mode: 0o600, flush: true });
     renameSync(`${path}.new`, path);
     const folder = openSync(dataDir, "r");
     try {
@@ -48,6 +52,16 @@ export function writeMirror(dataDir: string, mirror: Mirror): void {
   } catch (cause) {
     throw new Fault("STORE_WRITE_FAILED", `cannot write '${path}': ${(cause as Error).message}`, { cause });
   }
+}
+
+interface OnDisk extends Partial<Mirror> {
+  readonly format?: number;
+  readonly sum?: string;
+}
+
+/** A changed bit must not name another owner, life or stop. */
+function sumOf(said: Omit<OnDisk, "sum">): string {
+  return createHash("sha256").update(JSON.stringify(said)).digest("hex");
 }
 
 function fileOf(dataDir: string): string {

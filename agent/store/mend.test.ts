@@ -1,5 +1,4 @@
 import {
-  copyFileSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -15,6 +14,7 @@ import { AuditRecordSchema, DecisionRecordSchema } from "@blueflame/shared/gen/b
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { readMirror, writeMirror } from "./deferred-mirror.ts";
 import { type StartedStore, startStore } from "./deferred-store.ts";
 import { type Mended, mendStore, verifyStore } from "./mend.ts";
 import { startSnapshots } from "./snapshot.ts";
@@ -279,9 +279,9 @@ test("a person may ask for a new life, for a snapshot from elsewhere, and for an
 
 test("the snapshot of another node is refused", async () => {
   await lived();
-  const manifest = join(dir, "stopped.json");
-  copyFileSync(manifest, `${manifest}.old`);
-  writeFileSync(manifest, readFileSync(manifest, "utf8").replace("edge-1", "edge-2"));
+  const mirror = readMirror(dir);
+  if (!mirror) throw new Error("there is no mirror");
+  writeMirror(dir, { ...mirror, nodeId: "edge-2" });
   expect(await mendStore(dir, options, { is: "restore", from: undefined }).catch(code)).toBe("DATA_DIR_OF_ANOTHER");
 });
 

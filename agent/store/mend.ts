@@ -27,10 +27,9 @@ import { type Inspected, inspect, unreadableIn } from "./inspect.ts";
 import { choose, copiesMax, tooMany, type Way } from "./mend-choice.ts";
 import { heir, restAgain } from "./next-life.ts";
 import { newestGood } from "./snapshot.ts";
-import { type Entry, entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+import { entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+import { fill } from "./snapshot-rehearsal.ts";
 
-/** Rows of a snapshot are written in batches of about this size. */
-const batchBytes = 1024 * 1024;
 const notesMax = 10;
 
 export interface MendOptions {
@@ -48,8 +47,8 @@ export interface MendOptions {
 export type Wish =
   /** A sound store too begins a new life: what a copy that was put back by hand needs before the hub takes its word. */
   | { readonly is: "newLife" }
-  /** The snapshot in this folder, or the youngest good one. */
-  | { readonly is: "restore"; readonly from: string | undefined }
+  /** The snapshot in this folder, or the youngest good one; `above`: a life that somebody elsewhere knows of, which must be over. */
+  | { readonly is: "restore"; readonly from: string | undefined; readonly above?: bigint }
   /** An empty store: all that no snapshot holds is given up. Only a person may ask for it. */
   | { readonly is: "empty" };
 
@@ -168,7 +167,7 @@ async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<s
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
   const made = await remake(place, makingOf(by, found));
   try {
-    if (source) await fill(made, entriesOf(source, await verifySnapshot(source)));
+    if (source) await fill(made.handle, entriesOf(source, await verifySnapshot(source)), true);
     await settle(made, by, source, task, notes);
     return await made.finish(options.clock.wallMs());
   } catch (error) {
@@ -189,20 +188,6 @@ async function snapshotFor({ dataDir, wish }: Task, notes: string[]): Promise<st
   notes.push(...refused);
   if (place === undefined) throw new Fault("STORE_MISSING", "there is no snapshot that can be used");
   return place;
-}
-
-async function fill({ handle }: Remade, entries: AsyncIterable<Entry>): Promise<void> {
-  let writes: { type: "put"; key: string; value: Uint8Array }[] = [];
-  let bytes = 0;
-  for await (const [key, sealed] of entries) {
-    writes.push({ type: "put", key, value: Uint8Array.from(sealed) });
-    bytes += key.length + sealed.length;
-    if (bytes < batchBytes) continue;
-    await handle.batch(writes);
-    writes = [];
-    bytes = 0;
-  }
-  await handle.batch(writes, { sync: true } as object);
 }
 
 /** Makes the rows of the new store those of its next life. */
@@ -248,7 +233,8 @@ function heirOf(stored: Stored | undefined, { found, wish, options }: Task, by: 
     throw new Fault("DATA_DIR_OF_ANOTHER", saw);
   }
   const known = heir(stored, found.mirror);
-  if (known) return known;
+  const above = wish?.is === "restore" ? (wish.above ?? 0n) : 0n;
+  if (known) return BigInt(known.incarnation) < above ? { ...known, incarnation: String(above) } : known;
   if (wish?.is !== "empty") throw new Fault("STORE_DAMAGED", `after ${by} nothing says whose the store is`);
   const generation = uuid7(options.clock.wallMs(), options.random);
   return {

@@ -1,5 +1,8 @@
 import { hostname } from "node:os";
+import { join } from "node:path";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { examine } from "@blueflame/shared/store/level/files/examine.ts";
+import { placeOf } from "@blueflame/shared/store/level/opening.ts";
 import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
 import { type Mirror, readMirror } from "./deferred-mirror.ts";
 import { type Mended, mendStore } from "./mend.ts";
@@ -17,10 +20,12 @@ interface OpenOptions extends AgentStoreOptions {
 export async function openMended(dataDir: string, options: OpenOptions): Promise<OpenedAgentStore> {
   const mirror = readMirror(dataDir);
   const open = () => openAgentStore(dataDir, { ...options, repair: false, witness: mirror });
-  let mended: Mended | undefined;
+  const mend = () => mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent" });
+  // LevelDB looks at the checksums of what it has to read only, drops what does not fit, and ends the whole process on some of it.
+  let mended = looksDamaged(dataDir) ? await mend() : undefined;
   const opened = await open().catch(async (error: unknown) => {
     if (!isFault(error, "STORE_DAMAGED") && !isFault(error, "STORE_MISSING")) throw error;
-    mended = await mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent" });
+    mended = await mend();
     return open();
   });
   try {
@@ -30,6 +35,15 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
     throw error;
   }
   return mended?.is === "mended" ? { ...opened, notes: [noteOf(mended), ...opened.notes] } : opened;
+}
+
+/** Only a hint while another process may have it open: the mending takes the lock first, and looks again. A disk that refuses is the opening's to report. */
+function looksDamaged(dataDir: string): boolean {
+  try {
+    return examine(placeOf(join(dataDir, "store")).path).is === "damaged";
+  } catch {
+    return false;
+  }
 }
 
 /** A store that forgot its last opening has forgotten more: what rests is put to rest again before anybody looks. */

@@ -4,7 +4,7 @@
  *   snapshots/<n>/entries         (key length: 4, value length: 4, key, value)*   lengths least byte first, values sealed
  *   snapshots/<n>/manifest.json   whose store, when, how many entries, and the SHA-256 of `entries`
  *
- * It is written as `<n>.new`, read back, and only then gets its name: what has a name was whole once. It is read to its end
+ * It is written as `<n>.new`, read back, opened once as the store that it would become, and only then gets its name: what has a name was whole once. It is read to its end
  * and compared again before anything is made of it.
  */
 import { createHash, type Hash } from "node:crypto";
@@ -47,6 +47,14 @@ export function snapshotNumbers(folder: string): number[] {
   return names.map(Number).sort((a, b) => b - a);
 }
 
+/** What stands before a row: the lengths of its key and its value. */
+export function headOf(key: string, sealed: Uint8Array): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(Buffer.byteLength(key), 0);
+  head.writeUInt32LE(sealed.length, 4);
+  return head;
+}
+
 /** Writes one snapshot. Entries are added in any order; then `finish`, or `drop` when something went wrong. */
 export class SnapshotWriter {
   readonly #folder: string;
@@ -78,9 +86,7 @@ export class SnapshotWriter {
   /** Resolves at once while it fits into memory, else when the disk has taken it. */
   add(key: string, sealed: Uint8Array): Promise<void> | void {
     const name = Buffer.from(key);
-    const head = Buffer.alloc(8);
-    head.writeUInt32LE(name.length, 0);
-    head.writeUInt32LE(sealed.length, 4);
+    const head = headOf(key, sealed);
     this.#waiting.push(head, name, sealed);
     this.#waitingBytes += 8 + name.length + sealed.length;
     this.#entries++;
@@ -95,10 +101,11 @@ export class SnapshotWriter {
     await this.#file.writeFile(bytes);
   }
 
-  /** Makes it durable, reads it back and gives it its name. Throws STORE_DAMAGED when it does not read as it was written. */
+  /** Makes it durable, reads it back, has `trial` look at it, and gives it its name. Throws STORE_DAMAGED when it does not read as it was written. */
   async finish(
     who: Pick<SnapshotManifest, "nodeId" | "generation" | "owner" | "incarnation" | "session">,
     wallMs: number,
+    trial?: (draft: string, manifest: SnapshotManifest) => Promise<void>,
   ) {
     await this.#flush();
     await this.#file.sync();
@@ -113,6 +120,7 @@ export class SnapshotWriter {
     const text = JSON.stringify({ format, ...manifest });
     await writeFile(join(this.#draft, "manifest.json"), text, { mode: 0o600, flush: true });
     await verifySnapshot(this.#draft);
+    await trial?.(this.#draft, manifest);
     await rename(this.#draft, join(this.#folder, String(this.#number)));
     const folder = await open(this.#folder, "r");
     await folder.sync().finally(() => folder.close());

@@ -50,7 +50,7 @@ function storeOf(rows: Map<string, Uint8Array>, generation = "g1") {
     identity: { nodeId: "n", generation, owner: "g1", incarnation: 1n, session: 2n, previousBootId: "" },
     trouble: () => undefined as string | undefined,
     async copyTo(each: (key: string, sealed: Uint8Array) => Promise<void> | void) {
-      for (const [key, sealed] of rows) await each(key, sealed);
+      for (const [key, sealed] of [...rows].sort(([a], [b]) => (a < b ? -1 : 1))) await each(key, sealed);
     },
   };
 }
@@ -121,7 +121,7 @@ test("it holds what the store held, also values larger than what is read at once
   const large = new Map<string, Uint8Array>();
   for (let at = 0; at < 300; at++) {
     const text = `"${"x".repeat(Math.floor(chance() ** 8 * 900_000))}"`;
-    large.set(`workload/${at}`, sealText("", text));
+    large.set(`workload/${String(at).padStart(3, "0")}`, sealText("", text));
   }
   begin(storeOf(large));
   clock.advance(5000);

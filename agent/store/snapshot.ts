@@ -5,12 +5,14 @@ import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import type { AgentStore } from "./ports.ts";
 import { unreadable } from "./readable.ts";
 import { manifestOf, SnapshotWriter, snapshotNumbers, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+import { type Aged, leaving } from "./snapshot-keeping.ts";
+import { rehearse } from "./snapshot-rehearsal.ts";
 
 /** The first look after a start: a new life, or a day of starts and deaths, gets its snapshot soon. */
 const firstMs = 5000;
 /** After a snapshot that could not be taken. */
 const againMs = 60_000;
-/** Below this much free space, or part of a small disk, beyond twice the last snapshot none is taken: the store needs it more. */
+/** Below this much free space, or part of a small disk, beyond three times the last snapshot (its trial opening needs as much again) none is taken: the store needs it more. */
 const freeFloor = { bytes: 64 * 1024 * 1024, ratio: 0.1 };
 
 export interface SnapshotOptions {
@@ -21,6 +23,8 @@ export interface SnapshotOptions {
   readonly everyMs: number;
   /** So many are kept; the oldest goes once a younger one was verified. Default of the agent: 3. */
   readonly keep: number;
+  /** Beside them the last one of each of so many days before today. Default: none; of the agent: 7. */
+  readonly keepDays?: number;
   /** Told with why there is no new snapshot, once per reason, and with undefined when there is one again. */
   readonly missed?: (because: string | undefined) => void;
 }
@@ -101,21 +105,27 @@ async function takeSnapshot(options: SnapshotOptions, left: () => boolean): Prom
     });
     const { nodeId, generation, owner, incarnation, session } = store.identity;
     const who = { nodeId, generation, owner, incarnation: String(incarnation), session: String(session) };
-    await writer.finish(who, clock.wallMs());
+    await writer.finish(who, clock.wallMs(), rehearse);
   } catch (error) {
     await writer.drop();
     throw error;
   }
-  for (const number of snapshotNumbers(folder).slice(Math.max(keep, 1))) {
+  const all = await Promise.all(snapshotNumbers(folder).map((number) => agedOf(folder, number)));
+  for (const number of leaving(all, clock.wallMs(), { count: keep, days: options.keepDays ?? 0 })) {
     await rm(join(folder, String(number)), { recursive: true, force: true });
   }
+}
+
+async function agedOf(folder: string, number: number): Promise<Aged> {
+  const manifest = await manifestOf(join(folder, String(number))).catch(() => undefined);
+  return { number, takenWallMs: manifest?.takenWallMs };
 }
 
 async function checkRoom(dataDir: string, folder: string): Promise<void> {
   const [newest] = snapshotNumbers(folder);
   const last = newest === undefined ? undefined : await manifestOf(join(folder, String(newest))).catch(() => undefined);
   const { bavail, blocks, bsize } = await statfs(dataDir);
-  const needed = Math.ceil(Math.min(freeFloor.bytes, blocks * bsize * freeFloor.ratio)) + 2 * (last?.bytes ?? 0);
+  const needed = Math.ceil(Math.min(freeFloor.bytes, blocks * bsize * freeFloor.ratio)) + 3 * (last?.bytes ?? 0);
   if (bavail * bsize < needed) {
     throw new Fault(
       "STORE_WRITE_FAILED",

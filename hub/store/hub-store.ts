@@ -28,6 +28,7 @@ import {
   throughKey,
 } from "./keys.ts";
 import { incidentBytes, incidentOf, type NodeRow, nodeBytes, nodeOf, rowBytes, rowOf } from "./rows.ts";
+import { type HubSnapshots, hubSnapshots } from "./snapshots.ts";
 
 /** What one or more decisions change, written together: decisions and audit first, then all of the rest. */
 export interface Step {
@@ -78,6 +79,7 @@ export interface HubStore extends History {
   keep(batch: Batch): Promise<Kept>;
   /** The highest durable seq of this outbox; 0 when there is none. */
   durableThrough(nodeId: string, generation: string): Promise<bigint>;
+  readonly snapshots: HubSnapshots;
   /** Forgets what is older than its time. */
   trim(keep: Keep, nodeIds: readonly string[]): Promise<void>;
 }
@@ -87,8 +89,10 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
   const commits = await openCommits(state);
   const open: OpenIncidents = new Map();
   for (const { value } of (await state.list("incident/")).entries) noteOpen(open, incidentOf(value));
+  const snapshots = await hubSnapshots(state, log, commits);
   return {
     ...history(log),
+    snapshots,
     keep: intake(log, commits, wallMs, open).keep,
     epoch: commits.epoch,
     raiseEpoch: commits.raise,

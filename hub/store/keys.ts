@@ -14,11 +14,13 @@ import { incidentBytes } from "./rows.ts";
  *     order/<node>/<id>            -> Order of actions/order.ts, made and not ended
  *     alert/<id>                   -> Alert                decided and not yet told
  *     incident/<node>/<id>         -> Incident             open ones only; under its node, so that no node writes another's
+ *     snapshot/<node>              -> which snapshots of the node's own store are kept; see snapshots.ts
  *     through/<node>/<generation>  -> seq                  everything up to here of that outbox is durable
  *   Log                                     what is large and only grows
  *     audit, decisions             id <node>/<generation>/<seq>, or hub/<uuid> of the hub's own
  *     incidents                    id <node>/<incident>    closed ones
  *     readings/<node>              id as above
+ *     snapshot/<node>/<id>         parts of one snapshot, by their place
  *     unknown                      records of kinds that a newer hub will know
  */
 export const nodeKey = (id: string) => `node/${id}`;

@@ -5,6 +5,12 @@
 export const catalogue = {
   CONFIG_INVALID: { retry: "never", exit: 2, remedy: "Correct the lines named above; nothing was started or changed." },
   CONFIG_NOT_FOUND: { retry: "never", exit: 2, remedy: "Give the path of an existing file with --config." },
+  CONFIG_TORN: {
+    retry: "later",
+    exit: 2,
+    remedy:
+      "Write the file under another name, then rename it. When it is meant as it is: `blueflame-agent config stamp FILE`.",
+  },
   USAGE: { retry: "never", exit: 2, remedy: "See --help." },
   NODE_VERSION: {
     retry: "never",

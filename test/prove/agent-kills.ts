@@ -139,7 +139,7 @@ function watchForCopies(rig: AgentRig): { stop(): string[]; looks(): number } {
 }
 
 /** Recomputes each firewall's ledger from the bars. Returns where they stand. */
-async function verifyFirewalls(rig: AgentRig): Promise<number[]> {
+export async function verifyFirewalls(rig: AgentRig): Promise<number[]> {
   const entry = createRequire(inRoot("package.json")).resolve("vega-datasets");
   const bars = parseBars(readFileSync(fileURLToPath(new URL("../data/sp500-2000.csv", `file://${entry}`)), "utf8"));
   const places: number[] = [];

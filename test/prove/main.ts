@@ -6,7 +6,11 @@ import { guards } from "./guards.ts";
 import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
 import { init } from "./init.ts";
+import { offlineReboot } from "./offline-reboot.ts";
+import { powerCuts } from "./power-cuts.ts";
 import { rest } from "./rest.ts";
+import { storeFaults } from "./store-faults.ts";
+import { storeKills } from "./store-kills.ts";
 import { stress } from "./stress.ts";
 import { dol } from "./systems-dol.ts";
 import { grc } from "./systems-grc.ts";
@@ -29,6 +33,10 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...syn, fullRounds: 20 },
   { ...grc, fullRounds: 20 },
   { ...dol, fullRounds: 20 },
+  { ...storeFaults, fullRounds: 1 },
+  { ...storeKills, fullRounds: 10_000 },
+  { ...powerCuts, fullRounds: 300 },
+  { ...offlineReboot, fullRounds: 100 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));

@@ -16,6 +16,7 @@ import {
   WorkloadStatusSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import {
+  type ConfigVersion,
   type GetHealthResponse,
   GetHealthResponseSchema,
   GetStatusResponseSchema,
@@ -47,6 +48,8 @@ export interface MemoryNode extends Node {
   incidentList: Incident[];
   decisionList: DecisionRecord[];
   triggerList: TriggerInfo[];
+  configList: ConfigVersion[];
+  readonly configTexts: Map<string, string>;
   playbookList: PlaybookInfo[];
   healthReport: GetHealthResponse;
   /** Shown in the status. */
@@ -101,6 +104,8 @@ export function memoryNode(names: readonly string[]): MemoryNode {
     decisionList: [],
     triggerList: [],
     playbookList: [],
+    configList: [],
+    configTexts: new Map(),
     healthReport: create(GetHealthResponseSchema),
     warnings: [],
     dataDir: "",
@@ -119,6 +124,12 @@ export function memoryNode(names: readonly string[]): MemoryNode {
         warnings: node.warnings,
         workloads: [...workloads.values()].map(statusOf),
       }),
+    configVersions: () => node.configList,
+    async configText(version) {
+      const text = node.configTexts.get(version);
+      if (text === undefined) throw new Fault("NOT_FOUND", `there is no version '${version}' of the config`);
+      return text;
+    },
     async startWorkload(name, person) {
       const workload = named(name);
       workload.phase = WorkloadPhase.RUNNING;

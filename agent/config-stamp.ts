@@ -1,0 +1,43 @@
+import { createHash } from "node:crypto";
+
+/** The last line of a config file that says by checksum that it is whole; YAML takes it for a comment. */
+const form = /^# blueflame-sum: sha256:([0-9a-f]{64})\n?$/;
+
+/** What the last line of a config file says: nothing, that it is whole, or that it is not. */
+export type Stamp = "none" | "whole" | "torn";
+
+export function stampOf(text: string): Stamp {
+  const at = text.trimEnd().lastIndexOf("\n") + 1;
+  const sum = form.exec(text.slice(at))?.[1];
+  if (sum === undefined) return text.includes("# blueflame-sum:") ? "torn" : "none";
+  return sumOf(text.slice(0, at)) === sum ? "whole" : "torn";
+}
+
+/** The text with its checksum as last line; one that was there is replaced. */
+export function stamped(text: string): string {
+  const lines = text.split("\n").filter((line) => !line.startsWith("# blueflame-sum:"));
+  const body = `${lines.join("\n").replace(/\n+$/, "")}\n`;
+  return `${body}# blueflame-sum: sha256:${sumOf(body)}\n`;
+}
+
+/** SHA-256 of a text, in hexadecimal digits. */
+export function sumOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/**
+ * Why `text` cannot be a whole config file, given the one that ran last; undefined when it can be. A file that has lost its stamp has
+ * lost its end; one that is the beginning of what ran before was cut, unless a stamp says that somebody meant it.
+ */
+export function tornBecause(text: string, before: string | undefined): string | undefined {
+  const stamp = stampOf(text);
+  if (stamp === "whole") return undefined;
+  if (stamp === "torn") return "it does not have the checksum that its last line names";
+  if (before === undefined) return undefined;
+  if (stampOf(before) === "whole") return "the one that ran before ended with its checksum, and this one does not";
+  if (text.trim() === "" && before.trim() !== "") return "it is empty, and the one that ran before was not";
+  if (text.length < before.length && before.startsWith(text.trimEnd())) {
+    return `it ends after ${text.length} of the ${before.length} characters of the one that ran before`;
+  }
+  return undefined;
+}

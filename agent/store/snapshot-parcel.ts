@@ -1,0 +1,155 @@
+/**
+ * A snapshot as one run of bytes, for whoever keeps it elsewhere:
+ *
+ *   "BFS1"   length of the manifest: 4, least byte first   the manifest   the entries
+ *
+ * Its name is the SHA-256 of all of it. What is on the disk says byte for byte what was sent, so a sending goes on where it was cut,
+ * also by another process.
+ */
+import { createHash } from "node:crypto";
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import {
+  entriesOf,
+  manifestOf,
+  type SnapshotManifest,
+  snapshotNumbers,
+  snapshotsIn,
+  verifySnapshot,
+} from "./snapshot-file.ts";
+
+/** Every part but the last has so many bytes; the hub takes no other. */
+export const partBytes = 256 * 1024;
+const magic = "BFS1";
+const manifestMax = 64 * 1024;
+/** A value whose first byte is this one was written before there were seals. */
+const plain = 0;
+
+/** A snapshot that can be sent. */
+export interface Parcel {
+  readonly id: string;
+  readonly bytes: number;
+  readonly manifest: SnapshotManifest;
+  /** The bytes from `offset` on, at most {@link partBytes}. */
+  part(offset: number): Promise<Uint8Array>;
+}
+
+/** Wraps the snapshot in the folder `place`. Throws STORE_DAMAGED, and DENIED for one whose values are not sealed: it stays here. */
+export async function parcelOf(place: string): Promise<Parcel> {
+  const manifest = await manifestOf(place);
+  for await (const [key, sealed] of entriesOf(place, manifest)) {
+    if (sealed[0] === plain) throw new Fault("DENIED", `'${key.split("\0")[0]}' in '${place}' is not sealed`);
+  }
+  const head = headOf(await readFile(join(place, "manifest.json")));
+  const hash = createHash("sha256").update(head);
+  const file = join(place, "entries");
+  await eachPart(file, (bytes) => void hash.update(bytes));
+  return {
+    id: hash.digest("hex"),
+    bytes: head.length + manifest.bytes,
+    manifest,
+    async part(offset) {
+      const fromHead = head.subarray(offset, offset + partBytes);
+      const rest = await bytesAt(file, Math.max(0, offset - head.length), partBytes - fromHead.length);
+      return Buffer.concat([fromHead, rest]);
+    },
+  };
+}
+
+function headOf(manifest: Buffer): Buffer {
+  const head = Buffer.alloc(magic.length + 4);
+  head.write(magic, "latin1");
+  head.writeUInt32LE(manifest.length, magic.length);
+  return Buffer.concat([head, manifest]);
+}
+
+async function bytesAt(path: string, at: number, length: number): Promise<Buffer> {
+  const file = await open(path);
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(length), 0, length, at);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+async function eachPart(path: string, take: (bytes: Buffer) => void): Promise<void> {
+  const file = await open(path);
+  try {
+    for (;;) {
+      const { bytesRead, buffer } = await file.read(Buffer.alloc(partBytes), 0, partBytes);
+      if (bytesRead === 0) return;
+      take(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** A parcel on its way here, in a file that a later try goes on with. */
+export class Arriving {
+  readonly #folder: string;
+  readonly #id: string;
+  readonly #file: FileHandle;
+  bytes: number;
+
+  private constructor(folder: string, id: string, file: FileHandle, bytes: number) {
+    this.#folder = folder;
+    this.#id = id;
+    this.#file = file;
+    this.bytes = bytes;
+  }
+  /** What an earlier try has left is kept, to its last whole part. The caller calls `finish` or `close`. */
+  static async begin(dataDir: string, id: string): Promise<Arriving> {
+    const folder = snapshotsIn(dataDir);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const file = await open(pathOf(folder, id), "a+", 0o600);
+    const { size } = await stat(pathOf(folder, id));
+    const bytes = size - (size % partBytes);
+    await file.truncate(bytes);
+    return new Arriving(folder, id, file, bytes);
+  }
+  async add(part: Uint8Array): Promise<void> {
+    await this.#file.appendFile(part);
+    this.bytes += part.byteLength;
+  }
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+  /** Unwraps it as the youngest snapshot of the data directory, and returns its folder. Throws STORE_DAMAGED; what came is then forgotten. */
+  async finish(): Promise<string> {
+    await this.#file.close();
+    const path = pathOf(this.#folder, this.#id);
+    const number = (snapshotNumbers(this.#folder)[0] ?? 0) + 1;
+    const draft = join(this.#folder, `${number}.new`);
+    try {
+      await unwrap(path, this.#id, draft);
+      await verifySnapshot(draft);
+      await rename(draft, join(this.#folder, String(number)));
+      return join(this.#folder, String(number));
+    } finally {
+      await rm(draft, { recursive: true, force: true });
+      await rm(path, { force: true });
+    }
+  }
+}
+
+const pathOf = (folder: string, id: string) => join(folder, `hub-${id.slice(0, 16)}.part`);
+
+async function unwrap(path: string, id: string, draft: string): Promise<void> {
+  const bytes = await readFile(path);
+  if (createHash("sha256").update(bytes).digest("hex") !== id) throw damaged(path, "it is not what its name says");
+  const length = bytes.length < 8 ? 0 : bytes.readUInt32LE(magic.length);
+  if (bytes.toString("latin1", 0, magic.length) !== magic || length > manifestMax)
+    throw damaged(path, "it is no snapshot");
+  const at = magic.length + 4;
+  await rm(draft, { recursive: true, force: true });
+  await mkdir(draft, { mode: 0o700 });
+  await writeFile(join(draft, "entries"), bytes.subarray(at + length), { mode: 0o600, flush: true });
+  await writeFile(join(draft, "manifest.json"), bytes.subarray(at, at + length), { mode: 0o600, flush: true });
+}
+
+function damaged(path: string, saw: string): Fault {
+  return new Fault("STORE_DAMAGED", `what came from the hub ('${path}') is of no use: ${saw}`);
+}

@@ -1,0 +1,120 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { certificateOf, type HubFolder, hubFolder, hubIn } from "../../test/support/hub.ts";
+import { SnapshotWriter, snapshotsIn } from "../store/snapshot-file.ts";
+import { partBytes } from "../store/snapshot-parcel.ts";
+import type { HubTarget } from "./ports.ts";
+import { fetchSnapshot } from "./snapshot-fetching.driver.ts";
+import { snapshotLine } from "./snapshot-line.driver.ts";
+import { sendSnapshots } from "./snapshot-sending.driver.ts";
+
+const clock = realClock();
+let folder: HubFolder;
+let hub: Awaited<ReturnType<typeof hubIn>>;
+let target: HubTarget;
+let warned: string[];
+beforeEach(async () => {
+  folder = hubFolder();
+  hub = await hubIn(folder);
+  target = { addresses: [hub.grpcAddress], ...(await certificateOf(folder, "edge-1")) };
+  warned = [];
+});
+afterEach(() => folder.clear());
+
+const log = { info: () => undefined, warn: (_facts: object, text: string) => void warned.push(text) };
+const dataDir = (name: string) => join(folder.dir, name);
+/** Of a table that only a later version knows, so that its values are taken as they are; the first byte says how they are sealed. */
+async function snapshot(name: string, seal: number, bytes: number): Promise<void> {
+  const writer = await SnapshotWriter.begin(snapshotsIn(dataDir(name)));
+  const value = new Uint8Array(bytes).map((_, at) => (at * 31) & 255);
+  value[0] = seal;
+  await writer.add("later/1", value);
+  await writer.finish(
+    { nodeId: "edge-1", generation: "g", owner: "g", incarnation: "4", session: "1" },
+    1_700_000_000_000,
+  );
+}
+function sending(name: string) {
+  const link = () => ({ state: "connected", hub: hub.grpcAddress, because: "" }) as const;
+  const sender = sendSnapshots({ target, dataDir: dataDir(name), link, clock, log, lookMs: 20 });
+  folder.closeLater(() => sender.close());
+  return sender;
+}
+async function kept() {
+  const line = snapshotLine(target, hub.grpcAddress);
+  try {
+    return (await line.service.listSnapshots({}, line.within)).snapshots;
+  } finally {
+    line.close();
+  }
+}
+async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  for (let n = 0; n < 1000; n++, await pause(20)) if (await holds()) return;
+  throw new Error(`in vain: ${what}`);
+}
+const filesOf = (name: string) =>
+  Object.fromEntries(
+    ["entries", "manifest.json"].map((file) => [
+      file,
+      readFileSync(join(snapshotsIn(dataDir(name)), "1", file), "base64"),
+    ]),
+  );
+
+test("PRA-10 CARD-4 a snapshot goes to the hub by itself, over a sending that was cut, and a new machine gets it as it was", async () => {
+  await snapshot("old", 1, 2 * partBytes);
+  const first = sending("old");
+  await until("a part is there", async () => (await kept()).some(({ storedBytes }) => storedBytes > 0n));
+  await first.close();
+  sending("old");
+  await until("it is whole", async () => (await kept()).some(({ storedBytes, bytes }) => storedBytes === bytes));
+  expect(warned).toEqual([]);
+
+  // A try of the new machine that was cut has left a part and a half.
+  const [one] = await kept();
+  mkdirSync(snapshotsIn(dataDir("new")), { recursive: true });
+  const fetched = await fetchSnapshot(target, dataDir("new"), one?.id.slice(0, 8));
+  expect(fetched.place).toBe(join(snapshotsIn(dataDir("new")), "1"));
+  expect(filesOf("new")).toEqual(filesOf("old"));
+  expect(readdirSync(snapshotsIn(dataDir("new")))).toEqual(["1"]);
+});
+
+test("what is not sealed never leaves the node, and that is said once", async () => {
+  await snapshot("old", 0, 100);
+  sending("old");
+  await until("it is said", () => warned.length > 0);
+  await pause(200);
+  expect(warned).toEqual([expect.stringContaining("is not sealed")]);
+  expect(await kept()).toEqual([]);
+});
+
+test("a node sees its own snapshots only, whatever it asks for, and one that was taken back sees none", async () => {
+  await snapshot("old", 1, 100);
+  const sender = sending("old");
+  await until("it is whole", async () => (await kept()).length === 1);
+  await sender.close();
+  const [one] = await kept();
+  target = { addresses: [hub.grpcAddress], ...(await certificateOf(folder, "edge-2")) };
+  expect(await kept()).toEqual([]);
+  const refused = await fetchSnapshot(target, dataDir("other"), one?.id).catch((error) => isFault(error) && error.code);
+  expect(refused).toBe("NOT_FOUND");
+});
+
+test("what came damaged is refused by name, and the next try begins anew", async () => {
+  await snapshot("old", 1, partBytes + 100);
+  const sender = sending("old");
+  await until("it is whole", async () => (await kept()).some(({ storedBytes, bytes }) => storedBytes === bytes));
+  await sender.close();
+  const [one] = await kept();
+  mkdirSync(snapshotsIn(dataDir("new")), { recursive: true });
+  const part = join(snapshotsIn(dataDir("new")), `hub-${one?.id.slice(0, 16)}.part`);
+  writeFileSync(part, new Uint8Array(partBytes + 5)); // somebody else's bytes
+  const refused = await fetchSnapshot(target, dataDir("new"), undefined).catch((error) => isFault(error) && error.code);
+  expect(refused).toBe("STORE_DAMAGED");
+  await fetchSnapshot(target, dataDir("new"), undefined);
+  expect(filesOf("new")).toEqual(filesOf("old"));
+  rmSync(dataDir("new"), { recursive: true });
+});
