@@ -186,9 +186,10 @@ test("PHX-5 a torn config keeps nobody down with --last-good, and is refused wit
   const pids = leadersOf(dataDir, "engine");
   writeFileSync(config, one("").slice(0, 31));
   const without = await up("--config", config);
-  expect(without).toMatchObject({ code: 2, err: expect.stringContaining("[CONFIG_INVALID]") });
+  expect(without).toMatchObject({ code: 2, err: expect.stringContaining("[CONFIG_TORN]") });
   const agent = await folder.up(dataDir, "--config", config, "--last-good");
-  expect(agent.err()).toContain("[CONFIG_INVALID]");
+  expect(agent.err()).toContain("[CONFIG_TORN]");
+  expect((await statusOf(dataDir)).warnings).toEqual([expect.stringContaining("the last good config is used")]);
   expect(agent.err()).toContain("The last good config is used instead");
   await until("engine is guarded", async () => (await statusOf(dataDir)).workloads.length === 1);
   expect(leadersOf(dataDir, "engine")).toEqual(pids);

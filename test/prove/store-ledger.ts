@@ -1,4 +1,4 @@
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 
 /** What is written, each with a counter of its own per lane: from 1, without gaps. */
 export const kinds = ["state", "audit", "kv", "config"] as const;
@@ -73,13 +73,4 @@ export function fillOf(lane: number, kind: Kind, count: number): string {
     text += state.toString(36).padStart(7, "0");
   }
   return text.slice(0, 60 + (count % 100));
-}
-
-/** Reads a small text file, empty when there is none. */
-export function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }
