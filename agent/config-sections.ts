@@ -292,7 +292,7 @@ export function recoveryOf(
   programs: Programs,
 ) {
   const pools = message.pools.map(({ name }) => name);
-  const { safeMode, limits, performance, data, slo } = workload;
+  const { safeMode, limits, performance, data, slo, risk } = workload;
   for (const key of ["errorPattern", "corruptionPattern", "configErrorPattern"] as const) {
     const problem = key === "errorPattern" && workload[key] === "" ? everyLine : patternProblem(workload[key]);
     const at = `${path}.${key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
@@ -328,6 +328,15 @@ export function recoveryOf(
     ladder: ladderOf(message.ladder),
     notify: workload.notify,
     ...(slo && { slo: sloOf(slo) }),
+    ...(risk && {
+      risk: {
+        lossStreak: risk.lossStreak,
+        sessionLoss: Number(risk.sessionLoss),
+        sessionTrades: risk.sessionTrades,
+        sessionExposure: Number(risk.sessionExposure),
+        openExposure: Number(risk.openExposure),
+      },
+    }),
     pool: workload.pool,
     artifacts: workload.artifacts.map((one) => resolve(folder, one)),
     sandboxExitCodes: workload.sandboxExitCodes,

@@ -38,9 +38,6 @@ import type { Supervisor } from "./supervise/supervisor.driver.ts";
 import type { Tokens } from "./tokens.driver.ts";
 import type { LinkView, UplinkNode } from "./uplink/ports.ts";
 
-/** A key of a workload's own state. */
-const keyPattern = /^[A-Za-z0-9._/-]{1,128}$/;
-const valueBytesMax = 256 * 1024;
 /** Without a configured beat the answer to a beat still says when to come again. */
 const defaultBeatMs = 10_000;
 /** How long a person waits for a stop beyond the workload's own grace: the kill and the clean-up. */
@@ -209,18 +206,19 @@ export class RunningNode implements Node {
     this.#parts.recovery.report(this.#parts.tokens.holder(token), requests);
   }
 
-  async stateGet(token: string, key: string) {
-    const name = this.#parts.tokens.holder(token);
-    checkKey(key);
-    return this.#parts.store.get(name, key);
+  state(token: string) {
+    return this.#parts.store.space(this.#parts.tokens.holder(token));
   }
 
-  async statePut(token: string, key: string, value: Uint8Array, expectedRevision: bigint | undefined): Promise<bigint> {
-    const name = this.#parts.tokens.holder(token);
-    checkKey(key);
-    if (value.length > valueBytesMax)
-      throw new Fault("BAD_REQUEST", `the value of '${key}' has ${value.length} bytes, allowed are ${valueBytesMax}`);
-    return this.#parts.store.put(name, key, value, expectedRevision);
+  stateOf(workload: string) {
+    if (!this.stateNames().includes(workload))
+      throw new Fault("NOT_FOUND", `no workload '${workload}' keeps anything here`);
+    return this.#parts.store.space(workload);
+  }
+
+  stateNames() {
+    const { store, supervisor } = this.#parts;
+    return [...new Set([...store.spaces(), ...supervisor.statuses().map(({ name }) => name)])].sort();
   }
 
   // ── for the hub ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -310,12 +308,4 @@ const refusals: Readonly<Record<string, string>> = {
 
 function isDown(state: State): boolean {
   return state.phase.at === "stopped" || state.phase.at === "completed";
-}
-
-function checkKey(key: string): void {
-  if (!keyPattern.test(key))
-    throw new Fault(
-      "BAD_REQUEST",
-      `'${key.slice(0, 140)}' is no key: allowed are 1 to 128 of letters, digits, dot, dash, underscore and slash`,
-    );
 }

@@ -9,6 +9,8 @@ import type {
   TriggerInfo,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 
+import type { WorkloadSpace } from "./store/workload-spaces.ts";
+
 /**
  * The running node, as its doors see it: the local API, the uplink and the command line's server side. Implemented by
  * `loop.ts`. Every method may be called at any time between start and close.
@@ -26,10 +28,12 @@ export interface Node {
 
   /** A workload beats. `token` is what it was handed at its start; throws DENIED for an unknown one. Returns its timeout. */
   beat(token: string, ready: boolean, status: string): { nextWithinMs: number };
-  /** Reads a key of the workload that holds the token; undefined when there is none. Throws DENIED, BAD_REQUEST. */
-  stateGet(token: string, key: string): Promise<{ value: Uint8Array; revision: bigint } | undefined>;
-  /** Durable on return. Throws DENIED, BAD_REQUEST, STATE_CONFLICT, STORE_WRITE_FAILED. Returns the new revision. */
-  statePut(token: string, key: string, value: Uint8Array, expectedRevision: bigint | undefined): Promise<bigint>;
+  /** What the workload that holds the token keeps. Throws DENIED, STORE_WRITE_FAILED while the store cannot be opened. */
+  state(token: string): WorkloadSpace;
+  /** For people: by name. Throws NOT_FOUND for a name that no workload has or had. */
+  stateOf(workload: string): WorkloadSpace;
+  /** Of all workloads that keep something or are guarded, by name. */
+  stateNames(): string[];
 
   /** Newest first. */
   incidents(limit: number, openOnly: boolean): Promise<Incident[]>;

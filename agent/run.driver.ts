@@ -105,6 +105,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     defaultNodeId: defaultNodeId(),
     bootId: boot,
     isAtRest: (state) => isAtRest(state as State),
+    riskLimits: new Map(config.workloads.flatMap(({ name, risk }) => (risk ? [[name, risk] as const] : []))),
     onOpened: (newLife) => {
       log.warn("the store is open: everything is durable again");
       // Repaired, it is another life of the node, and the hub has to hear it from the first word on.

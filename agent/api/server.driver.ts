@@ -10,8 +10,11 @@ import { addHealth } from "@blueflame/shared/rpc/health.ts";
 import { addReflection } from "@blueflame/shared/rpc/reflection.ts";
 import * as grpc from "@grpc/grpc-js";
 import type { Node } from "../node.ts";
-import { beatService, nodeService, reportService, stateService } from "./services.ts";
+import { startedByAgent } from "./peer.driver.ts";
+import { beatService, nodeService, reportService } from "./services.ts";
 import { listenOnSocket } from "./socket.driver.ts";
+import { stateService } from "./state-services.ts";
+import { watchState } from "./watch.driver.ts";
 
 /** What the local API is given. */
 export interface LocalApiOptions {
@@ -42,33 +45,23 @@ const streamsPerConnectionMax = 64;
  * agent answers there) or DATA_DIR_UNUSABLE.
  */
 export async function serveLocalApi(options: LocalApiOptions): Promise<LocalApi> {
-  const { node, socketPath, log } = options;
-  const server = new grpc.Server({
-    ...serverOptions,
-    "grpc.max_receive_message_length": messageBytesMax,
-    "grpc.max_concurrent_streams": streamsPerConnectionMax,
-  });
-  const afterAnswer = () => setImmediate(() => options.onDown?.());
-  addService(server, BeatService, beatService(node));
-  addService(server, ReportService, reportService(node));
-  addService(server, StateService, stateService(node));
-  addService(server, NodeService, nodeService(node, afterAnswer));
-  const services = [BeatService, ReportService, StateService, NodeService];
-  const health = addHealth(server);
-  for (const service of services) health.setServing(service.typeName, true);
-  addReflection(server, [...services, Health]);
-
+  const { socketPath, log } = options;
+  // Who it is that calls is known of a connection, not of a call: each kind has a server of its own.
+  const people = serverFor(options, false);
+  const workloads = serverFor(options, true);
   // An own listener instead of grpc-js's: it binds with our mask, and its connections can be bounded.
-  const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure());
-  const listening = await listenOnSocket(socketPath, (socket) => injector.injectConnection(socket));
+  const listening = await listenOnSocket(socketPath, (socket) => {
+    const { injector } = startedByAgent(socket) ? workloads : people;
+    injector.injectConnection(socket);
+  });
   log({ api: "listening", socket: socketPath });
 
   let closed: Promise<void> | undefined;
   const close = async () => {
     const gone = listening.close();
-    injector.drain(graceMs);
+    for (const { injector } of [people, workloads]) injector.drain(graceMs);
     await gone;
-    server.forceShutdown();
+    for (const { server } of [people, workloads]) server.forceShutdown();
     log({ api: "closed", socket: socketPath });
   };
   return {
@@ -78,4 +71,22 @@ export async function serveLocalApi(options: LocalApiOptions): Promise<LocalApi>
       return closed;
     },
   };
+}
+
+function serverFor({ node, onDown }: LocalApiOptions, byWorkload: boolean) {
+  const server = new grpc.Server({
+    ...serverOptions,
+    "grpc.max_receive_message_length": messageBytesMax,
+    "grpc.max_concurrent_streams": streamsPerConnectionMax,
+  });
+  const afterAnswer = () => setImmediate(() => onDown?.());
+  addService(server, BeatService, beatService(node));
+  addService(server, ReportService, reportService(node));
+  addService(server, StateService, stateService(node, watchState));
+  addService(server, NodeService, nodeService(node, afterAnswer, byWorkload));
+  const services = [BeatService, ReportService, StateService, NodeService];
+  const health = addHealth(server);
+  for (const service of services) health.setServing(service.typeName, true);
+  addReflection(server, [...services, Health]);
+  return { server, injector: server.createConnectionInjector(grpc.ServerCredentials.createInsecure()) };
 }

@@ -3,25 +3,18 @@ import type {
   BeatService,
   NodeService,
   ReportService,
-  StateService,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import type { Handlers } from "@blueflame/shared/rpc/definition.ts";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Node } from "../node.ts";
+import { oneLine, personOf, tokenOf } from "./caller.ts";
+import { stateDesk } from "./state-services.ts";
 
-const keyForm = /^[A-Za-z0-9._/-]{1,128}$/;
-const valueBytesMax = 256 * 1024;
 const statusCharsMax = 200;
-const personCharsMax = 100;
 const reasonCharsMax = 300;
 const requestsMax = 1000;
 const listDefault = 50;
 const listMax = 500;
-
-/** What of a call these services look at. */
-interface Caller {
-  readonly metadata: { get(key: string): (string | Buffer)[] };
-}
 
 /** Beats of workloads. DENIED without a known token. */
 export function beatService(node: Node): Handlers<typeof BeatService> {
@@ -54,31 +47,13 @@ export function reportService(node: Node): Handlers<typeof ReportService> {
   };
 }
 
-/** The state of workloads: each sees its own. */
-export function stateService(node: Node): Handlers<typeof StateService> {
+/**
+ * What people ask. `onDown` runs after the answer to Down was given: the process may end now. `byWorkload` is true for a process that
+ * the agent has started.
+ */
+export function nodeService(node: Node, onDown: () => void, byWorkload: boolean): Handlers<typeof NodeService> {
   return {
-    async get(request, call) {
-      const entry = await node.stateGet(tokenOf(call), keyOf(request.key));
-      if (entry === undefined) throw new Fault("NOT_FOUND", `key '${request.key}' was never put`);
-      return entry;
-    },
-    async put(request, call) {
-      const token = tokenOf(call);
-      const key = keyOf(request.key);
-      if (request.value.length > valueBytesMax) {
-        throw new Fault(
-          "BAD_REQUEST",
-          `value of ${request.value.length} bytes; at most ${valueBytesMax} are kept per key`,
-        );
-      }
-      return { revision: await node.statePut(token, key, request.value, request.expectedRevision) };
-    },
-  };
-}
-
-/** What people ask. `onDown` runs after the answer to Down was given: the process may end now. */
-export function nodeService(node: Node, onDown: () => void): Handlers<typeof NodeService> {
-  return {
+    ...stateDesk(node, byWorkload),
     getStatus: () => node.status(),
     startWorkload: async ({ name, person }) => ({ workload: await node.startWorkload(name, personOf(person)) }),
     stopWorkload: async ({ name, person }) => ({ workload: await node.stopWorkload(name, personOf(person)) }),
@@ -103,41 +78,6 @@ export function nodeService(node: Node, onDown: () => void): Handlers<typeof Nod
       workloads: await node.setKillSwitch(on, personOf(person), oneLine(reason, reasonCharsMax)),
     }),
   };
-}
-
-function tokenOf(call: Caller): string {
-  const sent = String(call.metadata.get("authorization")[0] ?? "");
-  const token = /^Bearer ([\x21-\x7e]{1,256})$/i.exec(sent)?.[1];
-  if (token === undefined) {
-    throw new Fault(
-      "DENIED",
-      "no token was sent: metadata 'authorization: Bearer TOKEN' is missing, see BLUEFLAME_TOKEN",
-    );
-  }
-  return token;
-}
-
-function keyOf(key: string): string {
-  if (!keyForm.test(key)) {
-    const shown = JSON.stringify(key.slice(0, 140));
-    throw new Fault(
-      "BAD_REQUEST",
-      `key ${shown} must be 1 to 128 letters, digits, dots, dashes, underscores and slashes`,
-    );
-  }
-  return key;
-}
-
-/** One line without control characters: it goes into the audit as it is. */
-function personOf(person: string): string {
-  return oneLine(person, personCharsMax) || "unnamed";
-}
-
-function oneLine(text: string, charsMax: number): string {
-  return text
-    .replace(/[\p{Cc}\p{Cf}]/gu, "")
-    .trim()
-    .slice(0, charsMax);
 }
 
 function bounded(limit: number): number {

@@ -11,13 +11,14 @@ import { type LogsOptions, lineCount, logs, partName } from "./logs.ts";
 import { defaultDataDir } from "./place.ts";
 import { addPlaybooks } from "./playbooks.ts";
 import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
+import { addState } from "./state-commands.ts";
 import { type StatusOptions, status } from "./status.ts";
 import type { FetchOptions, RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
 import { addTriggers } from "./triggers.ts";
 
 /**
  * Adds what a person at the node can say, and the flag `--data-dir` for all of it: status, start, stop, restart, down, logs,
- * incidents, audit, decisions, triggers, playbooks, health, kill-switch, doctor, store, config. Run it with `runCli`; commands reject with Faults.
+ * incidents, audit, decisions, triggers, playbooks, health, kill-switch, doctor, state, store, config. Run it with `runCli`; commands reject with Faults.
  */
 export function addAgentCommands(program: Command): Command {
   const dataDir = defaultDataDir(process.env, process.getuid?.());
@@ -30,6 +31,7 @@ export function addAgentCommands(program: Command): Command {
   addPlaybooks(program);
   addHealth(program);
   addDoctor(program);
+  addState(program);
   addStore(program);
   addConfig(program);
   return program;

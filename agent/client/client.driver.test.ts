@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { MemorySpace } from "../../test/support/memory-space.ts";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
 import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
 import { type Agent, connect, connectOptional } from "./client.driver.ts";
@@ -39,8 +40,14 @@ function connected(options: { patienceMs?: number; token?: string } = {}): Agent
   return agent;
 }
 
+function space(): MemorySpace {
+  const found = node.workloads.get("firewall")?.state;
+  if (!found) throw new Error("there is a workload");
+  return found;
+}
+
 function kept(): string {
-  return Buffer.from(node.workloads.get("firewall")?.state.get("risk")?.value ?? []).toString();
+  return Buffer.from(space().peek("risk")?.value ?? []).toString();
 }
 
 test("a program that no agent started is told so, or goes on without", () => {
@@ -114,7 +121,7 @@ test("PHX-9 a put waits for an agent that is being restarted, and is written onc
 test("PHX-9 a put whose answer was lost with the agent is recognised as written, not written again", async () => {
   const agent = connected();
   let lose = true;
-  node.onPut = async (moment) => {
+  space().onCommit = async (moment) => {
     if (moment !== "after" || !lose) return;
     lose = false;
     // The agent dies between its write and its answer; the next one comes up at the same place.
@@ -123,16 +130,16 @@ test("PHX-9 a put whose answer was lost with the agent is recognised as written,
     await up();
   };
   expect(await agent.put("risk", Buffer.from("one"), 0n)).toBe(1n);
-  expect(node.workloads.get("firewall")?.state.get("risk")?.revision).toBe(1n);
+  expect(space().peek("risk")?.revision).toBe(1);
 });
 
 test("a conflict with somebody else is reported even after a try of unknown outcome", async () => {
   const agent = connected();
   let first = true;
-  node.onPut = (moment) => {
+  space().onCommit = (moment) => {
     if (moment !== "before" || !first) return;
     first = false;
-    node.workloads.get("firewall")?.state.set("risk", { value: Buffer.from("theirs"), revision: 1n });
+    space().plant("risk", Buffer.from("theirs"), 1);
     throw new Fault("STORE_WRITE_FAILED", "the disk refused");
   };
   await expect(agent.put("risk", Buffer.from("mine"), 0n)).rejects.toMatchObject({ code: "STATE_CONFLICT" });
@@ -141,7 +148,7 @@ test("a conflict with somebody else is reported even after a try of unknown outc
 
 test("a disk that refuses for a while delays a put and loses nothing", async () => {
   let refusals = 3;
-  node.onPut = (moment) => {
+  space().onCommit = (moment) => {
     if (moment === "before" && refusals-- > 0) throw new Fault("STORE_WRITE_FAILED", "no space left");
   };
   expect(await connected().put("risk", Buffer.from("one"), 0n)).toBe(1n);

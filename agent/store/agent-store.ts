@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
 import {
+  AuditOutcome,
   type AuditRecord,
   AuditRecordSchema,
   DecisionRecordSchema,
@@ -13,6 +14,8 @@ import type { Database } from "@blueflame/shared/store/level/database.ts";
 import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Limits } from "../state/risk.ts";
 import { sealText, unsealText } from "./codec.ts";
 import { ConfigVersions } from "./config-versions.ts";
 import { countOpen } from "./identity.ts";
@@ -20,7 +23,7 @@ import { Incidents } from "./incidents.ts";
 import { DurableOutbox, isReading, type OutboxMax } from "./outbox.ts";
 import type { AgentStore, StepWrite, StoredWorkload } from "./ports.ts";
 import { type Part, Rows, writeParts } from "./rows.ts";
-import { WorkloadKeys } from "./workload-keys.ts";
+import { type Said, WorkloadSpaces } from "./workload-spaces.ts";
 
 /** How much is kept; the oldest goes first. */
 export const keeps = {
@@ -44,6 +47,8 @@ export interface AgentStoreOptions {
   readonly outboxMax?: OutboxMax;
   /** False: a damaged store is STORE_DAMAGED at once; by default it is repaired in place. */
   readonly repair?: boolean;
+  /** The risk limits that the config declares, by workload. */
+  readonly riskLimits?: ReadonlyMap<string, Limits>;
   /** What is known of the last open from outside the store. */
   readonly witness?: { readonly generation: string; readonly session: string } | undefined;
 }
@@ -71,7 +76,8 @@ export interface OpenedAgentStore extends AgentStore {
  *   decision/<n>           -> DecisionRecord  newest 2,000
  *   order/<n>              -> id of an order  newest 1,000
  *   outbox/<seq kind size> -> Record, with its seq
- *   kv/<name>\0<key>       -> revision:8 value
+ *   kv/, name/, log/, entry/, trade/, risk/, request/, space/  -> what workloads keep: see workload-keys.ts
+ *   meta/doubt             -> how often, when and why the state was doubted, as JSON
  *   config/<name>          -> versions of the workload's config, as JSON
  *   content/<name>\0<sum>  -> what one of its config files held, by its SHA-256
  *
@@ -96,12 +102,12 @@ export async function openAgentStore(dir: string, options: AgentStoreOptions): P
       audit: new Rows(database, "audit", keeps.audit),
       decisions: new Rows(database, "decision", keeps.decisions),
       incidents: new Incidents(database, keeps.closedIncidents),
-      keys: new WorkloadKeys(database),
       orders: new Rows(database, "order", keeps.orders),
       outbox,
     };
     for (const table of Object.values(tables)) await table.load();
-    return await assemble(database, identity, tables);
+    const spaces = await openSpaces(database, identity, tables, options);
+    return await assemble(database, identity, { ...tables, spaces });
   } catch (error) {
     await database.close();
     throw error;
@@ -112,17 +118,46 @@ interface Tables {
   readonly audit: Rows;
   readonly decisions: Rows;
   readonly incidents: Incidents;
-  readonly keys: WorkloadKeys;
   readonly orders: Rows;
   readonly outbox: DurableOutbox;
+}
+
+async function openSpaces(
+  database: Database,
+  identity: AgentStore["identity"],
+  tables: Tables,
+  { clock, random, riskLimits }: AgentStoreOptions,
+): Promise<WorkloadSpaces> {
+  const { nodeId, generation, owner } = identity;
+  const audit = ({ actor, action, target, because }: Said): readonly Part[] => {
+    const wallMs = Math.floor(clock.wallMs());
+    const at = timestampFromMs(wallMs);
+    const id = uuid7(wallMs, random);
+    const outcome = AuditOutcome.SUCCESS;
+    return auditParts(
+      tables,
+      auditRow(create(AuditRecordSchema, { id, at, actor, action, target, because, outcome, nodeId })),
+    );
+  };
+  const spaces = new WorkloadSpaces(database, {
+    wallMs: () => clock.wallMs(),
+    generation,
+    nodeId,
+    // The owner is the generation of the node's first store.
+    heir: generation !== owner,
+    audit,
+    limits: riskLimits,
+  });
+  await spaces.load();
+  return spaces;
 }
 
 async function assemble(
   database: Database,
   identity: AgentStore["identity"],
-  tables: Tables,
+  tables: Tables & { readonly spaces: WorkloadSpaces },
 ): Promise<OpenedAgentStore> {
-  const { audit, decisions, incidents, keys, orders, outbox } = tables;
+  const { audit, decisions, incidents, orders, outbox, spaces } = tables;
   const configs = new ConfigVersions(database);
   const epoch = await database.get(epochKey);
   let hubEpoch = epoch ? BigInt(unsealText(epochKey, epoch)) : 0n;
@@ -153,8 +188,18 @@ async function assemble(
     incidents: (limit, openOnly) => incidents.newest(limit, openOnly),
     audit: async (limit) => (await audit.newest(limit)).map((bytes) => fromBinary(AuditRecordSchema, bytes)),
     decisions: async (limit) => (await decisions.newest(limit)).map((bytes) => fromBinary(DecisionRecordSchema, bytes)),
-    get: (workload, key) => keys.get(workload, key),
-    put: (workload, key, value, expected) => keys.put(workload, key, value, expected),
+    async get(workload, key) {
+      const found = await spaces.of(workload).get(key);
+      return found && { value: found.value, revision: BigInt(found.revision) };
+    },
+    async put(workload, key, value, expected) {
+      const put = { is: "put", key, value, expected: expected === undefined ? undefined : Number(expected) } as const;
+      const request = { id: "", digest: "", operations: [put], onlyWhileOpen: false };
+      return BigInt((await spaces.of(workload).commit(request)).results[0]?.revision ?? 0);
+    },
+    space: (workload) => spaces.of(workload),
+    spaces: () => spaces.names(),
+    doubt: (because) => spaces.doubt(because),
     async saveTokenHash(workload, hash) {
       const part = putText(`token/${workload}`, hash);
       await writeParts(database, false, () => [part]);

@@ -198,6 +198,16 @@ class DeferredStore implements StartedStore {
   async put(workload: string, key: string, value: Uint8Array, expected: bigint | undefined): Promise<bigint> {
     return this.#opened().put(workload, key, value, expected);
   }
+  /** Throws while deferred: nobody is told that there is nothing. */
+  space(workload: string) {
+    return this.#opened().space(workload);
+  }
+  spaces(): string[] {
+    return this.#opened().spaces();
+  }
+  async doubt(because: string): Promise<void> {
+    await this.#opened().doubt(because);
+  }
   async saveTokenHash(workload: string, hash: string): Promise<void> {
     await this.#opened().saveTokenHash(workload, hash);
   }

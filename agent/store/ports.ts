@@ -2,6 +2,7 @@ import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/ge
 import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Outbox } from "../uplink/ports.ts";
 import type { ConfigVersionsWrite } from "./config-versions.ts";
+import type { WorkloadSpace } from "./workload-spaces.ts";
 
 /** What one decision leaves behind, written as one batch: all of it or nothing. */
 export interface StepWrite {
@@ -67,10 +68,19 @@ export interface AgentStore {
   audit(limit: number): Promise<AuditRecord[]>;
   decisions(limit: number): Promise<DecisionRecord[]>;
 
-  /** The workload's own keys. */
+  /** The workload's own keys, in short: as {@link space} has them. */
   get(workload: string, key: string): Promise<{ value: Uint8Array; revision: bigint } | undefined>;
   /** Synced. Rejects with STATE_CONFLICT when `expected` is given and is not the key's revision (0n: must not exist). */
   put(workload: string, key: string, value: Uint8Array, expected: bigint | undefined): Promise<bigint>;
+  /** What a workload keeps, itself; of a name that nobody has used it is empty. */
+  space(workload: string): WorkloadSpace;
+  /** Names of the workloads that keep something. */
+  spaces(): string[];
+  /**
+   * Something outside says that this store has forgotten what it had acknowledged: every risk state counts as locked until a
+   * person releases it. Synced, with a record in the audit.
+   */
+  doubt(because: string): Promise<void>;
   /** SHA-256 of a workload's token → its name, kept over restarts; a token is 256 random bits. */
   saveTokenHash(workload: string, hash: string): Promise<void>;
   tokenHashes(): Promise<Map<string, string>>;

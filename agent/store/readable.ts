@@ -17,6 +17,10 @@ const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array) => 
   ["outbox/", (bytes) => fromBinary(RecordSchema, bytes)],
   ["config/", (bytes) => JSON.parse(Buffer.from(bytes).toString())],
   ["kv/", (bytes) => longEnough(bytes, 8)],
+  ...["name/", "log/", "trade/", "risk/", "request/", "space/"].map(
+    (prefix) => [prefix, (bytes: Uint8Array) => JSON.parse(Buffer.from(bytes).toString())] as const,
+  ),
+  ["entry/", (bytes) => longEnough(bytes, 16)],
   ["token/", (bytes) => longEnough(bytes, 1)],
   ["order/", (bytes) => longEnough(bytes, 1)],
   ["closed/", (bytes) => longEnough(bytes, 1)],

@@ -1,80 +1,141 @@
-import { Fault } from "@blueflame/shared/errors/fault.ts";
-import type { Database } from "@blueflame/shared/store/level/database.ts";
-import { seal, unseal } from "./codec.ts";
-import { writeParts } from "./rows.ts";
+/**
+ * Where the rows of workloads lie, and what stands in them: the only place that makes their keys.
+ *
+ *   kv/<workload>\0<key>            -> revision:8 value
+ *   name/<workload>\0<key>          -> KeyMeta as JSON             also of keys that were deleted a while ago
+ *   log/<workload>\0<log>           -> LogMeta as JSON
+ *   entry/<workload>\0<log>\0<n>    -> at:8 through:8 data         by index
+ *   trade/<workload>/<n>            -> Booked as JSON              by index, the newest 20,000
+ *   risk/<workload>                 -> KeptRisk as JSON
+ *   request/<workload>/<n>          -> Done as JSON                the newest 1,000
+ *   space/<workload>                -> horizon and floor as JSON
+ *
+ * Between the two NULs stands what a workload has chosen: it may say more than the disk should know. A workload's own name has
+ * neither NUL nor slash.
+ */
+import type { Write } from "@blueflame/shared/store/level/writer.ts";
+import type { Booked, Change, Done, Entry, KeptRisk, KeyMeta, LogMeta } from "../state/space.ts";
+import { ordinal, seal, unseal } from "./codec.ts";
 
-/** What one workload may keep. */
-const keysMax = { keys: 1000, keyBytes: 512, valueBytes: 256 * 1024 } as const;
+/** The tables that are read whole at the opening, in this order. */
+export const contentTables = ["name", "log", "risk", "request", "space"] as const;
 
-/** The workloads' own keys, each with a revision that counts its writes from 1. */
-export class WorkloadKeys {
-  readonly #database: Database;
-  /** How many keys each workload has. */
-  readonly #counts = new Map<string, number>();
-  /** The revision of each key that was asked for, 0n when there is none, as of the last batch that was built. */
-  readonly #revisions = new Map<string, bigint>();
+export const valueRow = (workload: string, key: string) => `kv/${workload}\0${key}`;
+const nameRow = (workload: string, key: string) => `name/${workload}\0${key}`;
+const logRow = (workload: string, log: string) => `log/${workload}\0${log}`;
+export const entryRow = (workload: string, log: string, index: number) =>
+  `entry/${workload}\0${log}\0${ordinal(index)}`;
+export const tradeRow = (workload: string, index: number) => `trade/${workload}/${ordinal(index)}`;
+const riskRow = (workload: string) => `risk/${workload}`;
+const requestRow = (workload: string, number: number) => `request/${workload}/${ordinal(number)}`;
+const spaceRow = (workload: string) => `space/${workload}`;
 
-  constructor(database: Database) {
-    this.#database = database;
-  }
-  async load(): Promise<void> {
-    for (const key of await this.#database.keys({ gte: "kv/", lt: "kv0" })) {
-      const workload = key.slice(3, key.indexOf("\0"));
-      this.#counts.set(workload, (this.#counts.get(workload) ?? 0) + 1);
+/** What is written for a change. */
+export function writesOf(workload: string, change: Change): Write[] {
+  switch (change.is) {
+    case "key": {
+      const { key, meta, value } = change;
+      const row = valueRow(workload, key);
+      const contents: Write =
+        value === undefined
+          ? { type: "del", key: row }
+          : { type: "put", key: row, value: seal(row, withRevision(meta, value)) };
+      return [contents, putJson(nameRow(workload, key), meta)];
     }
-  }
-  async get(workload: string, key: string): Promise<{ value: Uint8Array; revision: bigint } | undefined> {
-    const row = rowOf(workload, key);
-    const sealed = await this.#database.get(row);
-    if (!sealed) return undefined;
-    const found = unseal(row, sealed);
-    return { revision: revisionOf(found), value: found.subarray(8) };
-  }
-  async put(workload: string, key: string, value: Uint8Array, expected: bigint | undefined): Promise<bigint> {
-    const row = rowOf(workload, key);
-    if (value.byteLength > keysMax.valueBytes) {
-      throw new Fault("BAD_REQUEST", `a value of ${value.byteLength} bytes, at most ${keysMax.valueBytes}`);
+    case "forgetKey":
+      return [{ type: "del", key: nameRow(workload, change.key) }];
+    case "log":
+      return [putJson(logRow(workload, change.log), change.meta)];
+    case "entry": {
+      const row = entryRow(workload, change.log, change.index);
+      return [{ type: "put", key: row, value: seal(row, entryBytes(change.entry)) }];
     }
-    const bytes = new Uint8Array(8 + value.byteLength);
-    bytes.set(value, 8);
-    await this.#knowRevision(row);
-    let revision = 0n;
-    await writeParts(this.#database, true, () => {
-      const before = this.#revisions.get(row) ?? 0n;
-      if (expected !== undefined && expected !== before) {
-        throw new Fault("STATE_CONFLICT", `'${key}' of '${workload}' has revision ${before}, expected was ${expected}`);
-      }
-      const count = this.#counts.get(workload) ?? 0;
-      if (before === 0n && count >= keysMax.keys) {
-        throw new Fault("LIMIT_REACHED", `'${workload}' keeps ${count} keys`);
-      }
-      revision = before + 1n;
-      new DataView(bytes.buffer).setBigUint64(0, revision);
-      this.#revisions.set(row, revision);
-      if (before === 0n) this.#counts.set(workload, count + 1);
-      const undo = () => {
-        this.#revisions.set(row, before);
-        if (before === 0n) this.#counts.set(workload, (this.#counts.get(workload) ?? 1) - 1);
-      };
-      return [{ writes: [{ type: "put", key: row, value: seal(row, bytes) }], undo }];
-    });
-    return revision;
-  }
-
-  /** Reads the revision once. While it is read another put may have made a newer one known: that one stays. */
-  async #knowRevision(row: string): Promise<void> {
-    if (this.#revisions.has(row)) return;
-    const sealed = await this.#database.get(row);
-    if (!this.#revisions.has(row)) this.#revisions.set(row, sealed ? revisionOf(unseal(row, sealed)) : 0n);
+    case "dropEntry":
+      return [{ type: "del", key: entryRow(workload, change.log, change.index) }];
+    case "trade": {
+      const { trade, ...rest } = change.booked;
+      const data = Buffer.from(trade.data).toString("base64");
+      return [putJson(tradeRow(workload, change.booked.index), { ...rest, trade: { ...trade, data } })];
+    }
+    case "dropTrade":
+      return [{ type: "del", key: tradeRow(workload, change.index) }];
+    case "risk":
+      return [putJson(riskRow(workload), change.kept)];
+    case "request":
+      return [putJson(requestRow(workload, change.number), change.done)];
+    case "forgetRequest":
+      return [{ type: "del", key: requestRow(workload, change.number) }];
+    case "horizon":
+      return [putJson(spaceRow(workload), { horizon: change.revision, floor: change.floor })];
   }
 }
 
-function rowOf(workload: string, key: string): string {
-  if (key === "" || key.includes("\0") || !key.isWellFormed() || Buffer.byteLength(key) > keysMax.keyBytes) {
-    throw new Fault("BAD_REQUEST", `a key must have 1 to ${keysMax.keyBytes} bytes of text without NUL`);
+/** The change that wrote a row of {@link contentTables}, without bytes: what a space is loaded from. */
+export function changeOf(row: string, sealed: Uint8Array): { workload: string; change: Change } {
+  const table = row.slice(0, row.indexOf("/"));
+  const rest = row.slice(table.length + 1);
+  const read = <T>() => JSON.parse(Buffer.from(unseal(row, sealed)).toString()) as T;
+  const [workload = "", name = ""] = rest.split(table === "request" ? "/" : "\0");
+  switch (table) {
+    case "name":
+      return { workload, change: { is: "key", key: name, meta: read<KeyMeta>(), value: undefined } };
+    case "log":
+      return { workload, change: { is: "log", log: name, meta: read<LogMeta>() } };
+    case "risk":
+      return { workload, change: { is: "risk", kept: read<KeptRisk>() } };
+    case "request":
+      return { workload, change: { is: "request", number: Number.parseInt(name, 16), done: read<Done>() } };
+    default: {
+      const { horizon, floor } = read<{ horizon: number; floor: number }>();
+      return { workload, change: { is: "horizon", revision: horizon, floor } };
+    }
   }
-  return `kv/${workload}\0${key}`;
 }
-function revisionOf(found: Uint8Array): bigint {
-  return new DataView(found.buffer, found.byteOffset, found.byteLength).getBigUint64(0);
+
+/** Whose value a row of `kv/` is. */
+export function ownerOf(row: string): { workload: string; key: string } {
+  const at = row.indexOf("\0");
+  return { workload: row.slice("kv/".length, at), key: row.slice(at + 1) };
+}
+
+export function readValue(row: string, sealed: Uint8Array): { value: Uint8Array; revision: number } {
+  const found = unseal(row, sealed);
+  return { revision: numberAt(found, 0), value: found.subarray(8) };
+}
+export function readEntry(row: string, sealed: Uint8Array): Entry {
+  const found = unseal(row, sealed);
+  return { atWallMs: numberAt(found, 0), through: numberAt(found, 8), data: found.subarray(16) };
+}
+export function readTrade(row: string, sealed: Uint8Array): Booked {
+  const { trade, ...rest } = JSON.parse(Buffer.from(unseal(row, sealed)).toString());
+  // JSON leaves out what is undefined.
+  const { profit, openExposure, sessionProfit } = trade;
+  return { ...rest, trade: { ...trade, profit, openExposure, sessionProfit, data: Buffer.from(trade.data, "base64") } };
+}
+/** An entry's index, from its row. */
+export function indexOf(row: string): number {
+  return Number.parseInt(row.slice(-ordinal(0).length), 16);
+}
+
+function withRevision({ revision }: KeyMeta, value: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(8 + value.length);
+  setNumber(bytes, 0, revision);
+  bytes.set(value, 8);
+  return bytes;
+}
+function entryBytes({ atWallMs, through, data }: Entry): Uint8Array {
+  const bytes = new Uint8Array(16 + data.length);
+  setNumber(bytes, 0, Math.floor(atWallMs));
+  setNumber(bytes, 8, through);
+  bytes.set(data, 16);
+  return bytes;
+}
+function putJson(key: string, value: unknown): Write {
+  return { type: "put", key, value: seal(key, Buffer.from(JSON.stringify(value))) };
+}
+function numberAt(bytes: Uint8Array, at: number): number {
+  return Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(at));
+}
+function setNumber(bytes: Uint8Array, at: number, value: number): void {
+  new DataView(bytes.buffer).setBigUint64(at, BigInt(value));
 }

@@ -1,4 +1,5 @@
 import type { LadderPolicy } from "../ladder/policy.ts";
+import type { Limits } from "../state/risk.ts";
 
 /** What an operator wrote about one workload, with every default filled in. Made by `agent/config.ts`; stored as JSON. */
 export interface WorkloadSpec {
@@ -51,6 +52,8 @@ export interface WorkloadSpec {
   readonly notify: boolean;
   /** Absent: the node's. */
   readonly slo?: SloSpec;
+  /** Absent: its risk state locks by its own word only. */
+  readonly risk?: Limits;
   /** The pool whose bound its starts count against; empty: none. */
   readonly pool: string;
   /** What a quarantine takes out of the way, absolute. */

@@ -9,6 +9,7 @@ import type { Bar } from "./bars.ts";
  *   size       `unitsMax` less one unit for each loss in a row, at least one: losing makes it smaller, never bolder
  *   lock       a session that has lost `sessionLossLimitCents` (open position included) is closed out and locked: no trade
  *              until the next session begins. Only the calendar opens the lock; no restart does.
+ *   halt       while the agent holds the risk lock the position is closed out, and none is opened: only a person ends it.
  */
 export interface Rules {
   readonly fastBars: number;
@@ -61,6 +62,10 @@ export interface State {
   readonly lossStreak: number;
   readonly worstLossStreak: number;
   readonly session: Session;
+  /** Bars over which the agent's risk lock held, the last perhaps still: `[from, to)`. Each takes a person to end, so they are few. */
+  readonly halts: readonly (readonly [from: number, to: number | null])[];
+  /** The streaks when the run began: they do not end with it. */
+  readonly began: Streaks;
   /** Sessions of this run that ended up locked. */
   readonly locks: number;
   readonly ledger: {
@@ -71,6 +76,12 @@ export interface State {
   };
 }
 
+/** Losses in a row, now and at the most. */
+export interface Streaks {
+  readonly lossStreak: number;
+  readonly worstLossStreak: number;
+}
+
 /** What a step did, for people. */
 export type Happening =
   | { readonly is: "trade"; readonly trade: Trade }
@@ -78,35 +89,44 @@ export type Happening =
   | { readonly is: "unlock"; readonly session: string }
   | { readonly is: "end"; readonly run: number };
 
+const noStreaks: Streaks = { lossStreak: 0, worstLossStreak: 0 };
+
 /** The state before the first bar of a run. */
-export function begin(run: number): State {
+export function begin(run: number, { lossStreak, worstLossStreak }: Streaks = noStreaks): State {
   return {
     run,
     next: 0,
     units: 0,
     costCents: 0,
     exposureCents: 0,
-    lossStreak: 0,
-    worstLossStreak: 0,
+    lossStreak,
+    worstLossStreak,
     session: newSession("", 0),
+    halts: [],
+    began: { lossStreak, worstLossStreak },
     locks: 0,
     ledger: { head: sha256(`risk-firewall run ${run}`), trades: 0, profitCents: 0 },
   };
 }
 
-/** Takes the next bar. At the end of the bars the next run begins, at its first bar. */
-export function step(rules: Rules, bars: readonly Bar[], state: State): { state: State; happened: Happening[] } {
+/** Takes the next bar; `halted` while the agent holds the risk lock. At the end of the bars the next run begins, at its first bar. */
+export function step(
+  rules: Rules,
+  bars: readonly Bar[],
+  state: State,
+  halted = false,
+): { state: State; happened: Happening[] } {
   const bar = bars[state.next];
-  if (bar === undefined) return { state: begin(state.run + 1), happened: [{ is: "end", run: state.run }] };
+  if (bar === undefined) return { state: begin(state.run + 1, state), happened: [{ is: "end", run: state.run }] };
   const happened: Happening[] = [];
 
-  let now = state;
+  let now = withHalt(state, halted);
   if (bar.session !== state.session.name) {
     if (state.session.lock !== null) happened.push({ is: "unlock", session: bar.session });
     now = { ...now, session: newSession(bar.session, now.exposureCents) };
   }
 
-  const long = wantsLong(rules, bars, state.next);
+  const long = !halted && wantsLong(rules, bars, state.next);
   const lossCents = -sessionResult(now, bar.closeCents);
   if (now.session.lock === null && lossCents >= rules.sessionLossLimitCents) {
     if (now.units > 0) now = take(now, sell(now, bar), happened);
@@ -121,6 +141,13 @@ export function step(rules: Rules, bars: readonly Bar[], state: State): { state:
   return { state: { ...now, next: state.next + 1, exposureCents: now.units * bar.closeCents }, happened };
 }
 
+function withHalt(state: State, halted: boolean): State {
+  const last = state.halts.at(-1);
+  if (halted === (last?.[1] === null)) return state;
+  if (halted) return { ...state, halts: [...state.halts, [state.next, null]] };
+  return { ...state, halts: [...state.halts.slice(0, -1), [last?.[0] ?? 0, state.next]] };
+}
+
 /** Whether a stored state is exactly what its bars say: every trade up to its position once, and no lock lost. */
 export type Verdict = { readonly ok: true } | { readonly ok: false; readonly because: string };
 
@@ -129,8 +156,12 @@ export function verify(rules: Rules, bars: readonly Bar[], state: State): Verdic
   if (!(state.next >= 0 && state.next <= bars.length)) {
     return { ok: false, because: `position ${state.next} is outside the ${bars.length} bars` };
   }
-  let replayed = begin(state.run);
-  while (replayed.next < state.next) replayed = step(rules, bars, replayed).state;
+  let replayed = begin(state.run, state.began);
+  while (replayed.next < state.next) {
+    const at = replayed.next;
+    const halted = state.halts.some(([from, to]) => from <= at && (to === null || at < to));
+    replayed = step(rules, bars, replayed, halted).state;
+  }
   if (replayed.ledger.trades !== state.ledger.trades) {
     return { ok: false, because: `${state.ledger.trades} trades are booked, the bars give ${replayed.ledger.trades}` };
   }
@@ -143,7 +174,7 @@ export function verify(rules: Rules, bars: readonly Bar[], state: State): Verdic
 }
 
 /** The state as text, with its keys in one order. */
-export function encode(state: State): string {
+export function encode(state: object): string {
   return JSON.stringify(state, (_key, value: unknown) =>
     value !== null && typeof value === "object" && !Array.isArray(value)
       ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -159,6 +190,8 @@ export function decode(text: string): State {
     Number.isSafeInteger(state?.next) &&
     typeof state?.ledger?.head === "string" &&
     Array.isArray(state?.session?.trades) &&
+    Array.isArray(state?.halts) &&
+    Number.isSafeInteger(state?.began?.lossStreak) &&
     state?.session?.lock !== undefined;
   if (!whole) throw new Error("the stored state is not one of this program");
   return state as State;

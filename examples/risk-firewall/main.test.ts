@@ -8,9 +8,12 @@ import { type LocalApi, serveLocalApi } from "@blueflame/agent/api/server.driver
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { bundle } from "../../test/support/bundle.ts";
+import { memoryAgent } from "../../test/support/memory-agent.ts";
+import type { MemorySpace } from "../../test/support/memory-space.ts";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
 import { parseBars } from "./bars.ts";
-import { begin, decode, defaultRules, encode, type State, step, verify } from "./firewall.ts";
+import { begin, defaultRules, type State, step, verify } from "./firewall.ts";
+import { memoryAt } from "./memory.ts";
 
 const file = fileURLToPath(new URL("../data/sp500-2000.csv", import.meta.resolve("vega-datasets")));
 const bars = parseBars(readFileSync(file, "utf8"));
@@ -65,10 +68,27 @@ function start(env: Record<string, string> = {}): Life {
   return { child, output: () => text, exit: new Promise((ended) => child.once("exit", ended)) };
 }
 
-function remembered(): State | undefined {
-  const kept = node.workloads.get("firewall")?.state.get("firewall");
+function space(): MemorySpace {
+  const found = node.workloads.get("firewall")?.state;
+  if (!found) throw new Error("there is a workload");
+  return found;
+}
+
+/** What is in the program's key, without its first line. */
+function position(): { next: number } | undefined {
+  const kept = space().peek("firewall");
   const text = kept && Buffer.from(kept.value).toString("utf8");
-  return text === undefined ? undefined : decode(text.slice(text.indexOf("\n") + 1));
+  return text === undefined ? undefined : JSON.parse(text.slice(text.indexOf("\n") + 1));
+}
+
+function barOf(): number {
+  return position()?.next ?? 0;
+}
+
+/** Everything that it will recall; undefined before its first bar. */
+async function remembered(): Promise<State | undefined> {
+  if (!position()) return undefined;
+  return (await memoryAt(memoryAgent(space()), "test").recall()).state;
 }
 
 async function until<T>(look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
@@ -88,16 +108,16 @@ test("PHX-9 killed at random moments it goes on where it was: no trade twice, no
   const random = seeded(20_261_122);
   const told: number[] = [];
   // On a busy machine a life comes less far: then it takes more of them.
-  const trades = () => remembered()?.ledger.trades ?? 0;
+  const trades = () => space().risk().risk.trades;
   for (let life = 0; life < 25 || (trades() <= 10 && life < 200); life += 1) {
-    const before = remembered();
+    const before = await remembered();
     const { child, output, exit } = start();
-    await until(() => (remembered()?.next ?? 0) > (before?.next ?? 0));
+    await until(() => barOf() > (before?.next ?? 0));
     await pause(random() * 120);
     child.kill("SIGKILL");
     await exit;
     told.push(...tradesIn(output()));
-    const after = remembered();
+    const after = await remembered();
     if (after === undefined) throw new Error("something was remembered");
     expect(verify(defaultRules, bars, after)).toEqual({ ok: true });
     if (before) expect(output()).toContain(`go on at bar ${before.next} of run 1`);
@@ -111,17 +131,21 @@ test("PHX-9 killed again and again while its session is locked, it never trades 
   let locked = begin(1);
   const weekLater = () => bars[locked.next + 5]?.session === locked.session.name;
   while (locked.session.lock === null || !weekLater()) locked = step(defaultRules, bars, locked).state;
-  const value = Buffer.from(`x\n${encode(locked)}`);
-  node.workloads.get("firewall")?.state.set("firewall", { value, revision: 1n });
+  const memory = memoryAt(memoryAgent(space()), "x");
+  let kept = await memory.recall();
+  while (kept.state.next < locked.next) {
+    const { state, happened } = step(defaultRules, bars, kept.state);
+    kept = await memory.keep(state, kept, happened);
+  }
   const session = locked.session.name;
   for (let lives = 0; ; lives += 1) {
-    const before = remembered()?.next ?? 0;
+    const before = barOf();
     const { child, output, exit } = start({ RISK_FIREWALL_STEP_MS: "300" });
-    await until(() => (remembered()?.next ?? 0) > before);
+    await until(() => barOf() > before);
     child.kill("SIGKILL");
     await exit;
     expect(output()).toContain(`LOCKED since ${locked.session.lock?.date}`);
-    const now = remembered();
+    const now = await remembered();
     if (now?.session.name !== session) {
       expect(lives).toBeGreaterThanOrEqual(3);
       break;
@@ -134,17 +158,17 @@ test("PHX-9 killed again and again while its session is locked, it never trades 
 test("PHX-9 the agent dies and comes back many times under it: same process, same ledger", async () => {
   const { child } = start();
   for (let times = 0; times < 8; times += 1) {
-    const before = remembered()?.next ?? 0;
-    await until(() => (remembered()?.next ?? 0) > before + 5);
+    const before = barOf();
+    await until(() => barOf() > before + 5);
     await api.close();
     await pause(150);
     api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {} });
   }
-  const before = remembered()?.next ?? 0;
-  await until(() => (remembered()?.next ?? 0) > before);
+  const before = barOf();
+  await until(() => barOf() > before);
   expect(child.exitCode).toBeNull();
   expect(child.signalCode).toBeNull();
-  const state = remembered();
+  const state = await remembered();
   expect(state && verify(defaultRules, bars, state)).toEqual({ ok: true });
 });
 
@@ -182,7 +206,7 @@ test("its probes answer on loopback, and readiness names the check that fails wh
 
 test("SIGTERM ends it in good order, also in a long pause and while the agent is away", async () => {
   const slow = start({ RISK_FIREWALL_STEP_MS: "60000" });
-  await until(() => remembered());
+  await until(() => barOf() > 0);
   slow.child.kill("SIGTERM");
   expect(await slow.exit).toBe(0);
   expect(slow.output()).toContain("leaving in good order");
@@ -207,16 +231,16 @@ test("SIGUSR2 is the drill of a spinning program: alive, and silent on every doo
 
 test("a remembered state that the bars do not give ends it before it trades", async () => {
   const { child, exit } = start();
-  await until(() => (remembered()?.next ?? 0) > 30);
+  await until(() => barOf() > 30);
   child.kill("SIGKILL");
   await exit;
-  const state = remembered();
-  const forged = JSON.stringify({ ...state, lossStreak: 9 });
-  node.workloads.get("firewall")?.state.set("firewall", { value: Buffer.from(`x\n${forged}`), revision: 1000n });
+  const { ledger } = (await remembered()) ?? begin(1);
+  const forged = JSON.stringify({ ...position(), ledger: { ...ledger, trades: ledger.trades + 1 } });
+  space().plant("firewall", Buffer.from(`x\n${forged}`), 1000);
   const next = start();
   expect(await next.exit).toBe(1);
   expect(next.output()).toContain("does not verify");
-  expect(node.workloads.get("firewall")?.state.get("firewall")?.revision).toBe(1000n);
+  expect(space().peek("firewall")?.revision).toBe(1000);
 });
 
 test("nonsense in its settings ends it with one line that names the setting", async () => {

@@ -45,7 +45,10 @@ const doors = await openDoors(settings.port, {
   "/live": () => ({ status: 200, body: { alive: true, time: new Date().toISOString() } }),
   "/ready": ready,
   "/performance": () => ({ status: 200, body: figures() }),
-  "/state": () => ({ status: 200, body: { ...now.state, verified: verify(defaultRules, bars, now.state) } }),
+  "/state": () => ({
+    status: 200,
+    body: { ...now.state, riskLock: now.locked ?? null, verified: verify(defaultRules, bars, now.state) },
+  }),
 }).catch((error: Error) => fail(`cannot listen on 127.0.0.1:${settings.port}: ${error.message}`));
 
 say(`${bars.length} bars; probes on http://127.0.0.1:${doors.port}/live /ready /performance /state`);
@@ -65,16 +68,20 @@ agent?.close();
 
 /** One bar: decide, remember, and only then tell. A step that could not be remembered never happened. */
 async function trade(): Promise<boolean> {
-  const { state, happened } = step(defaultRules, bars, now.state);
+  const { state, happened } = step(defaultRules, bars, now.state, now.locked !== undefined);
   try {
-    now = await memory.keep(state, now);
+    const before = now.locked;
+    now = await memory.keep(state, now, happened);
     keptAtMs = performance.now();
     for (const happening of happened) tell(happening);
+    if (now.locked !== before) tellLock();
     return true;
   } catch (error) {
     // Unknown outcome, or another instance was faster: what is remembered decides, not what this process believes.
     say(`step not confirmed, reading back: ${messageOf(error)}`);
+    const before = now.locked;
     if (!leaving.signal.aborted) now = await memory.recall().catch(() => now);
+    if (now.locked !== before) tellLock();
     return false;
   }
 }
@@ -88,7 +95,7 @@ function leave(): void {
 async function beat(to: Agent | undefined): Promise<void> {
   if (to === undefined) return;
   const { run, next, session, ledger } = now.state;
-  const lock = session.lock === null ? "" : ", locked";
+  const lock = now.locked !== undefined ? ", risk lock" : session.lock === null ? "" : ", locked";
   try {
     await to.beat(`run ${run}, bar ${next} of ${bars.length}, ${ledger.trades} trades${lock}`);
     beatenAtMs = performance.now();
@@ -117,6 +124,12 @@ function figures() {
 /** Says what was remembered, so that a person sees that nothing was forgotten. */
 function greet(): void {
   say(now.revision === 0n ? "nothing remembered yet: run 1 begins at the first bar" : recollection());
+  if (now.locked !== undefined) tellLock();
+}
+
+function tellLock(): void {
+  if (now.locked === undefined) say("the risk lock was opened: trading goes on");
+  else say(`RISK LOCK: ${now.locked}; no position is opened until a person says \`blueflame-agent state unlock\``);
 }
 
 function recollection(): string {

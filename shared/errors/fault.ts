@@ -137,6 +137,12 @@ export const catalogue = {
     exit: 6,
     remedy: "The key was changed by somebody else: read it again and decide again.",
   },
+  RISK_LOCKED: {
+    retry: "never",
+    exit: 6,
+    remedy:
+      "Do not trade. A closed session opens with the next one; a risk lock only by a person: `blueflame-agent state unlock WORKLOAD --reason WHY`.",
+  },
   BAD_REQUEST: { retry: "never", exit: 2, remedy: "Correct the request as the message says." },
   NODE_UNWELL: { retry: "later", exit: 1, remedy: "Do what is said beside each of them, then look again." },
   PROGRAM_DAMAGED: {

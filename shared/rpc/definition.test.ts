@@ -33,7 +33,14 @@ function stateAt(address: string) {
   return state;
 }
 
-const echoState: Parameters<typeof addService<typeof StateService>>[2] = {
+type StateHandlers = Parameters<typeof addService<typeof StateService>>[2];
+const notHere = () => {
+  throw new Fault("NOT_FOUND", "this test does not serve it");
+};
+const echoState: StateHandlers = {
+  ...(Object.fromEntries(
+    StateService.methods.map(({ localName }) => [localName, notHere]),
+  ) as unknown as StateHandlers),
   get: (request) => ({ value: new TextEncoder().encode(request.key), revision: 7n }),
   put: async (request, call) => {
     if (request.key === "broken") throw new TypeError("x is undefined");

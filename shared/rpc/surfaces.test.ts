@@ -23,11 +23,17 @@ let socket: string;
 let tcp: string;
 const clients: { close(): void }[] = [];
 
+/** This test needs two of the methods only. */
+const unserved = Object.fromEntries(
+  StateService.methods.map(({ localName }) => [localName, () => Promise.reject(new Error("not served"))]),
+) as unknown as Parameters<typeof addService<typeof StateService>>[2];
+
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "rpc-"));
   socket = join(folder, "agent.sock");
   server = new grpc.Server(serverOptions);
   addService(server, StateService, {
+    ...unserved,
     get: ({ key }) => ({ value: new TextEncoder().encode(key), revision: 1n }),
     put: () => ({ revision: 2n }),
   });
@@ -62,8 +68,7 @@ test.each(["grpc-v1", "grpc-v1alpha"])(
   async (protocol) => {
     const { stdout } = await run(buf, [...curl, "--reflect-protocol", protocol, "--list-methods", `http://${tcp}`]);
     expect(stdout.trim().split("\n").sort()).toEqual([
-      "blueflame.node.v1.StateService/Get",
-      "blueflame.node.v1.StateService/Put",
+      ...StateService.methods.map(({ name }) => `blueflame.node.v1.StateService/${name}`).sort(),
       "grpc.health.v1.Health/Check",
       "grpc.health.v1.Health/Watch",
       "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -26,6 +26,7 @@ import {
   type TriggerInfo,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
+import { MemorySpace } from "./memory-space.ts";
 
 /** A workload of the {@link memoryNode}, and what it has done. */
 export interface MemoryWorkload {
@@ -38,7 +39,7 @@ export interface MemoryWorkload {
   says: string;
   readonly beats: { ready: boolean; status: string }[];
   readonly requests: FinishedRequest[];
-  readonly state: Map<string, { value: Uint8Array; revision: bigint }>;
+  readonly state: MemorySpace;
 }
 
 /** What a test may set and look at. */
@@ -55,8 +56,6 @@ export interface MemoryNode extends Node {
   /** Shown in the status. */
   warnings: string[];
   dataDir: string;
-  /** Awaited before each put is written, and again before it is acknowledged: a test may hold, or throw, here. */
-  onPut: (moment: "before" | "after", workload: string, key: string) => Promise<void> | void;
 }
 
 /** A node that behaves like the real one towards its doors, and forgets everything when the test ends. */
@@ -74,7 +73,7 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       says: "running and ready",
       beats: [],
       requests: [],
-      state: new Map(),
+      state: new MemorySpace(name),
     });
   }
   const actions: AuditRecord[] = [];
@@ -109,7 +108,6 @@ export function memoryNode(names: readonly string[]): MemoryNode {
     healthReport: create(GetHealthResponseSchema),
     warnings: [],
     dataDir: "",
-    onPut: () => {},
     status: () =>
       create(GetStatusResponseSchema, {
         nodeId: "node-under-test",
@@ -162,20 +160,13 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       if (status !== "") workload.says = status;
       return { nextWithinMs: 3000 };
     },
-    async stateGet(token, key) {
-      return holding(token).state.get(key);
+    state: (token) => holding(token).state,
+    stateOf(name) {
+      const found = workloads.get(name);
+      if (found === undefined) throw new Fault("NOT_FOUND", `no workload '${name}' keeps anything here`);
+      return found.state;
     },
-    async statePut(token, key, value, expected) {
-      const workload = holding(token);
-      await node.onPut("before", workload.name, key);
-      const revision = workload.state.get(key)?.revision ?? 0n;
-      if (expected !== undefined && expected !== revision) {
-        throw new Fault("STATE_CONFLICT", `key '${key}' has revision ${revision}, not ${expected}`);
-      }
-      workload.state.set(key, { value: Uint8Array.from(value), revision: revision + 1n });
-      await node.onPut("after", workload.name, key);
-      return revision + 1n;
-    },
+    stateNames: () => [...workloads.keys()].sort(),
     incidents: async (limit, openOnly) =>
       node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(0, limit),
     audit: async (limit) => actions.toReversed().slice(0, limit),

@@ -16,6 +16,8 @@ import type { NodeHealth } from "../../link/v1/link_service_pb.ts";
 import { file_blueflame_link_v1_link_service } from "../../link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "../../link/v1/workload_pb.ts";
 import { file_blueflame_link_v1_workload } from "../../link/v1/workload_pb.ts";
+import type { AppendRequestSchema, AppendResponseSchema, CommitRequestSchema, CommitResponseSchema, DeleteRequestSchema, DeleteResponseSchema, GetRiskRequestSchema, GetRiskResponseSchema, ListLogsRequestSchema, ListLogsResponseSchema, ListRequest, ListRequestSchema, ListResponse, ListResponseSchema, ListTradesRequestSchema, ListTradesResponseSchema, LockRiskRequestSchema, LockRiskResponseSchema, LogEntry, LogInfo, ReadLogRequestSchema, ReadLogResponseSchema, RecordTradeRequestSchema, RecordTradeResponseSchema, RiskState, TradeRecord, WatchRequestSchema, WatchResponseSchema } from "./state_pb.ts";
+import { file_blueflame_node_v1_state } from "./state_pb.ts";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -24,7 +26,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/node/v1/node_service.proto.
  */
 export const file_blueflame_node_v1_node_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRibHVlZmxhbWUvbm9kZS92MS9ub2RlX3NlcnZpY2UucHJvdG8SEWJsdWVmbGFtZS5ub2RlLnYxIjsKC0JlYXRSZXF1ZXN0EhIKBXJlYWR5GAEgASgISACIAQESDgoGc3RhdHVzGAIgASgJQggKBl9yZWFkeSI+CgxCZWF0UmVzcG9uc2USLgoLbmV4dF93aXRoaW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRQoNUmVwb3J0UmVxdWVzdBI0CghyZXF1ZXN0cxgBIAMoCzIiLmJsdWVmbGFtZS5ub2RlLnYxLkZpbmlzaGVkUmVxdWVzdCJcCg9GaW5pc2hlZFJlcXVlc3QSKgoHbGF0ZW5jeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIKCgJvaxgCIAEoCBIRCgl0aW1lZF9vdXQYAyABKAgiEAoOUmVwb3J0UmVzcG9uc2UiGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkiLgoLR2V0UmVzcG9uc2USDQoFdmFsdWUYASABKAwSEAoIcmV2aXNpb24YAiABKAQiXgoKUHV0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSHgoRZXhwZWN0ZWRfcmV2aXNpb24YAyABKARIAIgBAUIUChJfZXhwZWN0ZWRfcmV2aXNpb24iHwoLUHV0UmVzcG9uc2USEAoIcmV2aXNpb24YASABKAQiEgoQR2V0U3RhdHVzUmVxdWVzdCLFAwoRR2V0U3RhdHVzUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEgsKA3BpZBgDIAEoBRIuCgpzdGFydGVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtpbmNhcm5hdGlvbhgFIAEoBBIPCgdzZXNzaW9uGAYgASgEEioKBGxpbmsYByABKA4yHC5ibHVlZmxhbWUubm9kZS52MS5MaW5rU3RhdGUSCwoDaHViGAggASgJEhQKDGxpbmtfYmVjYXVzZRgJIAEoCRIUCgxvdXRib3hfZGVwdGgYCiABKAQSLQoGaGVhbHRoGAsgASgOMh0uYmx1ZWZsYW1lLmxpbmsudjEuTm9kZUhlYWx0aBI0Cgl3b3JrbG9hZHMYDCADKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cxIQCghkYXRhX2RpchgNIAEoCRIQCgh3YXJuaW5ncxgOIAMoCRITCgtraWxsX3N3aXRjaBgPIAEoCBITCgttZXRhX2hlYWx0aBgQIAEoARITCgttZXRhX3N0YXR1cxgRIAEoCSI0ChRTdGFydFdvcmtsb2FkUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBlcnNvbhgCIAEoCSJMChVTdGFydFdvcmtsb2FkUmVzcG9uc2USMwoId29ya2xvYWQYASABKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cyIzChNTdG9wV29ya2xvYWRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcGVyc29uGAIgASgJIksKFFN0b3BXb3JrbG9hZFJlc3BvbnNlEjMKCHdvcmtsb2FkGAEgASgLMiEuYmx1ZWZsYW1lLmxpbmsudjEuV29ya2xvYWRTdGF0dXMiNgoWUmVzdGFydFdvcmtsb2FkUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnBlcnNvbhgCIAEoCSJOChdSZXN0YXJ0V29ya2xvYWRSZXNwb25zZRIzCgh3b3JrbG9hZBgBIAEoCzIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkU3RhdHVzIh0KC0Rvd25SZXF1ZXN0Eg4KBnBlcnNvbhgBIAEoCSIfCgxEb3duUmVzcG9uc2USDwoHc3RvcHBlZBgBIAEoDSI4ChRMaXN0SW5jaWRlbnRzUmVxdWVzdBINCgVsaW1pdBgBIAEoDRIRCglvcGVuX29ubHkYAiABKAgiRwoVTGlzdEluY2lkZW50c1Jlc3BvbnNlEi4KCWluY2lkZW50cxgBIAMoCzIbLmJsdWVmbGFtZS5saW5rLnYxLkluY2lkZW50IiEKEExpc3RBdWRpdFJlcXVlc3QSDQoFbGltaXQYASABKA0iRAoRTGlzdEF1ZGl0UmVzcG9uc2USLwoHcmVjb3JkcxgBIAMoCzIeLmJsdWVmbGFtZS5saW5rLnYxLkF1ZGl0UmVjb3JkIiUKFExpc3REZWNpc2lvbnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNIksKFUxpc3REZWNpc2lvbnNSZXNwb25zZRIyCgdyZWNvcmRzGAEgAygLMiEuYmx1ZWZsYW1lLmxpbmsudjEuRGVjaXNpb25SZWNvcmQiFQoTTGlzdFRyaWdnZXJzUmVxdWVzdCKxAQoLVHJpZ2dlckluZm8SDAoEbmFtZRgBIAEoCRIRCgljb25kaXRpb24YAiABKAkSEAoIcGxheWJvb2sYAyABKAkSEAoIc2V2ZXJpdHkYBCABKAkSDgoGYWN0aXZlGAUgASgIEg0KBWFkZGVkGAYgASgIEi8KBnN0YW5kcxgHIAMoCzIfLmJsdWVmbGFtZS5ub2RlLnYxLlRyaWdnZXJTdGFuZBINCgVmaXJlZBgIIAEoBCJpCgxUcmlnZ2VyU3RhbmQSDwoHc3ViamVjdBgBIAEoCRINCgVzdGFuZBgCIAEoCRIPCgdiZWNhdXNlGAMgASgJEigKBXNpbmNlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkgKFExpc3RUcmlnZ2Vyc1Jlc3BvbnNlEjAKCHRyaWdnZXJzGAEgAygLMh4uYmx1ZWZsYW1lLm5vZGUudjEuVHJpZ2dlckluZm8iFgoUTGlzdFBsYXlib29rc1JlcXVlc3QibAoMUGxheWJvb2tJbmZvEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSDQoFc3RlcHMYAyADKAkSDQoFYWRkZWQYBCABKAgSDQoFdHJ1c3QYBSABKAESDAoEcnVucxgGIAEoBCJLChVMaXN0UGxheWJvb2tzUmVzcG9uc2USMgoJcGxheWJvb2tzGAEgAygLMh8uYmx1ZWZsYW1lLm5vZGUudjEuUGxheWJvb2tJbmZvIlUKElJ1blBsYXlib29rUmVxdWVzdBIMCgRuYW1lGAEgASgJEhAKCHdvcmtsb2FkGAIgASgJEg8KB2RyeV9ydW4YAyABKAgSDgoGcGVyc29uGAQgASgJImUKClN0ZXBSZXN1bHQSDAoEc3RlcBgBIAEoCRIPCgdvdXRjb21lGAIgASgJEg8KB2JlY2F1c2UYAyABKAkSJwoEdG9vaxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJPChNSdW5QbGF5Ym9va1Jlc3BvbnNlEgoKAm9rGAEgASgIEiwKBXN0ZXBzGAIgAygLMh0uYmx1ZWZsYW1lLm5vZGUudjEuU3RlcFJlc3VsdCISChBHZXRIZWFsdGhSZXF1ZXN0IuUCCgpNZXRhSGVhbHRoEg8KB3JtX21ldGEYASABKAESDgoGc3RhdHVzGAIgASgJEg8KB20xX3Byb2MYAyABKAESFAoMbTJfaGVhcnRiZWF0GAQgASgBEhkKEW0zX2RhdGFfZnJlc2huZXNzGAUgASgBEhgKEG00X2NvbnRyb2xfcGxhbmUYBiABKAESFAoMbTVfY29oZXJlbmNlGAcgASgBEkwKEHN1YnN5c3RlbV9oZWFsdGgYCCADKAsyMi5ibHVlZmxhbWUubm9kZS52MS5NZXRhSGVhbHRoLlN1YnN5c3RlbUhlYWx0aEVudHJ5Ei0KCXRpbWVzdGFtcBgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHYmVjYXVzZRgKIAMoCRo2ChRTdWJzeXN0ZW1IZWFsdGhFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIlwKCU9iamVjdGl2ZRIMCgRuYW1lGAEgASgJEg4KBnRhcmdldBgCIAEoCRIOCgZhY3R1YWwYAyABKAkSDAoEa2VwdBgEIAEoCBITCgtidWRnZXRfbGVmdBgFIAEoASK4AgoUV29ya2xvYWRIZWFsdGhSZXBvcnQSDAoEbmFtZRgBIAEoCRIUCgxoZWFsdGhfc2NvcmUYAiABKAESMAoKb2JqZWN0aXZlcxgDIAMoCzIcLmJsdWVmbGFtZS5ub2RlLnYxLk9iamVjdGl2ZRINCgV0cnVzdBgEIAEoARIVCg10cnVzdF9iZWNhdXNlGAUgASgJEkUKB2ZpZ3VyZXMYBiADKAsyNC5ibHVlZmxhbWUubm9kZS52MS5Xb3JrbG9hZEhlYWx0aFJlcG9ydC5GaWd1cmVzRW50cnkSLQoJYmFja3VwX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBouCgxGaWd1cmVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgBOgI4ASKxAwoPUmVjb3ZlcnlNZXRyaWNzEhEKCWluY2lkZW50cxgBIAEoBBIUCgxzdWNjZXNzX3JhdGUYAiABKAESFwoPdW5hdHRlbmRlZF9yYXRlGAMgASgBEicKBG10dGQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJwoEbXR0chgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCgl0b19kZWNpZGUYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoGdG9fYWN0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiwKCXRvX3ZlcmlmeRgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9lc2NhbGF0aW9uX3JhdGUYCSABKAESPAoFcnVuZ3MYCiADKAsyLS5ibHVlZmxhbWUubm9kZS52MS5SZWNvdmVyeU1ldHJpY3MuUnVuZ3NFbnRyeRosCgpSdW5nc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEizwIKEUdldEhlYWx0aFJlc3BvbnNlEisKBG1ldGEYASABKAsyHS5ibHVlZmxhbWUubm9kZS52MS5NZXRhSGVhbHRoEjoKCXdvcmtsb2FkcxgCIAMoCzInLmJsdWVmbGFtZS5ub2RlLnYxLldvcmtsb2FkSGVhbHRoUmVwb3J0EjMKB21ldHJpY3MYAyABKAsyIi5ibHVlZmxhbWUubm9kZS52MS5SZWNvdmVyeU1ldHJpY3MSEwoLc3VnZ2VzdGlvbnMYBCADKAkSEwoLYWdlbnRfdHJ1c3QYBSABKAESQgoHZmlndXJlcxgGIAMoCzIxLmJsdWVmbGFtZS5ub2RlLnYxLkdldEhlYWx0aFJlc3BvbnNlLkZpZ3VyZXNFbnRyeRouCgxGaWd1cmVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgBOgI4ASJCChRTZXRLaWxsU3dpdGNoUmVxdWVzdBIKCgJvbhgBIAEoCBIOCgZwZXJzb24YAiABKAkSDgoGcmVhc29uGAMgASgJIioKFVNldEtpbGxTd2l0Y2hSZXNwb25zZRIRCgl3b3JrbG9hZHMYASABKA0iGwoZTGlzdENvbmZpZ1ZlcnNpb25zUmVxdWVzdCLGAQoNQ29uZmlnVmVyc2lvbhIPCgd2ZXJzaW9uGAEgASgJEg0KBWJ5dGVzGAIgASgNEg4KBm9yaWdpbhgDIAEoCRIMCgRmcm9tGAQgASgJEi8KC3JlY2VpdmVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgd2ZXJkaWN0GAYgASgJEg8KB2JlY2F1c2UYByABKAkSDgoGaW5fdXNlGAggASgIEhQKDGxhc3RfaGVhbHRoeRgJIAEoCCJQChpMaXN0Q29uZmlnVmVyc2lvbnNSZXNwb25zZRIyCgh2ZXJzaW9ucxgBIAMoCzIgLmJsdWVmbGFtZS5ub2RlLnYxLkNvbmZpZ1ZlcnNpb24iKgoXR2V0Q29uZmlnVmVyc2lvblJlcXVlc3QSDwoHdmVyc2lvbhgBIAEoCSIoChhHZXRDb25maWdWZXJzaW9uUmVzcG9uc2USDAoEdGV4dBgBIAEoCSpxCglMaW5rU3RhdGUSGgoWTElOS19TVEFURV9VTlNQRUNJRklFRBAAEhMKD0xJTktfU1RBVEVfTk9ORRABEhkKFUxJTktfU1RBVEVfQ09OTkVDVElORxACEhgKFExJTktfU1RBVEVfQ09OTkVDVEVEEAMyVgoLQmVhdFNlcnZpY2USRwoEQmVhdBIeLmJsdWVmbGFtZS5ub2RlLnYxLkJlYXRSZXF1ZXN0Gh8uYmx1ZWZsYW1lLm5vZGUudjEuQmVhdFJlc3BvbnNlMl4KDVJlcG9ydFNlcnZpY2USTQoGUmVwb3J0EiAuYmx1ZWZsYW1lLm5vZGUudjEuUmVwb3J0UmVxdWVzdBohLmJsdWVmbGFtZS5ub2RlLnYxLlJlcG9ydFJlc3BvbnNlMpoBCgxTdGF0ZVNlcnZpY2USRAoDR2V0Eh0uYmx1ZWZsYW1lLm5vZGUudjEuR2V0UmVxdWVzdBoeLmJsdWVmbGFtZS5ub2RlLnYxLkdldFJlc3BvbnNlEkQKA1B1dBIdLmJsdWVmbGFtZS5ub2RlLnYxLlB1dFJlcXVlc3QaHi5ibHVlZmxhbWUubm9kZS52MS5QdXRSZXNwb25zZTK8CwoLTm9kZVNlcnZpY2USVgoJR2V0U3RhdHVzEiMuYmx1ZWZsYW1lLm5vZGUudjEuR2V0U3RhdHVzUmVxdWVzdBokLmJsdWVmbGFtZS5ub2RlLnYxLkdldFN0YXR1c1Jlc3BvbnNlEmIKDVN0YXJ0V29ya2xvYWQSJy5ibHVlZmxhbWUubm9kZS52MS5TdGFydFdvcmtsb2FkUmVxdWVzdBooLmJsdWVmbGFtZS5ub2RlLnYxLlN0YXJ0V29ya2xvYWRSZXNwb25zZRJfCgxTdG9wV29ya2xvYWQSJi5ibHVlZmxhbWUubm9kZS52MS5TdG9wV29ya2xvYWRSZXF1ZXN0GicuYmx1ZWZsYW1lLm5vZGUudjEuU3RvcFdvcmtsb2FkUmVzcG9uc2USaAoPUmVzdGFydFdvcmtsb2FkEikuYmx1ZWZsYW1lLm5vZGUudjEuUmVzdGFydFdvcmtsb2FkUmVxdWVzdBoqLmJsdWVmbGFtZS5ub2RlLnYxLlJlc3RhcnRXb3JrbG9hZFJlc3BvbnNlEkcKBERvd24SHi5ibHVlZmxhbWUubm9kZS52MS5Eb3duUmVxdWVzdBofLmJsdWVmbGFtZS5ub2RlLnYxLkRvd25SZXNwb25zZRJiCg1MaXN0SW5jaWRlbnRzEicuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdEluY2lkZW50c1JlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5MaXN0SW5jaWRlbnRzUmVzcG9uc2USVgoJTGlzdEF1ZGl0EiMuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdEF1ZGl0UmVxdWVzdBokLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RBdWRpdFJlc3BvbnNlEmIKDUxpc3REZWNpc2lvbnMSJy5ibHVlZmxhbWUubm9kZS52MS5MaXN0RGVjaXNpb25zUmVxdWVzdBooLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3REZWNpc2lvbnNSZXNwb25zZRJfCgxMaXN0VHJpZ2dlcnMSJi5ibHVlZmxhbWUubm9kZS52MS5MaXN0VHJpZ2dlcnNSZXF1ZXN0GicuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdFRyaWdnZXJzUmVzcG9uc2USYgoNTGlzdFBsYXlib29rcxInLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RQbGF5Ym9va3NSZXF1ZXN0GiguYmx1ZWZsYW1lLm5vZGUudjEuTGlzdFBsYXlib29rc1Jlc3BvbnNlElwKC1J1blBsYXlib29rEiUuYmx1ZWZsYW1lLm5vZGUudjEuUnVuUGxheWJvb2tSZXF1ZXN0GiYuYmx1ZWZsYW1lLm5vZGUudjEuUnVuUGxheWJvb2tSZXNwb25zZRJWCglHZXRIZWFsdGgSIy5ibHVlZmxhbWUubm9kZS52MS5HZXRIZWFsdGhSZXF1ZXN0GiQuYmx1ZWZsYW1lLm5vZGUudjEuR2V0SGVhbHRoUmVzcG9uc2UScQoSTGlzdENvbmZpZ1ZlcnNpb25zEiwuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdENvbmZpZ1ZlcnNpb25zUmVxdWVzdBotLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RDb25maWdWZXJzaW9uc1Jlc3BvbnNlEmsKEEdldENvbmZpZ1ZlcnNpb24SKi5ibHVlZmxhbWUubm9kZS52MS5HZXRDb25maWdWZXJzaW9uUmVxdWVzdBorLmJsdWVmbGFtZS5ub2RlLnYxLkdldENvbmZpZ1ZlcnNpb25SZXNwb25zZRJiCg1TZXRLaWxsU3dpdGNoEicuYmx1ZWZsYW1lLm5vZGUudjEuU2V0S2lsbFN3aXRjaFJlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5TZXRLaWxsU3dpdGNoUmVzcG9uc2ViBnByb3RvMw", [file_blueflame_link_v1_incident, file_blueflame_link_v1_link_service, file_blueflame_link_v1_workload, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiRibHVlZmxhbWUvbm9kZS92MS9ub2RlX3NlcnZpY2UucHJvdG8SEWJsdWVmbGFtZS5ub2RlLnYxIjsKC0JlYXRSZXF1ZXN0EhIKBXJlYWR5GAEgASgISACIAQESDgoGc3RhdHVzGAIgASgJQggKBl9yZWFkeSI+CgxCZWF0UmVzcG9uc2USLgoLbmV4dF93aXRoaW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iRQoNUmVwb3J0UmVxdWVzdBI0CghyZXF1ZXN0cxgBIAMoCzIiLmJsdWVmbGFtZS5ub2RlLnYxLkZpbmlzaGVkUmVxdWVzdCJcCg9GaW5pc2hlZFJlcXVlc3QSKgoHbGF0ZW5jeRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIKCgJvaxgCIAEoCBIRCgl0aW1lZF9vdXQYAyABKAgiEAoOUmVwb3J0UmVzcG9uc2UiGQoKR2V0UmVxdWVzdBILCgNrZXkYASABKAkiLgoLR2V0UmVzcG9uc2USDQoFdmFsdWUYASABKAwSEAoIcmV2aXNpb24YAiABKAQicgoKUHV0UmVxdWVzdBILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwSHgoRZXhwZWN0ZWRfcmV2aXNpb24YAyABKARIAIgBARISCgpyZXF1ZXN0X2lkGAQgASgJQhQKEl9leHBlY3RlZF9yZXZpc2lvbiIfCgtQdXRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoBCISChBHZXRTdGF0dXNSZXF1ZXN0IsUDChFHZXRTdGF0dXNSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSCwoDcGlkGAMgASgFEi4KCnN0YXJ0ZWRfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2luY2FybmF0aW9uGAUgASgEEg8KB3Nlc3Npb24YBiABKAQSKgoEbGluaxgHIAEoDjIcLmJsdWVmbGFtZS5ub2RlLnYxLkxpbmtTdGF0ZRILCgNodWIYCCABKAkSFAoMbGlua19iZWNhdXNlGAkgASgJEhQKDG91dGJveF9kZXB0aBgKIAEoBBItCgZoZWFsdGgYCyABKA4yHS5ibHVlZmxhbWUubGluay52MS5Ob2RlSGVhbHRoEjQKCXdvcmtsb2FkcxgMIAMoCzIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkU3RhdHVzEhAKCGRhdGFfZGlyGA0gASgJEhAKCHdhcm5pbmdzGA4gAygJEhMKC2tpbGxfc3dpdGNoGA8gASgIEhMKC21ldGFfaGVhbHRoGBAgASgBEhMKC21ldGFfc3RhdHVzGBEgASgJIjQKFFN0YXJ0V29ya2xvYWRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcGVyc29uGAIgASgJIkwKFVN0YXJ0V29ya2xvYWRSZXNwb25zZRIzCgh3b3JrbG9hZBgBIAEoCzIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkU3RhdHVzIjMKE1N0b3BXb3JrbG9hZFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZwZXJzb24YAiABKAkiSwoUU3RvcFdvcmtsb2FkUmVzcG9uc2USMwoId29ya2xvYWQYASABKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cyI2ChZSZXN0YXJ0V29ya2xvYWRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcGVyc29uGAIgASgJIk4KF1Jlc3RhcnRXb3JrbG9hZFJlc3BvbnNlEjMKCHdvcmtsb2FkGAEgASgLMiEuYmx1ZWZsYW1lLmxpbmsudjEuV29ya2xvYWRTdGF0dXMiHQoLRG93blJlcXVlc3QSDgoGcGVyc29uGAEgASgJIh8KDERvd25SZXNwb25zZRIPCgdzdG9wcGVkGAEgASgNIjgKFExpc3RJbmNpZGVudHNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgNEhEKCW9wZW5fb25seRgCIAEoCCJHChVMaXN0SW5jaWRlbnRzUmVzcG9uc2USLgoJaW5jaWRlbnRzGAEgAygLMhsuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnQiIQoQTGlzdEF1ZGl0UmVxdWVzdBINCgVsaW1pdBgBIAEoDSJEChFMaXN0QXVkaXRSZXNwb25zZRIvCgdyZWNvcmRzGAEgAygLMh4uYmx1ZWZsYW1lLmxpbmsudjEuQXVkaXRSZWNvcmQiJQoUTGlzdERlY2lzaW9uc1JlcXVlc3QSDQoFbGltaXQYASABKA0iSwoVTGlzdERlY2lzaW9uc1Jlc3BvbnNlEjIKB3JlY29yZHMYASADKAsyIS5ibHVlZmxhbWUubGluay52MS5EZWNpc2lvblJlY29yZCIVChNMaXN0VHJpZ2dlcnNSZXF1ZXN0IrEBCgtUcmlnZ2VySW5mbxIMCgRuYW1lGAEgASgJEhEKCWNvbmRpdGlvbhgCIAEoCRIQCghwbGF5Ym9vaxgDIAEoCRIQCghzZXZlcml0eRgEIAEoCRIOCgZhY3RpdmUYBSABKAgSDQoFYWRkZWQYBiABKAgSLwoGc3RhbmRzGAcgAygLMh8uYmx1ZWZsYW1lLm5vZGUudjEuVHJpZ2dlclN0YW5kEg0KBWZpcmVkGAggASgEImkKDFRyaWdnZXJTdGFuZBIPCgdzdWJqZWN0GAEgASgJEg0KBXN0YW5kGAIgASgJEg8KB2JlY2F1c2UYAyABKAkSKAoFc2luY2UYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iSAoUTGlzdFRyaWdnZXJzUmVzcG9uc2USMAoIdHJpZ2dlcnMYASADKAsyHi5ibHVlZmxhbWUubm9kZS52MS5UcmlnZ2VySW5mbyIWChRMaXN0UGxheWJvb2tzUmVxdWVzdCJsCgxQbGF5Ym9va0luZm8SDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRINCgVzdGVwcxgDIAMoCRINCgVhZGRlZBgEIAEoCBINCgV0cnVzdBgFIAEoARIMCgRydW5zGAYgASgEIksKFUxpc3RQbGF5Ym9va3NSZXNwb25zZRIyCglwbGF5Ym9va3MYASADKAsyHy5ibHVlZmxhbWUubm9kZS52MS5QbGF5Ym9va0luZm8iVQoSUnVuUGxheWJvb2tSZXF1ZXN0EgwKBG5hbWUYASABKAkSEAoId29ya2xvYWQYAiABKAkSDwoHZHJ5X3J1bhgDIAEoCBIOCgZwZXJzb24YBCABKAkiZQoKU3RlcFJlc3VsdBIMCgRzdGVwGAEgASgJEg8KB291dGNvbWUYAiABKAkSDwoHYmVjYXVzZRgDIAEoCRInCgR0b29rGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIk8KE1J1blBsYXlib29rUmVzcG9uc2USCgoCb2sYASABKAgSLAoFc3RlcHMYAiADKAsyHS5ibHVlZmxhbWUubm9kZS52MS5TdGVwUmVzdWx0IhIKEEdldEhlYWx0aFJlcXVlc3Qi5QIKCk1ldGFIZWFsdGgSDwoHcm1fbWV0YRgBIAEoARIOCgZzdGF0dXMYAiABKAkSDwoHbTFfcHJvYxgDIAEoARIUCgxtMl9oZWFydGJlYXQYBCABKAESGQoRbTNfZGF0YV9mcmVzaG5lc3MYBSABKAESGAoQbTRfY29udHJvbF9wbGFuZRgGIAEoARIUCgxtNV9jb2hlcmVuY2UYByABKAESTAoQc3Vic3lzdGVtX2hlYWx0aBgIIAMoCzIyLmJsdWVmbGFtZS5ub2RlLnYxLk1ldGFIZWFsdGguU3Vic3lzdGVtSGVhbHRoRW50cnkSLQoJdGltZXN0YW1wGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdiZWNhdXNlGAogAygJGjYKFFN1YnN5c3RlbUhlYWx0aEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAToCOAEiXAoJT2JqZWN0aXZlEgwKBG5hbWUYASABKAkSDgoGdGFyZ2V0GAIgASgJEg4KBmFjdHVhbBgDIAEoCRIMCgRrZXB0GAQgASgIEhMKC2J1ZGdldF9sZWZ0GAUgASgBIrgCChRXb3JrbG9hZEhlYWx0aFJlcG9ydBIMCgRuYW1lGAEgASgJEhQKDGhlYWx0aF9zY29yZRgCIAEoARIwCgpvYmplY3RpdmVzGAMgAygLMhwuYmx1ZWZsYW1lLm5vZGUudjEuT2JqZWN0aXZlEg0KBXRydXN0GAQgASgBEhUKDXRydXN0X2JlY2F1c2UYBSABKAkSRQoHZmlndXJlcxgGIAMoCzI0LmJsdWVmbGFtZS5ub2RlLnYxLldvcmtsb2FkSGVhbHRoUmVwb3J0LkZpZ3VyZXNFbnRyeRItCgliYWNrdXBfYXQYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi4KDEZpZ3VyZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIrEDCg9SZWNvdmVyeU1ldHJpY3MSEQoJaW5jaWRlbnRzGAEgASgEEhQKDHN1Y2Nlc3NfcmF0ZRgCIAEoARIXCg91bmF0dGVuZGVkX3JhdGUYAyABKAESJwoEbXR0ZBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgRtdHRyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiwKCXRvX2RlY2lkZRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgZ0b19hY3QYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLAoJdG9fdmVyaWZ5GAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2VzY2FsYXRpb25fcmF0ZRgJIAEoARI8CgVydW5ncxgKIAMoCzItLmJsdWVmbGFtZS5ub2RlLnYxLlJlY292ZXJ5TWV0cmljcy5SdW5nc0VudHJ5GiwKClJ1bmdzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASLPAgoRR2V0SGVhbHRoUmVzcG9uc2USKwoEbWV0YRgBIAEoCzIdLmJsdWVmbGFtZS5ub2RlLnYxLk1ldGFIZWFsdGgSOgoJd29ya2xvYWRzGAIgAygLMicuYmx1ZWZsYW1lLm5vZGUudjEuV29ya2xvYWRIZWFsdGhSZXBvcnQSMwoHbWV0cmljcxgDIAEoCzIiLmJsdWVmbGFtZS5ub2RlLnYxLlJlY292ZXJ5TWV0cmljcxITCgtzdWdnZXN0aW9ucxgEIAMoCRITCgthZ2VudF90cnVzdBgFIAEoARJCCgdmaWd1cmVzGAYgAygLMjEuYmx1ZWZsYW1lLm5vZGUudjEuR2V0SGVhbHRoUmVzcG9uc2UuRmlndXJlc0VudHJ5Gi4KDEZpZ3VyZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIkIKFFNldEtpbGxTd2l0Y2hSZXF1ZXN0EgoKAm9uGAEgASgIEg4KBnBlcnNvbhgCIAEoCRIOCgZyZWFzb24YAyABKAkiKgoVU2V0S2lsbFN3aXRjaFJlc3BvbnNlEhEKCXdvcmtsb2FkcxgBIAEoDSIbChlMaXN0Q29uZmlnVmVyc2lvbnNSZXF1ZXN0IsYBCg1Db25maWdWZXJzaW9uEg8KB3ZlcnNpb24YASABKAkSDQoFYnl0ZXMYAiABKA0SDgoGb3JpZ2luGAMgASgJEgwKBGZyb20YBCABKAkSLwoLcmVjZWl2ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3ZlcmRpY3QYBiABKAkSDwoHYmVjYXVzZRgHIAEoCRIOCgZpbl91c2UYCCABKAgSFAoMbGFzdF9oZWFsdGh5GAkgASgIIlAKGkxpc3RDb25maWdWZXJzaW9uc1Jlc3BvbnNlEjIKCHZlcnNpb25zGAEgAygLMiAuYmx1ZWZsYW1lLm5vZGUudjEuQ29uZmlnVmVyc2lvbiIqChdHZXRDb25maWdWZXJzaW9uUmVxdWVzdBIPCgd2ZXJzaW9uGAEgASgJIigKGEdldENvbmZpZ1ZlcnNpb25SZXNwb25zZRIMCgR0ZXh0GAEgASgJIlIKEExpc3RTdGF0ZVJlcXVlc3QSEAoId29ya2xvYWQYASABKAkSLAoEcGFnZRgCIAEoCzIeLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RSZXF1ZXN0IooBCg1Xb3JrbG9hZFN0YXRlEhAKCHdvcmtsb2FkGAEgASgJEgwKBGtleXMYAiABKA0SDAoEbG9ncxgDIAEoDRINCgVieXRlcxgEIAEoBBIQCghyZXZpc2lvbhgFIAEoBBIqCgRyaXNrGAYgASgLMhwuYmx1ZWZsYW1lLm5vZGUudjEuUmlza1N0YXRlIqEBChFMaXN0U3RhdGVSZXNwb25zZRIzCgl3b3JrbG9hZHMYASADKAsyIC5ibHVlZmxhbWUubm9kZS52MS5Xb3JrbG9hZFN0YXRlEi0KBGtleXMYAiABKAsyHy5ibHVlZmxhbWUubm9kZS52MS5MaXN0UmVzcG9uc2USKAoEbG9ncxgDIAMoCzIaLmJsdWVmbGFtZS5ub2RlLnYxLkxvZ0luZm8iMAoPR2V0U3RhdGVSZXF1ZXN0EhAKCHdvcmtsb2FkGAEgASgJEgsKA2tleRgCIAEoCSIzChBHZXRTdGF0ZVJlc3BvbnNlEg0KBXZhbHVlGAEgASgMEhAKCHJldmlzaW9uGAIgASgEIkMKE1JlYWRTdGF0ZUxvZ1JlcXVlc3QSEAoId29ya2xvYWQYASABKAkSCwoDbG9nGAIgASgJEg0KBWxpbWl0GAMgASgNInQKFFJlYWRTdGF0ZUxvZ1Jlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy5ibHVlZmxhbWUubm9kZS52MS5Mb2dFbnRyeRIuCgZ0cmFkZXMYAiADKAsyHi5ibHVlZmxhbWUubm9kZS52MS5UcmFkZVJlY29yZCJFChFVbmxvY2tSaXNrUmVxdWVzdBIQCgh3b3JrbG9hZBgBIAEoCRIOCgZwZXJzb24YAiABKAkSDgoGcmVhc29uGAMgASgJIlAKElVubG9ja1Jpc2tSZXNwb25zZRIOCgZvcGVuZWQYASABKAgSKgoEcmlzaxgCIAEoCzIcLmJsdWVmbGFtZS5ub2RlLnYxLlJpc2tTdGF0ZSpxCglMaW5rU3RhdGUSGgoWTElOS19TVEFURV9VTlNQRUNJRklFRBAAEhMKD0xJTktfU1RBVEVfTk9ORRABEhkKFUxJTktfU1RBVEVfQ09OTkVDVElORxACEhgKFExJTktfU1RBVEVfQ09OTkVDVEVEEAMyVgoLQmVhdFNlcnZpY2USRwoEQmVhdBIeLmJsdWVmbGFtZS5ub2RlLnYxLkJlYXRSZXF1ZXN0Gh8uYmx1ZWZsYW1lLm5vZGUudjEuQmVhdFJlc3BvbnNlMl4KDVJlcG9ydFNlcnZpY2USTQoGUmVwb3J0EiAuYmx1ZWZsYW1lLm5vZGUudjEuUmVwb3J0UmVxdWVzdBohLmJsdWVmbGFtZS5ub2RlLnYxLlJlcG9ydFJlc3BvbnNlMqUICgxTdGF0ZVNlcnZpY2USRAoDR2V0Eh0uYmx1ZWZsYW1lLm5vZGUudjEuR2V0UmVxdWVzdBoeLmJsdWVmbGFtZS5ub2RlLnYxLkdldFJlc3BvbnNlEkQKA1B1dBIdLmJsdWVmbGFtZS5ub2RlLnYxLlB1dFJlcXVlc3QaHi5ibHVlZmxhbWUubm9kZS52MS5QdXRSZXNwb25zZRJNCgZEZWxldGUSIC5ibHVlZmxhbWUubm9kZS52MS5EZWxldGVSZXF1ZXN0GiEuYmx1ZWZsYW1lLm5vZGUudjEuRGVsZXRlUmVzcG9uc2USRwoETGlzdBIeLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RSZXF1ZXN0Gh8uYmx1ZWZsYW1lLm5vZGUudjEuTGlzdFJlc3BvbnNlEk0KBkNvbW1pdBIgLmJsdWVmbGFtZS5ub2RlLnYxLkNvbW1pdFJlcXVlc3QaIS5ibHVlZmxhbWUubm9kZS52MS5Db21taXRSZXNwb25zZRJNCgZBcHBlbmQSIC5ibHVlZmxhbWUubm9kZS52MS5BcHBlbmRSZXF1ZXN0GiEuYmx1ZWZsYW1lLm5vZGUudjEuQXBwZW5kUmVzcG9uc2USUAoHUmVhZExvZxIhLmJsdWVmbGFtZS5ub2RlLnYxLlJlYWRMb2dSZXF1ZXN0GiIuYmx1ZWZsYW1lLm5vZGUudjEuUmVhZExvZ1Jlc3BvbnNlElMKCExpc3RMb2dzEiIuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdExvZ3NSZXF1ZXN0GiMuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdExvZ3NSZXNwb25zZRJQCgdHZXRSaXNrEiEuYmx1ZWZsYW1lLm5vZGUudjEuR2V0Umlza1JlcXVlc3QaIi5ibHVlZmxhbWUubm9kZS52MS5HZXRSaXNrUmVzcG9uc2USXAoLUmVjb3JkVHJhZGUSJS5ibHVlZmxhbWUubm9kZS52MS5SZWNvcmRUcmFkZVJlcXVlc3QaJi5ibHVlZmxhbWUubm9kZS52MS5SZWNvcmRUcmFkZVJlc3BvbnNlElkKCkxpc3RUcmFkZXMSJC5ibHVlZmxhbWUubm9kZS52MS5MaXN0VHJhZGVzUmVxdWVzdBolLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RUcmFkZXNSZXNwb25zZRJTCghMb2NrUmlzaxIiLmJsdWVmbGFtZS5ub2RlLnYxLkxvY2tSaXNrUmVxdWVzdBojLmJsdWVmbGFtZS5ub2RlLnYxLkxvY2tSaXNrUmVzcG9uc2USTAoFV2F0Y2gSHy5ibHVlZmxhbWUubm9kZS52MS5XYXRjaFJlcXVlc3QaIC5ibHVlZmxhbWUubm9kZS52MS5XYXRjaFJlc3BvbnNlMAEypQ4KC05vZGVTZXJ2aWNlElYKCUdldFN0YXR1cxIjLmJsdWVmbGFtZS5ub2RlLnYxLkdldFN0YXR1c1JlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5HZXRTdGF0dXNSZXNwb25zZRJiCg1TdGFydFdvcmtsb2FkEicuYmx1ZWZsYW1lLm5vZGUudjEuU3RhcnRXb3JrbG9hZFJlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5TdGFydFdvcmtsb2FkUmVzcG9uc2USXwoMU3RvcFdvcmtsb2FkEiYuYmx1ZWZsYW1lLm5vZGUudjEuU3RvcFdvcmtsb2FkUmVxdWVzdBonLmJsdWVmbGFtZS5ub2RlLnYxLlN0b3BXb3JrbG9hZFJlc3BvbnNlEmgKD1Jlc3RhcnRXb3JrbG9hZBIpLmJsdWVmbGFtZS5ub2RlLnYxLlJlc3RhcnRXb3JrbG9hZFJlcXVlc3QaKi5ibHVlZmxhbWUubm9kZS52MS5SZXN0YXJ0V29ya2xvYWRSZXNwb25zZRJHCgREb3duEh4uYmx1ZWZsYW1lLm5vZGUudjEuRG93blJlcXVlc3QaHy5ibHVlZmxhbWUubm9kZS52MS5Eb3duUmVzcG9uc2USYgoNTGlzdEluY2lkZW50cxInLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RJbmNpZGVudHNSZXF1ZXN0GiguYmx1ZWZsYW1lLm5vZGUudjEuTGlzdEluY2lkZW50c1Jlc3BvbnNlElYKCUxpc3RBdWRpdBIjLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RBdWRpdFJlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5MaXN0QXVkaXRSZXNwb25zZRJiCg1MaXN0RGVjaXNpb25zEicuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdERlY2lzaW9uc1JlcXVlc3QaKC5ibHVlZmxhbWUubm9kZS52MS5MaXN0RGVjaXNpb25zUmVzcG9uc2USXwoMTGlzdFRyaWdnZXJzEiYuYmx1ZWZsYW1lLm5vZGUudjEuTGlzdFRyaWdnZXJzUmVxdWVzdBonLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RUcmlnZ2Vyc1Jlc3BvbnNlEmIKDUxpc3RQbGF5Ym9va3MSJy5ibHVlZmxhbWUubm9kZS52MS5MaXN0UGxheWJvb2tzUmVxdWVzdBooLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RQbGF5Ym9va3NSZXNwb25zZRJcCgtSdW5QbGF5Ym9vaxIlLmJsdWVmbGFtZS5ub2RlLnYxLlJ1blBsYXlib29rUmVxdWVzdBomLmJsdWVmbGFtZS5ub2RlLnYxLlJ1blBsYXlib29rUmVzcG9uc2USVgoJR2V0SGVhbHRoEiMuYmx1ZWZsYW1lLm5vZGUudjEuR2V0SGVhbHRoUmVxdWVzdBokLmJsdWVmbGFtZS5ub2RlLnYxLkdldEhlYWx0aFJlc3BvbnNlEnEKEkxpc3RDb25maWdWZXJzaW9ucxIsLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RDb25maWdWZXJzaW9uc1JlcXVlc3QaLS5ibHVlZmxhbWUubm9kZS52MS5MaXN0Q29uZmlnVmVyc2lvbnNSZXNwb25zZRJrChBHZXRDb25maWdWZXJzaW9uEiouYmx1ZWZsYW1lLm5vZGUudjEuR2V0Q29uZmlnVmVyc2lvblJlcXVlc3QaKy5ibHVlZmxhbWUubm9kZS52MS5HZXRDb25maWdWZXJzaW9uUmVzcG9uc2USYgoNU2V0S2lsbFN3aXRjaBInLmJsdWVmbGFtZS5ub2RlLnYxLlNldEtpbGxTd2l0Y2hSZXF1ZXN0GiguYmx1ZWZsYW1lLm5vZGUudjEuU2V0S2lsbFN3aXRjaFJlc3BvbnNlElYKCUxpc3RTdGF0ZRIjLmJsdWVmbGFtZS5ub2RlLnYxLkxpc3RTdGF0ZVJlcXVlc3QaJC5ibHVlZmxhbWUubm9kZS52MS5MaXN0U3RhdGVSZXNwb25zZRJTCghHZXRTdGF0ZRIiLmJsdWVmbGFtZS5ub2RlLnYxLkdldFN0YXRlUmVxdWVzdBojLmJsdWVmbGFtZS5ub2RlLnYxLkdldFN0YXRlUmVzcG9uc2USXwoMUmVhZFN0YXRlTG9nEiYuYmx1ZWZsYW1lLm5vZGUudjEuUmVhZFN0YXRlTG9nUmVxdWVzdBonLmJsdWVmbGFtZS5ub2RlLnYxLlJlYWRTdGF0ZUxvZ1Jlc3BvbnNlElkKClVubG9ja1Jpc2sSJC5ibHVlZmxhbWUubm9kZS52MS5VbmxvY2tSaXNrUmVxdWVzdBolLmJsdWVmbGFtZS5ub2RlLnYxLlVubG9ja1Jpc2tSZXNwb25zZWIGcHJvdG8z", [file_blueflame_link_v1_incident, file_blueflame_link_v1_link_service, file_blueflame_link_v1_workload, file_blueflame_node_v1_state, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * BeatRequest is one beat.
@@ -221,6 +223,13 @@ export type PutRequest = Message<"blueflame.node.v1.PutRequest"> & {
    * @generated from field: optional uint64 expected_revision = 3;
    */
   expectedRevision?: bigint | undefined;
+
+  /**
+   * As in CommitRequest.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
 };
 
 /**
@@ -1636,6 +1645,307 @@ export const GetConfigVersionResponseSchema: GenMessage<GetConfigVersionResponse
   messageDesc(file_blueflame_node_v1_node_service, 47);
 
 /**
+ * ListStateRequest asks what workloads keep.
+ *
+ * @generated from message blueflame.node.v1.ListStateRequest
+ */
+export type ListStateRequest = Message<"blueflame.node.v1.ListStateRequest"> & {
+  /**
+   * Empty: all workloads, without keys and logs.
+   *
+   * @generated from field: string workload = 1;
+   */
+  workload: string;
+
+  /**
+   * As in ListRequest; for one workload only.
+   *
+   * @generated from field: blueflame.node.v1.ListRequest page = 2;
+   */
+  page?: ListRequest | undefined;
+};
+
+/**
+ * Describes the message blueflame.node.v1.ListStateRequest.
+ * Use `create(ListStateRequestSchema)` to create a new message.
+ */
+export const ListStateRequestSchema: GenMessage<ListStateRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 48);
+
+/**
+ * WorkloadState is what one workload keeps, in short.
+ *
+ * @generated from message blueflame.node.v1.WorkloadState
+ */
+export type WorkloadState = Message<"blueflame.node.v1.WorkloadState"> & {
+  /**
+   * Its name.
+   *
+   * @generated from field: string workload = 1;
+   */
+  workload: string;
+
+  /**
+   * How many keys.
+   *
+   * @generated from field: uint32 keys = 2;
+   */
+  keys: number;
+
+  /**
+   * How many logs.
+   *
+   * @generated from field: uint32 logs = 3;
+   */
+  logs: number;
+
+  /**
+   * Bytes of values and log entries.
+   *
+   * @generated from field: uint64 bytes = 4;
+   */
+  bytes: bigint;
+
+  /**
+   * The namespace's revision.
+   *
+   * @generated from field: uint64 revision = 5;
+   */
+  revision: bigint;
+
+  /**
+   * Its risk state.
+   *
+   * @generated from field: blueflame.node.v1.RiskState risk = 6;
+   */
+  risk?: RiskState | undefined;
+};
+
+/**
+ * Describes the message blueflame.node.v1.WorkloadState.
+ * Use `create(WorkloadStateSchema)` to create a new message.
+ */
+export const WorkloadStateSchema: GenMessage<WorkloadState> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 49);
+
+/**
+ * ListStateResponse is what they keep.
+ *
+ * @generated from message blueflame.node.v1.ListStateResponse
+ */
+export type ListStateResponse = Message<"blueflame.node.v1.ListStateResponse"> & {
+  /**
+   * By name.
+   *
+   * @generated from field: repeated blueflame.node.v1.WorkloadState workloads = 1;
+   */
+  workloads: WorkloadState[];
+
+  /**
+   * The page of keys, for one workload.
+   *
+   * @generated from field: blueflame.node.v1.ListResponse keys = 2;
+   */
+  keys?: ListResponse | undefined;
+
+  /**
+   * Its logs, for one workload.
+   *
+   * @generated from field: repeated blueflame.node.v1.LogInfo logs = 3;
+   */
+  logs: LogInfo[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.ListStateResponse.
+ * Use `create(ListStateResponseSchema)` to create a new message.
+ */
+export const ListStateResponseSchema: GenMessage<ListStateResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 50);
+
+/**
+ * GetStateRequest names a key.
+ *
+ * @generated from message blueflame.node.v1.GetStateRequest
+ */
+export type GetStateRequest = Message<"blueflame.node.v1.GetStateRequest"> & {
+  /**
+   * The workload.
+   *
+   * @generated from field: string workload = 1;
+   */
+  workload: string;
+
+  /**
+   * Its key.
+   *
+   * @generated from field: string key = 2;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message blueflame.node.v1.GetStateRequest.
+ * Use `create(GetStateRequestSchema)` to create a new message.
+ */
+export const GetStateRequestSchema: GenMessage<GetStateRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 51);
+
+/**
+ * GetStateResponse is the key's value.
+ *
+ * @generated from message blueflame.node.v1.GetStateResponse
+ */
+export type GetStateResponse = Message<"blueflame.node.v1.GetStateResponse"> & {
+  /**
+   * As it was put.
+   *
+   * @generated from field: bytes value = 1;
+   */
+  value: Uint8Array;
+
+  /**
+   * The key's revision.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+};
+
+/**
+ * Describes the message blueflame.node.v1.GetStateResponse.
+ * Use `create(GetStateResponseSchema)` to create a new message.
+ */
+export const GetStateResponseSchema: GenMessage<GetStateResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 52);
+
+/**
+ * ReadStateLogRequest reads the end of a log.
+ *
+ * @generated from message blueflame.node.v1.ReadStateLogRequest
+ */
+export type ReadStateLogRequest = Message<"blueflame.node.v1.ReadStateLogRequest"> & {
+  /**
+   * The workload.
+   *
+   * @generated from field: string workload = 1;
+   */
+  workload: string;
+
+  /**
+   * Its log; empty: its trades.
+   *
+   * @generated from field: string log = 2;
+   */
+  log: string;
+
+  /**
+   * At most this many, the newest; 0 means 100, more than 1,000 means 1,000. A page has at most 512 KiB.
+   *
+   * @generated from field: uint32 limit = 3;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message blueflame.node.v1.ReadStateLogRequest.
+ * Use `create(ReadStateLogRequestSchema)` to create a new message.
+ */
+export const ReadStateLogRequestSchema: GenMessage<ReadStateLogRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 53);
+
+/**
+ * ReadStateLogResponse is the end of a log.
+ *
+ * @generated from message blueflame.node.v1.ReadStateLogResponse
+ */
+export type ReadStateLogResponse = Message<"blueflame.node.v1.ReadStateLogResponse"> & {
+  /**
+   * Oldest first; empty for trades.
+   *
+   * @generated from field: repeated blueflame.node.v1.LogEntry entries = 1;
+   */
+  entries: LogEntry[];
+
+  /**
+   * Oldest first; empty for a log.
+   *
+   * @generated from field: repeated blueflame.node.v1.TradeRecord trades = 2;
+   */
+  trades: TradeRecord[];
+};
+
+/**
+ * Describes the message blueflame.node.v1.ReadStateLogResponse.
+ * Use `create(ReadStateLogResponseSchema)` to create a new message.
+ */
+export const ReadStateLogResponseSchema: GenMessage<ReadStateLogResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 54);
+
+/**
+ * UnlockRiskRequest opens a lock.
+ *
+ * @generated from message blueflame.node.v1.UnlockRiskRequest
+ */
+export type UnlockRiskRequest = Message<"blueflame.node.v1.UnlockRiskRequest"> & {
+  /**
+   * The workload.
+   *
+   * @generated from field: string workload = 1;
+   */
+  workload: string;
+
+  /**
+   * Who asks; for the audit.
+   *
+   * @generated from field: string person = 2;
+   */
+  person: string;
+
+  /**
+   * Why; for the audit. At most 300 characters.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message blueflame.node.v1.UnlockRiskRequest.
+ * Use `create(UnlockRiskRequestSchema)` to create a new message.
+ */
+export const UnlockRiskRequestSchema: GenMessage<UnlockRiskRequest> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 55);
+
+/**
+ * UnlockRiskResponse is the workload after it.
+ *
+ * @generated from message blueflame.node.v1.UnlockRiskResponse
+ */
+export type UnlockRiskResponse = Message<"blueflame.node.v1.UnlockRiskResponse"> & {
+  /**
+   * True when a lock was opened; false when there was none.
+   *
+   * @generated from field: bool opened = 1;
+   */
+  opened: boolean;
+
+  /**
+   * The risk state.
+   *
+   * @generated from field: blueflame.node.v1.RiskState risk = 2;
+   */
+  risk?: RiskState | undefined;
+};
+
+/**
+ * Describes the message blueflame.node.v1.UnlockRiskResponse.
+ * Use `create(UnlockRiskResponseSchema)` to create a new message.
+ */
+export const UnlockRiskResponseSchema: GenMessage<UnlockRiskResponse> = /*@__PURE__*/
+  messageDesc(file_blueflame_node_v1_node_service, 56);
+
+/**
  * LinkState is how the agent stands with its hub.
  *
  * @generated from enum blueflame.node.v1.LinkState
@@ -1715,7 +2025,9 @@ export const ReportService: GenService<{
   serviceDesc(file_blueflame_node_v1_node_service, 1);
 
 /**
- * StateService keeps a workload's own state: nothing acknowledged is lost, and no other workload sees it.
+ * StateService keeps a workload's own state: nothing acknowledged is lost, and no other workload sees it. Bounds per workload: 1,000
+ * keys, 16 logs, 64 MiB of values and log entries together; beyond them a write is refused with RESOURCE_EXHAUSTED, and what was kept
+ * stays.
  *
  * @generated from service blueflame.node.v1.StateService
  */
@@ -1739,6 +2051,117 @@ export const StateService: GenService<{
     methodKind: "unary";
     input: typeof PutRequestSchema;
     output: typeof PutResponseSchema;
+  },
+  /**
+   * Delete removes one key, durable before the answer. ABORTED as with Put.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.Delete
+   */
+  delete: {
+    methodKind: "unary";
+    input: typeof DeleteRequestSchema;
+    output: typeof DeleteResponseSchema;
+  },
+  /**
+   * List pages through the keys.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.List
+   */
+  list: {
+    methodKind: "unary";
+    input: typeof ListRequestSchema;
+    output: typeof ListResponseSchema;
+  },
+  /**
+   * Commit does several things at once, durable before the answer. ABORTED when a revision is not the expected one.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.Commit
+   */
+  commit: {
+    methodKind: "unary";
+    input: typeof CommitRequestSchema;
+    output: typeof CommitResponseSchema;
+  },
+  /**
+   * Append adds to a log, durable before the answer.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.Append
+   */
+  append: {
+    methodKind: "unary";
+    input: typeof AppendRequestSchema;
+    output: typeof AppendResponseSchema;
+  },
+  /**
+   * ReadLog reads a range of a log.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.ReadLog
+   */
+  readLog: {
+    methodKind: "unary";
+    input: typeof ReadLogRequestSchema;
+    output: typeof ReadLogResponseSchema;
+  },
+  /**
+   * ListLogs is all logs.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.ListLogs
+   */
+  listLogs: {
+    methodKind: "unary";
+    input: typeof ListLogsRequestSchema;
+    output: typeof ListLogsResponseSchema;
+  },
+  /**
+   * GetRisk is the risk state.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.GetRisk
+   */
+  getRisk: {
+    methodKind: "unary";
+    input: typeof GetRiskRequestSchema;
+    output: typeof GetRiskResponseSchema;
+  },
+  /**
+   * RecordTrade books a trade: streak, session, exposure and the lock by the limits, in one step, durable before the answer.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.RecordTrade
+   */
+  recordTrade: {
+    methodKind: "unary";
+    input: typeof RecordTradeRequestSchema;
+    output: typeof RecordTradeResponseSchema;
+  },
+  /**
+   * ListTrades pages through the newest 20,000 trades.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.ListTrades
+   */
+  listTrades: {
+    methodKind: "unary";
+    input: typeof ListTradesRequestSchema;
+    output: typeof ListTradesResponseSchema;
+  },
+  /**
+   * LockRisk sets the risk lock, durable before the answer. There is no call that opens it: a person does, at the node.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.LockRisk
+   */
+  lockRisk: {
+    methodKind: "unary";
+    input: typeof LockRiskRequestSchema;
+    output: typeof LockRiskResponseSchema;
+  },
+  /**
+   * Watch tells changes as they become durable. At most 8 streams for one workload. A slow reader is told less often, never more than it
+   * takes.
+   *
+   * @generated from rpc blueflame.node.v1.StateService.Watch
+   */
+  watch: {
+    methodKind: "server_streaming";
+    input: typeof WatchRequestSchema;
+    output: typeof WatchResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_blueflame_node_v1_node_service, 2);
@@ -1900,6 +2323,47 @@ export const NodeService: GenService<{
     methodKind: "unary";
     input: typeof SetKillSwitchRequestSchema;
     output: typeof SetKillSwitchResponseSchema;
+  },
+  /**
+   * ListState is what workloads keep: all of them in short, or one with its keys and logs. NOT_FOUND for a name that nobody had.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.ListState
+   */
+  listState: {
+    methodKind: "unary";
+    input: typeof ListStateRequestSchema;
+    output: typeof ListStateResponseSchema;
+  },
+  /**
+   * GetState reads a key of a workload. NOT_FOUND when it is not there.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.GetState
+   */
+  getState: {
+    methodKind: "unary";
+    input: typeof GetStateRequestSchema;
+    output: typeof GetStateResponseSchema;
+  },
+  /**
+   * ReadStateLog reads a workload's log, or its trades.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.ReadStateLog
+   */
+  readStateLog: {
+    methodKind: "unary";
+    input: typeof ReadStateLogRequestSchema;
+    output: typeof ReadStateLogResponseSchema;
+  },
+  /**
+   * UnlockRisk opens a workload's risk lock and takes the limits as they are declared now: durable before the answer, with who, when and
+   * why in the audit. PERMISSION_DENIED for a process of a workload; INVALID_ARGUMENT without a reason.
+   *
+   * @generated from rpc blueflame.node.v1.NodeService.UnlockRisk
+   */
+  unlockRisk: {
+    methodKind: "unary";
+    input: typeof UnlockRiskRequestSchema;
+    output: typeof UnlockRiskResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_blueflame_node_v1_node_service, 3);

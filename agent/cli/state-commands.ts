@@ -1,0 +1,36 @@
+import { formatFlag } from "@blueflame/shared/cli/print.ts";
+import type { Command } from "commander";
+import { recordCount } from "./records.ts";
+import { type StateOptions, stateGet, stateList, stateLog, stateUnlock } from "./state.ts";
+
+/** Adds `state list`, `get`, `log` and `unlock`: what workloads keep at their agent. */
+export function addState(program: Command): void {
+  const state = program.command("state").description("what workloads keep at the agent: keys, logs, trades, risk");
+  const add = (name: string, what: string) =>
+    formatFlag(state.command(name).description(what)).option(
+      "-n, --limit <count>",
+      "how many at most",
+      recordCount,
+      20,
+    );
+  const options = (self: Command) => self.optsWithGlobals<StateOptions>();
+  add("list", "each workload with its risk, or the keys and logs of one")
+    .argument("[workload]")
+    .action((workload: string | undefined, _options, self: Command) => stateList(workload, options(self)));
+  add("get", "a key's value, as it was put")
+    .argument("<workload>")
+    .argument("<key>")
+    .action((workload: string, key: string, _options, self: Command) => stateGet(workload, key, options(self)));
+  add("log", "the newest entries of a log, or the newest trades")
+    .argument("<workload>")
+    .argument("[log]", "without it: its trades")
+    .action((workload: string, log: string | undefined, _options, self: Command) =>
+      stateLog(workload, log, options(self)),
+    );
+  add("unlock", "open a workload's risk lock: you answer for it, and the audit says so")
+    .argument("<workload>")
+    .requiredOption("--reason <words>", "why it may trade again")
+    .action((workload: string, _options, self: Command) =>
+      stateUnlock(workload, String(self.opts().reason), options(self)),
+    );
+}

@@ -1,0 +1,299 @@
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { Database } from "@blueflame/shared/store/level/database.ts";
+import { stateMax } from "../state/bounds.ts";
+import { type Answer, type Context, commit, type Request, releaseRisk, riskOf } from "../state/commit.ts";
+import { type Limits, noLimits } from "../state/risk.ts";
+import { apply, type Booked, type Change, type Entry, type KeptRisk, Space } from "../state/space.ts";
+import { sealText, unsealText } from "./codec.ts";
+import { type Part, writeParts } from "./rows.ts";
+import {
+  changeOf,
+  contentTables,
+  entryRow,
+  indexOf,
+  readEntry,
+  readTrade,
+  readValue,
+  tradeRow,
+  valueRow,
+  writesOf,
+} from "./workload-keys.ts";
+import { recount } from "./workload-recount.ts";
+
+/** What one workload keeps. Every write is on the disk before it resolves; every answer is from the disk's state. */
+export interface WorkloadSpace {
+  /** A key's value; undefined when it is not there. */
+  get(key: string): Promise<{ value: Uint8Array; revision: number } | undefined>;
+  /**
+   * All operations or none. A request id that was done before is answered again. Rejects with BAD_REQUEST, STATE_CONFLICT,
+   * LIMIT_REACHED, RISK_LOCKED; with STORE_WRITE_FAILED when the disk refuses, and then a repetition with the same id is safe.
+   */
+  commit(request: Request): Promise<Answer>;
+  /** Keys, logs, and the revision; to be read only, and not kept: it changes. */
+  contents(): Readonly<Pick<Space, "keys" | "logs" | "revision" | "horizon" | "live" | "bytes">>;
+  risk(): KeptRisk;
+  /** Entries after an index, oldest first: at most `limit` and `stateMax.pageBytes`, but one at least. */
+  readLog(log: string, after: number, limit: number): Promise<(Entry & { readonly index: number })[]>;
+  /** Trades after an index, oldest first. */
+  readTrades(after: number, limit: number): Promise<Booked[]>;
+  /** Wakes after each commit that changed something, until the returned function is called. */
+  onChange(wake: () => void): () => void;
+  /** A person opens the lock; the audit says who and why, in the same batch. False when there was none. */
+  release(person: string, reason: string): Promise<boolean>;
+}
+
+/** What a space needs of its store. */
+export interface SpacesOptions {
+  readonly wallMs: () => number;
+  /** Which store this is: state of another one is locked. */
+  readonly generation: string;
+  /** It came from another one, or may have lost something: what is missing is not taken for never written. */
+  readonly heir: boolean;
+  /** An audit record as a part of the batch that it is about. */
+  readonly audit: (said: Said) => readonly Part[];
+  readonly nodeId: string;
+  /** What the config declares, by workload. */
+  readonly limits?: ReadonlyMap<string, Limits> | undefined;
+}
+
+/** What the audit is told. */
+export interface Said {
+  readonly actor: string;
+  readonly action: string;
+  readonly target: string;
+  readonly because: string;
+}
+
+/** A store that came from another one gives no revision again that the other may have given since: it had fewer commits than this. */
+const forgottenMax = 2 ** 20;
+const nothing = () => undefined;
+const doubtRow = "meta/doubt";
+
+/** How often, when last and why the store's state was doubted. */
+interface Doubt {
+  readonly count: number;
+  readonly wallMs: number;
+  readonly because: string;
+}
+
+/** The spaces of all workloads that ever had one. */
+export class WorkloadSpaces {
+  readonly #database: Database;
+  readonly #options: SpacesOptions;
+  readonly #spaces = new Map<string, OwnSpace>();
+  readonly #openedWallMs: number;
+  #doubt: Doubt | undefined;
+
+  constructor(database: Database, options: SpacesOptions) {
+    this.#database = database;
+    this.#options = options;
+    this.#openedWallMs = options.wallMs();
+  }
+
+  /** Reads the tables of contents; a store that became another one is counted anew from what it has. */
+  async load(): Promise<void> {
+    const doubt = await this.#database.get(doubtRow);
+    if (doubt) this.#doubt = JSON.parse(unsealText(doubtRow, doubt)) as Doubt;
+    const { generation, heir, limits } = this.#options;
+    const counted = await recount(this.#database, generation);
+    for (const table of contentTables) {
+      for (const [row, sealed] of await this.#database.entries({ gte: `${table}/`, lt: `${table}0` })) {
+        const { workload, change } = changeOf(row, sealed);
+        this.of(workload).know(change);
+      }
+    }
+    if (counted && heir) for (const space of this.#spaces.values()) await space.beginAnew();
+    // A config that is rolled back later must not loosen what this one has tightened, also when nothing was traded meanwhile.
+    for (const workload of limits?.keys() ?? []) await this.of(workload).keepLimits();
+  }
+  of(workload: string): OwnSpace {
+    const known = this.#spaces.get(workload);
+    if (known) return known;
+    const made = new OwnSpace(this.#database, workload, this.#options, () => this.#standing());
+    this.#spaces.set(workload, made);
+    return made;
+  }
+  /** Of workloads that keep something, by name. */
+  names(): string[] {
+    return [...this.#spaces]
+      .filter(([, space]) => space.contents().revision > 0)
+      .map(([name]) => name)
+      .sort();
+  }
+  /** Every risk state counts as locked from now on, also should the disk refuse to keep that. */
+  async doubt(because: string): Promise<void> {
+    const { wallMs, audit, nodeId } = this.#options;
+    const next: Doubt = { count: (this.#doubt?.count ?? 0) + 1, wallMs: Math.floor(wallMs()), because };
+    this.#doubt = next;
+    const said = { actor: "agent", action: "risk.lock", target: `node/${nodeId}`, because };
+    await writeParts(this.#database, true, () => [
+      { writes: [{ type: "put", key: doubtRow, value: sealText(doubtRow, JSON.stringify(next)) }] },
+      ...audit(said),
+    ]);
+  }
+
+  #standing() {
+    const { generation, heir } = this.#options;
+    const count = this.#doubt?.count ?? 0;
+    return {
+      mark: `${generation}#${count}`,
+      doubtful: heir || count > 0,
+      markedWallMs: this.#doubt?.wallMs ?? this.#openedWallMs,
+    };
+  }
+}
+
+class OwnSpace implements WorkloadSpace {
+  readonly #database: Database;
+  readonly #workload: string;
+  readonly #options: SpacesOptions;
+  readonly #standing: () => Pick<Context, "mark" | "doubtful" | "markedWallMs">;
+  /** With what is on its way to the disk; decisions are made on it. */
+  readonly #staged = new Space();
+  /** What is on the disk; answers are given from it. */
+  readonly #landed = new Space();
+  readonly #wakes = new Set<() => void>();
+
+  constructor(
+    database: Database,
+    workload: string,
+    options: SpacesOptions,
+    standing: () => Pick<Context, "mark" | "doubtful" | "markedWallMs">,
+  ) {
+    this.#database = database;
+    this.#workload = workload;
+    this.#options = options;
+    this.#standing = standing;
+  }
+
+  /** A change that is on the disk already. */
+  know(change: Change): void {
+    apply(this.#staged, change);
+    apply(this.#landed, change);
+  }
+
+  /** Whoever watched the store that this one came from must list again: it may have been told of what is gone. */
+  async beginAnew(): Promise<void> {
+    const { revision, floor } = this.#landed;
+    const changes: Change[] = [{ is: "horizon", revision: revision + forgottenMax, floor: floor + forgottenMax }];
+    await this.#write(() => ({
+      changes,
+      undo: changes.map((one) => apply(this.#staged, one))[0] ?? nothing,
+      audit: [],
+    }));
+  }
+  /** Writes the limits of the config down where they are tighter than those that hold. */
+  async keepLimits(): Promise<void> {
+    if (this.risk() === this.#landed.risk) return;
+    const operations = [{ is: "limits", limits: this.#options.limits?.get(this.#workload) ?? noLimits }] as const;
+    await this.commit({ id: "", digest: "", operations, onlyWhileOpen: false });
+  }
+
+  contents() {
+    return this.#landed;
+  }
+  risk(): KeptRisk {
+    return riskOf(this.#landed, this.#context());
+  }
+  onChange(wake: () => void): () => void {
+    this.#wakes.add(wake);
+    return () => this.#wakes.delete(wake);
+  }
+
+  async get(key: string) {
+    const row = valueRow(this.#workload, key);
+    const sealed = await this.#database.get(row);
+    return sealed && readValue(row, sealed);
+  }
+
+  async readLog(log: string, after: number, limit: number) {
+    const meta = this.#landed.logs.get(log);
+    if (!meta) throw new Fault("NOT_FOUND", `'${this.#workload}' has no log '${log}'`);
+    const from = Math.max(after + 1, meta.first);
+    const range = { gte: entryRow(this.#workload, log, from), lt: entryRow(this.#workload, log, meta.last + 1), limit };
+    let bytes = 0;
+    const take = (sealed: Uint8Array) => {
+      const fits = bytes === 0 || bytes + sealed.length <= stateMax.pageBytes;
+      bytes += sealed.length;
+      return fits;
+    };
+    const found = await this.#database.entriesWhile(range, take);
+    return found.map(([row, sealed]) => ({ index: indexOf(row), ...readEntry(row, sealed) }));
+  }
+
+  async readTrades(after: number, limit: number): Promise<Booked[]> {
+    const last = this.#landed.risk?.risk.trades ?? 0;
+    const range = { gte: tradeRow(this.#workload, after + 1), lt: tradeRow(this.#workload, last + 1), limit };
+    const found = await this.#database.entries(range);
+    return found.map(([row, sealed]) => readTrade(row, sealed));
+  }
+
+  async commit(request: Request): Promise<Answer> {
+    const { operations, through } = await this.#trims(request);
+    let answer: Answer | undefined;
+    await this.#write(() => {
+      const made = commit(this.#staged, { ...request, operations }, { ...this.#context(), through });
+      answer = made.answer;
+      const audit =
+        made.locked === undefined ? [] : this.#audit("risk.lock", `workload:${this.#workload}`, made.locked);
+      return { ...made, audit };
+    });
+    if (!answer) throw new Error("a batch that landed was built");
+    return answer;
+  }
+
+  async release(person: string, reason: string): Promise<boolean> {
+    let opened = false;
+    await this.#write(() => {
+      const made = releaseRisk(this.#staged, this.#context());
+      opened = made.opened;
+      const before = opened ? "opened" : "there was no lock";
+      return { ...made, audit: this.#audit("risk.release", `person:${person}`, `${reason} (${before})`) };
+    });
+    return opened;
+  }
+
+  #audit(action: string, actor: string, because: string): readonly Part[] {
+    return this.#options.audit({ actor, action, target: `workload/${this.#workload}`, because });
+  }
+
+  #context(): Omit<Context, "through"> {
+    const { wallMs, limits } = this.#options;
+    const workload = this.#workload;
+    return { workload, wallMs: Math.floor(wallMs()), declared: limits?.get(workload), ...this.#standing() };
+  }
+
+  /** Decides when its batch is built, on top of everything before; what was decided is told once it is on the disk. */
+  async #write(decide: () => { changes: readonly Change[]; undo: () => void; audit: readonly Part[] }): Promise<void> {
+    await writeParts(this.#database, true, () => {
+      const { changes, undo, audit } = decide();
+      const landed = () => {
+        for (const change of changes) apply(this.#landed, change);
+        if (changes.length > 0) for (const wake of this.#wakes) wake();
+      };
+      const writes = changes.flatMap((change) => writesOf(this.#workload, change));
+      return [{ writes, undo, landed }, ...audit];
+    });
+  }
+
+  /** A trim needs to know how many bytes it takes away: the last entry that goes says so. It is cut to what one commit may take. */
+  async #trims(request: Request) {
+    const through = new Map<string, number>();
+    if (request.operations.every(({ is }) => is !== "trim")) return { operations: request.operations, through };
+    const operations = [];
+    for (const operation of request.operations) {
+      if (operation.is !== "trim") {
+        operations.push(operation);
+        continue;
+      }
+      const { log } = operation;
+      const meta = this.#landed.logs.get(log);
+      const to = Math.min(operation.through, meta?.last ?? 0, (meta?.first ?? 1) + stateMax.trimmed - 1);
+      const row = entryRow(this.#workload, log, to);
+      const sealed = to < 1 ? undefined : await this.#database.get(row);
+      if (sealed) through.set(`${log}\0${to}`, readEntry(row, sealed).through);
+      operations.push({ ...operation, through: to });
+    }
+    return { operations, through };
+  }
+}
