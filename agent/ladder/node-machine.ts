@@ -12,7 +12,7 @@
  */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { attemptBegun, attemptEnded, inThisBoot, revise, struck } from "../supervise/recovery.ts";
+import { attemptBegun, attemptEnded, inThisBoot, recovered, revise, struck } from "../supervise/recovery.ts";
 import type { Severity } from "../supervise/severity.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 import type { Symptom } from "../triggers/symptom.ts";
@@ -242,14 +242,9 @@ function cleared(state: NodeState, trigger: string, one: Case, now: Moment): Nod
 
 function verified(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[], now: Moment): NodeStep {
   if (!one.incident) return drop(state, trigger, effects);
-  const recoverTookMs = Math.max(0, now.ms - one.incident.detectedMs);
   const ended = attemptEnded(one.incident, one.at !== "told", `${trigger} is over`, now);
-  const incident = revise(
-    { ...ended, at: "probation", recoveredWallMs: now.wallMs, recoverTookMs, probationUntilMs: now.ms + probationMs },
-    now,
-    "verification",
-    `${one.maintenance ? `${one.playbook} went well` : `${trigger} is over`}; recovered in ${Math.round(recoverTookMs)} ms`,
-  );
+  const because = one.maintenance ? `${one.playbook} went well` : `${trigger} is over`;
+  const incident = recovered(ended, probationMs, because, now);
   const probation: Case = { ...one, at: "probation", untilMs: now.ms + probationMs, incident };
   return put(state, trigger, probation, [...effects, ...noted(incident)]);
 }

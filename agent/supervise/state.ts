@@ -151,13 +151,17 @@ export interface IncidentFacts {
   /** At most 16, the middle ones go first. */
   readonly attempts: readonly AttemptFacts[];
   readonly failures: number;
+  /** Its phases are those of its newest failure: a relapse is counted from its own fault, the time before it was well. */
+  readonly faultWallMs: number;
+  readonly detectedMs: number;
+  readonly detectedWallMs: number;
   readonly decidedWallMs?: number;
   readonly actedWallMs?: number;
-  readonly detectedMs: number;
-  readonly faultWallMs: number;
-  readonly detectedWallMs: number;
   readonly recoveredWallMs?: number;
+  /** From each detection to the verification after it, all failures together: time in which it was well is not in it. */
   readonly recoverTookMs?: number;
+  /** What of it came before the newest failure. */
+  readonly downBeforeMs?: number;
   readonly closedWallMs?: number;
   readonly probationUntilMs?: number;
   readonly needsPerson: boolean;

@@ -1319,7 +1319,7 @@ export type RecoveryMetrics = Message<"blueflame.node.v1.RecoveryMetrics"> & {
   mttd?: Duration | undefined;
 
   /**
-   * Mean time from the detection to the verified recovery.
+   * Mean time to recover of an incident: from each detection to the verification after it, without the time between in which it was well.
    *
    * @generated from field: google.protobuf.Duration mttr = 5;
    */
