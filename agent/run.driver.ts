@@ -220,6 +220,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       recovery.voice.launcher(level, fields, message);
     },
   });
+  recovery.turner.over(supervisor);
   const keepCritical = criticalFile({
     dataDir,
     owner: store.identity.owner,

@@ -93,7 +93,7 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
     case "hold":
       return held(spec, state, event.who, now);
     case "release":
-      return released(state, event.who);
+      return released(state, event);
     case "restart":
       return restarted(spec, state, event, now);
     default:
