@@ -30,7 +30,7 @@ import { type KillSwitch, Turner } from "./kill-switch.driver.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
 import { factOf, OpenIncidents } from "./open-incidents.ts";
 import type { RecoveryParts } from "./open-recovery.driver.ts";
-import { playbookInfo, runAnswer } from "./playbook-desk.ts";
+import { checkTarget, playbookInfo, runAnswer } from "./playbook-desk.ts";
 import { sightsOf } from "./sights.ts";
 import { TriggerDesk } from "./trigger-desk.driver.ts";
 import type { Voice } from "./voice.driver.ts";
@@ -334,6 +334,7 @@ export class Recovery implements RecoveryDesk {
   }
   async runPlaybook(name: string, workload: string, dryRun: boolean, person: string) {
     if (workload !== "") this.#supervisor?.state(workload); // throws for one that does not exist
+    checkTarget(this.#opened.remedies.playbooks(), name, workload);
     if (!dryRun && this.killSwitch()) throw new Fault("CONDITION_FALSE", "the kill switch is on: nothing is done");
     return runAnswer(name, await this.#opened.remedies.runFor(person, name, workload, dryRun));
   }
@@ -345,9 +346,8 @@ export class Recovery implements RecoveryDesk {
     const at = new Date(this.#parts.clock.wallMs()).toISOString();
     const turned = this.turner.turn(on, { person, reason, at });
     this.#node.tell({ is: on ? "held" : "released" });
-    const because = reason || "no reason was given";
-    const action = on ? "kill-switch.on" : "kill-switch.off";
-    this.voice.audit({ action, target: "node", because, outcome: "success", actor: `person:${person}` });
+    const said = { action: on ? "kill-switch.on" : "kill-switch.off", because: reason || "no reason was given" };
+    this.voice.audit({ ...said, target: "node", outcome: "success", actor: `person:${person}` });
     return await turned;
   }
 

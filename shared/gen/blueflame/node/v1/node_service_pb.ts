@@ -1697,7 +1697,8 @@ export const NodeService: GenService<{
     output: typeof ListPlaybooksResponseSchema;
   },
   /**
-   * RunPlaybook runs one by hand, or shows what it would do. NOT_FOUND for an unknown name; PERMISSION_DENIED for what authority forbids.
+   * RunPlaybook runs one by hand, or shows what it would do. NOT_FOUND for an unknown name; PERMISSION_DENIED for what authority forbids;
+   * INVALID_ARGUMENT for one that is for a workload when none is named.
    *
    * @generated from rpc blueflame.node.v1.NodeService.RunPlaybook
    */
