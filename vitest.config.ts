@@ -1,8 +1,11 @@
 import { defineConfig } from "vitest/config";
 
 const never = ["**/node_modules/**", "dist/**", "out/**", ".blueflame/**"];
-// Whole programs on real clocks: on their own, one file after the other, so that they do not measure each other.
-const serial = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
+const whole = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
+// Those that measure what the product promises: alone, one file after the other, so that they do not measure each other.
+const timed = ["test/e2e/{prove,recovery-*}.test.ts"];
+// Real processes mostly wait: more of them than there are cores.
+const workers = 4;
 
 export default defineConfig({
   test: {
@@ -16,8 +19,8 @@ export default defineConfig({
         test: {
           name: "parts",
           include: ["**/*.test.ts"],
-          exclude: [...never, ...serial],
-          maxWorkers: 2,
+          exclude: [...never, ...whole],
+          maxWorkers: workers,
           sequence: { groupOrder: 0 },
         },
       },
@@ -25,7 +28,18 @@ export default defineConfig({
         extends: true,
         test: {
           name: "whole",
-          include: serial,
+          include: whole,
+          exclude: [...never, ...timed],
+          maxWorkers: workers,
+          testTimeout: 600_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "timed",
+          include: timed,
           exclude: never,
           maxWorkers: 1,
           fileParallelism: false,

@@ -224,9 +224,18 @@ test.each([
   [
     "data that is dead before it is stale",
     source("file: f, stale: 2m, dead: 1m"),
-    "3:54 meta.sources[0].dead: dead comes before stale; allowed is at least `stale`",
+    "3:54 meta.sources[0].dead: dead after 1m, and stale only after 2m; allowed is at least `stale`",
   ],
-  ["beats that are dead before they are stale", node("meta: {beat_dead: 10s}"), /meta\.beat_dead: dead comes before/],
+  [
+    "beats that are dead before they are stale",
+    node("meta: {beat_dead: 10s}"),
+    /meta\.beat_dead: dead after 10s, and stale only/,
+  ],
+  [
+    "data that is stale only after the default of dead",
+    source("file: f, stale: 5m"),
+    /sources\[0\]\.dead: dead after 2m by default, and stale only after 5m/,
+  ],
   ["a rule that nothing can obey", rule("file: f, min: 5, max: 1"), /coherence\[0\]\.max: 1 is below the min of 5/],
   ["a port that cannot be", node("meta: {ports: ['a:0']}"), /meta\.ports\[0\]: port 0; allowed is a port from/],
   [
@@ -257,7 +266,7 @@ test.each([
     /workloads\[0\]\.pool: there is no pool "inports"; .* did you mean "imports"\?$/,
   ],
   ["a broken error pattern", workload("error_pattern: '('"), /error_pattern: Invalid regular expression.*Unterminated/],
-  ["a pattern of every line", workload("error_pattern: ''"), /error_pattern: an empty expression, which every line/],
+  ["a pattern of every line", workload("error_pattern: ''"), /error_pattern: an expression that every line matches/],
   ["a broken corruption pattern", workload("corruption_pattern: '[a'"), /^4:25 .*corruption_pattern: Invalid/],
   ["a broken pattern of config errors", workload("config_error_pattern: '*'"), /config_error_pattern: Invalid/],
   ["a page of figures that is no URL", workload("performance: {url: 'http://['}"), /performance\.url: not a URL/],
@@ -270,12 +279,88 @@ test.each([
     workload("safe_mode: {env: {BLUEFLAME_TOKEN: x}}"),
     /safe_mode\.env\.BLUEFLAME_TOKEN: a name that the agent sets itself/,
   ],
+  ["an empty name among the critical ones", node("meta: {critical: ['']}"), /critical\[0\]: there is no workload ""/],
+  ["a page with one slash", source("url: 'http:/a', field: f"), /sources\[0\]\.url: not a URL/],
+  [
+    "a program that everybody runs",
+    node("processes: [{name: a, program: /bin/bash}]"),
+    /processes\[0\]: .*run by others/,
+  ],
+  [
+    "an empty path as disposable",
+    node("disposable: ['']"),
+    /^3:14 disposable\[0\]: an empty path; allowed is a file or/,
+  ],
+  ["the config's own folder as disposable", node("disposable: [.]"), /\/etc\/node holds this config file/],
+  ["somebody's home as disposable", node("disposable: [/home/anna]"), /\/home\/anna is somebody's home/],
+  ["a tree of the kernel as disposable", node("disposable: [/proc/1/fd]"), /\/proc\/1\/fd is the system's/],
+  [
+    "what holds a workload's data as disposable",
+    `${workload("data: {paths: [/srv/web/db]}")}disposable: [/srv/web]`,
+    /disposable\[0\]: \/srv\/web holds data of "web"; allowed is a folder that may be emptied/,
+  ],
+  ["artifacts that hold where it works", workload("artifacts: [/etc]"), /artifacts\[0\]: \/etc is the system's/],
+  [
+    "artifacts that are its data",
+    workload("artifacts: [a]\n    data: {paths: [a]}"),
+    /artifacts\[0\]: \/etc\/node\/a holds data of "web"/,
+  ],
+  ["an empty artifact", workload("artifacts: [' ']"), /artifacts\[0\]: an empty path/],
+  ["an empty config file", workload("config_files: ['']"), /config_files\[0\]: an empty path/],
+  ["empty data", workload("data: {paths: ['']}"), /data\.paths\[0\]: an empty path/],
+  ["the system as data", workload("data: {paths: [/var]}"), /data\.paths\[0\]: \/var is the system's/],
+  [
+    "data within data",
+    workload("data: {paths: [db, db/log]}"),
+    /paths\[1\]: \/etc\/node\/db\/log lies in \/etc\/node\/db/,
+  ],
+  [
+    "data that is named twice",
+    workload("data: {paths: [db, ./db]}"),
+    /data\.paths\[1\]: .* lies in \/etc\/node\/db already/,
+  ],
+  ["a safe mode like the full one", workload("safe_mode: {}"), /safe_mode: neither command nor env/],
+  [
+    "memory for nobody",
+    workload("limits: {memory: 512B}"),
+    /limits\.memory: 512 B; allowed is 0B \(none\), or at least 1MiB/,
+  ],
+  ["CPU for nobody", workload("limits: {cpu: 0.5%}"), /limits\.cpu: 0\.5%; allowed is 0% \(none\), or at least 1%/],
+  [
+    "a pattern of corruption in every line",
+    workload("corruption_pattern: '.*'"),
+    /corruption_pattern: .* every line matches/,
+  ],
+  [
+    "a p99 faster than the p95",
+    workload("slo: {p95: 90ms, p99: 80ms}"),
+    /slo\.p99: 99 of 100 within 80ms, and 95 of 100/,
+  ],
+  ["a rule with no number", rule("file: f, min: .nan"), /coherence\[0\]\.min/],
   ["no task at all", workload("limits: {tasks: 0}"), /limits\.tasks: "0"; allowed is a whole number, from 1/],
   ["an exit code that is success", workload("sandbox_exit_codes: [0]"), /sandbox_exit_codes\[0\]: "0"/],
 ])("%s is told with its place and what is allowed", (_, text, expected) => {
   const problems = problemsOf(text);
   expect(problems).toHaveLength(1);
   expect(problems[0]).toMatch(expected);
+});
+
+test("a p99 that is left out is never below the p95 that was written", () => {
+  expect(workloadOf("slo: {p95: 2s}")?.slo).toMatchObject({ p95Ms: 2000, p99Ms: 2000 });
+});
+
+test("safe mode's own PATH is where its program is looked for", () => {
+  const paths: string[] = [];
+  const looking: Machine = {
+    ...machine,
+    findProgram: (program, _cwd, searchPath) => {
+      paths.push(`${program} ${searchPath}`);
+      return { file: `/x/${program}` };
+    },
+  };
+  const text = workload("safe_mode: {command: [small], env: {PATH: /safe}}");
+  agentConfigOf(text, { path: "/etc/node/agent.yaml", searchPath: "/full", machine: looking });
+  expect(paths).toEqual(["web /full", "small /safe"]);
 });
 
 test("problems of several sections are told together, each once", () => {

@@ -1,21 +1,20 @@
-import { dirname, isAbsolute, resolve } from "node:path";
+import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { nearest } from "@blueflame/shared/config/problems.ts";
-import type {
-  AgentConfig as AgentMessage,
-  Slo,
-  Workload,
-} from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
+import type { AgentConfig as AgentMessage, Slo } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
+import { printDuration } from "@blueflame/shared/units/units.ts";
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import { checkGivenUp, keptOf, placesOf } from "./config-places.ts";
 import {
   type AgentDraft,
-  checkEnv,
   hostAndPort,
+  isWebAddress,
   millis,
   type Programs,
   portProblem,
   programOf,
 } from "./config-values.ts";
 import type { LadderPolicy } from "./ladder/policy.ts";
-import type { DataSpec, SloSpec, WorkloadSpec } from "./supervise/spec.ts";
+import type { SloSpec } from "./supervise/spec.ts";
 
 /** Where data comes from; `stale` and `dead` count its age. */
 export interface SourceSpec {
@@ -126,7 +125,7 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
   const names = new Set(message.workloads.map(({ name }) => name));
   const { self, ladder, exorcism, learning } = message;
   const known = (name: string, at: string) => {
-    if (name === "" || names.has(name) || draft.isBroken(at)) return;
+    if (names.has(name) || draft.isBroken(at)) return;
     const allowed = "allowed is the name of a workload of this file";
     draft.add(at, `there is no workload "${name}"`, allowed, nearest(name, [...names]));
   };
@@ -137,14 +136,10 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
     meta: metaOf(message, folder, draft, known),
     jobs: jobsOf(message, folder, draft, programs),
     pools: Object.fromEntries(message.pools.map(({ name, max }) => [name, max])),
-    slo: sloOf(message.slo),
+    slo: sloOf(message.slo, "slo", draft),
     self: { memoryBytes: Number(self?.memory ?? 0n), oomScore: self?.oomScore ?? 0 },
-    disposable: disposableOf(message, folder, draft),
-    processes: message.processes.map(({ name, program, argument }, index) => {
-      if (program !== "" && !isAbsolute(program))
-        draft.add(`processes[${index}].program`, `"${program}" is no absolute path`, "allowed is an absolute path");
-      return { name, program, argument };
-    }),
+    disposable: disposableOf(message, path, draft),
+    processes: processesOf(message, draft),
     ladder: ladderOf(ladder),
     learningFrozen: learning?.frozen ?? false,
     exorcism: {
@@ -157,17 +152,26 @@ export function nodeSections(message: AgentMessage, path: string, draft: AgentDr
   };
 }
 
-/** What a slip of the hand must not hand over to a clean-up: the roots of a system. */
-const systemFolders = "/ /bin /boot /dev /etc /home /lib /lib64 /opt /proc /root /run /sbin /srv /sys /usr /var".split(
-  " ",
-);
+function disposableOf(message: AgentMessage, path: string, draft: AgentDraft): string[] {
+  const kept = keptOf(message, path);
+  const all = placesOf(message.disposable, "disposable", dirname(path), draft);
+  for (const [index, one] of all.entries())
+    checkGivenUp(one, `disposable[${index}]`, kept, "allowed is a folder that may be emptied", draft);
+  return all;
+}
 
-function disposableOf({ disposable }: AgentMessage, folder: string, draft: AgentDraft): string[] {
-  return disposable.map((one, index) => {
-    const path = resolve(folder, one);
-    if (systemFolders.includes(path))
-      draft.add(`disposable[${index}]`, `${path} is the system's`, "allowed is a folder that may be emptied");
-    return path;
+/** Programs that everybody runs: by the program alone a stranger's process would be taken for ours. */
+const everybodys =
+  /^(ba|da|k|z|fi)?sh$|^(node|deno|bun|java|perl|ruby|php|env|sudo|su|login|init|systemd|sshd|cron)$|^python[\d.]*$/;
+
+function processesOf({ processes }: AgentMessage, draft: AgentDraft): OwnedProcessSpec[] {
+  return processes.map(({ name, program, argument }, index) => {
+    const at = `processes[${index}]`;
+    if (program !== "" && !isAbsolute(program))
+      draft.add(`${at}.program`, `"${program}" is no absolute path`, "allowed is an absolute path");
+    else if (argument === "" && everybodys.test(basename(program)))
+      draft.add(at, `${program} is run by others too`, "allowed is such a program with a word of its `argument`");
+    return { name, program, argument };
   });
 }
 
@@ -188,8 +192,7 @@ function metaOf(
       draft.add(`${at}.url`, "not a URL", "allowed is an http:// or https:// URL");
     return { file: file && resolve(folder, file), url };
   };
-  if (millis(meta?.beatDead) < millis(meta?.beatStale) && !draft.isBroken("meta.beat_dead"))
-    draft.add("meta.beat_dead", "dead comes before stale", "allowed is at least `beat_stale`");
+  checkAges("meta.beat_", meta?.beatStale, meta?.beatDead, draft);
   return {
     everyMs: millis(meta?.every),
     critical: meta?.critical ?? [],
@@ -197,11 +200,10 @@ function metaOf(
     beatDeadMs: millis(meta?.beatDead),
     sources: (meta?.sources ?? []).map((one, index) => {
       const at = `meta.sources[${index}]`;
-      known(one.workload, `${at}.workload`);
+      if (one.workload !== "") known(one.workload, `${at}.workload`);
       if (one.url !== "" && one.field === "" && !one.rows)
         draft.add(`${at}.field`, "a url without a field", "allowed is the field that holds the time");
-      if (millis(one.dead) < millis(one.stale) && !draft.isBroken(`${at}.dead`))
-        draft.add(`${at}.dead`, "dead comes before stale", "allowed is at least `stale`");
+      checkAges(`${at}.`, one.stale, one.dead, draft);
       return {
         name: one.name,
         external: one.external,
@@ -221,7 +223,7 @@ function metaOf(
     }),
     coherence: (meta?.coherence ?? []).map((one, index) => {
       const at = `meta.coherence[${index}]`;
-      known(one.workload, `${at}.workload`);
+      if (one.workload !== "") known(one.workload, `${at}.workload`);
       if (one.min !== undefined && one.max !== undefined && one.max < one.min)
         draft.add(`${at}.max`, `${one.max} is below the min of ${one.min}`, "allowed is at least `min`");
       return {
@@ -237,6 +239,16 @@ function metaOf(
     }),
     controlPlane: meta?.controlPlane ?? [],
   };
+}
+
+/** What is left out has its default, which may lie on the wrong side of what was written: then that is what is said. */
+function checkAges(prefix: string, stale: Duration | undefined, dead: Duration | undefined, draft: AgentDraft): void {
+  const at = `${prefix}dead`;
+  const [staleMs, deadMs] = [millis(stale), millis(dead)];
+  if (deadMs >= staleMs || draft.isBroken(at) || draft.isBroken(`${prefix}stale`)) return;
+  const by = draft.isGiven(at) ? "" : " by default";
+  const saw = `dead after ${printDuration(deadMs)}${by}, and stale only after ${printDuration(staleMs)}`;
+  draft.add(at, saw, `allowed is at least \`${prefix.includes("beat_") ? "beat_" : ""}stale\``);
 }
 
 function jobsOf({ jobs }: AgentMessage, folder: string, draft: AgentDraft, programs: Programs): JobSpec[] {
@@ -256,7 +268,8 @@ function jobsOf({ jobs }: AgentMessage, folder: string, draft: AgentDraft, progr
   });
 }
 
-function ladderOf(ladder: AgentMessage["ladder"]): LadderPolicy {
+/** A Ladder section as the agent uses it. */
+export function ladderOf(ladder: AgentMessage["ladder"]): LadderPolicy {
   return {
     budgetMs: {
       quick_restart: millis(ladder?.quickRestart),
@@ -270,112 +283,20 @@ function ladderOf(ladder: AgentMessage["ladder"]): LadderPolicy {
   };
 }
 
-/** A Slo section as the agent uses it. */
-export function sloOf(slo: Slo | undefined): SloSpec {
+/** A Slo section as the agent uses it. A p99 that is left out is never below the p95 that was written. */
+export function sloOf(slo: Slo | undefined, path: string, draft: AgentDraft): SloSpec {
+  const [p95Ms, p99Ms] = [millis(slo?.p95), millis(slo?.p99)];
+  const [p95, p99] = [`${path}.p95`, `${path}.p99`];
+  if (p99Ms < p95Ms && draft.isGiven(p99) && !draft.isBroken(p99) && !draft.isBroken(p95)) {
+    const saw = `99 of 100 within ${printDuration(p99Ms)}, and 95 of 100 only within ${printDuration(p95Ms)}`;
+    draft.add(p99, saw, "allowed is at least `p95`");
+  }
   return {
     availability: slo?.availability ?? 0,
-    p95Ms: millis(slo?.p95),
-    p99Ms: millis(slo?.p99),
+    p95Ms,
+    p99Ms: Math.max(p95Ms, p99Ms),
     errorRate: slo?.errorRate ?? 0,
     successRate: slo?.successRate ?? 0,
     windowMs: millis(slo?.window),
   };
-}
-
-/** What issue by issue was added to a workload beyond its supervision; problems go to the draft. */
-export function recoveryOf(
-  workload: Workload,
-  path: string,
-  message: AgentMessage,
-  folder: string,
-  draft: AgentDraft,
-  programs: Programs,
-) {
-  const pools = message.pools.map(({ name }) => name);
-  const { safeMode, limits, performance, data, slo, risk } = workload;
-  for (const key of ["errorPattern", "corruptionPattern", "configErrorPattern"] as const) {
-    const problem = key === "errorPattern" && workload[key] === "" ? everyLine : patternProblem(workload[key]);
-    const at = `${path}.${key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
-    if (problem && !draft.isBroken(at)) draft.add(at, problem, "allowed is a regular expression of JavaScript");
-  }
-  if (workload.pool !== "" && !pools.includes(workload.pool) && !draft.isBroken(`${path}.pool`)) {
-    const allowed = "allowed is the name of a pool of this file";
-    draft.add(`${path}.pool`, `there is no pool "${workload.pool}"`, allowed, nearest(workload.pool, pools));
-  }
-  if (safeMode) checkEnv(safeMode.env, `${path}.safe_mode`, draft);
-  if (performance && !isWebAddress(performance.url) && !draft.isBroken(`${path}.performance.url`))
-    draft.add(`${path}.performance.url`, "not a URL", "allowed is an http:// or https:// URL");
-  return {
-    ...(safeMode && {
-      safeMode: {
-        ...(safeMode.command.length > 0 && {
-          command: programOf(safeMode.command, `${path}.safe_mode.command`, draft, programs),
-        }),
-        env: safeMode.env,
-      },
-    }),
-    configFiles: workload.configFiles.map((file) => resolve(folder, file)),
-    ...(data && { data: dataOf(data, `${path}.data`, folder, draft, programs) }),
-    limits: { memoryBytes: Number(limits?.memory ?? 0n), cpu: limits?.cpu ?? 0, tasks: limits?.tasks ?? 0 },
-    ...(performance && {
-      performance: {
-        url: performance.url,
-        everyMs: millis(performance.every),
-        timeoutMs: Math.min(millis(performance.timeout), millis(performance.every)),
-      },
-    }),
-    ...(workload.progress && { progressMs: millis(workload.progress) }),
-    ladder: ladderOf(message.ladder),
-    notify: workload.notify,
-    ...(slo && { slo: sloOf(slo) }),
-    ...(risk && {
-      risk: {
-        lossStreak: risk.lossStreak,
-        sessionLoss: Number(risk.sessionLoss),
-        sessionTrades: risk.sessionTrades,
-        sessionExposure: Number(risk.sessionExposure),
-        openExposure: Number(risk.openExposure),
-      },
-    }),
-    pool: workload.pool,
-    artifacts: workload.artifacts.map((one) => resolve(folder, one)),
-    sandboxExitCodes: workload.sandboxExitCodes,
-    patterns: {
-      error: workload.errorPattern,
-      corruption: workload.corruptionPattern,
-      configError: workload.configErrorPattern,
-    },
-  } satisfies Partial<WorkloadSpec>;
-}
-
-function dataOf(
-  data: NonNullable<Workload["data"]>,
-  path: string,
-  folder: string,
-  draft: AgentDraft,
-  programs: Programs,
-): DataSpec {
-  return {
-    paths: data.paths.map((one) => resolve(folder, one)),
-    everyMs: millis(data.every),
-    keep: data.keep,
-    maxBytes: Number(data.maxSize),
-    ...(data.dump.length > 0 && { dump: programOf(data.dump, `${path}.dump`, draft, programs) }),
-    ...(data.verify.length > 0 && { verify: programOf(data.verify, `${path}.verify`, draft, programs) }),
-  };
-}
-
-const everyLine = "an empty expression, which every line matches";
-
-function isWebAddress(url: string): boolean {
-  return /^https?:/.test(url) && URL.canParse(url);
-}
-
-function patternProblem(source: string): string | undefined {
-  try {
-    new RegExp(source, "i");
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message.slice(0, 200) : "not a regular expression";
-  }
 }

@@ -61,3 +61,8 @@ export function checkEnv(env: Readonly<Record<string, string>>, path: string, dr
     }
   }
 }
+
+/** A page that can be asked. */
+export function isWebAddress(url: string): boolean {
+  return /^https?:\/\//.test(url) && URL.canParse(url);
+}

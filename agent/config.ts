@@ -10,10 +10,12 @@ import {
 } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import { checkOrder } from "./config-order.ts";
+import { placesOf } from "./config-places.ts";
 import { probesOf } from "./config-probes.ts";
-import { type NodeSections, nodeSections, recoveryOf } from "./config-sections.ts";
+import { type NodeSections, nodeSections } from "./config-sections.ts";
 import { triggersOf } from "./config-triggers.ts";
 import { type AgentDraft, checkEnv, millis, portProblem, programOf } from "./config-values.ts";
+import { recoveryOf } from "./config-workload.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
 import { boxPlaybooks, type Trigger } from "./triggers/trigger.ts";
 
@@ -154,15 +156,15 @@ function specOf(workload: Workload, path: string, draft: AgentDraft, around: Aro
     // The rule's pattern lets only names of signals through.
     stop: { signal: (stop?.signal ?? "SIGTERM") as NodeJS.Signals, graceMs: millis(stop?.grace) },
     clean: {
-      files: (clean?.files ?? []).map((file) => resolve(folder, file)),
-      sockets: (clean?.sockets ?? []).map((socket) => resolve(folder, socket)),
+      files: placesOf(clean?.files ?? [], `${path}.clean.files`, folder, draft),
+      sockets: placesOf(clean?.sockets ?? [], `${path}.clean.sockets`, folder, draft),
       ports: clean?.ports ?? [],
     },
     output: { maxBytes: Number(output?.maxSize ?? 0n), files: output?.files ?? 0 },
     dependsOn: workload.dependsOn,
     critical: workload.critical,
     probationMs: millis(workload.probation),
-    ...recoveryOf(workload, path, draft.message, folder, draft, programs),
+    ...recoveryOf(workload, path, draft.message, around.path, draft, programs),
   };
 }
 

@@ -16,9 +16,9 @@ import { parseFlags } from "./watchdog/flags.ts";
 import { keyFor, readKey } from "./watchdog/key.ts";
 import type { Line } from "./watchdog/line.ts";
 import { type GuardPolicy, watchdogPolicy } from "./watchdog/policy.ts";
-import { Eye, identify, ownFolder, signalProcess } from "./watchdog/process.ts";
+import { identify, lookAt, ownFolder, signalProcess } from "./watchdog/process.ts";
 import { Runner } from "./watchdog/runner.ts";
-import { type Effect, type Farewell, type Identity, type Sight, same } from "./watchdog/state.ts";
+import { type Effect, type Farewell, type Identity, same } from "./watchdog/state.ts";
 import type { GuardKey, Message } from "./watchdog/wire.ts";
 import { keepWord } from "./watchdog/word.ts";
 
@@ -79,7 +79,6 @@ class AgentGuard implements Guard {
   #key: GuardKey | undefined;
   readonly #claim: Door | undefined;
   readonly #self = identify(process.pid);
-  readonly #eye = new Eye();
   readonly #program: readonly string[] | undefined;
   #runner: Runner | undefined;
   #line: { readonly line: Line; readonly peer: Identity } | undefined;
@@ -242,13 +241,9 @@ class AgentGuard implements Guard {
 
   #lookForDeath(peer: Identity, round: number): void {
     if (this.#closed) return;
-    const sight = this.#look(peer);
+    const { sight } = lookAt(peer);
     if (sight === "gone") this.#runner?.post({ is: "looked", process: peer, sight });
     else if (round < looksMax) this.#after(2 ** round, () => this.#lookForDeath(peer, round + 1));
-  }
-
-  #look(process: Identity): Sight {
-    return this.#eye.look(process, this.#options.clock.monotonicMs());
   }
 
   // ── what the machine says ────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,7 +254,7 @@ class AgentGuard implements Guard {
       nowMs: () => clock.monotonicMs(),
       chance: random,
       wakeAt: (atMs: number, wake: () => void) => clock.wakeAt(atMs, wake),
-      look: (process: Identity) => this.#look(process),
+      look: lookAt,
       perform: (effect: Exclude<Effect, { do: "look" }>) => this.#perform(effect),
     };
   }

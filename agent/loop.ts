@@ -78,6 +78,7 @@ export interface ConfigDesk {
 export class RunningNode implements Node {
   readonly #parts: NodeParts;
   readonly #watchers = new Set<() => void>();
+  #goesDown = false;
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
@@ -137,11 +138,15 @@ export class RunningNode implements Node {
 
   async down(person: string): Promise<number> {
     const { supervisor } = this.#parts;
+    const who = `person:${person}`;
+    // From its first moment on: what is asked for meanwhile, by a playbook, the hub or a person, starts nothing.
+    supervisor.startsNothing({ is: "down", who });
+    this.#goesDown = true;
     await this.#parts.goesDown(person);
     let stopped = 0;
     for (const name of supervisor.stopOrder()) {
       if (instanceOf(supervisor.state(name).phase)) stopped++;
-      await supervisor.tell(name, { is: "down", who: `person:${person}` }).catch((error) => {
+      await supervisor.tell(name, { is: "down", who }).catch((error) => {
         // A full disk keeps nobody from stopping: the processes end, and the next start finds them ended.
         if (!isFault(error, "STORE_WRITE_FAILED")) throw error;
       });
@@ -259,7 +264,8 @@ export class RunningNode implements Node {
 
   async #executeAudited(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
     const result = await this.#execute(order).catch((error: unknown) => {
-      const word = isFault(error) ? refusals[error.code] : undefined;
+      const refusal = isFault(error) ? refusals[error.code] : undefined;
+      const word = refusal === "kill_switch" && this.#goesDown ? "going_down" : refusal;
       return { outcome: word ? OrderOutcome.REFUSED : OrderOutcome.FAILED, because: word ?? String(error) };
     });
     await this.#auditOrder(order, result);
@@ -269,14 +275,26 @@ export class RunningNode implements Node {
   async #execute(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
     switch (order.action.case) {
       case "restartAgent":
+        // Its successor would start what a person wants down.
+        if (this.#goesDown) return { outcome: OrderOutcome.REFUSED, because: "going_down" };
         this.#parts.restartSelf();
         return { outcome: OrderOutcome.DONE, because: "the agent's process restarts; its workloads go on" };
       case "restartWorkload":
-        await this.restartWorkload(order.action.value.workload, "hub");
-        return { outcome: OrderOutcome.DONE, because: "restarted" };
+        return this.#restartForHub(order.action.value.workload);
       default:
         return { outcome: OrderOutcome.REFUSED, because: "unknown_action" };
     }
+  }
+
+  /** What the ladder has in hand is not restarted beside it. */
+  async #restartForHub(name: string): Promise<{ outcome: OrderOutcome; because: string }> {
+    const { supervisor } = this.#parts;
+    const isUp = instanceOf(supervisor.state(name).phase) !== undefined;
+    await this.restartWorkload(name, "hub");
+    const { phase, because } = supervisor.state(name);
+    if (phase.at === "deciding" || phase.at === "mending")
+      return { outcome: OrderOutcome.REFUSED, because: `recovery_under_way: ${phase.at}, ${because}` };
+    return { outcome: OrderOutcome.DONE, because: isUp ? "it is being restarted" : "it is on its way up" };
   }
 
   async #auditOrder(order: Order, result: { outcome: OrderOutcome; because: string }): Promise<void> {

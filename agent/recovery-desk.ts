@@ -10,7 +10,7 @@ import type { FinishedRequest } from "./node.ts";
 export interface RecoveryDesk {
   triggers(): TriggerInfo[];
   playbooks(): PlaybookInfo[];
-  /** Throws NOT_FOUND, WORKLOAD_UNKNOWN, DENIED, LIMIT_REACHED. */
+  /** Throws NOT_FOUND, WORKLOAD_UNKNOWN, BAD_REQUEST (it is for a workload, and none is named), DENIED, LIMIT_REACHED. */
   runPlaybook(name: string, workload: string, dryRun: boolean, person: string): Promise<RunPlaybookResponse>;
   health(): Promise<GetHealthResponse>;
   /** Undefined before the first computation; `value` is from 0 to 1. */

@@ -226,7 +226,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     }),
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
     spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
-    known: (workload) => recovery.known(workload),
+    known: (workload) => ({ ...recovery.known(workload), limits: protection?.applied(workload) ?? [] }),
     late: (byMs) => recovery.late(byMs),
     changed: () => {
       node.changed();
@@ -237,6 +237,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       recovery.voice.launcher(level, fields, message);
     },
   });
+  recovery.turner.over(supervisor);
   const keepCritical = criticalFile({
     dataDir,
     owner: store.identity.owner,

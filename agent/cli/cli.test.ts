@@ -186,6 +186,38 @@ test("GRC-9 stop, start and restart act on the named workload, in the name of wh
   for (const { actor } of records) expect(actor).toMatch(/^person:\S+$/);
 });
 
+/** The workload `cache` takes so long after it was asked for, and ends in `phase`. */
+function slowly(verb: "startWorkload" | "restartWorkload", ms: number, phase: WorkloadPhase): void {
+  const act = node[verb].bind(node);
+  node[verb] = async (name, who) => {
+    await act(name, who);
+    const workload = node.workloads.get(name);
+    if (workload) workload.phase = WorkloadPhase.STARTING;
+    setTimeout(() => {
+      if (workload) workload.phase = phase;
+    }, ms).unref();
+    return node.status().workloads.find((one) => one.name === name) ?? act(name, who);
+  };
+}
+
+test("start and restart wait until the workload is up, and say what came of it; with --no-wait they do not wait", async () => {
+  slowly("restartWorkload", 700, WorkloadPhase.RUNNING);
+  expect(await cli("restart", "cache")).toMatchObject({
+    code: 0,
+    err: "",
+    out: expect.stringMatching(/cache +running/),
+  });
+  expect((await cli("restart", "cache", "--no-wait")).out).toMatch(/cache +starting/);
+  await pause(800);
+  slowly("restartWorkload", 300, WorkloadPhase.BACKOFF);
+  const failed = await cli("restart", "cache");
+  expect(failed).toMatchObject({ code: 1, err: expect.stringContaining("[WORKLOAD_FAILED] 'cache' did not come up") });
+  expect(failed.out).toMatch(/cache +backoff/);
+  slowly("startWorkload", 60_000, WorkloadPhase.RUNNING);
+  const late = await cli("start", "cache", "--timeout", "500ms");
+  expect(late).toMatchObject({ code: 124, err: expect.stringContaining("[TIMED_OUT] 'cache' is not up after 500ms") });
+});
+
 test("the name may be left out when there is one workload, and is asked for when there are more", async () => {
   const { code, err } = await cli("stop");
   expect(code).toBe(2);

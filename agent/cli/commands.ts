@@ -51,14 +51,18 @@ function addStatus(program: Command): void {
 
 function addControls(program: Command): void {
   const verbs = {
-    start: "start what a person has stopped",
-    stop: "stop for good: over restarts of the agent and of the machine",
-    restart: "stop and start once",
+    start: ["start what a person has stopped, and wait until it is up", 30_000],
+    stop: ["stop for good: over restarts of the agent and of the machine", 300_000],
+    restart: ["stop and start once, and wait until it is up", 30_000],
   } as const;
   for (const verb of ["start", "stop", "restart"] as const) {
-    patient(program.command(verb).description(verbs[verb]))
+    const [what, timeoutMs] = verbs[verb];
+    patient(program.command(verb).description(what), timeoutMs)
       .argument("[workload]", "may be left out when there is only one")
-      .action((workload: string | undefined, _options, command: Command) => control(verb, workload, patience(command)));
+      .option("--no-wait", "only ask for it; do not wait for what comes of it")
+      .action((workload: string | undefined, _options, command: Command) =>
+        control(verb, workload, { ...patience(command), wait: command.opts().wait !== false }),
+      );
   }
   patient(
     program
@@ -75,12 +79,13 @@ function addControls(program: Command): void {
   ).action((_options, command: Command) => down(patience(command)));
 }
 
-function patient(command: Command): Command {
-  return formatFlag(command).option(
-    "--timeout <duration>",
-    "how long to wait for it, like 30s",
-    parseDuration,
-    300_000,
+function patient(command: Command, timeoutMs = 300_000): Command {
+  const words = `${timeoutMs / 1000}s`;
+  return formatFlag(command).addOption(
+    command
+      .createOption("--timeout <duration>", "how long to wait for it")
+      .argParser(parseDuration)
+      .default(timeoutMs, words),
   );
 }
 

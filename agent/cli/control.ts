@@ -2,15 +2,20 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
-import { clean } from "@blueflame/shared/cli/text.ts";
+import { clean, formatDuration } from "@blueflame/shared/cli/text.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import { type WorkloadStatus, WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import {
+  WorkloadPhase,
+  type WorkloadStatus,
+  WorkloadStatusSchema,
+} from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { answers } from "../api/socket.driver.ts";
 import { places } from "../constants.ts";
 import { KillSwitch } from "../recovery/kill-switch.driver.ts";
 import { tellWatchdog, watchdogGone } from "../wanted.driver.ts";
 import { ask, type Desk, namesOf, personHere, pickWorkload, whilePatient } from "./ask.driver.ts";
+import { cameOf, type Verb } from "./came-of.ts";
 import { socketOf } from "./place.ts";
 import { workloadColumns } from "./rows.ts";
 
@@ -21,31 +26,71 @@ export interface ControlOptions extends OutputOptions {
 }
 
 const goneWithinMs = 10_000;
+/** While a workload comes up or goes down, it is looked at this often. */
+const lookEveryMs = 100;
+/** An agent that does not answer such a look in this time is asked again. */
+const answerWithinMs = 5000;
 
-/** Starts, stops or restarts a workload, waits for it, and prints it. Rejects with the agent's Fault. */
-export async function control(
-  verb: "start" | "stop" | "restart",
-  given: string | undefined,
-  options: ControlOptions,
-): Promise<void> {
-  const workload = await whilePatient((signal) =>
-    ask(options.dataDir, async (desk) => {
-      const name = pickWorkload(given, namesOf(await desk.getStatus({}, { signal })));
-      const answer = await call(desk, verb, name, { timeoutMs: options.timeoutMs, signal });
-      if (answer === undefined) throw new Fault("LINK_PROTOCOL", "the agent's answer has no workload");
-      return answer;
-    }),
-  );
-  const json = (row: WorkloadStatus) => toJson(WorkloadStatusSchema, row);
-  printRows([workload], workloadColumns(Date.now()), { ...options, json });
+/** The flags of start, stop and restart. */
+export interface VerbOptions extends ControlOptions {
+  /** False: answer as soon as the agent has it. */
+  readonly wait: boolean;
 }
 
-async function call(
-  desk: Desk,
-  verb: "start" | "stop" | "restart",
-  name: string,
-  options: { timeoutMs: number; signal: AbortSignal },
-) {
+/**
+ * Starts, stops or restarts a workload, waits until it is up (ready) or down, and prints it as it is then. Rejects with the agent's
+ * Fault, with WORKLOAD_FAILED when it does not come up, and with TIMED_OUT.
+ */
+export async function control(verb: Verb, given: string | undefined, options: VerbOptions): Promise<void> {
+  const untilMs = performance.now() + options.timeoutMs;
+  const { before, now } = await whilePatient((signal) => act(verb, given, options, untilMs, signal));
+  const json = (row: WorkloadStatus) => toJson(WorkloadStatusSchema, row);
+  printRows([now], workloadColumns(Date.now()), { ...options, json });
+  const came = cameOf(verb, before, now);
+  if (!options.wait || came === "done") return;
+  const words = `${WorkloadPhase[now.phase]?.toLowerCase() ?? "its phase is unknown"}: ${now.because}`;
+  if (came === "failed") throw new Fault("WORKLOAD_FAILED", `'${now.name}' did not come up; it is ${words}`);
+  const wanted = verb === "stop" ? "down" : "up";
+  throw new Fault(
+    "TIMED_OUT",
+    `'${now.name}' is not ${wanted} after ${formatDuration(options.timeoutMs)}; it is ${words}`,
+  );
+}
+
+async function act(
+  verb: Verb,
+  given: string | undefined,
+  { dataDir, timeoutMs, wait }: VerbOptions,
+  untilMs: number,
+  signal: AbortSignal,
+): Promise<{ readonly before: WorkloadStatus; readonly now: WorkloadStatus }> {
+  const { before, answer } = await ask(dataDir, async (desk) => {
+    const status = await desk.getStatus({}, { signal });
+    const name = pickWorkload(given, namesOf(status));
+    const found = status.workloads.find((one) => one.name === name);
+    return { before: found, answer: await call(desk, verb, name, { timeoutMs, signal }) };
+  });
+  if (before === undefined || answer === undefined)
+    throw new Fault("LINK_PROTOCOL", "the agent's answer has no workload");
+  let now = answer;
+  while (wait && cameOf(verb, before, now) === "waits" && performance.now() < untilMs) {
+    await pause(lookEveryMs, undefined, { signal });
+    now = (await look(dataDir, answer.name, signal)) ?? now;
+  }
+  return { before, now };
+}
+
+/** Undefined while no agent answers: its watchdog starts the next one, and that one knows what was asked for. */
+async function look(dataDir: string, name: string, signal: AbortSignal): Promise<WorkloadStatus | undefined> {
+  const asked = ask(dataDir, (desk) => desk.getStatus({}, { signal, timeoutMs: answerWithinMs }));
+  const status = await asked.catch((error: unknown) => {
+    if (isFault(error, "AGENT_UNREACHABLE") || isFault(error, "TIMED_OUT")) return undefined;
+    throw error;
+  });
+  return status?.workloads.find((one) => one.name === name);
+}
+
+async function call(desk: Desk, verb: Verb, name: string, options: { timeoutMs: number; signal: AbortSignal }) {
   const request = { name, person: personHere() };
   switch (verb) {
     case "start":

@@ -13,6 +13,7 @@ import { toJson } from "@bufbuild/protobuf";
 import { type Duration, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Command } from "commander";
 import { ask } from "./ask.driver.ts";
+import { limitLines } from "./rows.ts";
 
 interface HealthOptions extends OutputOptions {
   readonly dataDir: string;
@@ -26,13 +27,14 @@ export function addHealth(program: Command): void {
 }
 
 async function health(options: HealthOptions): Promise<void> {
-  const seen = await ask(options.dataDir, (desk) => desk.getHealth({}));
+  const [seen, status] = await ask(options.dataDir, (desk) => Promise.all([desk.getHealth({}), desk.getStatus({})]));
   const json = (row: GetHealthResponse) => toJson(GetHealthResponseSchema, row);
   if ((options.output ?? "table") !== "table") return printOne(seen, [], { ...options, json });
   printOne(seen, nodeFacts(seen), { ...options, json }, [""]);
   printRows(seen.workloads, workloadColumns(Date.now()), { ...options, json: (row) => row });
   const { isTTY, columns } = process.stdout;
-  for (const line of seen.suggestions.map((suggestion) => clean(`suggestion: ${suggestion}`)))
+  const suggestions = seen.suggestions.map((suggestion) => `suggestion: ${suggestion}`);
+  for (const line of [...limitLines(status.workloads), ...suggestions].map(clean))
     process.stdout.write(`\n${(isTTY ? fold(line, columns) : [line]).join("\n")}\n`);
 }
 

@@ -39,7 +39,11 @@ export function addPlaybooks(program: Command): void {
     );
   formatFlag(playbooks.command("run").description("run one by hand, step by step"))
     .argument("<name>", "the playbook")
-    .option("--workload <name>", "on this workload; without it, on the node", "")
+    .option(
+      "--workload <name>",
+      "on this workload; without it, on the node (what is for a workload is refused then)",
+      "",
+    )
     .option("--dry-run", "only say what each step would do now", false)
     .option("--timeout <duration>", "how long to wait for it, like 30s", parseDuration, 3_600_000)
     .action((name: string, _options, command: Command) => run(name, command.optsWithGlobals<RunOptions>()));

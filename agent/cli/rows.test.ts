@@ -13,7 +13,7 @@ import {
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { allWell, incidentFacts, nodeLines, nodeTone, workloadColumns } from "./rows.ts";
+import { allWell, incidentFacts, limitLines, nodeLines, nodeTone, workloadColumns } from "./rows.ts";
 
 const nowMs = Date.UTC(2026, 10, 25, 12);
 const up = { phase: WorkloadPhase.RUNNING, health: WorkloadHealth.HEALTHY, pid: 7 };
@@ -97,6 +97,29 @@ test("a workload says when it was adopted, runs in safe mode or behind its confi
       .find(({ title }) => title === "PHASE")
       ?.value(mending),
   ).toBe("mending");
+});
+
+test("DOL-5 a declared limit says who holds it: status where no cgroup does, health for each with the reason", () => {
+  const tasks = { what: "tasks", limit: "4096", how: "cgroup", because: "" };
+  const memory = { what: "memory", limit: "512 MiB", how: "watched", because: "no memory controller" };
+  const cpu = { what: "cpu", limit: "50 %", how: "told", because: "no cpu controller" };
+  const web = create(WorkloadStatusSchema, { name: "web", because: "well", limits: [memory, cpu, tasks] });
+  const db = create(WorkloadStatusSchema, { name: "db", because: "well", limits: [tasks] });
+  const why = workloadColumns(nowMs).find(({ title }) => title === "WHY");
+  expect(why?.value(web)).toBe("well (memory 512 MiB by watching, cpu 50 % only told)");
+  expect(why?.value(db)).toBe("well");
+  expect(limitLines([db, web])).toEqual([
+    "limits of web: memory 512 MiB by watching, cpu 50 % only told, tasks 4096 held by a cgroup (no memory controller; no cpu controller)",
+  ]);
+});
+
+test("STARTS tells what was started once from what never was; an agent that does not say leaves it open", () => {
+  const shown = (more: MessageInitShape<typeof WorkloadStatusSchema>) =>
+    workloadColumns(nowMs)
+      .find(({ title }) => title === "STARTS")
+      ?.value(create(WorkloadStatusSchema, { phase: WorkloadPhase.STOPPED, ...more }));
+  expect([shown({ starts: 0n }), shown({ starts: 1n }), shown({ starts: 7n, restarts: 6n })]).toEqual(["0", "1", "7"]);
+  expect([shown({}), shown({ restarts: 2n }), shown({ phase: WorkloadPhase.COMPLETED })]).toEqual(["-", "3", "1"]);
 });
 
 test("SYN-4 an incident shows its cause and what was tried once they are known, and no empty lines before", () => {

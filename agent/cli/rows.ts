@@ -1,3 +1,4 @@
+import { workloadMarks } from "@blueflame/shared/cli/incident-words.ts";
 import { type Column, layOut, tableLines } from "@blueflame/shared/cli/table.ts";
 import { clean, formatAge, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
 import {
@@ -32,8 +33,9 @@ export function workloadColumns(nowMs: number): Column<WorkloadStatus>[] {
   ];
 }
 
-/** What does not run and was not restarted may have been started once, or never: nobody says. */
-function starts({ restarts, startedAt, phase }: WorkloadStatus): string {
+/** An older agent does not say: then what does not run and was not restarted may have been started once, or never. */
+function starts({ starts: known, restarts, startedAt, phase }: WorkloadStatus): string {
+  if (known !== undefined) return String(known);
   if (startedAt || restarts > 0n || phase === WorkloadPhase.COMPLETED) return String(restarts + 1n);
   return "-";
 }
@@ -175,8 +177,37 @@ function verdict(status: GetStatusResponse): string {
 function because(row: WorkloadStatus): string {
   const wait = row.backoffRemaining ? `next start in ${took(row.backoffRemaining)}; ` : "";
   const isAdopted = row.adopted && !row.because.startsWith("adopted");
-  const marks = [isAdopted && "adopted", row.safeMode && "SAFE MODE", row.rolledBack && "rolled back"].filter(Boolean);
+  const marks = [...(isAdopted ? ["adopted"] : []), ...workloadMarks(row), ...looseLimits(row)];
   return `${wait}${row.because}${marks.length > 0 ? ` (${marks.join(", ")})` : ""}`;
+}
+
+/** Every workload has a bound of tasks; memory and CPU somebody has declared. */
+const isDeclared = ({ what }: WorkloadStatus["limits"][number]) => what !== "tasks";
+
+/** Who declares a limit has to see when no cgroup holds it. {@link limitLines} shows every limit. */
+function looseLimits({ limits }: WorkloadStatus): string[] {
+  return limits.filter((one) => isDeclared(one) && one.how !== "cgroup").map(limitWords);
+}
+
+/** One line for each workload that declares a limit: who holds each, and why no cgroup does. */
+export function limitLines(workloads: readonly WorkloadStatus[]): string[] {
+  return workloads
+    .filter(({ limits }) => limits.some(isDeclared))
+    .map(({ name, limits }) => {
+      const why = [...new Set(limits.map(({ because }) => because).filter(Boolean))].join("; ");
+      return `limits of ${name}: ${limits.map(limitWords).join(", ")}${why && ` (${why})`}`;
+    });
+}
+
+/** `memory 512 MiB held by a cgroup`, `cpu 50 % only told`. */
+function limitWords({ what, limit, how }: WorkloadStatus["limits"][number]): string {
+  const words: Readonly<Record<string, string>> = {
+    cgroup: "held by a cgroup",
+    watched: "by watching",
+    told: "only told",
+    later: "from its next start",
+  };
+  return `${what} ${limit} ${words[how] ?? how}`;
 }
 
 /** `WORKLOAD_PHASE_RUNNING` → `running`: the enum's own names are the words. */

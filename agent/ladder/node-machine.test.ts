@@ -147,13 +147,47 @@ test("over a reboot, how long a recovery took is told by the wall clock", () => 
   expect(one.incidents().at(-1)).toMatchObject({ at: "probation", recoverTookMs: 90_000 });
 });
 
-test("GRC-7 what the kill switch refused has its turn when it goes off", () => {
+test("GRC-7 a playbook at work when the kill switch goes on is held by it, pages nobody, and has its turn when it goes off", () => {
   const one = node();
   one.fire();
+  one.fire({ trigger: "memory-high", severity: "medium" });
+  one.tell({ is: "held" });
+  expect(one.effects.filter(({ do: it }) => it === "cancel")).toHaveLength(1);
+  expect(one.effects).toContainEqual(
+    expect.objectContaining({ because: "held by the kill switch", outcome: "refused" }),
+  );
+  // What it answers when it was called off changes nothing.
   one.answer(false);
+  one.pass(3_600_000);
   expect(one.plays()).toHaveLength(1);
+  expect(one.incidents().filter(({ needsPerson }) => needsPerson)).toEqual([]);
+  expect(one.incidents().map(({ at }) => at)).toContain("open");
   one.tell({ is: "released" });
   expect(one.plays()).toHaveLength(2);
+  one.answer(true);
+  expect(one.plays()).toHaveLength(3);
+});
+
+test("GRC-7 what fires while the kill switch is on is told and not done, over the agent's death too", () => {
+  const one = node();
+  one.tell({ is: "boot", rebooted: false, held: true });
+  one.fire();
+  one.fire({ trigger: "daily-check", playbook: "weekly-maintenance" }, true);
+  expect(one.plays()).toEqual([]);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", trigger: "disk-high", needsPerson: false });
+  one.tell({ is: "boot", rebooted: true, held: true });
+  expect(one.plays()).toEqual([]);
+  // It was turned off while no agent was there to hear of it.
+  one.tell({ is: "boot", rebooted: false, held: false });
+  expect(one.plays()).toMatchObject([{ playbook: "resource-cleanup" }]);
+});
+
+test("a playbook that an earlier agent had begun is not resumed when the kill switch went on before its successor came", () => {
+  const one = node();
+  one.fire();
+  one.tell({ is: "boot", rebooted: false, held: true });
+  expect(one.plays()).toHaveLength(1);
+  expect(one.state.cases["disk-high"]?.at).toBe("told");
 });
 
 test("one playbook at a time, the worst first, and the rest in their turn", () => {
@@ -192,7 +226,8 @@ test("whatever happens in whatever order: never two playbooks at a time, and in 
     fc.constantFrom(...triggers).map((trigger) => (one: Node) => one.fire({ trigger })),
     fc.constantFrom(...triggers).map((trigger) => (one: Node) => one.tell({ is: "cleared", trigger })),
     fc.boolean().map((ok) => (one: Node) => one.answer(ok)),
-    fc.boolean().map((rebooted) => (one: Node) => one.tell({ is: "boot", rebooted })),
+    fc.boolean().map((rebooted) => (one: Node) => one.tell({ is: "boot", rebooted, held: one.state.held === true })),
+    fc.constantFrom("held", "released").map((is) => (one: Node) => one.tell({ is })),
     fc.integer({ min: 0, max: 400_000 }).map((ms) => (one: Node) => one.pass(ms)),
   );
   fc.assert(
@@ -200,8 +235,11 @@ test("whatever happens in whatever order: never two playbooks at a time, and in 
       const one = node();
       for (const act of acts) {
         act(one);
-        expect(Object.values(one.state.cases).filter(({ at }) => at === "playing").length).toBeLessThanOrEqual(1);
+        expect(Object.values(one.state.cases).filter(({ at }) => at === "playing").length).toBeLessThanOrEqual(
+          one.state.held ? 0 : 1,
+        );
       }
+      one.tell({ is: "released" });
       for (let n = 0; n < 10; n++) {
         one.answer(true);
         for (const trigger of triggers) one.tell({ is: "cleared", trigger });

@@ -7,12 +7,13 @@
  *                             └── failed ──────────┴── still holds ─▶ told: a person has to look ── over ─▶ probation
  *
  * A maintenance check (daily, weekly) is no incident: it plays and is over, and only its failure opens one, which the next check
- * that goes well verifies. Nothing here restarts a workload by itself: the playbook's steps do what authority lets them. Pure;
- * deadlines are state, a wake is a hint.
+ * that goes well verifies. Nothing here restarts a workload by itself: the playbook's steps do what authority lets them. While the
+ * kill switch is on nothing is played: what fires is told at once, and has its turn when it goes off. Pure; deadlines are state, a
+ * wake is a hint.
  */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { attemptBegun, attemptEnded, inThisBoot, revise, struck } from "../supervise/recovery.ts";
+import { attemptBegun, attemptEnded, inThisBoot, recovered, revise, struck } from "../supervise/recovery.ts";
 import type { Severity } from "../supervise/severity.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 import type { Symptom } from "../triggers/symptom.ts";
@@ -27,6 +28,8 @@ const verifyMs = 120_000;
 const probationMs = 300_000;
 /** More cases than triggers there cannot be; the config allows 200 and the box has 17. */
 const casesMax = 256;
+/** How a playbook ends that was at work, or waited for its turn, when the kill switch went on. */
+const heldWords = "held by the kill switch";
 
 /** One trigger that has fired for the node. */
 export interface Case {
@@ -49,6 +52,8 @@ export interface Case {
 /** By trigger. JSON-able; stored before its effects run. */
 export interface NodeState {
   readonly cases: Readonly<Record<string, Case>>;
+  /** The kill switch is on. */
+  readonly held?: true;
 }
 
 /** Nothing has happened yet. */
@@ -56,14 +61,16 @@ export const calmNode: NodeState = { cases: {} };
 
 /** What may happen to the node. */
 export type NodeEvent =
-  /** The agent has started; `rebooted` when monotonic values of before mean nothing. */
-  | { readonly is: "boot"; readonly rebooted: boolean }
+  /** The agent has started; `rebooted` when monotonic values of before mean nothing, `held` while the kill switch is on. */
+  | { readonly is: "boot"; readonly rebooted: boolean; readonly held?: boolean }
   | { readonly is: "symptom"; readonly symptom: Symptom; readonly maintenance: boolean }
   | { readonly is: "cleared"; readonly trigger: string }
   | { readonly is: "played"; readonly id: string; readonly ok: boolean; readonly because: string }
   /** The agent itself was away for so long. */
   | { readonly is: "late"; readonly byMs: number }
-  /** The kill switch went off: what was refused while it was on has its turn. */
+  /** The kill switch went on: what plays or waits is called off, and nobody is paged for that. Harmless when told twice. */
+  | { readonly is: "held" }
+  /** The kill switch went off: what was not done while it was on has its turn. */
   | { readonly is: "released" }
   | { readonly is: "look" };
 
@@ -83,7 +90,7 @@ export type NodeEffect =
       readonly do: "audit";
       readonly action: string;
       readonly because: string;
-      readonly outcome: "success" | "failure";
+      readonly outcome: "success" | "failure" | "refused";
     };
 
 /** The answer of the machine. */
@@ -104,7 +111,7 @@ export function stepNode(state: NodeState, event: NodeEvent, now: Moment): NodeS
 function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
   switch (event.is) {
     case "boot":
-      return booted(state, event.rebooted, now);
+      return booted(state, event, now);
     case "symptom":
       return fired(state, event.symptom, event.maintenance, now);
     case "cleared": {
@@ -117,6 +124,8 @@ function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
     }
     case "late":
       return late(state, event.byMs);
+    case "held":
+      return held(state, now);
     case "released":
       return released(state);
     case "look":
@@ -126,15 +135,29 @@ function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
   }
 }
 
-/** What played goes on at its step; what was watched has its time anew. */
-function booted(state: NodeState, rebooted: boolean, now: Moment): NodeStep {
-  const effects: NodeEffect[] = [];
-  const cases: Record<string, Case> = {};
-  for (const [trigger, one] of Object.entries(state.cases)) {
-    cases[trigger] = rebooted ? ofThisBoot(one, now) : one;
-    if (one.at === "playing") effects.push(playOf(one));
+/** What played goes on at its step; what was watched has its time anew. The switch may have been turned while no agent was there. */
+function booted(before: NodeState, event: Extract<NodeEvent, { is: "boot" }>, now: Moment): NodeStep {
+  const here = event.rebooted ? mapped(before, (one) => ofThisBoot(one, now)) : before;
+  if (event.held) return held(here, now);
+  const state = before.held ? released(here).state : here;
+  return { state, effects: Object.values(state.cases).flatMap((one) => (one.at === "playing" ? [playOf(one)] : [])) };
+}
+
+function held(before: NodeState, now: Moment): NodeStep {
+  let step: NodeStep = stay({ ...before, held: true });
+  for (const [trigger, one] of Object.entries(before.cases)) {
+    if (one.at !== "playing" && one.at !== "waiting") continue;
+    const plays = one.at === "playing";
+    const effects: NodeEffect[] = plays
+      ? [{ do: "cancel", id: one.id }, audit(`playbook.${one.playbook}`, heldWords, "refused")]
+      : [];
+    const ended = plays && one.incident ? attemptEnded(one.incident, false, heldWords, now) : one.incident;
+    const incident = ended && revise({ ...ended, at: "open" }, now, "decision", heldWords);
+    const rests: Case = { ...one, at: "told", ...(incident && { incident }) };
+    const next = put(step.state, trigger, rests, [...effects, ...noted(incident)]);
+    step = { state: next.state, effects: [...step.effects, ...next.effects] };
   }
-  return { state: { cases }, effects };
+  return step;
 }
 
 function ofThisBoot(one: Case, now: Moment): Case {
@@ -144,16 +167,16 @@ function ofThisBoot(one: Case, now: Moment): Case {
 
 /** What was played or watched was so for less time than it seems. */
 function late(state: NodeState, byMs: number): NodeStep {
-  const cases = Object.entries(state.cases).map(
-    ([trigger, one]) => [trigger, { ...one, untilMs: one.untilMs + byMs }] as const,
-  );
-  return { state: { cases: Object.fromEntries(cases) }, effects: [] };
+  return stay(mapped(state, (one) => ({ ...one, untilMs: one.untilMs + byMs })));
 }
 
-function released(state: NodeState): NodeStep {
-  const again = (one: Case): Case => (one.at === "told" && one.playbook !== "" ? { ...one, at: "waiting" } : one);
-  const cases = Object.entries(state.cases).map(([trigger, one]) => [trigger, again(one)] as const);
-  return { state: { cases: Object.fromEntries(cases) }, effects: [] };
+function released({ held: _over, ...free }: NodeState): NodeStep {
+  return stay(mapped(free, (one) => (one.at === "told" && one.playbook !== "" ? { ...one, at: "waiting" } : one)));
+}
+
+function mapped(state: NodeState, change: (one: Case) => Case): NodeState {
+  const cases = Object.entries(state.cases).map(([trigger, one]) => [trigger, change(one)] as const);
+  return { ...state, cases: Object.fromEntries(cases) };
 }
 
 function spanOf({ at, maintenance }: Case): number {
@@ -167,6 +190,8 @@ function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Mo
   // At work on it already, or a person was told: the same again adds nothing. A check is due again whatever came of the last one.
   if (open && open.at !== "probation" && !(maintenance && open.at === "told")) return stay(state);
   if (!open && Object.keys(state.cases).length >= casesMax) return stay(state);
+  // A check is something that is done: the next one comes by the clock.
+  if (maintenance && state.held) return stay(state);
   const base = { playbook, severity, because, sinceMs, untilMs: 0, id: "", over: false, maintenance };
   const earlier = open?.incident && { incident: open.incident };
   if (maintenance) return put(state, trigger, { ...base, at: "waiting", ...earlier }, []);
@@ -174,13 +199,19 @@ function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Mo
   const struckFacts = struck(open?.incident ? { incident: open.incident } : {}, trigger, because, faultWallMs, now);
   const incident: IncidentFacts = { ...struckFacts, trigger, ...(!open && { severity }) };
   const opened = noted(incident);
-  if (playbook === "")
-    return tell(state, trigger, { ...base, at: "told", incident }, `nothing is declared for ${trigger}`, opened, now);
+  const told: Case = { ...base, at: "told", incident };
+  if (playbook === "") return tell(state, trigger, told, `nothing is declared for ${trigger}`, opened, now);
+  if (state.held) {
+    // The alert goes out as ever; no page asks for a person, for one has the node in hand.
+    const known = revise(incident, now, "decision", "the kill switch is on: nothing is done about it");
+    return put(state, trigger, { ...told, incident: known }, noted(known));
+  }
   return put(state, trigger, { ...base, at: "waiting", incident }, opened);
 }
 
 /** One playbook at a time: the worst case that waits, and of those the oldest. */
 function beginNext(state: NodeState, checks: boolean, now: Moment): NodeStep {
+  if (state.held) return stay(state);
   const all = Object.entries(state.cases).filter(([, { maintenance }]) => maintenance === checks);
   if (all.some(([, { at }]) => at === "playing")) return stay(state);
   const waiting = all.filter(([, { at }]) => at === "waiting");
@@ -242,14 +273,9 @@ function cleared(state: NodeState, trigger: string, one: Case, now: Moment): Nod
 
 function verified(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[], now: Moment): NodeStep {
   if (!one.incident) return drop(state, trigger, effects);
-  const recoverTookMs = Math.max(0, now.ms - one.incident.detectedMs);
   const ended = attemptEnded(one.incident, one.at !== "told", `${trigger} is over`, now);
-  const incident = revise(
-    { ...ended, at: "probation", recoveredWallMs: now.wallMs, recoverTookMs, probationUntilMs: now.ms + probationMs },
-    now,
-    "verification",
-    `${one.maintenance ? `${one.playbook} went well` : `${trigger} is over`}; recovered in ${Math.round(recoverTookMs)} ms`,
-  );
+  const because = one.maintenance ? `${one.playbook} went well` : `${trigger} is over`;
+  const incident = recovered(ended, probationMs, because, now);
   const probation: Case = { ...one, at: "probation", untilMs: now.ms + probationMs, incident };
   return put(state, trigger, probation, [...effects, ...noted(incident)]);
 }
@@ -331,12 +357,12 @@ function playOf(one: Case): NodeEffect {
 }
 
 function put(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[]): NodeStep {
-  return { state: { cases: { ...state.cases, [trigger]: one } }, effects };
+  return { state: { ...state, cases: { ...state.cases, [trigger]: one } }, effects };
 }
 
 function drop(state: NodeState, trigger: string, effects: readonly NodeEffect[]): NodeStep {
   const { [trigger]: _over, ...cases } = state.cases;
-  return { state: { cases }, effects };
+  return { state: { ...state, cases }, effects };
 }
 
 function stay(state: NodeState): NodeStep {
@@ -347,6 +373,6 @@ function noted(facts: IncidentFacts | undefined): NodeEffect[] {
   return facts ? [{ do: "incident", facts }] : [];
 }
 
-function audit(action: string, because: string, outcome: "success" | "failure"): NodeEffect {
+function audit(action: string, because: string, outcome: "success" | "failure" | "refused"): NodeEffect {
   return { do: "audit", action, because, outcome };
 }

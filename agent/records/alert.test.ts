@@ -27,6 +27,28 @@ test("GRC-8 a crash that is healed is told when it opens, when it is verified an
   expect(told(one)).toEqual(["opened", "recovered", "closed"]);
 });
 
+test("GRC-8 the crash of what runs once is one alert, as bad as its exit, though nothing is done about it", () => {
+  const alerts = (code: number | null, signal: string | null) => {
+    const one = bench(specOf({ restart: "never" }));
+    one.tell({ is: "boot", bootId: "boot-1" });
+    one.pass(60_000);
+    one.tell({ is: "exited", id: one.id(), code, signal });
+    one.pass(600_000);
+    expect([one.phase, one.state.starts, one.state.incident]).toEqual(["completed", 1, undefined]);
+    return one.incidents.flatMap((facts, at) => alertsOf(one.incidents[at - 1], facts));
+  };
+  expect(alerts(0, null)).toEqual([]);
+  expect(alerts(3, null)).toEqual([
+    {
+      kind: "opened",
+      severity: "medium",
+      page: false,
+      because: "crash: ended with exit code 3; it runs once, so it is not started again",
+    },
+  ]);
+  expect(alerts(null, "SIGSEGV")).toMatchObject([{ kind: "opened", severity: "high", page: false }]);
+});
+
 test("GRC-8 what keeps failing pages a person once, not at every try", () => {
   const one = running();
   one.facts = { ...noFacts, bootstrapAllowed: false };

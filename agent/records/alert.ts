@@ -12,13 +12,16 @@ export interface Alert {
 
 /**
  * The alerts that one more revision of an incident is worth: at most one of each kind in an incident's life, except a relapse,
- * which opens it anew. Nothing holds an alert back (design.md, rule 4).
+ * which opens it anew. A failure that nothing is done about opens and ends it at once, and is one alert. Nothing holds an alert
+ * back (design.md, rule 4).
  */
 export function alertsOf(before: IncidentFacts | undefined, after: IncidentFacts): Alert[] {
   const { severity, summary } = after;
   const alerts: Alert[] = [];
-  const relapsed = before?.at === "probation" && after.at !== "probation" && after.at !== "closed";
-  if (!before || relapsed) {
+  const again = before !== undefined && after.failures > before.failures;
+  const relapsed = before?.at === "probation" && (again || (after.at !== "probation" && after.at !== "closed"));
+  const opens = !before || relapsed || (again && after.at === "closed");
+  if (opens) {
     const words = relapsed ? `it failed again on probation: ${summary}` : summary;
     alerts.push({ kind: "opened", severity, page: false, because: `${after.symptom}: ${words}` });
   }
@@ -29,7 +32,7 @@ export function alertsOf(before: IncidentFacts | undefined, after: IncidentFacts
     alerts.push({ kind: "rolled_back", severity: "high", page: false, because: lastOf(after) });
   if (after.at === "probation" && before?.at !== "probation")
     alerts.push({ kind: "recovered", severity: "low", page: false, because: lastOf(after) });
-  if (after.at === "closed" && before?.at !== "closed")
+  if (after.at === "closed" && before?.at !== "closed" && !opens)
     alerts.push({ kind: "closed", severity: "low", page: false, because: lastOf(after) });
   return alerts;
 }

@@ -29,6 +29,44 @@ test("SYN-7 MTTD, MTTR and their phases are those of the incidents; what needed 
   expect(metrics.rungs.quick_restart).toBe(2n);
 });
 
+test("SYN-7 the time to recover of what relapsed counts when it was down, not the minute in which it was well", () => {
+  const one = bench(specOf({}));
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(60_000);
+  one.crash();
+  one.pass(61_000); // down for a second, well for a minute
+  const relapsedMs = one.now();
+  one.crash();
+  one.pass(5000);
+  const [last] = one.incidents.slice(-1);
+  expect(last).toMatchObject({ at: "probation", failures: 2, detectedMs: relapsedMs, downBeforeMs: 1000 });
+  expect(last?.recoverTookMs).toBe(2000);
+  expect((last?.actedWallMs ?? 0) - (last?.faultWallMs ?? 0)).toBe(0);
+  const metrics = recoveryMetrics(lastRevisions(one));
+  expect(metrics.mttr && durationMs(metrics.mttr)).toBe(2000);
+  expect(metrics.toVerify && durationMs(metrics.toVerify)).toBe(1000);
+});
+
+test("SYN-7 what still holds after its remedy was never well: its time to recover goes on", () => {
+  const one = bench(specOf({}));
+  const trigger = "high-latency";
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(60_000);
+  const sinceMs = one.now();
+  const because = "p95_latency_ms is 1500ms";
+  const symptom = { trigger, workload: "engine", severity: "medium", playbook: "performance-optimization" } as const;
+  one.tell({ is: "symptom", symptom: { ...symptom, because, sinceMs } });
+  one.tell({ is: "restart", who: "playbook:performance-optimization" });
+  one.crash(0);
+  one.pass(2000); // up again, slow as it is
+  one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "done" });
+  one.pass(90_500);
+  one.crash(0); // asked to leave, for the trigger still holds
+  one.pass(2000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", failures: 2, detectedMs: sinceMs });
+  expect(one.incidents.at(-1)?.recoverTookMs).toBeGreaterThan(90_000);
+});
+
 test("SYN-7 escalation is the share of incidents that needed more than one kind of remedy", () => {
   const one = bench(specOf({ safeMode: { env: {} } }));
   one.facts = { ...noFacts, hints: ["config"] };

@@ -90,3 +90,8 @@ function objectiveOf(one: SloReport["objectives"][number]): Objective {
 function known(figures: Figures | undefined): Record<string, number> {
   return { ...figures };
 }
+
+/** When the newest backup was made, in wall time; undefined when there is none. */
+export function backedUp(ageMs: number | undefined, wallMs: number): number | undefined {
+  return ageMs === undefined ? undefined : wallMs - ageMs;
+}

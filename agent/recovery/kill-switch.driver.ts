@@ -2,7 +2,9 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, r
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { places } from "../constants.ts";
-import { instanceOf } from "../supervise/state.ts";
+import { letGoInOrder } from "../supervise/in-order.ts";
+import { hasStarted } from "../supervise/stands.ts";
+import { type Event, instanceOf, type State } from "../supervise/state.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
 
 /** Who turned the kill switch on, when and why. */
@@ -73,29 +75,86 @@ export class KillSwitch {
 /** What a workload takes to end beyond its own grace: the kill and the clean-up. */
 const stopMarginMs = 10_000;
 
+/** What of the supervisor the switch tells. */
+export type Held = Pick<Supervisor, "stopOrder" | "state" | "spec" | "post" | "tell" | "until" | "startsNothing">;
+
 /**
- * Turns it, and holds every workload or lets it go, in the order of their dependencies. Durable before anything is stopped or
- * started; returns how many that were. Throws STORE_WRITE_FAILED, and then nothing has changed.
+ * Turns it for a running agent: the file first, then every workload is held or let go in the order of their dependencies. One turn
+ * after the other; the last word counts, and a turn that was overtaken tells nobody else.
  */
-export async function turn(
-  killSwitch: KillSwitch,
-  on: boolean,
-  killed: Killed,
-  supervisor: Supervisor,
-): Promise<number> {
-  if (on) killSwitch.turnOn(killed);
-  else killSwitch.turnOff();
-  const who = `person:${killed.person}`;
-  const order = on ? supervisor.stopOrder() : supervisor.stopOrder().reverse();
-  let changed = 0;
-  for (const name of order) {
-    const before = supervisor.state(name);
-    if (on ? instanceOf(before.phase) : before.held && before.intent === "run" && before.phase.at !== "completed")
-      changed += 1;
-    // The file is durable: what a disk refuses of one workload's state, the next start of the agent reads from there.
-    await supervisor.tell(name, { is: on ? "hold" : "release", who }).catch(() => undefined);
-    const limitMs = supervisor.spec(name).stop.graceMs + stopMarginMs;
-    if (on) await supervisor.until(name, ({ phase }) => phase.at === "stopped" || phase.at === "completed", limitMs);
+export class Turner {
+  readonly #killSwitch: KillSwitch;
+  readonly #begun = Promise.withResolvers<void>();
+  #supervisor: Held | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(killSwitch: KillSwitch) {
+    this.#killSwitch = killSwitch;
   }
-  return changed;
+
+  /** Before it boots: from now on the switch holds its workloads. What was on before, it knows by itself. */
+  over(supervisor: Held): void {
+    this.#supervisor = supervisor;
+  }
+
+  /** It has booted, or never will: workloads may be let go. */
+  begun(): void {
+    this.#begun.resolve();
+  }
+
+  /**
+   * Durable at once, before anything is stopped or started; resolves with how many workloads that were, once all have stopped or
+   * were told to start. Throws STORE_WRITE_FAILED, and then nothing has changed.
+   */
+  turn(on: boolean, killed: Killed): Promise<number> {
+    if (on) this.#killSwitch.turnOn(killed);
+    else this.#killSwitch.turnOff();
+    const who = `person:${killed.person}`;
+    this.#supervisor?.startsNothing(on ? { is: "hold", who } : undefined);
+    const turned = this.#last.then(() => (on ? this.#hold(who) : this.#release(who)));
+    this.#last = turned.catch(() => undefined);
+    return turned;
+  }
+
+  async #hold(who: string): Promise<number> {
+    const supervisor = this.#supervisor;
+    let stopped = 0;
+    for (const name of supervisor?.stopOrder() ?? []) {
+      if (!supervisor || !this.#killSwitch.isOn()) break;
+      if (instanceOf(supervisor.state(name).phase)) stopped += 1;
+      await told(supervisor, name, { is: "hold", who });
+      await supervisor.until(name, isAtRest, supervisor.spec(name).stop.graceMs + stopMarginMs);
+    }
+    return stopped;
+  }
+
+  /** A workload waits for what it depends on, as at the agent's start. */
+  async #release(who: string): Promise<number> {
+    // What lives of an earlier agent is adopted first: nothing is started beside it.
+    await this.#begun.promise;
+    const supervisor = this.#supervisor;
+    if (!supervisor) return 0;
+    const order = supervisor.stopOrder().reverse();
+    const waits = new Map<string, readonly string[]>();
+    let started = 0;
+    for (const name of order) {
+      if (this.#killSwitch.isOn()) return started;
+      const { held, intent, phase } = supervisor.state(name);
+      if (held && intent === "run" && phase.at !== "completed") started += 1;
+      const waitFor = supervisor.spec(name).dependsOn.filter((need) => !hasStarted(supervisor.state(need)));
+      if (waitFor.length > 0) waits.set(name, waitFor);
+      await told(supervisor, name, { is: "release", who, ...(waitFor.length > 0 && { waitFor }) });
+    }
+    void letGoInOrder(supervisor, order, waits);
+    return started;
+  }
+}
+
+/** The file is durable: what a disk refuses of one workload's state, the next start of the agent reads from there. */
+function told(supervisor: Held, name: string, event: Event): Promise<void> {
+  return supervisor.tell(name, event).catch(() => undefined);
+}
+
+function isAtRest({ phase }: State): boolean {
+  return phase.at === "stopped" || phase.at === "completed";
 }

@@ -25,6 +25,7 @@ import type { IncidentFacts } from "../supervise/state.ts";
 
 /** A disk that has not answered by then holds up no healing, as with workloads. */
 const actAfterMs = 500;
+const outcomes = { success: AuditOutcome.SUCCESS, failure: AuditOutcome.FAILURE, refused: AuditOutcome.REFUSED };
 /** Events that wait for a write; beyond it looks are dropped, for the next one sees the same. */
 const queueMax = 500;
 
@@ -56,9 +57,9 @@ export class NodeDesk {
     this.#state = parts.stored;
   }
 
-  /** Goes on where an earlier agent process was. */
-  boot(): void {
-    this.tell({ is: "boot", rebooted: this.#parts.rebooted });
+  /** Goes on where an earlier agent process was; `held` while the kill switch is on. */
+  boot(held: boolean): void {
+    this.tell({ is: "boot", rebooted: this.#parts.rebooted, held });
   }
 
   tell(event: NodeEvent): void {
@@ -159,7 +160,7 @@ export class NodeDesk {
       action: effect.action,
       target: `node/${nodeId}`,
       because: effect.because,
-      outcome: effect.outcome === "success" ? AuditOutcome.SUCCESS : AuditOutcome.FAILURE,
+      outcome: outcomes[effect.outcome],
       decisionId: now.id,
       nodeId,
     });

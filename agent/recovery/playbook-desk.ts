@@ -8,6 +8,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { needsWorkload } from "../playbooks/needs-workload.ts";
 import type { Playbook } from "../playbooks/playbook.ts";
 import { stepWords } from "../playbooks/words.ts";
 import type { PersonsRun } from "../remedies/remedies.driver.ts";
@@ -22,6 +23,13 @@ export function playbookInfo({ name, description, steps, added }: Playbook, trus
     trust,
     runs: BigInt(runs),
   });
+}
+
+/** Throws BAD_REQUEST for a playbook that is for a workload when none is named (`workload` empty). */
+export function checkTarget(all: readonly Playbook[], name: string, workload: string): void {
+  const playbook = all.find((one) => one.name === name);
+  if (!playbook || workload !== "" || !needsWorkload(playbook)) return;
+  throw new Fault("BAD_REQUEST", `'${name}' is for a workload, and none is named: give one with --workload NAME`);
 }
 
 /** A person's run as it is answered. Throws NOT_FOUND and LIMIT_REACHED. */

@@ -3,7 +3,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { AgentConfig } from "../config.ts";
 import { type Exorcism, type Exorcist, openExorcist } from "../exorcism/exorcist.driver.ts";
 import { viewOf } from "../exorcism/view.ts";
-import { type Limits, openLimits } from "../limits/limits.driver.ts";
+import { type Applied, type Limits, openLimits } from "../limits/limits.driver.ts";
 import { guardSelf, type SelfGuard } from "../limits/self.driver.ts";
 import type { Families } from "../supervise/family.driver.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
@@ -34,6 +34,8 @@ export interface Protection {
   readonly warnings: readonly string[];
   /** Why a workload was ended from outside; undefined when nobody knows of it. */
   killedForMemory(workload: string): string | undefined;
+  /** Its limits, and who holds each. */
+  applied(workload: string): readonly Applied[];
   close(): Promise<void>;
 }
 
@@ -100,6 +102,7 @@ export function protect(parts: ProtectParts, excesses: Excesses): Protection {
   return {
     warnings: self.warnings,
     killedForMemory: (workload) => limits.killedForMemory(workload),
+    applied: (workload) => limits.applied(workload),
     async close() {
       self.close();
       await exorcist.close();

@@ -24,13 +24,13 @@ import type { Figures, Observation } from "../triggers/observation.ts";
 import type { State as TriggerState, Step as TriggerStep } from "../triggers/state.ts";
 import { DeadDesk } from "./dead.driver.ts";
 import type { Experience } from "./experience.driver.ts";
-import { healthReport } from "./health-report.ts";
+import { backedUp, healthReport } from "./health-report.ts";
 import { Jobs } from "./jobs.driver.ts";
-import { type KillSwitch, turn } from "./kill-switch.driver.ts";
+import { type KillSwitch, Turner } from "./kill-switch.driver.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
 import { factOf, OpenIncidents } from "./open-incidents.ts";
 import type { RecoveryParts } from "./open-recovery.driver.ts";
-import { playbookInfo, runAnswer } from "./playbook-desk.ts";
+import { checkTarget, playbookInfo, runAnswer } from "./playbook-desk.ts";
 import { sightsOf } from "./sights.ts";
 import { TriggerDesk } from "./trigger-desk.driver.ts";
 import type { Voice } from "./voice.driver.ts";
@@ -59,6 +59,8 @@ export class Recovery implements RecoveryDesk {
   readonly triggerDesk: TriggerDesk;
   readonly #node: NodeDesk;
   readonly voice: Voice;
+  /** Turns the kill switch; has to know the supervisor before the first person can ask. */
+  readonly turner: Turner;
   readonly #incidents: OpenIncidents;
   readonly #inUse = new Map<string, { readonly version: string; readonly rolledBack: boolean }>();
   /** Workloads whose triggers were told that they are gone. */
@@ -73,6 +75,7 @@ export class Recovery implements RecoveryDesk {
     this.#opened = opened;
     const { config, clock, random, store, sameBoot } = parts;
     this.voice = opened.voice;
+    this.turner = new Turner(opened.killSwitch);
     const ended = (job: string, ok: boolean, because: string) =>
       this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" });
     this.#jobs = new Jobs(config.jobs, clock, ended, () => this.killSwitch());
@@ -181,7 +184,8 @@ export class Recovery implements RecoveryDesk {
       keep: (readings) => store.appendReadings(readings),
       troubled: (workload, because) => warn(`sensor:${workload}`, because),
     });
-    this.#node.boot();
+    this.#node.boot(this.killSwitch());
+    this.turner.begun();
     this.#settle(supervisor);
   }
 
@@ -206,6 +210,7 @@ export class Recovery implements RecoveryDesk {
   }
 
   async close(): Promise<void> {
+    this.turner.begun();
     this.#observer?.close();
     this.triggerDesk.close();
     this.#node.close();
@@ -257,8 +262,9 @@ export class Recovery implements RecoveryDesk {
       const target = workload ? `workload/${workload}` : "node";
       this.voice.audit({ action: `trigger.${trigger}`, target, because, outcome: "success" });
       const kind = this.#parts.config.triggers.find(({ name }) => name === trigger)?.kind ?? "";
-      if (factTriggers.has(kind) || this.killSwitch()) continue;
+      if (factTriggers.has(kind)) continue;
       if (kind === "job_late") this.#lateJob(symptom.because, trigger);
+      else if (workload && this.killSwitch()) this.#onlyTold(symptom);
       else if (workload) void this.#toWorkload(symptom);
       else this.#node.tell({ is: "symptom", symptom, maintenance: kind === "schedule" });
     }
@@ -271,6 +277,12 @@ export class Recovery implements RecoveryDesk {
     const external = noted.find(({ workload }) => !workload);
     if (external) this.#parts.warn(`external:${external.trigger}`, external.because);
     for (const { trigger } of [...cleared, ...fired]) this.#parts.warn(`external:${trigger}`, undefined);
+  }
+
+  /** What still runs is being stopped, or does not let itself be: nothing is done for it, and people hear of it (design.md, rule 4). */
+  #onlyTold({ trigger, workload, severity, because }: TriggerStep["fired"][number]): void {
+    const message = `${because}; the kill switch is on: nothing is done about it`;
+    this.voice.alert({ severity, workload, incidentId: "", what: trigger, message });
   }
 
   /** Little trust takes a version back that came lately and lost it, and nowhere ends what works. */
@@ -322,6 +334,7 @@ export class Recovery implements RecoveryDesk {
   }
   async runPlaybook(name: string, workload: string, dryRun: boolean, person: string) {
     if (workload !== "") this.#supervisor?.state(workload); // throws for one that does not exist
+    checkTarget(this.#opened.remedies.playbooks(), name, workload);
     if (!dryRun && this.killSwitch()) throw new Fault("CONDITION_FALSE", "the kill switch is on: nothing is done");
     return runAnswer(name, await this.#opened.remedies.runFor(person, name, workload, dryRun));
   }
@@ -330,15 +343,12 @@ export class Recovery implements RecoveryDesk {
   }
 
   async setKillSwitch(on: boolean, person: string, reason: string): Promise<number> {
-    const supervisor = this.#supervisor;
-    if (!supervisor) throw new Fault("LIMIT_REACHED", "the agent is still starting");
     const at = new Date(this.#parts.clock.wallMs()).toISOString();
-    const changed = await turn(this.#opened.killSwitch, on, { person, reason, at }, supervisor);
-    const because = reason || "no reason was given";
-    if (!on) this.#node.tell({ is: "released" });
-    const action = on ? "kill-switch.on" : "kill-switch.off";
-    this.voice.audit({ action, target: "node", because, outcome: "success", actor: `person:${person}` });
-    return changed;
+    const turned = this.turner.turn(on, { person, reason, at });
+    this.#node.tell({ is: on ? "held" : "released" });
+    const said = { action: on ? "kill-switch.on" : "kill-switch.off", because: reason || "no reason was given" };
+    this.voice.audit({ ...said, target: "node", outcome: "success", actor: `person:${person}` });
+    return await turned;
   }
 
   async health() {
@@ -385,8 +395,4 @@ export class Recovery implements RecoveryDesk {
       .filter((one) => one.external && (one.workload === "" || one.workload === workload))
       .map(({ name }) => name);
   }
-}
-
-function backedUp(ageMs: number | undefined, wallMs: number): number | undefined {
-  return ageMs === undefined ? undefined : wallMs - ageMs;
 }

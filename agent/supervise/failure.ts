@@ -1,6 +1,6 @@
 /** A life of the workload ends, or has to: what was seen, and what comes first. Pure, a part of `machine.ts`. */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { audit, callingOff, cleanThen, leave, noted, stay } from "./moves.ts";
+import { audit, callingOff, cleanThen, leave, noted, stay, withoutIncident } from "./moves.ts";
 import { attemptBegun, planRestart, quickLeft, revise, struck } from "./recovery.ts";
 import type { Severity } from "./severity.ts";
 import type { WorkloadSpec } from "./spec.ts";
@@ -46,16 +46,13 @@ export function gone(
     return cleanThen(state, state.phase.next, instance, state.because, [], state.phase);
   }
   const code = event.is === "exited" ? event.code : null;
-  const enough = spec.restart === "never" || (spec.restart === "onFailure" && code === 0);
-  if (enough) {
-    const outcome = code === 0 ? "success" : "failure";
-    const effects = [
-      ...callingOff(state),
-      audit("workload.complete", "agent", `${how}; its restart policy is ${spec.restart}`, outcome),
-    ];
+  if (code === 0 && spec.restart !== "always") {
+    const words = `${how}; its restart policy is ${spec.restart}`;
+    const effects = [...callingOff(state), audit("workload.complete", "agent", words, "success")];
     return cleanThen(state, "complete", instance, how, effects);
   }
   const seen: Seen = { instance, symptom: "crash", because: how, faultWallMs: now.wallMs };
+  if (spec.restart === "never") return endedForGood(state, seen, instance, severityOf(event), now);
   if (code !== null && spec.sandboxExitCodes.includes(code)) {
     const playbook = "quarantine-artifacts";
     return failed(
@@ -77,16 +74,35 @@ export function gone(
 /** One failure: the incident, the plan, and the clean-up that comes before any start. */
 export function failed(spec: WorkloadSpec, before: State, seen: Seen, now: Moment): Step {
   const { instance, symptom, because } = seen;
-  if (spec.restart === "never" && instance) {
-    // It may have done half of its work: twice is worse than not.
-    const ended = audit(`workload.${symptom}`, "agent", `${because}; it runs once, so it is ended`, "failure");
-    return cleanThen(before, "complete", instance, because, [...callingOff(before), ended]);
-  }
+  if (spec.restart === "never" && instance) return endedForGood(before, seen, instance, "medium", now);
   const open = before.incident !== undefined && before.incident.at !== "closed";
   const opened = withTrigger(struck(before, symptom, because, seen.faultWallMs, now), seen, open);
   const first = !open && !seen.prefer && !seen.needsDown?.length && quickLeft(spec, before, now.ms);
   const { treatment: _over, ...rest } = before;
   return first ? firstTime(spec, rest, before, seen, opened, now) : again(spec, rest, before, seen, opened, now);
+}
+
+/**
+ * It runs once and may have done half of its work: twice is worse than not. Nothing is left for the healer to do, so its incident
+ * ends as it begins, and people are told by that: {@link alertsOf}.
+ */
+function endedForGood(before: State, seen: Seen, instance: Instance, severity: Severity, now: Moment): Step {
+  const { symptom } = seen;
+  const because = `${seen.because}; it runs once, so it is not started again`;
+  const facts = struck(before, symptom, because, seen.faultWallMs, now);
+  const closed = { ...facts, severity, at: "closed", closedWallMs: now.wallMs, needsPerson: false } as const;
+  const effects = [
+    ...callingOff(before),
+    audit(`workload.${symptom}`, "agent", because, "failure"),
+    ...noted(revise(closed, now, "closed", because)),
+  ];
+  return cleanThen(withoutIncident(before), "complete", instance, because, effects);
+}
+
+/** What killed it is worse than its own word; of what nobody saw, nobody knows whether it failed. */
+function severityOf(event: Extract<Event, { is: "exited" | "vanished" }>): Severity {
+  if (event.is === "vanished") return "low";
+  return event.signal === null ? "medium" : "high";
 }
 
 /** The first failure of an incident is answered at once: clean up and start again (SYN-4). */

@@ -103,8 +103,8 @@ export function held(spec: WorkloadSpec, state: State, who: string, now: Moment)
   return stopped(spec, { ...state, held: true }, who, "kill-switch.on", now);
 }
 
-/** The kill switch goes off: what a person did not stop by itself starts. */
-export function released(before: State, who: string): Step {
+/** The kill switch goes off: what a person did not stop by itself starts, after what it depends on. */
+export function released(before: State, { who, waitFor }: Extract<Event, { is: "release" }>): Step {
   if (!before.held) return stay(before);
   const { held: _over, ...state } = before;
   const effects = [audit("kill-switch.off", who, "the kill switch is off", "success")];
@@ -112,7 +112,10 @@ export function released(before: State, who: string): Step {
   if (state.intent === "stopped" || phase.at === "completed") return { state, effects };
   if (phase.at === "stopping" || phase.at === "cleaning")
     return to(state, { ...phase, next: "start" }, `let go by ${who}`, effects);
-  return cleanThen({ ...state, attempt: 0, recentMs: [] }, "start", undefined, `let go by ${who}`, effects);
+  const anew: State = { ...state, attempt: 0, recentMs: [] };
+  // What it left behind was cleaned away when it was stopped: nothing of it has to be remembered while it waits.
+  if (waitFor?.length) return to(anew, { at: "waiting" }, `waits for ${waitFor.join(", ")}`, effects);
+  return cleanThen(anew, "start", undefined, `let go by ${who}`, effects);
 }
 
 function becauseOf(action: string, who: string): string {

@@ -286,5 +286,9 @@ test("what runs once is ended when it freezes, and never started a second time",
   one.tell({ is: "seen", stopped: true });
   one.pass(600_000);
   expect(one.phase).toBe("completed");
-  expect(one.log.map((line) => line.split(" ").slice(1).join(" "))).toEqual(["workload.frozen failure", "clean"]);
+  expect(one.log.map((line) => line.split(" ").slice(1).join(" "))).toEqual([
+    "workload.frozen failure",
+    "incident closed",
+    "clean",
+  ]);
 });

@@ -20,7 +20,7 @@ import {
 import { failed, gone } from "./failure.ts";
 import { held, released, restarted, started, stopped } from "./intent.ts";
 import { audit, cleanThen, closing, noted, spawnNow, stay, to, withoutIncident } from "./moves.ts";
-import { attemptEnded, revise } from "./recovery.ts";
+import { attemptEnded, recovered, revise } from "./recovery.ts";
 import { faultWall, late, probed, seen } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { Effect, Event, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
@@ -93,7 +93,7 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
     case "hold":
       return held(spec, state, event.who, now);
     case "release":
-      return released(state, event.who);
+      return released(state, event);
     case "restart":
       return restarted(spec, state, event, now);
     default:
@@ -146,20 +146,11 @@ function nowRuns(spec: WorkloadSpec, state: State, instance: Instance, because: 
 }
 
 function verified(spec: WorkloadSpec, facts: IncidentFacts, because: string, now: Moment): IncidentFacts {
-  const probation = {
-    ...attemptEnded(facts, true, because, now),
-    at: "probation",
-    probationUntilMs: now.ms + spec.probationMs,
-  } as const;
+  const ended = attemptEnded(facts, true, because, now);
+  if (facts.at !== "probation") return recovered(ended, spec.probationMs, because, now);
   // A person or a reboot restarted it on probation: it had recovered before, and how long that took stays what it was.
-  if (facts.at === "probation") return revise(probation, now, "verification", `${because}; probation begins anew`);
-  const recoverTookMs = Math.max(0, now.ms - facts.detectedMs);
-  return revise(
-    { ...probation, recoveredWallMs: now.wallMs, recoverTookMs },
-    now,
-    "verification",
-    `${because}; recovered in ${Math.round(recoverTookMs)} ms`,
-  );
+  const anew = { ...ended, probationUntilMs: now.ms + spec.probationMs };
+  return revise(anew, now, "verification", `${because}; probation begins anew`);
 }
 
 function judgeRun(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at: "running" }>, now: Moment): Step {

@@ -74,7 +74,12 @@ export function struck(
   const { recoveredWallMs: _recovered, recoverTookMs: _took, probationUntilMs: _until, ...rest } = open;
   return revise(
     {
-      ...attemptEnded(rest, false, because, now),
+      ...attemptEnded(
+        wasWell(open, faultWallMs) ? fromItsFault(rest, open, faultWallMs, now) : rest,
+        false,
+        because,
+        now,
+      ),
       at: "open",
       symptom,
       summary: because,
@@ -84,6 +89,42 @@ export function struck(
     now,
     "relapse",
     `${symptom}: ${because}`,
+  );
+}
+
+/** It was verified, and this fault began after that. What holds since before its verification was never away. */
+function wasWell({ at, recoveredWallMs }: IncidentFacts, faultWallMs: number): boolean {
+  return at === "probation" && recoveredWallMs !== undefined && faultWallMs >= recoveredWallMs;
+}
+
+/** The phases of a relapse begin anew with its own fault. */
+function fromItsFault<F extends Partial<IncidentFacts>>(
+  facts: F,
+  { recoverTookMs = 0 }: IncidentFacts,
+  faultWallMs: number,
+  now: Moment,
+): F {
+  const { decidedWallMs: _decided, actedWallMs: _acted, ...rest } = facts;
+  const phases = { faultWallMs, detectedMs: now.ms, detectedWallMs: now.wallMs, downBeforeMs: recoverTookMs };
+  return { ...rest, ...phases } as F;
+}
+
+/** What it was struck by is over: it is verified, and on probation from now on. `because` says what was seen. */
+export function recovered(facts: IncidentFacts, probationMs: number, because: string, now: Moment): IncidentFacts {
+  const tookMs = Math.max(0, now.ms - facts.detectedMs);
+  const recoverTookMs = (facts.downBeforeMs ?? 0) + tookMs;
+  const inAll = facts.downBeforeMs === undefined ? "" : `, down for ${Math.round(recoverTookMs)} ms in all`;
+  return revise(
+    {
+      ...facts,
+      at: "probation",
+      recoveredWallMs: now.wallMs,
+      recoverTookMs,
+      probationUntilMs: now.ms + probationMs,
+    },
+    now,
+    "verification",
+    `${because}; recovered in ${Math.round(tookMs)} ms${inAll}`,
   );
 }
 

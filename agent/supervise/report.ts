@@ -134,17 +134,30 @@ export function statusOf(
     pid: instance?.pid ?? 0,
     ...(instance && { startedAt: timestamp(instance.sinceWallMs) }),
     restarts: BigInt(Math.max(0, state.starts - 1)),
+    starts: BigInt(state.starts),
     incidentId: state.incident?.id ?? "",
     because: older ? `${judged.because}; ${olderConfig}` : judged.because,
     ...(state.phase.at === "backoff" && { backoffRemaining: duration(Math.max(0, state.phase.untilMs - nowMs)) }),
     adopted: instance?.adopted ?? false,
     safeMode: state.mode === "safe",
+    atWork: atWork(state),
+    cause: state.incident?.diagnosis?.cause ?? "",
+    confidence: state.incident?.diagnosis?.confidence ?? 0,
     breaker: breakerOf(state),
     configVersion: known.configVersion ?? "",
     rolledBack: known.rolledBack ?? false,
     trust: known.trust ?? 0,
     healthScore: known.healthScore ?? -1,
+    limits: (known.limits ?? []).map((limit) => ({ ...limit })),
   });
+}
+
+/** What mends it now, prepares its next start, or is being verified. */
+function atWork({ phase, treatment, incident }: State): string {
+  if (phase.at === "mending") return phase.remedy.by === "rung" ? phase.remedy.rung : phase.remedy.playbook;
+  if (treatment?.at === "playing") return treatment.playbook;
+  const last = incident?.attempts.at(-1);
+  return last && last.ok === undefined ? (last.rung ?? last.playbook ?? "") : "";
 }
 
 /** What others know of a workload beside its supervision. */
@@ -155,6 +168,13 @@ export interface Known {
   readonly trust?: number;
   /** From 0 to 100. */
   readonly healthScore?: number;
+  /** Its declared limits and who holds them, in words. */
+  readonly limits?: readonly {
+    readonly what: string;
+    readonly limit: string;
+    readonly how: string;
+    readonly because: string;
+  }[];
 }
 
 /**

@@ -43,7 +43,7 @@ export interface Instance {
 export type Phase =
   /** Not running, on purpose: by a person, or because the agent goes down. */
   | { readonly at: "stopped" }
-  /** The agent has started, and what this one depends on is not ready yet. */
+  /** The agent has started, or the kill switch went off, and what this one depends on is not ready yet. */
   | { readonly at: "waiting" }
   /** Its restart policy says that its end was enough. */
   | { readonly at: "completed" }
@@ -151,13 +151,17 @@ export interface IncidentFacts {
   /** At most 16, the middle ones go first. */
   readonly attempts: readonly AttemptFacts[];
   readonly failures: number;
+  /** Its phases are those of its newest failure: a relapse is counted from its own fault, the time before it was well. */
+  readonly faultWallMs: number;
+  readonly detectedMs: number;
+  readonly detectedWallMs: number;
   readonly decidedWallMs?: number;
   readonly actedWallMs?: number;
-  readonly detectedMs: number;
-  readonly faultWallMs: number;
-  readonly detectedWallMs: number;
   readonly recoveredWallMs?: number;
+  /** From each detection to the verification after it, all failures together: time in which it was well is not in it. */
   readonly recoverTookMs?: number;
+  /** What of it came before the newest failure. */
+  readonly downBeforeMs?: number;
   readonly closedWallMs?: number;
   readonly probationUntilMs?: number;
   readonly needsPerson: boolean;
@@ -252,9 +256,9 @@ export type Event =
   | { readonly is: "stop"; readonly who: string }
   /** `safe`: with its reduced config, where one is declared. */
   | { readonly is: "restart"; readonly who: string; readonly safe?: true }
-  /** The kill switch goes on or off. */
+  /** The kill switch goes on or off; then what it depends on may have to be ready first (`waitFor`). */
   | { readonly is: "hold"; readonly who: string }
-  | { readonly is: "release"; readonly who: string }
+  | { readonly is: "release"; readonly who: string; readonly waitFor?: readonly string[] }
   /** The agent goes down with everything; not a person's stop of this workload. */
   | { readonly is: "down"; readonly who: string };
 

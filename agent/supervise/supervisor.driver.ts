@@ -12,17 +12,20 @@ import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_se
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Cancel, Moment } from "@blueflame/shared/time/clock.ts";
+import { actorOf } from "./actor.driver.ts";
 import { adoptable, type World } from "./adopt.ts";
+import { type Halt, haltsBefore, isComing, isRefused } from "./halt.ts";
 import { Hands } from "./hands.driver.ts";
+import { letGoInOrder } from "./in-order.ts";
 import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
-import { policyJson, Recorder } from "./recorder.driver.ts";
+import { Recorder } from "./recorder.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import { hasStarted, standsOf } from "./stands.ts";
-import { fingerprint, starting, tightened } from "./start-spec.ts";
-import { type Event, fresh, type IncidentFacts, type Instance, instanceOf, remembered, type State } from "./state.ts";
+import { standsOf } from "./stands.ts";
+import { starting, tightened } from "./start-spec.ts";
+import { type Event, type IncidentFacts, type Instance, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
@@ -35,9 +38,6 @@ const lateMs = 1000;
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
 const queueMax = 1000;
 
-/** A dependent waits at most the grace of what it depends on, and this. */
-const startMarginMs = 10_000;
-
 /** Supervises all workloads of one agent. Made by {@link superviseAll}; whoever made it closes it. */
 export class Supervisor {
   readonly #parts: SupervisorParts;
@@ -49,6 +49,7 @@ export class Supervisor {
   #cancelTick: Cancel | undefined;
   #worstLagMs = 0;
   #closed = false;
+  #halt: Halt | undefined;
 
   constructor(parts: SupervisorParts, stored: ReadonlyMap<string, State>) {
     this.#parts = parts;
@@ -61,26 +62,7 @@ export class Supervisor {
       (actor) => [...this.#actors.values()].filter((one) => one !== actor),
     );
     this.#lastTickMs = parts.clock.monotonicMs();
-    for (const { name } of parts.specs) {
-      const spec = parts.remedies.specInUse(name);
-      const kept = stored.get(spec.name) ?? fresh(parts.bootId, Math.floor(parts.random() * 2 ** 31));
-      // The switch itself counts: an agent may have died between its turn and the last workload that was told.
-      const { held: _before, ...free } = kept;
-      const state: State = parts.held ? { ...free, held: true } : free;
-      this.#actors.set(spec.name, {
-        spec,
-        policyJson: policyJson(spec),
-        startsAs: fingerprint(spec),
-        state,
-        queue: [],
-        running: false,
-        told: false,
-        cancelLook: undefined,
-        lookAtMs: Number.POSITIVE_INFINITY,
-        watched: undefined,
-        waiters: [],
-      });
-    }
+    for (const { name } of parts.specs) this.#actors.set(name, actorOf(parts, name, stored.get(name)));
     parts.processes.onExit((id, code, signal) => this.#onExit(id, code, signal));
   }
 
@@ -120,21 +102,14 @@ export class Supervisor {
   /** Starts what was not adopted; a workload waits until what it depends on has started, but never for ever. */
   async #startRest(order: readonly string[], adopted: ReadonlySet<string>): Promise<void> {
     const { bootId } = this.#parts;
-    const started = new Map<string, Promise<unknown>>();
+    const waits = new Map<string, readonly string[]>();
     for (const name of order) {
-      const { spec } = this.#actor(name);
-      const waitFor = spec.dependsOn.filter((need) => !adopted.has(need));
-      const now = adopted.has(name) || waitFor.length === 0;
-      if (!adopted.has(name)) this.post(name, { is: "boot", bootId, ...(!now && { waitFor }) });
-      const told = now
-        ? Promise.resolve()
-        : Promise.all(waitFor.map((need) => started.get(need))).then(() => this.post(name, { is: "needsMet" }));
-      started.set(
-        name,
-        told.then(() => this.until(name, hasStarted, spec.startGraceMs + startMarginMs)),
-      );
+      if (adopted.has(name)) continue;
+      const waitFor = this.spec(name).dependsOn.filter((need) => !adopted.has(need));
+      if (waitFor.length > 0) waits.set(name, waitFor);
+      this.post(name, { is: "boot", bootId, ...(waitFor.length > 0 && { waitFor }) });
     }
-    await Promise.all(started.values());
+    await letGoInOrder(this, order, waits);
   }
 
   /** A workload that is no longer in the config: what runs of it is ended, and it is forgotten. */
@@ -151,6 +126,7 @@ export class Supervisor {
   /** Tells a workload what happened. Throws WORKLOAD_UNKNOWN. */
   post(name: string, event: Event): void {
     const actor = this.#actor(name);
+    if (isRefused(this.#halt, event)) return;
     if (event.is === "boot") actor.told = true;
     if (actor.queue.length >= queueMax && (event.is === "beat" || event.is === "probed" || event.is === "look")) return;
     actor.queue.push({ event });
@@ -159,15 +135,29 @@ export class Supervisor {
 
   /**
    * Tells it and resolves when the answer is durable and its effects have begun. Rejects with STORE_WRITE_FAILED when it is not
-   * durable, with CONDITION_FALSE when the supervisor was closed before.
+   * durable, with CONDITION_FALSE when the supervisor was closed before, or goes down and is asked for a start.
    */
   tell(name: string, event: Event): Promise<void> {
     const actor = this.#actor(name);
     if (this.#closed) return Promise.reject(new Fault("CONDITION_FALSE", "the agent leaves"));
+    if (isRefused(this.#halt, event))
+      return Promise.reject(
+        new Fault("CONDITION_FALSE", "the agent goes down: nothing is started before the next `up`"),
+      );
     return new Promise((resolve, reject) => {
       actor.queue.push({ event, settled: (problem) => (problem ? reject(problem) : resolve()) });
       void this.#drain(actor);
     });
+  }
+
+  /**
+   * From now on nothing is started, by nobody: who is on the way to a start is told `halt` at once, who runs when it would start
+   * again; the rest is for whoever stops them in order. `undefined` takes a hold back; going down is for good.
+   */
+  startsNothing(halt: Halt | undefined): void {
+    if (this.#halt?.is === "down") return;
+    this.#halt = halt;
+    if (halt) for (const [name, { state }] of this.#actors) if (isComing(state)) this.post(name, halt);
   }
 
   state(name: string): State {
@@ -233,6 +223,9 @@ export class Supervisor {
     actor.running = true;
     try {
       for (let next = actor.queue.shift(); next && !this.#closed; next = actor.queue.shift()) {
+        const halt = this.#halt;
+        if (halt && haltsBefore(halt, actor.spec, actor.state, next.event, this.#moment()))
+          await this.#apply(actor, halt, undefined);
         await this.#apply(actor, next.event, next.settled);
       }
     } finally {

@@ -7,7 +7,7 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Symptom } from "../triggers/symptom.ts";
 import { failed } from "./failure.ts";
 import { audit, noted, stay } from "./moves.ts";
-import { attemptBegun, attemptEnded, revise, struck } from "./recovery.ts";
+import { attemptBegun, attemptEnded, recovered, revise, struck } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
   type Effect,
@@ -138,19 +138,7 @@ function helped(spec: WorkloadSpec, before: State, effects: readonly Effect[], n
     const told = revise(facts, now, "verification", because);
     return { state: { ...state, incident: told }, effects: [...effects, ...noted(told)] };
   }
-  const recoverTookMs = Math.max(0, now.ms - incident.detectedMs);
-  const verified = revise(
-    {
-      ...facts,
-      at: "probation",
-      recoveredWallMs: now.wallMs,
-      recoverTookMs,
-      probationUntilMs: now.ms + spec.probationMs,
-    },
-    now,
-    "verification",
-    `${because}; recovered in ${Math.round(recoverTookMs)} ms`,
-  );
+  const verified = recovered(facts, spec.probationMs, because, now);
   return { state: { ...state, incident: verified }, effects: [...effects, ...noted(verified)] };
 }
 

@@ -19,7 +19,7 @@ import { Critical, criticalText } from "./critical.ts";
 import { parseFlags } from "./flags.ts";
 import { goodProgram, isDamaged } from "./good.ts";
 import { Log } from "./log.ts";
-import { allPids, Eye, environOf, identify, leads, signalProcess } from "./process.ts";
+import { allPids, environOf, identify, leads, lookAt, signalProcess } from "./process.ts";
 import { programOf, revival } from "./program.ts";
 import { clearWord, keepWord, wordOf } from "./word.ts";
 
@@ -196,16 +196,15 @@ test("SYN-2 the log is JSON lines in a file of at most 1 MiB and the one before 
 test("a process is told apart: running, stopped, gone, a zombie, and another one with its number", async () => {
   const child = spawn("/bin/sleep", ["60"]);
   const who = identify(child.pid ?? 0);
-  const eye = new Eye();
-  expect(eye.look(who, 0)).toBe("running");
-  expect(eye.look({ ...who, startTicks: who.startTicks + 1 }, 0)).toBe("gone");
+  expect(lookAt(who).sight).toBe("running");
+  expect(lookAt({ ...who, startTicks: who.startTicks + 1 }).sight).toBe("gone");
   child.kill("SIGSTOP");
-  await vi.waitUntil(() => eye.look(who, 0) === "stopped");
+  await vi.waitUntil(() => lookAt(who).sight === "stopped");
   signalProcess({ ...who, startTicks: who.startTicks + 1 }, "SIGKILL"); // not who it was: not touched
   await new Promise((resolve) => setTimeout(resolve, 50));
-  expect(eye.look(who, 0)).toBe("stopped");
+  expect(lookAt(who).sight).toBe("stopped");
   signalProcess(who, "SIGTERM"); // wakes it too
-  await vi.waitUntil(() => eye.look(who, 0) === "gone");
+  await vi.waitUntil(() => lookAt(who).sight === "gone");
 });
 
 test("the figures of the policy can be set, and are handed on as they were given", () => {

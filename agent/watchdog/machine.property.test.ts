@@ -42,7 +42,7 @@ function befallOne(rig: GuardRig, what: Exclude<Fault["is"], "pass" | "stall" | 
   const { pid } = life.process;
   if (what === "hang") life.beatEveryMs = 0;
   else if (what === "stop") life.sight = "stopped";
-  else if (what === "starve") life.sight = "starved";
+  else if (what === "starve") life.starved = 1;
   else if (what === "unseen") rig.lives.delete(pid);
   else {
     if (what === "restart") {

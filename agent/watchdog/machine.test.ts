@@ -69,17 +69,27 @@ describe("crash, hang and stop are told apart", () => {
 
   test("one that waits for a processor is given time, and only so much", () => {
     const rig = guarded();
-    rig.life().sight = "starved";
+    rig.life().starved = 1;
     rig.pass(12_000);
     expect(rig.did).toEqual([]);
     rig.pass(4000);
     expect(rig.did[0]).toMatch(/^7\d\.\d SIGKILL/);
     const other = guarded();
-    other.life().sight = "starved";
+    other.life().starved = 1;
     other.pass(8000);
-    other.life().sight = "running";
+    other.life().starved = 0;
     other.pass(60_000);
     expect(other.did).toEqual([]);
+  });
+
+  test("one that gets a quarter of a processor while it starts fifty workloads was ended as hung: its silence counts a quarter", () => {
+    const rig = guarded();
+    Object.assign(rig.life(), { starved: 0.75, beatEveryMs: 0 });
+    rig.pass(9000);
+    expect(rig.did).toEqual([]);
+    // A busy loop is found all the same, once it has had its time.
+    rig.pass(3000);
+    expect(rig.did[0]).toMatch(/^7[1-3]\.\d SIGKILL/);
   });
 
   test("one that opens its store says that it still starts, and is given 30 s of silence", () => {

@@ -211,7 +211,11 @@ function seen(policy: GuardPolicy, state: State, event: Event & { is: "seen" }, 
       const { guards } = event;
       const wellAtMs = guards && !phase.guards ? now.ms + policy.wellAfterMs : phase.wellAtMs;
       const lookAtMs = Math.min(phase.lookAtMs, now.ms + patienceMs(policy, { guards }));
-      return stay({ ...state, phase: { ...phase, guards, seenMs: now.ms, lookAtMs, wellAtMs } });
+      const waited = phase.waited && { ...phase.waited, seenMs: phase.waited.lookMs };
+      return stay({
+        ...state,
+        phase: { ...phase, guards, seenMs: now.ms, lookAtMs, wellAtMs, ...(waited && { waited }) },
+      });
     }
     case "leaving":
     case "ending":
@@ -254,15 +258,16 @@ function looked(policy: GuardPolicy, state: State, event: Event & { is: "looked"
   if (!phase.guards && now.ms - phase.sinceMs > policy.wakesMaxMs) {
     return end(state, phase.process, true, `it has been starting for ${policy.wakesMaxMs} ms`, now);
   }
+  const { waitedMs } = event;
+  const waited = waitedMs === undefined ? phase.waited : { lookMs: waitedMs, seenMs: phase.waited?.seenMs ?? waitedMs };
+  const watched = { ...state, phase: { ...phase, ...(waited && { waited }) } };
   const silentForMs = now.ms - phase.seenMs;
-  const patience = patienceMs(policy, phase);
-  if (silentForMs < patience || now.ms < (phase.excusedUntilMs ?? now.ms)) return stay(state);
-  if (event.sight === "starved" && silentForMs < patience + policy.starvedMs) {
-    // Once it has its processor, it is given the time of one more beat.
-    return stay({ ...state, phase: { ...phase, excusedUntilMs: now.ms + policy.silentMs } });
-  }
-  const how = { running: "its process runs: hung", starved: "it has waited for a processor", stopped: "stopped" };
-  return end(state, phase.process, false, `silent for ${Math.round(silentForMs)} ms, ${how[event.sight]}`, now);
+  // Silence counts as long as it could have spoken: what waits for a processor cannot, a busy loop and a deadlock could.
+  const heldMs = event.sight === "running" && waited ? Math.min(waited.lookMs - waited.seenMs, policy.starvedMs) : 0;
+  if (silentForMs - heldMs < patienceMs(policy, phase)) return stay(watched);
+  const how = event.sight === "stopped" ? "stopped" : "its process runs: hung";
+  const held = heldMs < 1 ? "" : `; ${Math.round(heldMs)} ms of them it waited for a processor`;
+  return end(watched, phase.process, false, `silent for ${Math.round(silentForMs)} ms, ${how}${held}`, now);
 }
 
 function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step {

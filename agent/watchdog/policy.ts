@@ -12,7 +12,7 @@ export interface GuardPolicy {
   readonly wakesMaxMs: number;
   /** What was started and shows no sign of life for so long has failed. */
   readonly startMs: number;
-  /** Silence is forgiven for so much longer, while the process waits for a processor that others hold. */
+  /** The time in which it waits for a processor that others hold is no silence, up to so much of it. */
   readonly starvedMs: number;
   /** Before each start somebody else may be faster: init, which guards the watchdog too. */
   readonly firstWaitMs: number;

@@ -1,9 +1,6 @@
 /** The world's side of an identity: what /proc says of a process, and the one way to signal it. */
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from "node:fs";
-import type { Identity, Sight } from "./state.ts";
-
-/** Of the time between two looks, this share spent waiting for a processor is starvation: a busy loop gets more than the rest. */
-const starvedShare = 0.85;
+import type { Identity, Look } from "./state.ts";
 
 interface Stat {
   readonly state: string;
@@ -61,33 +58,16 @@ export function bootId(): string {
   return readOr("/proc/sys/kernel/random/boot_id")?.trim() ?? "unknown";
 }
 
-/** Looks at one process again and again; remembers how long it has waited for a processor. */
-export class Eye {
-  #last: { readonly of: Identity; readonly atMs: number; readonly waitedMs: number } | undefined;
-
-  /** `nowMs` is monotonic. Starvation is judged over the time since the look before the last second. */
-  look(process: Identity, nowMs: number): Sight {
-    if (!hasProc) return numberLives(process.pid) ? "running" : "gone";
-    const stat = statOf(process.pid);
-    if (!stat || stat.startTicks !== process.startTicks || stat.state === "Z" || stat.state === "X") return "gone";
-    if (stat.state === "T" || stat.state === "t") return "stopped";
-    return this.#starves(process, nowMs) ? "starved" : "running";
-  }
-
-  #starves(of: Identity, atMs: number): boolean {
-    // Nanoseconds on a processor, nanoseconds waiting for one; of the main thread, which is the one that has to beat.
-    const waited = lineOf(`/proc/${of.pid}/task/${of.pid}/schedstat`)?.split(" ")[1];
-    if (waited === undefined) return false;
-    const now = { of, atMs, waitedMs: Number(waited) / 1e6 };
-    const last = this.#last;
-    if (!last || last.of.pid !== of.pid || last.of.startTicks !== of.startTicks) {
-      this.#last = now;
-      return false;
-    }
-    const passedMs = atMs - last.atMs;
-    if (passedMs >= 400) this.#last = now;
-    return passedMs > 0 && (now.waitedMs - last.waitedMs) / passedMs >= starvedShare;
-  }
+/** What /proc says of it now. */
+export function lookAt(process: Identity): Look {
+  if (!hasProc) return { sight: numberLives(process.pid) ? "running" : "gone" };
+  const stat = statOf(process.pid);
+  if (!stat || stat.startTicks !== process.startTicks || stat.state === "Z" || stat.state === "X")
+    return { sight: "gone" };
+  if (stat.state === "T" || stat.state === "t") return { sight: "stopped" };
+  // Nanoseconds on a processor, nanoseconds waiting for one; of the main thread, which is the one that has to beat.
+  const waited = lineOf(`/proc/${process.pid}/task/${process.pid}/schedstat`)?.split(" ")[1];
+  return { sight: "running", ...(waited !== undefined && { waitedMs: Number(waited) / 1e6 }) };
 }
 
 function numberLives(pid: number): boolean {

@@ -1,6 +1,6 @@
 import { begin, step, wakeMs } from "./machine.ts";
 import type { GuardPolicy } from "./policy.ts";
-import type { Effect, Event, Farewell, Identity, Sight, State } from "./state.ts";
+import type { Effect, Event, Farewell, Identity, Look, State } from "./state.ts";
 
 /** A wake that comes later than this says that we were away: stopped, suspended, or without a processor. */
 const lateAfterMs = 500;
@@ -13,7 +13,7 @@ export interface World {
   chance(): number;
   /** Once, at `atMs` or as soon after it as it can. */
   wakeAt(atMs: number, wake: () => void): () => void;
-  look(process: Identity, nowMs: number): Sight;
+  look(process: Identity): Look;
   /** Does not wait; what comes of it is posted. */
   perform(effect: Exclude<Effect, { do: "look" }>, state: State): void;
 }
@@ -64,8 +64,7 @@ export class Runner {
     this.#state = state;
     for (const effect of effects) {
       if (effect.do === "look") {
-        const sight = this.#world.look(effect.process, this.#world.nowMs());
-        this.#posted.push({ is: "looked", process: effect.process, sight });
+        this.#posted.push({ is: "looked", process: effect.process, ...this.#world.look(effect.process) });
       } else this.#world.perform(effect, state);
     }
   }

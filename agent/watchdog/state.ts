@@ -38,8 +38,8 @@ export type Phase =
       readonly sinceMs: number;
       readonly seenMs: number;
       readonly lookAtMs: number;
-      /** It was seen waiting for a processor: its silence does not count until then. */
-      readonly excusedUntilMs?: number;
+      /** How long it had waited for a processor in all, at the newest look, and at the one before its last sign of life. */
+      readonly waited?: { readonly lookMs: number; readonly seenMs: number };
       /** When everything is forgiven; infinite once it is, or while it still starts. */
       readonly wellAtMs: number;
     }
@@ -90,7 +90,7 @@ export type Event =
   /** A sign of life; `guards` is false while it says that it still starts. */
   | { readonly is: "seen"; readonly process: Identity; readonly guards: boolean }
   /** The answer to a look, or an exit that was reported. `quiet`: it ended with code 0. */
-  | { readonly is: "looked"; readonly process: Identity; readonly sight: Sight; readonly quiet?: boolean }
+  | ({ readonly is: "looked"; readonly process: Identity; readonly quiet?: boolean } & Look)
   | { readonly is: "spawned"; readonly process: Identity }
   | { readonly is: "spawnFailed"; readonly because: string }
   | { readonly is: "told"; readonly process: Identity; readonly farewell: Farewell }
@@ -102,8 +102,14 @@ export type Event =
   | { readonly is: "damaged" }
   | { readonly is: "emergencyEnded"; readonly ok: boolean; readonly because: string };
 
-/** `starved`: it wants to run, and others hold the processors. `stopped`: by a signal or a debugger. `gone`: also a zombie. */
-export type Sight = "running" | "starved" | "stopped" | "gone";
+/** `stopped`: by a signal or a debugger. `gone`: also a zombie. */
+export type Sight = "running" | "stopped" | "gone";
+
+/** `waitedMs`: so long, since it began, its main thread was ready to run while others held the processors; absent where nobody knows. */
+export interface Look {
+  readonly sight: Sight;
+  readonly waitedMs?: number;
+}
 
 /** What is to be done, in this order, after the new state was taken. */
 export type Effect =

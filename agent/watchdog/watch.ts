@@ -10,7 +10,7 @@ import { goodProgram, isDamaged } from "./good.ts";
 import type { InitFeed } from "./init.ts";
 import type { Line } from "./line.ts";
 import type { Log } from "./log.ts";
-import { Eye, identify, ownFolder, signalProcess } from "./process.ts";
+import { identify, lookAt, ownFolder, signalProcess } from "./process.ts";
 import { currentCommand, programOf, revival } from "./program.ts";
 import { Runner } from "./runner.ts";
 import type { Effect, Identity, State } from "./state.ts";
@@ -43,7 +43,6 @@ class Watchdog {
   readonly #start: Start;
   readonly #leave: () => void;
   readonly #lines = new Map<Line, Identity>();
-  readonly #eye = new Eye();
   readonly #critical: Critical;
   #runner: Runner | undefined;
   #door: Door | undefined;
@@ -90,7 +89,7 @@ class Watchdog {
         const timer = setTimeout(wake, Math.min(Math.max(0, Math.ceil(atMs - performance.now())), 2 ** 31 - 1));
         return () => clearTimeout(timer);
       },
-      look: (process: Identity, nowMs: number) => this.#eye.look(process, nowMs),
+      look: lookAt,
       perform: (effect: Exclude<Effect, { do: "look" }>, state: State) => this.#perform(effect, state),
     };
   }
@@ -142,7 +141,7 @@ class Watchdog {
   }
 
   #lookForDeath(process: Identity, round: number): void {
-    const sight = this.#eye.look(process, performance.now());
+    const { sight } = lookAt(process);
     if (sight === "gone") this.#runner?.post({ is: "looked", process, sight });
     // Alive and without a line, it knocks again, or is found silent.
     else if (round < goneLooks) setTimeout(() => this.#lookForDeath(process, round + 1), 2 ** round);

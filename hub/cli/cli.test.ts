@@ -87,6 +87,7 @@ test("nodes are a table without boxes, the worst first, and nothing but data on 
 test.each([
   [["nodes"], 2],
   [["nodes", "edge-2"], 1],
+  [["workloads"], 1],
   [["incidents"], 1],
   [["incidents", incidentId], 1],
   [["audit"], 1],
@@ -107,6 +108,36 @@ test("one node comes with its workloads and readings, one incident with its time
   expect((await run(["incidents", "last"])).out).toMatch(/edge-2 is silent[\s\S]*symptom {2}last beat 61 s ago/);
   expect(await run(["incidents", "last", "--node", "edge-1"])).toMatchObject({ code: 3 });
   expect(JSON.parse((await run(["incidents", "--open", "--node", "edge-1", "-o", "json"])).out)).toEqual([]);
+});
+
+test("SYN-4 cause, confidence and remedy of an incident, safe mode and rollback of a workload are on the lists", async () => {
+  const diagnosis = { cause: "config_change", confidence: 0.75, evidence: ["its config changed 9 s ago"] };
+  const attempts = [{ rung: 1, ok: false }, { rung: 3 }];
+  fleet.putIncident({
+    id: incidentId,
+    nodeId: "edge-1",
+    workload: "web",
+    summary: "crash",
+    diagnosis,
+    attempts,
+    state: 2,
+  });
+  const web = { name: "web", health: 2, phase: 3, safeMode: true, rolledBack: true, atWork: "config_rollback" };
+  fleet.putNode({ id: "edge-1", workloads: [{ name: "risk-firewall", pid: 4211, health: 1, phase: 3 }, web] });
+  expect((await run(["incidents"])).out).toMatch(
+    /CAUSE +REMEDY[^\n]*\n.*config change \(0\.75\) +config rollback at work/,
+  );
+  expect((await run(["incidents", "last"])).out).toMatch(/EVIDENCE +its config changed 9 s ago/);
+  const listed = (await run(["workloads"])).out.split("\n");
+  expect(listed[1]).toMatch(/^edge-1 +GREEN +web +degraded .* config rollback at work, SAFE MODE, rolled back/);
+  expect(listed[2]).toMatch(/^edge-1 +GREEN +risk-firewall +healthy +running +4211 /);
+  expect((await run(["nodes"])).out).toContain("1 degraded, 1 ok, 1 in safe mode, 1 rolled back");
+  expect(await run(["workloads", "--node", "edge-7"])).toMatchObject({ code: 3 });
+  expect(JSON.parse((await run(["workloads", "--node", "edge-1", "-o", "json"])).out)[0]).toMatchObject({
+    nodeId: "edge-1",
+    name: "web",
+    safeMode: true,
+  });
 });
 
 test("an empty list is no failure, and a list at its bound says that there may be more", async () => {

@@ -1,3 +1,4 @@
+import { causeWords, remedyWords, workloadMarks } from "@blueflame/shared/cli/incident-words.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { formatAge, formatDuration, formatTime, type Tone } from "@blueflame/shared/cli/text.ts";
 import {
@@ -60,7 +61,7 @@ function at(timestamp: Timestamp | undefined): string {
   return formatTime(timestamp === undefined ? undefined : timestampMs(timestamp));
 }
 
-/** `3 ok`, `1 down, 2 ok`: how many workloads are in which health, worst first. */
+/** `3 ok`, `1 down, 2 ok, 1 in safe mode`: how many workloads are in which health, worst first, and what does not run as it should. */
 export function workloadCounts(workloads: readonly WorkloadStatus[]): string {
   if (workloads.length === 0) return "none";
   const names: readonly (readonly [WorkloadHealth, string])[] = [
@@ -69,9 +70,12 @@ export function workloadCounts(workloads: readonly WorkloadStatus[]): string {
     [WorkloadHealth.UNSPECIFIED, "not judged"],
     [WorkloadHealth.HEALTHY, "ok"],
   ];
-  const counts = names.map(
-    ([health, name]) => [workloads.filter((one) => one.health === health).length, name] as const,
-  );
+  const count = (is: (one: WorkloadStatus) => boolean) => workloads.filter(is).length;
+  const counts = [
+    ...names.map(([health, name]) => [count((one) => one.health === health), name] as const),
+    [count(({ safeMode }) => safeMode), "in safe mode"] as const,
+    [count(({ rolledBack }) => rolledBack), "rolled back"] as const,
+  ];
   return counts.flatMap(([count, name]) => (count > 0 ? [`${count} ${name}`] : [])).join(", ");
 }
 
@@ -119,7 +123,32 @@ export const workloadColumns: readonly Column<WorkloadStatus>[] = [
   { title: "PHASE", value: (one) => word(WorkloadPhase, one.phase) },
   { title: "PID", value: (one) => (one.pid > 0 ? String(one.pid) : "-"), right: true },
   { title: "RESTARTS", value: (one) => String(one.restarts), right: true },
+  {
+    title: "NOTE",
+    value: (one) => workloadMarks(one).join(", ") || "-",
+    tone: (one) => (one.safeMode ? "warn" : undefined),
+  },
   { title: "BECAUSE", value: (one) => one.because },
+];
+
+/** A workload and the node that it is on. */
+export interface Placed {
+  readonly node: Node;
+  readonly workload: WorkloadStatus;
+}
+
+/** Every workload of the fleet; it is as its node said last, so the node's level stands beside it. */
+export const placedColumns: readonly Column<Placed>[] = [
+  { title: "NODE", value: ({ node }) => node.id },
+  { title: "LEVEL", value: ({ node }) => levelWord(node), tone: ({ node }) => levelTone(node) },
+  ...workloadColumns.map(
+    ({ title, value, tone, right }): Column<Placed> => ({
+      title,
+      value: ({ workload }) => value(workload),
+      tone: ({ workload }) => tone?.(workload),
+      ...(right !== undefined && { right }),
+    }),
+  ),
 ];
 
 export const readingColumns: readonly Column<Node["readings"][number]>[] = [
@@ -140,6 +169,8 @@ export const incidentColumns: readonly Column<Incident>[] = [
   { title: "WORKLOAD", value: (one) => one.workload || "-" },
   { title: "DETECTED", value: (one) => at(one.detectedAt) },
   { title: "RECOVERED IN", value: (one) => formatDuration(ageMs(one.timeToRecover)), right: true },
+  { title: "CAUSE", value: (one) => causeWords(one) || "-" },
+  { title: "REMEDY", value: (one) => remedyWords(one) || "-" },
   { title: "SUMMARY", value: (one) => (one.needsPerson ? "NEEDS YOU: " : "") + (one.summary || one.symptom) },
 ];
 
@@ -147,6 +178,8 @@ export const incidentDetails: readonly Column<Incident>[] = [
   ...incidentColumns,
   { title: "SYMPTOM", value: (one) => one.symptom },
   { title: "RUNG", value: (one) => (one.rung === Rung.UNSPECIFIED ? "-" : word(Rung, one.rung)) },
+  { title: "TRIGGER", value: (one) => one.trigger || "-" },
+  { title: "EVIDENCE", value: (one) => one.diagnosis?.evidence.join("; ") || "-" },
   { title: "SITE", value: (one) => one.site || "-" },
   { title: "CLOSED", value: (one) => at(one.closedAt) },
 ];

@@ -7,6 +7,7 @@ import {
   type Incident,
   IncidentState,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { WorkloadStatusSchema } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type { Node } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import {
   auditColumns,
@@ -17,6 +18,7 @@ import {
   nodeColumns,
   nodeDetails,
   nodeJson,
+  placedColumns,
   protojson,
   readingColumns,
   timelineColumns,
@@ -25,6 +27,7 @@ import {
 import type { HubClient } from "./hub-client.ts";
 
 const auditJson = protojson(AuditRecordSchema);
+const workloadJson = protojson(WorkloadStatusSchema);
 const decisionJson = protojson(DecisionRecordSchema);
 
 export interface NodesOptions extends OutputOptions {
@@ -52,6 +55,22 @@ export async function nodes(hub: HubClient, id: string | undefined, options: Nod
       ...below(node.workloads, workloadColumns),
       ...below(node.readings, readingColumns),
     ]);
+}
+
+/** `blueflame workloads [--node ID]`: worst first. */
+export async function workloads(hub: HubClient, options: OutputOptions & { readonly node?: string }): Promise<void> {
+  const { nodes: all } = await hub.ask((client, signal) => client.listNodes({}, { signal }));
+  if (options.node !== undefined && !all.some(({ id }) => id === options.node))
+    throw new Fault("NOT_FOUND", `no node '${options.node}'`);
+  const placed = all
+    .filter(({ id }) => options.node === undefined || id === options.node)
+    .flatMap((node) => node.workloads.map((workload) => ({ node, workload })));
+  placed.sort((a, b) => b.workload.health - a.workload.health);
+  printRows(placed, placedColumns, {
+    ...options,
+    json: ({ node, workload }) => ({ nodeId: node.id, ...(workloadJson(workload) as object) }),
+  });
+  if (placed.length === 0) process.stderr.write("No node has reported a workload yet.\n");
 }
 
 /** True when a node shows something else than last time, its age aside. */

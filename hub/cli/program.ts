@@ -12,6 +12,7 @@ import {
   type NodesOptions,
   nodes,
   type RecordsOptions,
+  workloads,
 } from "./lists.ts";
 import { top } from "./top.ts";
 import { conditions, type WaitOptions, wait } from "./wait.ts";
@@ -26,6 +27,11 @@ export function operatorProgram(version: string): Command {
     .option("-w, --watch", "go on with each change")
     .action((id: string | undefined, options: NodesOptions, command: Command) =>
       withHub(command, (hub) => nodes(hub, id, options)),
+    );
+  reading(program, "workloads", "every workload, worst first, with what is at work on it and why")
+    .option("--node <id>", "only on this node")
+    .action((options: OutputOptions & { node?: string }, command: Command) =>
+      withHub(command, (hub) => workloads(hub, options)),
     );
   limited(reading(program, "incidents", "the incidents, newest first, or one with its timeline"))
     .argument("[id]", "one incident, by its id or the beginning of it, or `last`")

@@ -85,11 +85,13 @@ function age({ node, atMs }: SeenNode, nowMs: number): string {
 }
 
 const incidentsMost = 5;
+/** What the screen has no room for: `blueflame incidents` shows it. */
+const tooMuch = new Set(["INCIDENT", "DETECTED", "RECOVERED IN"]);
 
 function incidentLines({ incidents }: TopView, columns: number): string[] {
   if (incidents.length === 0) return [];
   const shown = incidents.slice(0, incidentsMost);
-  const chosen = incidentColumns.filter(({ title }) => title !== "RECOVERED IN");
+  const chosen = incidentColumns.filter(({ title }) => !tooMuch.has(title));
   const more = incidents.length - shown.length;
   return [
     "",

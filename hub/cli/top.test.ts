@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { displayWidth } from "@blueflame/shared/cli/text.ts";
+import { IncidentSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import {
   GetHubResponseSchema,
   Level,
@@ -42,6 +43,13 @@ test("nodes that do not fit are counted, above and below", () => {
   const text = topScreen(view(100, { scroll: 10 }), { rows: 20, columns: 100 }, 0).join("\n");
   expect(text).toContain("edge-10 ");
   expect(text).toMatch(/… 10 above, 7\d below, none worse/);
+});
+
+test("SYN-4 an open incident is on the screen with its cause and the remedy at work", () => {
+  const diagnosis = { cause: "corruption", confidence: 0.9 };
+  const incident = create(IncidentSchema, { nodeId: "edge-1", workload: "db", diagnosis, attempts: [{ rung: 5 }] });
+  const text = topScreen(view(1, { incidents: [incident] }), { rows: 20, columns: 120 }, 0).join("\n");
+  expect(text).toMatch(/edge-1 +db +corruption \(0\.90\) +backup restore at work/);
 });
 
 test("a lost hub is said above everything, for as long as it lasts", () => {

@@ -126,6 +126,11 @@ export const catalogue = {
     exit: 6,
     remedy: "A person stopped it. Start it with `blueflame-agent start NAME`.",
   },
+  WORKLOAD_FAILED: {
+    retry: "later",
+    exit: 1,
+    remedy: "See why with `blueflame-agent logs` and `incidents`; the agent goes on trying by itself.",
+  },
   SPAWN_FAILED: { retry: "later", exit: 1, remedy: "Check that the command exists and may be executed by this user." },
   NOT_FOUND: { retry: "never", exit: 3, remedy: "List what there is, and check the spelling." },
   DENIED: { retry: "never", exit: 4, remedy: "Use a certificate or token that has this right." },

@@ -4,8 +4,6 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { GuardedNode, type NodeOptions } from "../prove/guard-pair.ts";
-import { guards } from "../prove/guards.ts";
-import { broken } from "../prove/trial.ts";
 import { built } from "./built.ts";
 import { until } from "./programs.ts";
 
@@ -31,15 +29,6 @@ const one = (kind: "agent" | "watchdog") => {
   return pid;
 };
 const nobody = () => node.of("agent").length === 0 && node.of("watchdog").length === 0;
-
-test("SYN-1 SYN-2 SYN-6 GRC-1 PHX-3 workload, agent and watchdog, killed or stopped, alone, in pairs and all three: all back, never two of a kind", async () => {
-  node = new GuardedNode([]); // the trial has its own
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-  console.log(`guards: SEED=${seed}`);
-  const rows = await guards.run({ rounds: 10, seed, say: (line) => console.log(`  ${line}`) });
-  expect(rows).toHaveLength(14);
-  expect(broken(rows)).toEqual([]);
-}, 400_000);
 
 test("GRC-7 Ctrl-C on the agent ends its watchdog too, nobody comes back, and the workload goes on", async () => {
   await open("person");

@@ -57,8 +57,12 @@ export class TriggerDesk {
   #fired(symptom: Symptom) {
     const world = this.#world;
     const kind = this.all.find(({ name }) => name === symptom.trigger)?.kind;
-    if (kind === "crash" || kind === "frozen" || kind === "sandbox" || world.killSwitch) return;
-    if (kind === "job_late") return this.#lateJob();
+    if (kind === "crash" || kind === "frozen" || kind === "sandbox") return;
+    if (kind === "job_late") return world.killSwitch ? undefined : this.#lateJob();
+    if (symptom.workload && world.killSwitch) {
+      const because = `${symptom.trigger}: ${symptom.because}; the kill switch is on: nothing is done about it`;
+      return world.see({ is: "told", workload: symptom.workload, page: symptom.severity === "critical", because });
+    }
     if (!symptom.workload) return world.tellNode({ is: "symptom", symptom, maintenance: kind === "schedule" });
     if (symptom.playbook === "rollback-deployment") {
       const { state } = world.actor(symptom.workload);

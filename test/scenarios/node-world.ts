@@ -116,7 +116,7 @@ export class NodeWorld extends Ground {
     this.triggers.boot(!rebooted);
     const adopted = this.#adopt();
     this.#startRest(adopted);
-    this.tellNode({ is: "boot", rebooted });
+    this.tellNode({ is: "boot", rebooted, held: this.killSwitch });
     this.#settle();
     this.repeat(this.pace("firstLook"), observeEveryMs, () => this.#observe());
     this.repeat(this.pace("firstBeat"), signsEveryMs, () => this.senses.signs());
@@ -157,9 +157,10 @@ export class NodeWorld extends Ground {
     this.killSwitch = on;
     this.see({ is: "node", what: `kill-switch.${on ? "on" : "off"}`, because: `person:${person}` });
     const order = dependencyOrder([...this.actors.values()].map(({ spec }) => spec));
-    for (const name of on ? order.reverse() : order)
-      this.tell(name, { is: on ? "hold" : "release", who: `person:${person}` });
-    if (!on) this.tellNode({ is: "released" });
+    const who = `person:${person}`;
+    if (on) for (const name of order.reverse()) this.tell(name, { is: "hold", who });
+    else this.#tellInOrder(order, (need) => !hasStarted(this.actor(need).state), { is: "release", who });
+    this.tellNode({ is: on ? "held" : "released" });
   }
 
   /** What waits for a trigger to be over that does not hold any more waits no longer. */
@@ -189,11 +190,24 @@ export class NodeWorld extends Ground {
 
   #startRest(adopted: ReadonlySet<string>): void {
     const { bootId } = this;
-    for (const name of dependencyOrder([...this.actors.values()].map(({ spec }) => spec))) {
-      if (adopted.has(name)) continue;
-      const waitFor = this.actor(name).spec.dependsOn.filter((need) => !adopted.has(need));
+    const order = dependencyOrder([...this.actors.values()].map(({ spec }) => spec));
+    this.#tellInOrder(
+      order.filter((name) => !adopted.has(name)),
+      (need) => !adopted.has(need),
+      { is: "boot", bootId },
+    );
+  }
+
+  /** Each begins after what it depends on, or after that has had its time. */
+  #tellInOrder(
+    order: readonly string[],
+    waitsFor: (need: string) => boolean,
+    event: Extract<Event, { is: "boot" | "release" }>,
+  ): void {
+    for (const name of order) {
+      const waitFor = this.actor(name).spec.dependsOn.filter(waitsFor);
       if (waitFor.length > 0) this.#waiting.set(name, waitFor);
-      this.tell(name, { is: "boot", bootId, ...(waitFor.length > 0 && { waitFor }) });
+      this.tell(name, { ...event, ...(waitFor.length > 0 && { waitFor }) });
       const limitMs = waitFor.reduce((most, need) => most + this.actor(need).spec.startGraceMs + startMarginMs, 0);
       if (waitFor.length > 0) this.soon(limitMs, () => this.#letGo(name));
     }

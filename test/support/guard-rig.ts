@@ -1,6 +1,6 @@
 import type { GuardPolicy } from "@blueflame/agent/watchdog/policy.ts";
 import { Runner } from "@blueflame/agent/watchdog/runner.ts";
-import type { Effect, Farewell, Identity, Sight } from "@blueflame/agent/watchdog/state.ts";
+import type { Effect, Farewell, Identity, Look, Sight } from "@blueflame/agent/watchdog/state.ts";
 import type { Cancel } from "@blueflame/shared/time/clock.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 
@@ -10,6 +10,10 @@ interface Life {
   /** It says something this often; 0: nothing. */
   beatEveryMs: number;
   sight: Sight;
+  /** The share of its time that it waits for a processor: with 1 it says nothing. */
+  starved: number;
+  waitedMs: number;
+  lookedMs: number;
   guards: boolean;
 }
 
@@ -96,6 +100,9 @@ export class GuardRig {
       process: { pid, startTicks: pid * 10 },
       beatEveryMs: how === "mute" ? 0 : beatEveryMs,
       sight: "running",
+      starved: 0,
+      waitedMs: 0,
+      lookedMs: this.clock.monotonicMs(),
       guards: how !== "wakes",
     };
     this.lives.set(pid, life);
@@ -108,15 +115,19 @@ export class GuardRig {
     if (life.beatEveryMs === 0) return;
     this.clock.wakeAt(this.clock.monotonicMs() + life.beatEveryMs, () => {
       if (!this.lives.has(life.process.pid)) return;
-      if (life.sight === "running" && life.beatEveryMs > 0)
+      if (life.sight === "running" && life.starved < 1 && life.beatEveryMs > 0)
         this.runner.post({ is: "seen", process: life.process, guards: life.guards });
       this.#speak(life);
     });
   }
 
-  #look({ pid, startTicks }: Identity): Sight {
+  #look({ pid, startTicks }: Identity): Look {
     const life = this.lives.get(pid);
-    return life && life.process.startTicks === startTicks ? life.sight : "gone";
+    if (!life || life.process.startTicks !== startTicks) return { sight: "gone" };
+    const nowMs = this.clock.monotonicMs();
+    life.waitedMs += life.starved * (nowMs - life.lookedMs);
+    life.lookedMs = nowMs;
+    return { sight: life.sight, waitedMs: life.waitedMs };
   }
 
   #perform(effect: Exclude<Effect, { do: "look" }>): void {

@@ -1,5 +1,6 @@
+import { causeWords, remedyWords, workloadMarks } from "@blueflame/shared/cli/incident-words.ts";
 import { formatAge, formatDuration, formatTime } from "@blueflame/shared/cli/text.ts";
-import { type Incident, IncidentState, Rung, Severity } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { type Incident, IncidentState, Severity } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import {
   WorkloadHealth,
   WorkloadPhase,
@@ -68,7 +69,8 @@ function chips(workloads: readonly WorkloadStatus[]): Markup[] {
     const pid = one.pid > 0 ? ` · pid ${one.pid}` : "";
     const restarts = one.restarts > 0n ? ` · ${one.restarts} ${one.restarts === 1n ? "restart" : "restarts"}` : "";
     const phase = (WorkloadPhase[one.phase] ?? "unknown").toLowerCase();
-    return html`<span class="chip ${healths[one.health] ?? "quiet"}" title="${one.because}"><b>${one.name}</b> ${phase}${pid}${restarts}</span>`;
+    const marks = workloadMarks(one).map((mark) => html` · <i>${mark}</i>`);
+    return html`<span class="chip ${healths[one.health] ?? "quiet"}" title="${one.because}"><b>${one.name}</b> ${phase}${pid}${restarts}${marks}</span>`;
   });
   const more = workloads.length - shown.length;
   return more > 0 ? [...shown, html`<span class="none">and ${more} more, no worse</span>`] : shown;
@@ -90,7 +92,7 @@ export function incidentCard(incident: Incident): Markup {
   return html`<article class="incident ${open ? "open" : "closed"}" data-key="${incident.id}" data-rank="${rank}" data-open="${open ? "yes" : "no"}">
 <details ${open ? html`open` : undefined}><summary><span class="state ${state}">${state}</span>
 <span class="what">${incident.summary === "" ? incident.symptom : incident.summary}</span>
-<small>${where}${severity(incident)}${rung(incident)} · ${clockTime(incident.detectedAt)}${took === undefined ? "" : ` · recovered in ${formatDuration(took)}`}</small>
+<small>${where}${severity(incident)}${believed(incident)} · ${clockTime(incident.detectedAt)}${took === undefined ? "" : ` · recovered in ${formatDuration(took)}`}</small>
 ${incident.needsPerson ? html`<span class="needs">needs you</span>` : undefined}</summary>
 <ol class="timeline">${incident.timeline.map((entry) => html`<li>${clockTime(entry.at)} <b>${entry.what}</b> ${entry.because}</li>`)}</ol>
 <small class="id">${incident.id}</small></details></article>`;
@@ -100,10 +102,9 @@ function severity(incident: Incident): string {
   return incident.severity === Severity.UNSPECIFIED ? "" : ` · ${(Severity[incident.severity] ?? "").toLowerCase()}`;
 }
 
-function rung(incident: Incident): string {
-  return incident.rung === Rung.UNSPECIFIED
-    ? ""
-    : ` · ${(Rung[incident.rung] ?? "").toLowerCase().replaceAll("_", " ")}`;
+/** The cause with its confidence, and the rung or playbook at work, or how the last one ended. */
+function believed(incident: Incident): Markup[] {
+  return [causeWords(incident), remedyWords(incident)].filter(Boolean).map((words) => html` · <i>${words}</i>`);
 }
 
 /** Nodes by level, worst first; a level that nobody has is not shown, except GREEN. */

@@ -28,6 +28,20 @@ test("the page without its script shows the fleet, the worst first, and says wha
   expect(page).not.toContain("<img src=x");
 });
 
+test("SYN-4 the page shows cause and remedy of an incident, and what is special about a workload", () => {
+  const fleet = memoryFleet();
+  const web = { name: "web", phase: 3, health: 2, safeMode: true, rolledBack: true, atWork: "config_rollback" };
+  fleet.putNode({ id: "edge-1", workloads: [web] });
+  const diagnosis = { cause: evil, confidence: 0.75, root: evil };
+  const incident = fleet.putIncident({ id: "i-1", nodeId: "edge-1", diagnosis, attempts: [{ rung: 3 }] });
+  const page = statusPage(fleet.hub(), fleet.nodes(), [incident]);
+  expect(page).toContain(
+    "</b> running · <i>config rollback at work</i> · <i>SAFE MODE</i> · <i>rolled back</i></span>",
+  );
+  expect(page).toMatch(/ · <i>&lt;script&gt;.*\(0\.75, began in .*\)<\/i> · <i>config rollback at work<\/i>/);
+  expect(page).not.toContain("<img src=x");
+});
+
 const inBrowser = test.skipIf(chromiumPath === undefined);
 let browser: BrowserPage;
 let fleet: MemoryFleet;

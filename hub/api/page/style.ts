@@ -37,6 +37,7 @@ small { display: block; color: var(--soft); font-size: 12.5px; overflow-wrap: an
 .beat { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .chips { display: flex; flex-wrap: wrap; gap: 6px; }
 .chip { background: var(--chip); border-radius: 6px; padding: 1px 8px; font-size: 13px; border-left: 3px solid var(--quiet); overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+.chip i, summary small i { font-style: normal; font-weight: 600; }
 .chip.good { border-color: var(--good); } .chip.warn { border-color: var(--warn); } .chip.bad { border-color: var(--bad); }
 .none, .empty, .more { color: var(--soft); }
 .empty { display: none; margin: 0; padding: 14px; background: var(--card); border: 1px dashed var(--line); border-radius: 12px; }

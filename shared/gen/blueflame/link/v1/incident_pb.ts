@@ -128,7 +128,8 @@ export type Incident = Message<"blueflame.link.v1.Incident"> & {
   rung: Rung;
 
   /**
-   * First evidence of the fault, as good as it is known.
+   * First evidence of the fault, as good as it is known. After a relapse this and the times below are those of the newest failure:
+   * the time before it was well. The timeline begins with the first.
    *
    * @generated from field: google.protobuf.Timestamp fault_at = 10;
    */
@@ -156,7 +157,7 @@ export type Incident = Message<"blueflame.link.v1.Incident"> & {
   closedAt?: Timestamp | undefined;
 
   /**
-   * Measured on the monotonic clock: from the detection to the verification.
+   * Measured on the monotonic clock: from each detection to the verification after it, all failures of the incident together.
    *
    * @generated from field: google.protobuf.Duration time_to_recover = 14;
    */
@@ -212,14 +213,14 @@ export type Incident = Message<"blueflame.link.v1.Incident"> & {
   attempts: Attempt[];
 
   /**
-   * When what to do was decided, for the first time.
+   * When what to do was decided, for the first time since the fault.
    *
    * @generated from field: google.protobuf.Timestamp decided_at = 22;
    */
   decidedAt?: Timestamp | undefined;
 
   /**
-   * When the first remedy began.
+   * When the first remedy after the fault began.
    *
    * @generated from field: google.protobuf.Timestamp acted_at = 23;
    */

@@ -944,7 +944,7 @@ export enum OrderOutcome {
 
   /**
    * Refused; because says by which rule: old_epoch, wrong_incarnation, expired, stopped_by_person, kill_switch,
-   * unknown_action, not_found.
+   * going_down, recovery_under_way (and what is at work), unknown_action, not_found.
    *
    * @generated from enum value: ORDER_OUTCOME_REFUSED = 3;
    */

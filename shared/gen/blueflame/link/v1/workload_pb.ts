@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/link/v1/workload.proto.
  */
 export const file_blueflame_link_v1_workload: GenFile = /*@__PURE__*/
-  fileDesc("CiBibHVlZmxhbWUvbGluay92MS93b3JrbG9hZC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEi0AMKDldvcmtsb2FkU3RhdHVzEgwKBG5hbWUYASABKAkSLwoFcGhhc2UYAiABKA4yIC5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFBoYXNlEjEKBmhlYWx0aBgDIAEoDjIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkSGVhbHRoEgsKA3BpZBgEIAEoBRIuCgpzdGFydGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyZXN0YXJ0cxgGIAEoBBITCgtpbmNpZGVudF9pZBgHIAEoCRIPCgdiZWNhdXNlGAggASgJEjQKEWJhY2tvZmZfcmVtYWluaW5nGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fkb3B0ZWQYCiABKAgSEQoJc2FmZV9tb2RlGAsgASgIEhYKDmNvbmZpZ192ZXJzaW9uGAwgASgJEhMKC3JvbGxlZF9iYWNrGA0gASgIEisKB2JyZWFrZXIYDiABKA4yGi5ibHVlZmxhbWUubGluay52MS5CcmVha2VyEg0KBXRydXN0GA8gASgBEhQKDGhlYWx0aF9zY29yZRgQIAEoASqUAgoNV29ya2xvYWRQaGFzZRIeChpXT1JLTE9BRF9QSEFTRV9VTlNQRUNJRklFRBAAEhoKFldPUktMT0FEX1BIQVNFX1NUT1BQRUQQARIbChdXT1JLTE9BRF9QSEFTRV9TVEFSVElORxACEhoKFldPUktMT0FEX1BIQVNFX1JVTk5JTkcQAxIbChdXT1JLTE9BRF9QSEFTRV9TVE9QUElORxAEEhsKF1dPUktMT0FEX1BIQVNFX0NMRUFOSU5HEAUSGgoWV09SS0xPQURfUEhBU0VfQkFDS09GRhAGEhwKGFdPUktMT0FEX1BIQVNFX0NPTVBMRVRFRBAHEhoKFldPUktMT0FEX1BIQVNFX01FTkRJTkcQCCqLAQoOV29ya2xvYWRIZWFsdGgSHwobV09SS0xPQURfSEVBTFRIX1VOU1BFQ0lGSUVEEAASGwoXV09SS0xPQURfSEVBTFRIX0hFQUxUSFkQARIcChhXT1JLTE9BRF9IRUFMVEhfREVHUkFERUQQAhIdChlXT1JLTE9BRF9IRUFMVEhfVU5IRUFMVEhZEAMqXwoHQnJlYWtlchIXChNCUkVBS0VSX1VOU1BFQ0lGSUVEEAASEgoOQlJFQUtFUl9DTE9TRUQQARIVChFCUkVBS0VSX0hBTEZfT1BFThACEhAKDEJSRUFLRVJfT1BFThADYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBibHVlZmxhbWUvbGluay92MS93b3JrbG9hZC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEi1QQKDldvcmtsb2FkU3RhdHVzEgwKBG5hbWUYASABKAkSLwoFcGhhc2UYAiABKA4yIC5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFBoYXNlEjEKBmhlYWx0aBgDIAEoDjIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkSGVhbHRoEgsKA3BpZBgEIAEoBRIuCgpzdGFydGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghyZXN0YXJ0cxgGIAEoBBITCgtpbmNpZGVudF9pZBgHIAEoCRIPCgdiZWNhdXNlGAggASgJEjQKEWJhY2tvZmZfcmVtYWluaW5nGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2Fkb3B0ZWQYCiABKAgSEQoJc2FmZV9tb2RlGAsgASgIEhYKDmNvbmZpZ192ZXJzaW9uGAwgASgJEhMKC3JvbGxlZF9iYWNrGA0gASgIEisKB2JyZWFrZXIYDiABKA4yGi5ibHVlZmxhbWUubGluay52MS5CcmVha2VyEg0KBXRydXN0GA8gASgBEhQKDGhlYWx0aF9zY29yZRgQIAEoARITCgZzdGFydHMYESABKARIAIgBARIPCgdhdF93b3JrGBIgASgJEg0KBWNhdXNlGBMgASgJEhIKCmNvbmZpZGVuY2UYFCABKAESLwoGbGltaXRzGBUgAygLMh8uYmx1ZWZsYW1lLmxpbmsudjEuQXBwbGllZExpbWl0QgkKB19zdGFydHMiSQoMQXBwbGllZExpbWl0EgwKBHdoYXQYASABKAkSDQoFbGltaXQYAiABKAkSCwoDaG93GAMgASgJEg8KB2JlY2F1c2UYBCABKAkqlAIKDVdvcmtsb2FkUGhhc2USHgoaV09SS0xPQURfUEhBU0VfVU5TUEVDSUZJRUQQABIaChZXT1JLTE9BRF9QSEFTRV9TVE9QUEVEEAESGwoXV09SS0xPQURfUEhBU0VfU1RBUlRJTkcQAhIaChZXT1JLTE9BRF9QSEFTRV9SVU5OSU5HEAMSGwoXV09SS0xPQURfUEhBU0VfU1RPUFBJTkcQBBIbChdXT1JLTE9BRF9QSEFTRV9DTEVBTklORxAFEhoKFldPUktMT0FEX1BIQVNFX0JBQ0tPRkYQBhIcChhXT1JLTE9BRF9QSEFTRV9DT01QTEVURUQQBxIaChZXT1JLTE9BRF9QSEFTRV9NRU5ESU5HEAgqiwEKDldvcmtsb2FkSGVhbHRoEh8KG1dPUktMT0FEX0hFQUxUSF9VTlNQRUNJRklFRBAAEhsKF1dPUktMT0FEX0hFQUxUSF9IRUFMVEhZEAESHAoYV09SS0xPQURfSEVBTFRIX0RFR1JBREVEEAISHQoZV09SS0xPQURfSEVBTFRIX1VOSEVBTFRIWRADKl8KB0JyZWFrZXISFwoTQlJFQUtFUl9VTlNQRUNJRklFRBAAEhIKDkJSRUFLRVJfQ0xPU0VEEAESFQoRQlJFQUtFUl9IQUxGX09QRU4QAhIQCgxCUkVBS0VSX09QRU4QA2IGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * WorkloadStatus is a workload as the agent sees it now. The latest replaces all earlier ones.
@@ -133,6 +133,41 @@ export type WorkloadStatus = Message<"blueflame.link.v1.WorkloadStatus"> & {
    * @generated from field: double health_score = 16;
    */
   healthScore: number;
+
+  /**
+   * Starts since the agent has known the workload, the first one too; 0: never started. Survives agent restarts.
+   *
+   * @generated from field: optional uint64 starts = 17;
+   */
+  starts?: bigint | undefined;
+
+  /**
+   * The rung or playbook that is at work on it now, as a stable word: config_rollback, performance-optimization; empty when none.
+   *
+   * @generated from field: string at_work = 18;
+   */
+  atWork: string;
+
+  /**
+   * The believed cause of its open incident, as in Diagnosis; empty while there is none.
+   *
+   * @generated from field: string cause = 19;
+   */
+  cause: string;
+
+  /**
+   * How far that is believed, from 0 to 1.
+   *
+   * @generated from field: double confidence = 20;
+   */
+  confidence: number;
+
+  /**
+   * Its declared limits and who holds each; empty when none is declared, or nobody says.
+   *
+   * @generated from field: repeated blueflame.link.v1.AppliedLimit limits = 21;
+   */
+  limits: AppliedLimit[];
 };
 
 /**
@@ -141,6 +176,48 @@ export type WorkloadStatus = Message<"blueflame.link.v1.WorkloadStatus"> & {
  */
 export const WorkloadStatusSchema: GenMessage<WorkloadStatus> = /*@__PURE__*/
   messageDesc(file_blueflame_link_v1_workload, 0);
+
+/**
+ * AppliedLimit is one declared limit and how it is enforced.
+ *
+ * @generated from message blueflame.link.v1.AppliedLimit
+ */
+export type AppliedLimit = Message<"blueflame.link.v1.AppliedLimit"> & {
+  /**
+   * memory, cpu or tasks.
+   *
+   * @generated from field: string what = 1;
+   */
+  what: string;
+
+  /**
+   * With its unit: `512 MiB`, `150 %` of one core, `50`.
+   *
+   * @generated from field: string limit = 2;
+   */
+  limit: string;
+
+  /**
+   * cgroup (the kernel holds it), watched (the agent looks and acts), told (an excess is only reported), later (from its next start).
+   *
+   * @generated from field: string how = 3;
+   */
+  how: string;
+
+  /**
+   * Why not by a cgroup; empty when it is.
+   *
+   * @generated from field: string because = 4;
+   */
+  because: string;
+};
+
+/**
+ * Describes the message blueflame.link.v1.AppliedLimit.
+ * Use `create(AppliedLimitSchema)` to create a new message.
+ */
+export const AppliedLimitSchema: GenMessage<AppliedLimit> = /*@__PURE__*/
+  messageDesc(file_blueflame_link_v1_workload, 1);
 
 /**
  * WorkloadPhase is where the agent's supervision of a workload stands.

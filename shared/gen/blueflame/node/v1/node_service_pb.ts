@@ -1328,7 +1328,7 @@ export type RecoveryMetrics = Message<"blueflame.node.v1.RecoveryMetrics"> & {
   mttd?: Duration | undefined;
 
   /**
-   * Mean time from the detection to the verified recovery.
+   * Mean time to recover of an incident: from each detection to the verification after it, without the time between in which it was well.
    *
    * @generated from field: google.protobuf.Duration mttr = 5;
    */
@@ -2275,7 +2275,8 @@ export const NodeService: GenService<{
     output: typeof ListPlaybooksResponseSchema;
   },
   /**
-   * RunPlaybook runs one by hand, or shows what it would do. NOT_FOUND for an unknown name; PERMISSION_DENIED for what authority forbids.
+   * RunPlaybook runs one by hand, or shows what it would do. NOT_FOUND for an unknown name; PERMISSION_DENIED for what authority forbids;
+   * INVALID_ARGUMENT for one that is for a workload when none is named.
    *
    * @generated from rpc blueflame.node.v1.NodeService.RunPlaybook
    */

@@ -1,0 +1,93 @@
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { tryCase } from "../prove/damage.ts";
+import { casesOf, foreignCases } from "../prove/damage-cases.ts";
+import { DamageRig } from "../prove/damage-rig.ts";
+import { built } from "./built.ts";
+
+const longMs = 240_000;
+let rig: DamageRig;
+beforeAll(async () => {
+  await built("blueflame-agent", "blueflame-watchdog", "blueflame-emergency");
+  rig = new DamageRig();
+  await rig.make();
+}, longMs);
+afterAll(() => rig.close(), longMs);
+beforeEach(() => rig.reset(), longMs);
+
+const back = () => rig.until("the node is back", () => rig.isBack());
+/** Every file below, by its content. */
+function contents(dir: string): Map<string, string> {
+  const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return new Map(
+    files.map((entry) => {
+      const path = join(entry.parentPath, entry.name);
+      return [createHash("sha256").update(readFileSync(path)).digest("hex"), path];
+    }),
+  );
+}
+
+/** The short form of `npm run prove -- damage`: what is told apart, once each. */
+const faults = [
+  "N.ldb (1) flipped",
+  "N.log missing",
+  "store and snapshots missing",
+  "wrong",
+  "empty",
+  "logs is a file",
+  "data directory read-only",
+  "hub key missing",
+];
+test.for(faults)(
+  "SYN-5 SYN-9 the emergency brings the node back, or says what to type: %s",
+  { timeout: longMs },
+  async (fault, context) => {
+    const one = casesOf(rig).find((each) => each.fault === fault);
+    if (!one && fault.endsWith("read-only")) return context.skip("this user may not mount");
+    if (!one) throw new Error(`there is no fault '${fault}'`);
+    expect(await tryCase(rig, one)).toMatchObject({ back: true, wrong: "" });
+  },
+);
+
+test(
+  "SYN-9 nothing is deleted: what lay in store, config and program before the emergency lies somewhere after it",
+  async () => {
+    const one = casesOf(rig).find(({ fault }) => fault === "N.ldb (1) flipped");
+    await one?.break(rig);
+    writeFileSync(rig.config, "a person's half edit\n");
+    writeFileSync(join(rig.opt, "blueflame-watchdog.cjs"), "an experiment");
+    const kept = ["store", "snapshots"].map((name) => join(rig.dataDir, name));
+    const before = [...kept, join(rig.dir, "etc"), rig.opt].flatMap((dir) => [...contents(dir)]);
+    expect((await rig.emergency({ good: true })).code).toBe(0);
+    const after = contents(rig.dir);
+    // LevelDB's own diary and lock are no data.
+    const lost = before.filter(([hash, path]) => !after.has(hash) && !/\/(LOG(\.old)?|LOCK)$/.test(path));
+    expect(lost).toEqual([]);
+    await back();
+  },
+  longMs,
+);
+
+test.runIf(process.getuid?.() === 0)(
+  "SYN-5 what belongs to somebody else is given back, and nothing runs as root that did not before",
+  async () => {
+    const nobody = { uid: 65_534, gid: 65_534 };
+    const other = new DamageRig();
+    try {
+      await other.make(nobody);
+      const [one] = foreignCases(nobody);
+      if (one) expect(await tryCase(other, one, nobody)).toMatchObject({ back: true, wrong: "" });
+      const owners = other
+        .pidsLike("")
+        .map((pid) => /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+      expect(new Set(owners)).toEqual(new Set(["65534"]));
+      const foreign = (await other.run(["find", other.dataDir, "!", "-uid", "65534"])).out;
+      expect(foreign).toBe("");
+    } finally {
+      await other.close();
+    }
+  },
+  longMs,
+);
