@@ -135,6 +135,17 @@ test("a bit that flipped in the newest records costs those, and no more", async 
   expect(await states(store)).toMatchObject({ halted: 1 });
 });
 
+test.each([/\.ldb$/, /\.log$/])(
+  "PHX-9 a flipped bit that LevelDB opens without a word (%s) is found by the agent's own start",
+  async (file) => {
+    await lived();
+    flip(inStore(file), 40);
+    const store = await start();
+    expect(store.notes[0]).toMatch(/^the store was mended/);
+    expect(store.identity).toMatchObject({ incarnation: 2n, owner: await owner() });
+  },
+);
+
 test("a write-ahead log that is gone is another life: LevelDB itself does not miss it, and its seqs would be given again", async () => {
   await lived();
   rmSync(join(dir, "store", inStore(/\.log$/)));

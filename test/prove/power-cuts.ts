@@ -25,7 +25,7 @@ import type { Trial } from "./trial.ts";
 
 const diskBytes = 48 * 1024 * 1024;
 /** So many cuts of one disk; then a new one, so that checking stays fast. */
-const cutsPerDisk = 25;
+const cutsPerDisk = 10;
 /** Between two cuts. */
 const writingMs = 150;
 /** The kernel's own threads may still be writing when the writer stands still: the same twice is one moment. */
@@ -46,7 +46,7 @@ export const powerCuts: Trial = {
       const cuts = Math.min(cutsPerDisk, rounds - done);
       acked += await cutOne(seed + disk, cuts, { wrong });
       done += cuts;
-      if (disk % 4 === 3) say(`${done} cuts, ${acked} acknowledged writes`);
+      if (disk % 10 === 9) say(`${done} cuts, ${acked} acknowledged writes`);
     }
     say(`${rounds} cuts, ${acked} acknowledged writes; disk n has the seed ${seed} + n`);
     for (const one of Object.values(wrong).flat().slice(0, 20)) say(`WRONG: ${one}`);

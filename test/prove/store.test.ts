@@ -1,0 +1,37 @@
+// The short forms of the store's own trials. The long ones are `npm run prove -- kills power-cuts store-faults offline-reboot`.
+import { beforeAll, expect, test } from "vitest";
+import { built } from "../e2e/built.ts";
+import { offlineReboot } from "./offline-reboot.ts";
+import { canLoop, powerCuts } from "./power-cuts.ts";
+import { storeFaults } from "./store-faults.ts";
+import { storeKills } from "./store-kills.ts";
+import { broken, type Trial } from "./trial.ts";
+
+beforeAll(() => built("store-life", "blueflame-agent", "risk-firewall"));
+
+async function proved(trial: Trial, rounds: number): Promise<string> {
+  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+  const said: string[] = [`${trial.name}: SEED=${seed}`];
+  const rows = await trial.run({ rounds, seed, say: (line) => said.push(line) });
+  expect(broken(rows), said.join("\n")).toEqual([]);
+  return said.join("\n");
+}
+
+test("PHX-9 a writer that is killed at twelve random moments, while it opens, checks or writes, has lost nothing and changed nothing", async () => {
+  expect(await proved(storeKills, 12)).toContain("12 kills");
+});
+
+test.skipIf(!canLoop())(
+  "PHX-9 CARD-4 the power is cut three times while the store is written: what was synced is there",
+  async () => {
+    expect(await proved(powerCuts, 3)).toContain("3 cuts");
+  },
+);
+
+test("PHX-9 some of every single fault of the store's files: none passes in silence", async () => {
+  expect(await proved(storeFaults, 0.02)).toContain("FILE, FAULT");
+});
+
+test("CARD-4 PHX-5 without a hub and with another boot id all workloads are back, with their state and their last config", async () => {
+  expect(await proved(offlineReboot, 1)).not.toContain("WRONG");
+});
