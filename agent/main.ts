@@ -88,7 +88,7 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   }
   if (!refused && !keepLastGood(dataDir, config, given.inUse))
     log.warn("the config could not be kept as the last good one");
-  rememberStart(dataDir, options.config, log);
+  rememberStart(dataDir, refused ? undefined : options.config, log);
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
   const service = announce(config.workloads.length);
   const because = await left;

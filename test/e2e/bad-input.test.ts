@@ -195,6 +195,12 @@ test("PHX-5 a torn config keeps nobody down with --last-good, and is refused wit
   expect(leadersOf(dataDir, "engine")).toEqual(pids);
   process.kill(pids[0] ?? 0, "SIGKILL");
   await until("it is healed", () => leadersOf(dataDir, "engine").some((pid) => !pids.includes(pid)));
+  const versions = JSON.parse(
+    (await folder.run("agent", "config", "versions", "--data-dir", dataDir, "-o", "json")).out,
+  );
+  expect(versions).toMatchObject([{ verdict: "refused", origin: "file" }, { inUse: true }]);
+  const shown = await folder.run("agent", "config", "show", versions[1].version.slice(0, 8), "--data-dir", dataDir);
+  expect(shown).toMatchObject({ code: 0, out: one("") });
   // Nothing was ever good here: there is nothing to go on with.
   const bare = await folder.run(
     "agent",
