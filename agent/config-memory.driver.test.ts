@@ -15,9 +15,7 @@ class Store {
     return this.history;
   }
   async configContents(_workload: string, sums: readonly string[]) {
-    return new Map(
-      sums.flatMap((sum) => [...(this.contents.has(sum) ? [[sum, this.contents.get(sum)] as never] : [])]),
-    );
+    return new Map([...this.contents].filter(([sum]) => sums.includes(sum)));
   }
   async saveConfigVersions(
     _workload: string,

@@ -20,7 +20,7 @@ async function killed(): Promise<void> {
     const level = new Level<string, string>(live);
     await level.put("a", `${life}`);
     await level.batch([
-      { type: "put", key: `b${life}`, value: "x".repeat(70_000) },
+      { type: "put", key: `b${life}`, value: "o".repeat(70_000) },
       { type: "del", key: "gone" },
     ]);
     await level.put("ü\0c", `${life}`);
@@ -36,7 +36,7 @@ const log = () => join(path, readdirSync(path).find((file) => file.endsWith(".lo
 
 test("it is what was written since the tables, in order, batches and long values too", async () => {
   await killed();
-  expect(shown()).toEqual(["a=2", "b2=xxx", "-gone", "ü\0c=2"]);
+  expect(shown()).toEqual(["a=2", "b2=ooo", "-gone", "ü\0c=2"]);
 });
 
 test("it ends before the first byte that is damaged, and at a torn end", async () => {
@@ -45,12 +45,12 @@ test("it ends before the first byte that is damaged, and at a torn end", async (
   const damaged = Buffer.from(bytes);
   damaged[bytes.length - 3] = (damaged[bytes.length - 3] ?? 0) ^ 1;
   writeFileSync(log(), damaged);
-  expect(shown()).toEqual(["a=2", "b2=xxx", "-gone"]);
+  expect(shown()).toEqual(["a=2", "b2=ooo", "-gone"]);
   damaged[40_000] = (damaged[40_000] ?? 0) ^ 1;
   writeFileSync(log(), damaged);
   expect(shown()).toEqual(["a=2"]);
   writeFileSync(log(), bytes.subarray(0, bytes.length - 3));
-  expect(shown()).toEqual(["a=2", "b2=xxx", "-gone"]);
+  expect(shown()).toEqual(["a=2", "b2=ooo", "-gone"]);
 });
 
 test("without a manifest that can be read nobody knows which logs are the newest", async () => {
