@@ -194,8 +194,7 @@ class Work {
   /** The risk state changes once per commit, however many operations are about it. */
   keepRisk(): void {
     const { mark } = this.#context;
-    if (this.#risk === this.#space.risk?.risk || (this.#risk === this.#before.risk && this.#space.risk === undefined))
-      return;
+    if (this.#risk === (this.#space.risk?.risk ?? freshRisk)) return;
     this.#make({ is: "risk", kept: { risk: this.#risk, changed: this.revision, mark } });
   }
 

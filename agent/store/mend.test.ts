@@ -86,6 +86,8 @@ async function mended(expected: Partial<Mended>): Promise<StartedStore> {
   expect(store.identity.generation).not.toBe(before);
   expect((await store.audit(1))[0]).toMatchObject({ action: `store.${done.by}`, actor: "test" });
   expect((await store.get("risk", "lock"))?.value.toString()).toBe(Buffer.from("locked").toString());
+  expect([...store.space("risk").contents().keys.keys()]).toEqual(["lock"]);
+  expect(store.space("risk").risk().risk.lock).toMatchObject({ cause: "restored" });
   return store;
 }
 async function owner(): Promise<string> {

@@ -9,6 +9,7 @@ import { init } from "./init.ts";
 import { offlineReboot } from "./offline-reboot.ts";
 import { powerCuts } from "./power-cuts.ts";
 import { rest } from "./rest.ts";
+import { riskKills } from "./risk-kills.ts";
 import { storeFaults } from "./store-faults.ts";
 import { storeKills } from "./store-kills.ts";
 import { stress } from "./stress.ts";
@@ -37,6 +38,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...storeKills, fullRounds: 10_000 },
   { ...powerCuts, fullRounds: 300 },
   { ...offlineReboot, fullRounds: 100 },
+  { ...riskKills, fullRounds: 100 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));
