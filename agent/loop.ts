@@ -105,10 +105,22 @@ export class RunningNode implements Node {
       health: supervisor.health(),
       workloads: supervisor.statuses(),
       dataDir,
-      warnings: [...warnings()],
+      warnings: [...warnings(), ...this.#locks()],
       killSwitch: recovery.killSwitch(),
       metaHealth: meta?.value ?? -1,
       metaStatus: meta?.status ?? "",
+    });
+  }
+
+  /** A lock waits for a person: who looks at the node must see it. */
+  #locks(): string[] {
+    const { store } = this.#parts;
+    if (store.trouble() !== undefined) return []; // what cannot be read is said there
+    return store.spaces().flatMap((name) => {
+      const { lock } = store.space(name).risk().risk;
+      if (!lock) return [];
+      const since = new Date(lock.sinceWallMs).toISOString();
+      return [new Fault("RISK_LOCKED", `'${name}' may not trade since ${since}: ${lock.because}`).message];
     });
   }
 

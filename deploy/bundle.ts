@@ -27,6 +27,7 @@ export const programs: readonly Program[] = [
   { name: "blueflame-hub", entry: "hub/main.ts", outfile: "dist/blueflame-hub.mjs" },
   { name: "blueflame", entry: "hub/cli/main.ts", outfile: "dist/blueflame.mjs" },
   { name: "risk-firewall", entry: "examples/risk-firewall/main.ts", outfile: "dist/risk-firewall.mjs" },
+  { name: "importer", entry: "examples/importer/main.ts", outfile: "dist/importer.mjs" },
   { name: "sick", entry: "test/support/sick.main.ts", outfile: "dist/sick.mjs" },
   { name: "store-life", entry: "test/prove/store-life.main.ts", outfile: "dist/store-life.mjs" },
   { name: "sim", entry: "test/sim/main.ts", outfile: "dist/sim.mjs" },

