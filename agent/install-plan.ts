@@ -120,6 +120,8 @@ export function unitText(layout: Layout, watchdog: readonly string[]): string {
     "TasksMax=infinity",
     "LimitNOFILE=65536",
     ...state,
+    '# The key of the sealed store, where the machine has one for it: agent/store/README.md, "Keys". Else it lies in the data directory.',
+    "ImportCredential=blueflame-store-key*",
     `Environment=${unitWord(`PKG_NATIVE_CACHE_PATH=${join(layout.dataDir, "native")}`)}`,
     "",
     "[Install]",

@@ -31,6 +31,7 @@ import { create } from "@bufbuild/protobuf";
 import type { KeptConfig } from "./config-memory.ts";
 import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
+import { keyChanged } from "./store/key-audit.ts";
 import type { AgentStore } from "./store/ports.ts";
 import { timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
@@ -211,6 +212,15 @@ export class RunningNode implements Node {
     return this.#parts.recovery.setKillSwitch(on, person, reason);
   }
 
+  async changeStoreKey(which: "data" | "kek", escrowPem: string, person: string): Promise<string> {
+    const { store, clock, random } = this.#parts;
+    const id = await (escrowPem === "" ? store.rotateKey(which) : store.entrust(escrowPem));
+    await store.appendAudit([
+      keyChanged({ which, escrowPem, id, person, nodeId: store.identity.nodeId, clock, random }),
+    ]);
+    return id;
+  }
+
   // ── for workloads ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   beat(token: string, ready: boolean, status: string): { nextWithinMs: number } {
@@ -253,6 +263,13 @@ export class RunningNode implements Node {
       execute: (order) => this.#executeAudited(order),
       hubEpoch: () => store.hubEpoch(),
       setHubEpoch: (epoch) => store.setHubEpoch(epoch),
+      storeEpoch: () => store.storeEpoch(),
+      storeRolledBack: (because) => {
+        // Once: where no new life can be begun, a restart would change nothing.
+        if (!store.rolledBack(because)) return;
+        void store.doubt(because).catch(() => undefined); // locked in memory all the same
+        this.#parts.restartSelf();
+      },
       orderSeen: (id) => store.orderSeen(id),
       rememberOrder: (id) => store.rememberOrder(id),
     };
@@ -266,6 +283,7 @@ export class RunningNode implements Node {
       worstLagMs: Math.round(Math.max(0, supervisor.takeWorstLagMs())),
       readings: [...readings()],
       outboxDepth: store.outbox.depth(),
+      storeEpoch: store.storeEpoch(),
     };
   }
 

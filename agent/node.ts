@@ -52,6 +52,8 @@ export interface Node {
   configText(version: string): Promise<string>;
   /** Durable on return; returns how many workloads were stopped or started. Throws STORE_WRITE_FAILED. */
   setKillSwitch(on: boolean, person: string, reason: string): Promise<number>;
+  /** Changes a key of the sealed store; `escrowPem` instead entrusts it to one more holder. Durable on return; the new key's id. */
+  changeStoreKey(which: "data" | "kek", escrowPem: string, person: string): Promise<string>;
   /** Requests that a workload's server has finished. Throws DENIED for an unknown token, LIMIT_REACHED above 100 calls a second. */
   report(token: string, requests: readonly FinishedRequest[]): void;
 }

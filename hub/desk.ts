@@ -49,8 +49,10 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
   let refusals = 0;
   return {
     async known(nodeId, generation) {
-      const incarnation = judge.entries.get(nodeId)?.row.incarnation ?? 0n;
-      return { incarnation, durableThrough: await store.durableThrough(nodeId, generation) };
+      const row = judge.entries.get(nodeId)?.row;
+      const storeEpoch = row?.storeGeneration === generation ? row.storeEpoch : 0n;
+      const durableThrough = await store.durableThrough(nodeId, generation);
+      return { incarnation: row?.incarnation ?? 0n, durableThrough, storeEpoch };
     },
     async open(session, hello, storeBehind) {
       await store.raiseEpoch(credibleEpoch(hello.lastHubEpoch));
@@ -111,6 +113,7 @@ function sessionDesk(
   return {
     beat(heartbeat) {
       entry.heartbeat = heartbeat.readings.length > readingsMax ? { ...heartbeat, readings: [] } : heartbeat;
+      entry.row = withEpoch(entry.row, heartbeat.storeEpoch);
       judge.beat(entry, healths[heartbeat.health] ?? "unspecified");
       nodeChanged(entry.id);
     },
@@ -160,10 +163,21 @@ function rowOf(session: OpenSession, hello: Hello, known: NodeRow | undefined, n
     bootId: session.bootId,
     version: clip(hello.version),
     inventory: hello.inventory,
+    storeGeneration: session.generation,
+    storeEpoch:
+      known?.storeGeneration === session.generation ? max(known.storeEpoch, hello.storeEpoch) : hello.storeEpoch,
     seenWallMs: known?.seenWallMs ?? 0,
     levelSinceWallMs: known?.levelSinceWallMs ?? nowMs,
     levelBecause: known?.levelBecause ?? "beats arrive",
   };
+}
+
+/** It only grows, and is written with whatever else is written of the node: of ten thousand nodes each beat would be too much. */
+function withEpoch(row: NodeRow, told: bigint): NodeRow {
+  return told > row.storeEpoch ? { ...row, storeEpoch: told } : row;
+}
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }
 
 /** An entry of the activity log that is no decision of a machine. */
@@ -172,8 +186,10 @@ function note(judge: Judge, nodeId: string, action: string, because: string, out
   judge.write();
 }
 
+/** But for what every heartbeat changes. */
 function sameRow(left: NodeRow, right: NodeRow): boolean {
-  return Buffer.compare(nodeBytes(left), nodeBytes(right)) === 0;
+  const { storeEpoch } = right;
+  return Buffer.compare(nodeBytes({ ...left, storeEpoch }), nodeBytes(right)) === 0;
 }
 
 /** Closes what was opened for clones that have been quiet since `sinceMs`: a person has removed one, or it gave up. */
@@ -194,11 +210,12 @@ function tellClone(judge: Judge, entry: Entry): void {
   tell(judge, entry, "clone", because, Severity.HIGH);
 }
 
-/** Its next records carry numbers that this hub takes for duplicates; the agent starts a new generation when it sees that. */
+/** Its next records carry numbers that this hub takes for duplicates; the agent is told, and begins a new life of its store, locked. */
 function tellStoreBehind(judge: Judge, entry: Entry): void {
   const because = `the store of ${entry.id} knows less than it once sent: it was set back without starting anew`;
   judge.ports.log.warn({ node: entry.id, because }, "store behind");
   note(judge, entry.id, "node.store_behind", because, AuditOutcome.FAILURE);
+  tell(judge, entry, "store_rolled_back", because, Severity.HIGH);
 }
 
 function tell(judge: Judge, entry: Entry, symptom: string, because: string, severity: Severity): void {

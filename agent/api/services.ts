@@ -77,6 +77,9 @@ export function nodeService(node: Node, onDown: () => void, byWorkload: boolean)
     setKillSwitch: async ({ on, person, reason }) => ({
       workloads: await node.setKillSwitch(on, personOf(person), oneLine(reason, reasonCharsMax)),
     }),
+    rotateStoreKey: async ({ kek, escrowPublicKey, person }) => ({
+      keyId: await node.changeStoreKey(kek ? "kek" : "data", escrowPublicKey, personOf(person)),
+    }),
   };
 }
 

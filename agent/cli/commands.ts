@@ -14,6 +14,7 @@ import { audit, decisions, incidents, type RecordsOptions, recordCount } from ".
 import { addState } from "./state-commands.ts";
 import { type StatusOptions, status } from "./status.ts";
 import type { FetchOptions, RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
+import type { RotateOptions } from "./store-keys.ts";
 import { addTriggers } from "./triggers.ts";
 
 /**
@@ -134,7 +135,9 @@ function addDoctor(program: Command): void {
 function addStore(program: Command): void {
   // Loaded when it is asked for: nothing else here needs LevelDB.
   const desk = () => import("./store.ts");
-  const store = program.command("store").description("look at, mend or replace the agent's store while no agent runs");
+  const store = program
+    .command("store")
+    .description("the agent's store: look at it, mend or replace it while no agent runs, change its keys");
   const command = (name: string, what: string) =>
     formatFlag(store.command(name).description(what)).addOption(
       store.createOption("--actor <who>", "for the audit: who mends").hideHelp(),
@@ -156,6 +159,20 @@ function addStore(program: Command): void {
     .requiredOption("--config <file>", "where the hub is, and with which certificate it is asked")
     .option("--snapshot <id>", "this one; without it the last one that is whole")
     .action(async (_options, self: Command) => (await desk()).fetch(self.optsWithGlobals<FetchOptions>()));
+  const keys = () => import("./store-keys.ts");
+  command("rotate-key", "seal with another key from now on, also while the agent runs")
+    .option("--kek", "change the key-encryption key, the one in the file, instead of the data key", false)
+    .action(async (_options, self: Command) => (await keys()).rotateKey(self.optsWithGlobals<RotateOptions>()));
+  command("entrust", "let the holder of a private key open the store too, also while the agent runs")
+    .argument("<public-key>", "its public key: a PEM file, X25519 or RSA")
+    .action(async (file: string, _options, self: Command) =>
+      (await keys()).entrust(file, self.optsWithGlobals<StoreOptions>()),
+    );
+  command("open-with", "open the store with the private key it was entrusted to, when its own key is lost")
+    .argument("<private-key>", "a PEM file; it is read and not kept")
+    .action(async (file: string, _options, self: Command) =>
+      (await keys()).openWith(file, self.optsWithGlobals<StoreOptions>()),
+    );
 }
 
 function addConfig(program: Command): void {

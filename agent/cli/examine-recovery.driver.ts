@@ -8,6 +8,7 @@ import { lastGood } from "../last-good.driver.ts";
 import { koffi } from "../libc.driver.ts";
 import { KillSwitch } from "../recovery/kill-switch.driver.ts";
 import { snapshotNumbers, snapshotsIn, verifySnapshot } from "../store/snapshot-file.ts";
+import { checkOf } from "../store/snapshot-form.ts";
 import { knock } from "../watchdog/door.ts";
 import { readKey } from "../watchdog/key.ts";
 import { identify } from "../watchdog/process.ts";
@@ -65,7 +66,8 @@ async function snapshotsOf(dataDir: string): Promise<RecoveryFindings["snapshots
     const numbers = snapshotNumbers(folder);
     count = numbers.length;
     if (numbers[0] === undefined) return { count };
-    const { takenWallMs } = await verifySnapshot(join(folder, String(numbers[0])));
+    const place = join(folder, String(numbers[0]));
+    const { takenWallMs } = await verifySnapshot(place, await checkOf(place, dataDir));
     return { count, takenWallMs };
   } catch (error) {
     return { count, problem: isFault(error) ? error.saw : String(error) };

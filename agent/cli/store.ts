@@ -9,6 +9,7 @@ import { readTarget } from "../identity.driver.ts";
 import { type Mended, type MendOptions, mendStore, verifyStore, type Wish } from "../store/mend.ts";
 import { choose } from "../store/mend-choice.ts";
 import { snapshotNumbers, snapshotsIn, verifySnapshot } from "../store/snapshot-file.ts";
+import { checkOf } from "../store/snapshot-form.ts";
 import { bootId } from "../supervise/proc.driver.ts";
 import { isAtRest, type State } from "../supervise/state.ts";
 import type { HubTarget } from "../uplink/ports.ts";
@@ -84,7 +85,8 @@ async function snapshotParts(dataDir: string): Promise<Part[]> {
     snapshotNumbers(folder).map(async (number): Promise<Part> => {
       const part = `snapshot ${number}`;
       try {
-        const { takenWallMs, entries, incarnation } = await verifySnapshot(join(folder, String(number)));
+        const place = join(folder, String(number));
+        const { takenWallMs, entries, incarnation } = await verifySnapshot(place, await checkOf(place, dataDir));
         const saw = `${new Date(takenWallMs).toISOString()}, ${entries} entries, life ${incarnation}`;
         return { part, state: "sound", saw };
       } catch (error) {
@@ -120,7 +122,7 @@ export async function restore(options: RestoreOptions): Promise<void> {
 /** Brings a snapshot of this node from the hub and puts it among those here. Rejects as `fetchSnapshot` does. */
 export async function fetch(options: FetchOptions): Promise<void> {
   const { place, id } = await fetchSnapshot(hubIn(options.config), options.dataDir, options.snapshot);
-  const { takenWallMs, entries, incarnation } = await verifySnapshot(place);
+  const { takenWallMs, entries, incarnation } = await verifySnapshot(place, () => undefined);
   const taken = new Date(takenWallMs).toISOString();
   const saw = `${taken}, ${entries} entries, life ${incarnation}, ${id.slice(0, 12)} at the hub`;
   printRows([{ part: `snapshot ${basename(place)}`, state: "sound", saw } satisfies Part], partColumns, {

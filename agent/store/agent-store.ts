@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
   AuditOutcome,
   type AuditRecord,
@@ -16,13 +17,20 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Limits } from "../state/risk.ts";
-import { sealText, unsealText } from "./codec.ts";
+import { Codec, textOf } from "./codec.ts";
 import { ConfigVersions } from "./config-versions.ts";
+import { type Form, sealedForm, storeFormat } from "./form.ts";
 import { countOpen } from "./identity.ts";
 import { Incidents } from "./incidents.ts";
+import { ringKey } from "./keys/ring-file.ts";
+import { makeRing, openRing, StoreKeys, storedRing } from "./keys/store-keys.ts";
+import { migratePlain, ownerOfPlain } from "./migrate.ts";
 import { DurableOutbox, isReading, type OutboxMax } from "./outbox.ts";
 import type { AgentStore, StepWrite, StoredWorkload } from "./ports.ts";
+import { unreadable } from "./readable.ts";
 import { type Part, Rows, writeParts } from "./rows.ts";
+import { SealedDatabase } from "./sealed-database.ts";
+import { suspect } from "./suspect.ts";
 import { type Said, WorkloadSpaces } from "./workload-spaces.ts";
 
 /** How much is kept; the oldest goes first. */
@@ -32,6 +40,8 @@ export const keeps = {
   closedIncidents: 1000,
   orders: 1000,
   outbox: { records: 50_000, bytes: 64 * 1024 * 1024 },
+  /** On the disk; beyond it no readings are kept. Twice what all tables may hold, for what LevelDB has not compacted yet. */
+  storeBytes: 512 * 1024 * 1024,
 } as const;
 
 /** A small node's memory: the agent writes a few kilobytes a second at most. */
@@ -49,6 +59,8 @@ export interface AgentStoreOptions {
   readonly repair?: boolean;
   /** The risk limits that the config declares, by workload. */
   readonly riskLimits?: ReadonlyMap<string, Limits>;
+  /** False: a store that never was is STORE_MISSING; by default it is made. */
+  readonly make?: boolean;
   /** What is known of the last open from outside the store. */
   readonly witness?: { readonly generation: string; readonly session: string } | undefined;
 }
@@ -63,6 +75,7 @@ export interface OpenedAgentStore extends AgentStore {
  * Opens the agent's memory in `dir/store`, for this process alone; makes it on the first run. The caller closes. Throws
  * STORE_LOCKED, STORE_MISSING, STORE_DAMAGED, STORE_NEWER, STORE_WRITE_FAILED, DATA_DIR_UNUSABLE, DATA_DIR_OF_ANOTHER.
  *
+ *   !ring                  -> the wrapped data keys (keys/ring.ts)
  *   meta/identity          -> node id, generation, incarnation, session, boot id of the last open, as JSON
  *   meta/hub-epoch         -> highest epoch seen
  *   meta/acked             -> highest seq the hub has acknowledged
@@ -81,18 +94,31 @@ export interface OpenedAgentStore extends AgentStore {
  *   config/<name>          -> versions of the workload's config, as JSON
  *   content/<name>\0<sum>  -> what one of its config files held, by its SHA-256
  *
- * <n> and <seq> are 14 hexadecimal digits: key order is time order. Every value passes the codec.
+ * <n> and <seq> are 14 hexadecimal digits: key order is time order. Every value is sealed, and so is what stands behind a
+ * NUL in a key (codec.ts). Also throws STORE_KEY_MISSING, STORE_KEY_LOOSE, STORE_KEY_UNREADABLE, STORE_KEY_WRONG.
  */
 export async function openAgentStore(dir: string, options: AgentStoreOptions): Promise<OpenedAgentStore> {
   const { clock, random } = options;
   let onSynced = () => {};
-  const { repair = true } = options;
-  const database = await openDatabase(join(dir, "store"), { clock, sizes, repair, onSynced: () => onSynced() });
+  const raw = await openDatabase(join(dir, "store"), {
+    clock,
+    sizes,
+    repair: options.repair ?? true,
+    make: options.make ?? true,
+    format: storeFormat,
+    bytesMax: keeps.storeBytes,
+    onSynced: () => onSynced(),
+  });
+  let keys: StoreKeys | undefined;
   try {
+    const sealed = await sealedBy(raw, dir, options);
+    keys = sealed.keys;
+    const { database } = sealed;
     const identity = await countOpen(database, {
       nodeId: options.nodeId,
       defaultNodeId: options.defaultNodeId ?? hostname(),
       bootId: options.bootId,
+      owner: sealed.owner,
       newId: () => uuid7(clock.wallMs(), random),
       witness: options.witness,
     });
@@ -107,11 +133,38 @@ export async function openAgentStore(dir: string, options: AgentStoreOptions): P
     };
     for (const table of Object.values(tables)) await table.load();
     const spaces = await openSpaces(database, identity, tables, options);
-    return await assemble(database, identity, { ...tables, spaces });
+    keys.watch(database);
+    const opened = { raw, database, keys, form: sealedForm(sealed.codec), dataDir: dir };
+    return await assemble(opened, identity, { ...tables, spaces });
   } catch (error) {
-    await database.close();
+    await keys?.close();
+    await raw.close();
     throw error;
   }
+}
+
+/** The store as its tables see it, with its keys; a plain one is sealed first. */
+async function sealedBy(raw: Database, dataDir: string, { clock, random }: AgentStoreOptions) {
+  const found = storedRing(await raw.get(ringKey), dataDir);
+  const wallMs = clock.wallMs();
+  const owner = (await ownerOfPlain(raw)) ?? uuid7(wallMs, random);
+  if (!found && raw.format === storeFormat && (await raw.keys({ ...wholeRange, limit: 1 })).length > 0) {
+    throw new Fault("STORE_DAMAGED", "the keys of the store are gone, and its values with them");
+  }
+  const { ring, kek } = found ? openRing(found, dataDir) : makeRing(dataDir, owner, wallMs);
+  const codec = new Codec(ring);
+  const database = new SealedDatabase(raw, codec, (fault) => void suspect(dataDir, fault.message));
+  const keys = await StoreKeys.start({ raw, codec, kek, dataDir, clock });
+  if (raw.format < storeFormat) await migratePlain({ raw, codec, ring: keys.stored(), dataDir, wallMs });
+  return { database, codec, keys, owner: ring.owner };
+}
+
+interface Opened {
+  readonly raw: Database;
+  readonly database: SealedDatabase;
+  readonly keys: StoreKeys;
+  readonly form: Form;
+  readonly dataDir: string;
 }
 
 interface Tables {
@@ -123,7 +176,7 @@ interface Tables {
 }
 
 async function openSpaces(
-  database: Database,
+  database: SealedDatabase,
   identity: AgentStore["identity"],
   tables: Tables,
   { clock, random, riskLimits }: AgentStoreOptions,
@@ -153,19 +206,19 @@ async function openSpaces(
 }
 
 async function assemble(
-  database: Database,
+  { raw, database, keys: storeKeys, form, dataDir }: Opened,
   identity: AgentStore["identity"],
   tables: Tables & { readonly spaces: WorkloadSpaces },
 ): Promise<OpenedAgentStore> {
   const { audit, decisions, incidents, orders, outbox, spaces } = tables;
   const configs = new ConfigVersions(database);
   const epoch = await database.get(epochKey);
-  let hubEpoch = epoch ? BigInt(unsealText(epochKey, epoch)) : 0n;
+  let hubEpoch = epoch ? BigInt(textOf(epoch)) : 0n;
   const seen = new Set((await orders.all()).map(({ value }) => Buffer.from(value).toString()));
   return {
     identity,
     outbox,
-    notes: database.notes,
+    notes: raw.notes,
     workloads: () => workloads(database),
     saveStep: (write, durability) => saveStep(database, tables, write, durability === "synced"),
     async forgetWorkload(name) {
@@ -175,11 +228,11 @@ async function assemble(
     },
     async memory(key) {
       const found = await database.get(`memory/${key}`);
-      return found && JSON.parse(unsealText(`memory/${key}`, found));
+      return found && JSON.parse(textOf(found));
     },
     async appendReadings(readings) {
       const bytes = toBinary(ReadingBatchSchema, create(ReadingBatchSchema, { readings: [...readings] }));
-      await writeParts(database, false, () => [outbox.stage({ kind: "r", bytes })]);
+      await writeParts(database, "spare", () => [outbox.stage({ kind: "r", bytes })]);
     },
     async appendAudit(records) {
       const rows = records.map(auditRow);
@@ -221,11 +274,22 @@ async function assemble(
         { ...orders.append(Buffer.from(id)), landed: () => noteOrder(seen, id) },
       ]);
     },
-    copyTo: (each) => database.scan(wholeRange, (key, sealed) => (isReading(key) ? undefined : each(key, sealed))),
+    copyTo: (each) => raw.scan(wholeRange, (key, sealed) => (isReading(key) ? undefined : each(key, sealed))),
+    ring: () => storeKeys.stored(),
+    problem: (place, sealed) => unreadable(form, place, sealed),
+    async rotateKey(which) {
+      if (which === "kek") return (await storeKeys.rotateKek()).id;
+      await storeKeys.rotate(database);
+      return String(storeKeys.current);
+    },
+    entrust: async (pem) => (await storeKeys.entrust(pem)).id,
+    rolledBack: (because) => suspect(dataDir, because, "rolledBack"),
+    storeEpoch: () => BigInt(raw.epoch),
     trouble: () => database.trouble(),
     async close() {
       await outbox.settled();
-      await database.close();
+      await storeKeys.close();
+      await raw.close();
     },
   };
 }
@@ -243,11 +307,11 @@ function noteOrder(seen: Set<string>, id: string): void {
   }
 }
 function putText(key: string, text: string): Part {
-  return { writes: [{ type: "put", key, value: sealText(key, text) }] };
+  return { writes: [{ type: "put", key, value: Buffer.from(text) }] };
 }
 
 /** Everything is serialized before the batch is asked for: what the caller changes afterwards is not written. */
-async function saveStep(database: Database, tables: Tables, write: StepWrite, synced: boolean): Promise<void> {
+async function saveStep(database: SealedDatabase, tables: Tables, write: StepWrite, synced: boolean): Promise<void> {
   const { incident, decision, workload } = write;
   const state = write.state === undefined ? undefined : putText(`workload/${workload}`, JSON.stringify(write.state));
   const { memory } = write;
@@ -277,14 +341,14 @@ function auditParts(tables: Tables, bytes: Uint8Array): Part[] {
   return [tables.audit.append(bytes), tables.outbox.stage({ kind: "a", bytes })];
 }
 
-async function workloads(database: Database): Promise<StoredWorkload[]> {
+async function workloads(database: SealedDatabase): Promise<StoredWorkload[]> {
   const found = await database.entries({ gte: "workload/", lt: "workload0" });
   return found.map(([key, value]) => {
-    const state: unknown = JSON.parse(unsealText(key, value));
+    const state: unknown = JSON.parse(textOf(value));
     return { name: key.slice("workload/".length), state };
   });
 }
-async function tokenHashes(database: Database): Promise<Map<string, string>> {
+async function tokenHashes(database: SealedDatabase): Promise<Map<string, string>> {
   const found = await database.entries({ gte: "token/", lt: "token0" });
-  return new Map(found.map(([key, value]) => [unsealText(key, value), key.slice("token/".length)]));
+  return new Map(found.map(([key, value]) => [textOf(value), key.slice("token/".length)]));
 }

@@ -1,6 +1,6 @@
-import type { Database } from "@blueflame/shared/store/level/database.ts";
-import { seal, sealText, unseal, unsealText } from "./codec.ts";
+import { textOf } from "./codec.ts";
 import { type Part, writeParts } from "./rows.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 
 /** What is written of a workload's config at once: all of it or nothing. */
 export interface ConfigVersionsWrite {
@@ -14,33 +14,33 @@ export interface ConfigVersionsWrite {
 
 /** The kept versions of the workloads' configs, with what their files held. Their number and size are the writer's to bound. */
 export class ConfigVersions {
-  readonly #database: Database;
+  readonly #database: SealedDatabase;
 
-  constructor(database: Database) {
+  constructor(database: SealedDatabase) {
     this.#database = database;
   }
   async load(workload: string): Promise<unknown> {
     const found = await this.#database.get(historyKey(workload));
-    return found && (JSON.parse(unsealText(historyKey(workload), found)) as unknown);
+    return found && (JSON.parse(textOf(found)) as unknown);
   }
   /** The contents that are there; what is missing is left out. */
   async contents(workload: string, sums: readonly string[]): Promise<Map<string, Uint8Array>> {
     const found = new Map<string, Uint8Array>();
     for (const sum of sums) {
       const key = contentKey(workload, sum);
-      const sealed = await this.#database.get(key);
-      if (sealed) found.set(sum, unseal(key, sealed));
+      const content = await this.#database.get(key);
+      if (content) found.set(sum, content);
     }
     return found;
   }
   async save(workload: string, { history, add, drop }: ConfigVersionsWrite): Promise<void> {
     const puts = [...add].map(([sum, bytes]) => {
       const key = contentKey(workload, sum);
-      return { type: "put", key, value: seal(key, bytes) } as const;
+      return { type: "put", key, value: bytes } as const;
     });
     const dels = drop.map((sum) => ({ type: "del", key: contentKey(workload, sum) }) as const);
     const key = historyKey(workload);
-    const value = sealText(key, JSON.stringify(history));
+    const value = Buffer.from(JSON.stringify(history));
     const part: Part = { writes: [{ type: "put", key, value }, ...puts, ...dels] };
     await writeParts(this.#database, true, () => [part]);
   }

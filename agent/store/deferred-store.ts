@@ -45,7 +45,7 @@ export async function startStore(dataDir: string, options: StartOptions): Promis
   try {
     return await openDurable(dataDir, options);
   } catch (error) {
-    const mirror = isFault(error) && diskRefuses(error) ? readMirror(dataDir) : undefined;
+    const mirror = isFault(error) && mayComeBack(error) ? readMirror(dataDir) : undefined;
     if (!isFault(error) || !mirror) throw error;
     if (options.nodeId !== undefined && options.nodeId !== mirror.nodeId) {
       const saw = `the store belongs to '${mirror.nodeId}', this node is '${options.nodeId}'`;
@@ -62,8 +62,9 @@ function storeFault(error: unknown): Fault {
   return new Fault("STORE_WRITE_FAILED", isFault(error) ? error.saw : String(error), { cause: error });
 }
 
-function diskRefuses(fault: Fault): boolean {
-  return fault.code === "STORE_WRITE_FAILED" || fault.code === "DATA_DIR_UNUSABLE";
+/** What may end while the agent guards from memory: a disk that refuses, a key that is not there or not the right one. */
+function mayComeBack({ code }: Fault): boolean {
+  return code === "STORE_WRITE_FAILED" || code === "DATA_DIR_UNUSABLE" || code.startsWith("STORE_KEY_");
 }
 
 async function openDurable(dataDir: string, options: StartOptions): Promise<StartedStore> {
@@ -235,6 +236,24 @@ class DeferredStore implements StartedStore {
   }
   async rememberOrder(id: string): Promise<void> {
     await this.#opened().rememberOrder(id);
+  }
+  problem(key: string, sealed: Uint8Array): string | undefined {
+    return this.#opened().problem(key, sealed);
+  }
+  ring() {
+    return this.#opened().ring();
+  }
+  async rotateKey(which: "data" | "kek"): Promise<string> {
+    return this.#opened().rotateKey(which);
+  }
+  async entrust(pem: string): Promise<string> {
+    return this.#opened().entrust(pem);
+  }
+  rolledBack(because: string): boolean {
+    return this.#store?.rolledBack(because) ?? false;
+  }
+  storeEpoch(): bigint {
+    return this.#store?.storeEpoch() ?? 0n;
   }
   async copyTo(each: Parameters<OpenedAgentStore["copyTo"]>[0]): Promise<void> {
     await this.#opened().copyTo(each);

@@ -1,7 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import type { Database } from "@blueflame/shared/store/level/database.ts";
-import { sealText, unsealText } from "./codec.ts";
+import { textOf } from "./codec.ts";
 import type { StoreIdentity } from "./ports.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 
 /** Where a store says whose it is. */
 export const identityKey = "meta/identity";
@@ -12,6 +12,8 @@ export interface Opener {
   readonly nodeId: string | undefined;
   readonly defaultNodeId: string;
   readonly bootId: string;
+  /** Whose values the store holds: what its ring says. */
+  readonly owner: string;
   /** For the generation of a new or repaired store. */
   readonly newId: () => string;
   /** What is known of the last open from outside the store; undefined when nothing is. */
@@ -31,7 +33,7 @@ export interface Stored {
 }
 
 /** Counts this open and makes it durable. Throws DATA_DIR_OF_ANOTHER, STORE_DAMAGED, STORE_WRITE_FAILED. */
-export async function countOpen(database: Database, opener: Opener): Promise<StoreIdentity> {
+export async function countOpen(database: SealedDatabase, opener: Opener): Promise<StoreIdentity> {
   const stored = await read(database);
   if (!stored && database.repairs > 0) throw new Fault("STORE_DAMAGED", "the repaired store does not say whose it is");
   if (stored && opener.nodeId !== undefined && stored.nodeId !== opener.nodeId) {
@@ -42,7 +44,8 @@ export async function countOpen(database: Database, opener: Opener): Promise<Sto
   const forgot =
     stored?.generation === opener.witness?.generation && Number(stored?.session) < Number(opener.witness?.session);
   const goesOn = stored?.repairs === database.repairs && !forgot ? stored : undefined;
-  const generation = goesOn?.generation ?? opener.newId();
+  // The first generation of a store is its owner.
+  const generation = goesOn?.generation ?? (stored ? opener.newId() : opener.owner);
   const identity: StoreIdentity = {
     nodeId: stored?.nodeId ?? opener.nodeId ?? opener.defaultNodeId,
     generation,
@@ -60,20 +63,20 @@ export async function countOpen(database: Database, opener: Opener): Promise<Sto
     bootId: opener.bootId,
     repairs: database.repairs,
   };
-  const value = sealText(identityKey, JSON.stringify(next));
+  const value = Buffer.from(JSON.stringify(next));
   await database.submit({ build: () => [{ type: "put", key: identityKey, value }] }, true);
   return identity;
 }
 
-async function read(database: Database): Promise<Stored | undefined> {
-  const sealed = await database.get(identityKey);
-  return sealed && storedIdentity(sealed);
+async function read(database: SealedDatabase): Promise<Stored | undefined> {
+  const found = await database.get(identityKey);
+  return found && storedIdentity(found);
 }
 
 /** What the row says. Throws STORE_DAMAGED. */
-export function storedIdentity(sealed: Uint8Array): Stored {
+export function storedIdentity(bytes: Uint8Array): Stored {
   try {
-    const found = JSON.parse(unsealText(identityKey, sealed)) as Partial<Stored>;
+    const found = JSON.parse(textOf(bytes)) as Partial<Stored>;
     const { nodeId, generation, owner, incarnation, session, bootId, repairs } = found;
     if (nodeId && generation && incarnation && session && bootId !== undefined && repairs !== undefined) {
       return { nodeId, generation, ...(owner && { owner }), incarnation, session, bootId, repairs };

@@ -1,13 +1,12 @@
 import { type Incident, IncidentSchema, IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
-import type { Database } from "@blueflame/shared/store/level/database.ts";
 import type { Write } from "@blueflame/shared/store/level/writer.ts";
 import { fromBinary } from "@bufbuild/protobuf";
-import { seal, unseal } from "./codec.ts";
 import { type Part, Rows } from "./rows.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 
 /** Incidents by id; ids are UUIDv7, so their order is the order of opening. All open ones, and the newest closed ones. */
 export class Incidents {
-  readonly #database: Database;
+  readonly #database: SealedDatabase;
   readonly #closedMax: number;
   readonly #closedRows: Rows;
   readonly #open = new Set<string>();
@@ -15,7 +14,7 @@ export class Incidents {
   readonly #closed = new Map<string, number>();
   readonly #closedIds = new Map<number, string>();
 
-  constructor(database: Database, closedMax: number) {
+  constructor(database: SealedDatabase, closedMax: number) {
     this.#database = database;
     this.#closedMax = closedMax;
     this.#closedRows = new Rows(database, "closed", closedMax);
@@ -29,7 +28,7 @@ export class Incidents {
   /** The rows of an incident's new revision. */
   stage(incident: Incident, bytes: Uint8Array): Part[] {
     const { id } = incident;
-    const row: Part = { writes: [{ type: "put", key: `incident/${id}`, value: seal(`incident/${id}`, bytes) }] };
+    const row: Part = { writes: [{ type: "put", key: `incident/${id}`, value: bytes }] };
     if (incident.state !== IncidentState.CLOSED) return this.#open.has(id) ? [row] : [row, this.#opening(id)];
     return this.#closed.has(id) ? [row] : [row, ...this.#closing(id)];
   }
@@ -41,13 +40,13 @@ export class Incidents {
       .slice(0, limit)
       .map((id) => `incident/${id}`);
     const found = await this.#database.getMany(keys);
-    return found.flatMap((value, at) => (value ? [fromBinary(IncidentSchema, unseal(keys[at] ?? "", value))] : []));
+    return found.flatMap((value) => (value ? [fromBinary(IncidentSchema, value)] : []));
   }
 
   #opening(id: string): Part {
     const closedAt = this.#closed.get(id);
     this.#open.add(id);
-    const writes: Write[] = [{ type: "put", key: `open/${id}`, value: seal(`open/${id}`, new Uint8Array()) }];
+    const writes: Write[] = [{ type: "put", key: `open/${id}`, value: new Uint8Array() }];
     if (closedAt !== undefined) {
       this.#forgetClosed(closedAt);
       writes.push({ type: "del", key: this.#closedRows.keyOf(closedAt) });

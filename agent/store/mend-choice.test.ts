@@ -6,6 +6,7 @@ const sound: StoreFindings = {
   parts: [],
   existed: true,
   opens: true,
+  keys: "there",
   unreadable: 0,
   behind: false,
   snapshots: 2,

@@ -9,6 +9,8 @@ export interface StoreFindings {
   readonly existed: boolean;
   /** Sound files that LevelDB does not open all the same. */
   readonly opens: boolean;
+  /** `gone`: the wrapped data keys are nowhere; a key-encryption key that is missing is no finding but a fault. */
+  readonly keys: "there" | "gone";
   /** Values that cannot be what was written under their keys. */
   readonly unreadable: number;
   /** The mirror remembers a later open than the store does: its last writes are gone. */
@@ -57,6 +59,11 @@ export function choose(found: StoreFindings): Choice {
     return { is: "refuse", code: "STORE_DAMAGED", because: `${damage}, and ${tooMany(copies)}` };
   }
   const restore: Way[] = snapshots > 0 ? ["restore"] : [];
+  if (found.keys === "gone") {
+    // What is left would be an empty store in the place of the old one.
+    if (snapshots > 0) return { is: "mend", ways: restore, because: damage };
+    return { is: "refuse", code: "STORE_DAMAGED", because: `${damage}, and there is no snapshot` };
+  }
   const indexAndMore = parts.includes("index") && parts.length > 1;
   if (parts.includes("table") || indexAndMore) return { is: "mend", ways: [...restore, "repair"], because: damage };
   if (files === "damaged" && parts.includes("log")) {
@@ -68,10 +75,11 @@ export function choose(found: StoreFindings): Choice {
 }
 
 /** What is wrong, in words; undefined for a sound store. */
-function damageOf({ files, parts, opens, unreadable, behind }: StoreFindings): string | undefined {
+function damageOf({ files, parts, opens, keys, unreadable, behind }: StoreFindings): string | undefined {
   if (files === "damaged") return `files of the store are damaged (${parts.join(", ")})`;
   if (!opens) return "the store does not open";
+  if (keys === "gone") return "the data keys of the store are gone";
   if (unreadable > 0) return `${unreadable} values of the store cannot be read`;
-  if (behind) return "the store has forgotten its last opening";
+  if (behind) return "the store has forgotten its last writes";
   return undefined;
 }

@@ -162,7 +162,7 @@ test("a store that forgot its last opening is another life, also when it is just
   await close(store);
   truncateSync(join(dir, "store", inStore(/\.log$/)), 0);
   const again = await start();
-  expect(again.identity).toMatchObject({ incarnation: 2n, session: 1n, owner: await owner() });
+  expect(again.identity).toMatchObject({ incarnation: 2n, session: 2n, owner: await owner() });
   expect(await states(again)).toEqual({ halted: 1, risk: 4 });
 });
 

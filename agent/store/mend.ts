@@ -20,14 +20,20 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { openAgentStore } from "./agent-store.ts";
-import { sealText, unsealText } from "./codec.ts";
+import { Codec, isDamage, textOf } from "./codec.ts";
 import type { Mirror } from "./deferred-mirror.ts";
+import { type Form, formOf, sealedForm, storeFormat } from "./form.ts";
 import { identityKey, type Stored, storedIdentity } from "./identity.ts";
 import { type Inspected, inspect, unreadableIn } from "./inspect.ts";
+import { encodeRing } from "./keys/ring.ts";
+import { ringKey } from "./keys/ring-file.ts";
+import { makeRing, openRing, storedRing } from "./keys/store-keys.ts";
 import { choose, copiesMax, tooMany, type Way } from "./mend-choice.ts";
 import { heir, restAgain } from "./next-life.ts";
+import { unreadable } from "./readable.ts";
 import { newestGood } from "./snapshot.ts";
-import { entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+import { type Entry, entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+import { checkOf, snapshotForm } from "./snapshot-form.ts";
 import { fill } from "./snapshot-rehearsal.ts";
 
 const notesMax = 10;
@@ -71,7 +77,8 @@ export async function mendStore(dataDir: string, options: MendOptions, wish?: Wi
   const place = placeOf(join(dataDir, "store"));
   if (!wish) checkThere(dataDir);
   const done = await underLock(place, options, async () => {
-    const found = await inspect(dataDir, place);
+    // Whoever asks for a snapshot or an empty store has given up what this one holds.
+    const found = await inspect(dataDir, place, wish?.is === "empty" || wish?.is === "restore");
     const choice = wish ? wished(wish, found) : choose(found);
     if (choice.is === "leave") {
       const is = choice.because === "sound" ? "sound" : "absent";
@@ -150,7 +157,7 @@ async function tryAll(ways: readonly (Way | "empty")[], because: string, task: T
       const kept = await mendBy(by, task, notes);
       return { is: "mended", by, because, kept, notes: notes.slice(0, notesMax) };
     } catch (error) {
-      if (!isFault(error, "STORE_DAMAGED") && !isFault(error, "STORE_MISSING")) throw error;
+      if (!isDamage(error) && !isFault(error, "STORE_MISSING")) throw error;
       notes.push(`${by} was of no use: ${error.saw}`);
     }
   }
@@ -163,17 +170,43 @@ function withNotes(because: string, notes: readonly string[]): string {
 }
 
 async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<string | undefined> {
-  const { place, found, options } = task;
+  const { dataDir, place, found, options } = task;
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
-  const made = await remake(place, makingOf(by, found));
+  const made = await remake(place, makingOf(by, found), storeFormat);
   try {
-    if (source) await fill(made.handle, entriesOf(source, await verifySnapshot(source)), true);
-    await settle(made, by, source, task, notes);
-    return await made.finish(options.clock.wallMs());
+    const wallMs = options.clock.wallMs();
+    const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, dataDir, wallMs);
+    if (form.codec) await keepRing(made, form.codec);
+    await settle(made, form, by, source, task, notes);
+    return await made.finish(wallMs);
   } catch (error) {
     await made.drop();
     throw error;
   }
+}
+
+/** How the rows of the new store are written. Throws STORE_DAMAGED when nobody can read them, and the faults of the key. */
+async function formFor(by: Way | "empty", { handle }: Remade, dataDir: string, wallMs: number): Promise<Form> {
+  if (by === "empty") return sealedForm(emptyCodec(dataDir, wallMs));
+  const form = await formOf(handle, dataDir);
+  if (form) return form;
+  throw new Fault("STORE_DAMAGED", "the data keys are gone, in the store and beside it");
+}
+
+/** The keys that are there go on; where nobody can open them any more, a person has just given up what they sealed. */
+function emptyCodec(dataDir: string, wallMs: number): Codec {
+  try {
+    const stored = storedRing(undefined, dataDir);
+    if (stored) return new Codec(openRing(stored, dataDir).ring);
+  } catch (error) {
+    if (!isFault(error, "STORE_KEY_MISSING") && !isFault(error, "STORE_KEY_WRONG")) throw error;
+  }
+  return new Codec(makeRing(dataDir, uuid7(wallMs, Math.random), wallMs).ring);
+}
+
+/** Also what an older key sealed may be in it: the next opening looks through all of it. */
+async function keepRing({ handle }: Remade, codec: Codec): Promise<void> {
+  await handle.put(ringKey, encodeRing(codec.ring.swept(0).stored), { sync: true });
 }
 
 function makingOf(by: Way | "empty", found: Inspected): Making {
@@ -184,25 +217,55 @@ function makingOf(by: Way | "empty", found: Inspected): Making {
 
 async function snapshotFor({ dataDir, wish }: Task, notes: string[]): Promise<string> {
   if (wish?.is === "restore" && wish.from !== undefined) return wish.from;
-  const { place, refused } = await newestGood(snapshotsIn(dataDir));
+  const { place, refused } = await newestGood(snapshotsIn(dataDir), (one) => checkOf(one, dataDir));
   notes.push(...refused);
   if (place === undefined) throw new Fault("STORE_MISSING", "there is no snapshot that can be used");
   return place;
 }
 
+/** Everything of a snapshot; one with plain values is sealed on the way. */
+async function refill(made: Remade, source: string, dataDir: string, wallMs: number): Promise<Form> {
+  const from = await snapshotForm(source, dataDir);
+  const manifest = await verifySnapshot(source, (key, sealed) => unreadable(from, key, sealed));
+  if (from.codec) {
+    await fill(made.handle, entriesOf(source, manifest), true);
+    return from;
+  }
+  const stored = storedRing(undefined, dataDir);
+  const { ring } = stored ? openRing(stored, dataDir) : makeRing(dataDir, manifest.owner, wallMs);
+  const form = sealedForm(new Codec(ring));
+  await fill(made.handle, sealing(entriesOf(source, manifest), from, form), true);
+  return form;
+}
+async function* sealing(entries: AsyncIterable<Entry>, from: Form, to: Form): AsyncGenerator<Entry> {
+  for await (const [place, bytes] of entries) {
+    const { key, value } = from.open(place, bytes);
+    const write = to.put(key, value);
+    if (write.type === "put") yield [write.key, write.value];
+  }
+}
+
 /** Makes the rows of the new store those of its next life. */
-async function settle(made: Remade, by: Way | "empty", source: string | undefined, task: Task, notes: string[]) {
+async function settle(
+  made: Remade,
+  form: Form,
+  by: Way | "empty",
+  source: string | undefined,
+  task: Task,
+  notes: string[],
+): Promise<void> {
   const { found, options } = task;
   const { handle } = made;
-  const broken = await unreadableIn(handle);
+  const put = (key: string, text: string) => form.put(key, Buffer.from(text));
+  const broken = await unreadableIn(handle, form);
   for (const { key } of broken) await handle.del(key);
   if (broken.length > 0)
     notes.push(`${broken.length} values could not be read and are not in it, as ${broken[0]?.saw}`);
   const sealed = await handle.get(identityKey);
-  const stored = sealed && storedIdentity(sealed);
+  const stored = sealed && storedIdentity(form.open(identityKey, sealed).value);
   const identity = heirOf(stored, task, by);
   const changes = restAgain(
-    await statesIn(made),
+    await statesIn(made, form),
     found.mirror?.resting ?? {},
     options.isAtRest,
     isOlder(by, found.mirror),
@@ -248,13 +311,14 @@ function heirOf(stored: Stored | undefined, { found, wish, options }: Task, by: 
   };
 }
 
-async function statesIn({ handle }: Remade): Promise<Map<string, unknown>> {
+async function statesIn({ handle }: Remade, form: Form): Promise<Map<string, unknown>> {
   const rows = await handle.iterator({ gte: "workload/", lt: "workload0" }).all();
-  return new Map(rows.map(([key, sealed]) => [key.slice("workload/".length), JSON.parse(unsealText(key, sealed))]));
-}
-
-function put(key: string, text: string) {
-  return { type: "put", key, value: sealText(key, text) } as const;
+  return new Map(
+    rows.map(([place, sealed]) => {
+      const { key, value } = form.open(place, sealed);
+      return [key.slice("workload/".length), JSON.parse(textOf(value))];
+    }),
+  );
 }
 
 /** The first words of the new life. A disk that refuses them has the mended store all the same. */

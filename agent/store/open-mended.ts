@@ -4,9 +4,11 @@ import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { examine } from "@blueflame/shared/store/level/files/examine.ts";
 import { placeOf } from "@blueflame/shared/store/level/opening.ts";
 import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
+import { isDamage } from "./codec.ts";
 import { type Mirror, readMirror } from "./deferred-mirror.ts";
-import { type Mended, mendStore } from "./mend.ts";
+import { type Mended, mendStore, type Wish } from "./mend.ts";
 import { restAgain } from "./next-life.ts";
+import { clear, suspicion } from "./suspect.ts";
 
 /** What the opening agent knows beside the store's own options. */
 interface OpenOptions extends AgentStoreOptions {
@@ -20,12 +22,27 @@ interface OpenOptions extends AgentStoreOptions {
 export async function openMended(dataDir: string, options: OpenOptions): Promise<OpenedAgentStore> {
   const mirror = readMirror(dataDir);
   const open = () => openAgentStore(dataDir, { ...options, repair: false, witness: mirror });
-  const mend = () => mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent" });
+  let mended: Mended | undefined;
+  const notes: string[] = [];
+  const mend = async (wish?: Wish) => {
+    mended = await mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent" }, wish);
+  };
+  const suspected = suspicion(dataDir);
+  if (suspected) {
+    try {
+      await mend(suspected.is === "rolledBack" ? { is: "newLife" } : undefined);
+      clear(dataDir);
+    } catch (error) {
+      // Three damaged copies lie there, or no way is left: the store is opened as it is, and what is wrong stays said.
+      if (!isFault(error, "LIMIT_REACHED") && !isDamage(error)) throw error;
+      notes.push(`${suspected.because}; it could not be mended: ${error.message}`);
+    }
+  }
   // LevelDB looks at the checksums of what it has to read only, drops what does not fit, and ends the whole process on some of it.
-  let mended = looksDamaged(dataDir) ? await mend() : undefined;
+  else if (looksDamaged(dataDir)) await mend();
   const opened = await open().catch(async (error: unknown) => {
-    if (!isFault(error, "STORE_DAMAGED") && !isFault(error, "STORE_MISSING")) throw error;
-    mended = await mend();
+    if (!isDamage(error) && !isFault(error, "STORE_MISSING")) throw error;
+    await mend();
     return open();
   });
   try {
@@ -34,7 +51,8 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
     await opened.close();
     throw error;
   }
-  return mended?.is === "mended" ? { ...opened, notes: [noteOf(mended), ...opened.notes] } : opened;
+  if (mended?.is === "mended") notes.push(noteOf(mended));
+  return notes.length > 0 ? { ...opened, notes: [...notes, ...opened.notes] } : opened;
 }
 
 /** Only a hint while another process may have it open: the mending takes the lock first, and looks again. A disk that refuses is the opening's to report. */

@@ -3,14 +3,14 @@ import {
   DroppedSchema,
   type Record as LinkRecord,
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
-import type { Database } from "@blueflame/shared/store/level/database.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Outbox } from "../uplink/ports.ts";
-import { ordinal, seal, sealText, unseal, unsealText } from "./codec.ts";
+import { ordinal, textOf } from "./codec.ts";
 import { type Droppable, droppable, type Indexed, OutboxIndex } from "./outbox-index.ts";
 import { encodeRecord, type Kind, kindNames, type Payload, payloadOf } from "./outbox-record.ts";
 import { type Part, writeParts } from "./rows.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 
 /** The most that waits for the hub. */
 export interface OutboxMax {
@@ -34,7 +34,7 @@ interface Unread {
  *   – reading and forgetting (acknowledge, the bound) take turns, so that no record is both read out and dropped.
  */
 export class DurableOutbox implements Outbox {
-  readonly #database: Database;
+  readonly #database: SealedDatabase;
   readonly #clock: Clock;
   readonly #max: OutboxMax;
   readonly #index = new OutboxIndex();
@@ -48,14 +48,14 @@ export class DurableOutbox implements Outbox {
   #turn: Promise<void> = Promise.resolve();
   #trimming = false;
 
-  constructor(database: Database, clock: Clock, max: OutboxMax) {
+  constructor(database: SealedDatabase, clock: Clock, max: OutboxMax) {
     this.#database = database;
     this.#clock = clock;
     this.#max = max;
   }
   async load(): Promise<void> {
     const acked = await this.#database.get(ackedKey);
-    this.#landed = acked ? Number(unsealText(ackedKey, acked)) : 0;
+    this.#landed = acked ? Number(textOf(acked)) : 0;
     for (const key of await this.#database.keys({ gte: "outbox/", lt: "outbox0" })) {
       const record = parseKey(key);
       this.#index.add(record);
@@ -72,7 +72,7 @@ export class DurableOutbox implements Outbox {
     const record = { kind: payload.kind, seq, bytes: plain.byteLength };
     const key = keyOf(record);
     return {
-      writes: [{ type: "put", key, value: seal(key, plain) }],
+      writes: [{ type: "put", key, value: plain }],
       undo: () => {
         this.#next = seq;
       },
@@ -107,7 +107,7 @@ export class DurableOutbox implements Outbox {
         return count++ === 0 || bytes <= maxBytes;
       },
     );
-    const records = found.map(([key, value]) => ({ seq: BigInt(parseKey(key).seq), bytes: unseal(key, value) }));
+    const records = found.map(([key, value]) => ({ seq: BigInt(parseKey(key).seq), bytes: value }));
     this.#readTo = Math.max(this.#readTo, Number(records.at(-1)?.seq ?? 0));
     return records;
   }
@@ -119,7 +119,7 @@ export class DurableOutbox implements Outbox {
         if (gone.length === 0) return;
         // Which seqs were given must outlive the rows: the highest acknowledged one is written with their deletion.
         await writeParts(this.#database, false, () => [
-          { writes: [{ type: "put", key: ackedKey, value: sealText(ackedKey, String(upTo)) }] },
+          { writes: [{ type: "put", key: ackedKey, value: Buffer.from(String(upTo)) }] },
           this.#removal(gone),
         ]);
       }

@@ -2,6 +2,7 @@ import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/ge
 import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Outbox } from "../uplink/ports.ts";
 import type { ConfigVersionsWrite } from "./config-versions.ts";
+import type { StoredRing } from "./keys/ring.ts";
 import type { WorkloadSpace } from "./workload-spaces.ts";
 
 /** What one decision leaves behind, written as one batch: all of it or nothing. */
@@ -58,7 +59,7 @@ export interface AgentStore {
   /** What was remembered under the key; undefined when nothing was. */
   memory(key: MemoryKey): Promise<unknown>;
 
-  /** Into the history for the hub; batched. */
+  /** Into the history for the hub; batched. Rejects with STORE_SPACE_LOW while only what must be kept is. */
   appendReadings(readings: readonly Reading[]): Promise<void>;
   /** Into the audit and the outbox; synced. */
   appendAudit(records: readonly AuditRecord[]): Promise<void>;
@@ -104,7 +105,24 @@ export interface AgentStore {
    */
   copyTo(each: (key: string, sealed: Uint8Array) => Promise<void> | void): Promise<void>;
 
-  /** Undefined while writes work; else the error line that `status` and `doctor` show. */
+  /** Why what stands at this key cannot be what was written there; undefined when it can be. */
+  problem(key: string, sealed: Uint8Array): string | undefined;
+  /** The wrapped keys that a copy of the rows needs beside the key-encryption key; nothing in it is secret. */
+  ring(): StoredRing;
+  /**
+   * Another key: `data` seals from now on, and what is there is sealed anew by and by; `kek` opens the data keys from now on.
+   * Resolves with the new key's id when that is durable.
+   */
+  rotateKey(which: "data" | "kek"): Promise<string>;
+  /** From now on the holder of the private half of this key (PEM) can open the store too. Resolves with its id; rejects with CONFIG_INVALID. */
+  entrust(pem: string): Promise<string>;
+  /** Groups of writes on the disk: it only grows within a generation, and a store that was put back has a lower one. */
+  storeEpoch(): bigint;
+
+  /** An older copy of this store was put back: its next opening begins a new life. False when that is known already. */
+  rolledBack(because: string): boolean;
+
+  /** Undefined while writes work and no record is damaged; else the error line that `status` and `doctor` show. */
   trouble(): string | undefined;
   close(): Promise<void>;
 }

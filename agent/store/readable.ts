@@ -5,7 +5,8 @@ import {
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { fromBinary } from "@bufbuild/protobuf";
-import { unseal } from "./codec.ts";
+import { shown } from "./codec.ts";
+import type { Form } from "./form.ts";
 import { identityKey, storedIdentity } from "./identity.ts";
 
 /** How the value of each table is read; the first whose prefix the key begins with. Tables of a later version are taken as they are. */
@@ -26,14 +27,15 @@ const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array) => 
   ["closed/", (bytes) => longEnough(bytes, 1)],
 ];
 
-/** Why the value cannot be what was written under its key; undefined when it can be. */
-export function unreadable(key: string, sealed: Uint8Array): string | undefined {
+/** Why the value cannot be what was written at its place; undefined when it can be. */
+export function unreadable(form: Form, place: string, sealed: Uint8Array): string | undefined {
   try {
-    if (key === identityKey) storedIdentity(sealed);
-    else readers.find(([prefix]) => key.startsWith(prefix))?.[1](unseal(key, sealed));
+    const { key, value } = form.open(place, sealed);
+    if (key === identityKey) storedIdentity(value);
+    else readers.find(([prefix]) => key.startsWith(prefix))?.[1](value);
     return undefined;
   } catch (error) {
-    return `'${key.replaceAll("\0", " ")}': ${(error as Error).message}`;
+    return `'${shown(place)}': ${(error as Error).message}`;
   }
 }
 

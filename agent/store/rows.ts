@@ -1,6 +1,6 @@
-import type { Database } from "@blueflame/shared/store/level/database.ts";
-import type { Write } from "@blueflame/shared/store/level/writer.ts";
-import { ordinal, seal, unseal } from "./codec.ts";
+import type { Durability, Write } from "@blueflame/shared/store/level/writer.ts";
+import { ordinal } from "./codec.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 
 /** A part of a batch that is being built: what to write, and how to take back what was noted of it in memory. */
 export interface Part {
@@ -14,13 +14,13 @@ export interface Part {
  * `max` older, in the same batch. Nothing has to be counted, and the bound is exact.
  */
 export class Rows {
-  readonly #database: Database;
+  readonly #database: SealedDatabase;
   readonly #prefix: string;
   readonly #max: number;
   #next = 1;
 
   /** `prefix` without its slash. */
-  constructor(database: Database, prefix: string, max: number) {
+  constructor(database: SealedDatabase, prefix: string, max: number) {
     this.#database = database;
     this.#prefix = prefix;
     this.#max = max;
@@ -32,7 +32,7 @@ export class Rows {
   append(value: Uint8Array): Part & { readonly at: number } {
     const at = this.#next++;
     const key = this.keyOf(at);
-    const writes: Write[] = [{ type: "put", key, value: seal(key, value) }];
+    const writes: Write[] = [{ type: "put", key, value }];
     if (at > this.#max) writes.push({ type: "del", key: this.keyOf(at - this.#max) });
     const undo = () => {
       this.#next = at;
@@ -41,14 +41,14 @@ export class Rows {
   }
   async newest(limit: number): Promise<Uint8Array[]> {
     const found = await this.#database.entries({ ...this.#all(), reverse: true, limit });
-    return found.map(([key, value]) => unseal(key, value));
+    return found.map(([, value]) => value);
   }
   /** Every row, oldest first. */
   async all(): Promise<{ at: number; value: Uint8Array }[]> {
     const found = await this.#database.entries(this.#all());
     return found.map(([key, value]) => ({
       at: Number.parseInt(key.slice(this.#prefix.length + 1), 16),
-      value: unseal(key, value),
+      value,
     }));
   }
   keyOf(at: number): string {
@@ -60,7 +60,11 @@ export class Rows {
 }
 
 /** Writes the parts that `make` gives, together or not at all. */
-export async function writeParts(database: Database, synced: boolean, make: () => readonly Part[]): Promise<void> {
+export async function writeParts(
+  database: SealedDatabase,
+  durability: Durability | boolean,
+  make: () => readonly Part[],
+): Promise<void> {
   let parts: readonly Part[] = [];
   await database.submit(
     {
@@ -75,6 +79,6 @@ export async function writeParts(database: Database, synced: boolean, make: () =
         for (const part of [...parts].reverse()) part.undo?.();
       },
     },
-    synced,
+    durability,
   );
 }

@@ -1,20 +1,21 @@
 /**
  * A snapshot on the disk, one folder each; a higher number is younger.
  *
- *   snapshots/<n>/entries         (key length: 4, value length: 4, key, value)*   lengths least byte first, values sealed
- *   snapshots/<n>/manifest.json   whose store, when, how many entries, and the SHA-256 of `entries`
+ *   snapshots/<n>/entries         (key length: 4, value length: 4, key, value)*   lengths least byte first, values sealed, keys as in the store
+ *   snapshots/<n>/manifest.json   whose store, when, how many entries, the SHA-256 of `entries`, and the wrapped keys
  *
  * It is written as `<n>.new`, read back, opened once as the store that it would become, and only then gets its name: what has a name was whole once. It is read to its end
  * and compared again before anything is made of it.
  */
 import { createHash, type Hash } from "node:crypto";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { unreadable } from "./readable.ts";
+import type { StoredRing } from "./keys/ring.ts";
 
-const format = 1;
+/** 1 had its values plain, and no ring. */
+const format = 2;
 /** So much is written or read at once: the loop of the agent waits a fraction of a millisecond for its checksum. */
 const chunkBytes = 256 * 1024;
 /** A value has 256 KiB at most, a record of the outbox a little more; a length beyond this is no length. */
@@ -31,7 +32,11 @@ export interface SnapshotManifest {
   readonly entries: number;
   readonly bytes: number;
   readonly sha256: string;
+  /** The wrapped keys of its values; undefined in one of format 1, whose values are plain. */
+  readonly ring?: StoredRing;
 }
+/** Why what stands at a key cannot be what was written there; undefined when it can be. */
+export type Check = (key: string, sealed: Uint8Array) => string | undefined;
 /** One row: its key, and its value as it is on the disk. */
 export type Entry = readonly [key: string, sealed: Uint8Array];
 
@@ -103,15 +108,18 @@ export class SnapshotWriter {
 
   /** Makes it durable, reads it back, has `trial` look at it, and gives it its name. Throws STORE_DAMAGED when it does not read as it was written. */
   async finish(
-    who: Pick<SnapshotManifest, "nodeId" | "generation" | "owner" | "incarnation" | "session">,
+    who: Pick<SnapshotManifest, "nodeId" | "generation" | "owner" | "incarnation" | "session" | "ring">,
     wallMs: number,
+    check: Check,
     trial?: (draft: string, manifest: SnapshotManifest) => Promise<void>,
   ) {
     await this.#flush();
     await this.#file.sync();
     await this.#file.close();
+    const { nodeId, generation, owner, incarnation, session, ring } = who;
     const manifest: SnapshotManifest = {
-      ...who,
+      ...{ nodeId, generation, owner, incarnation, session },
+      ...(ring && { ring }),
       takenWallMs: Math.round(wallMs),
       entries: this.#entries,
       bytes: this.#bytes,
@@ -119,7 +127,7 @@ export class SnapshotWriter {
     };
     const text = JSON.stringify({ format, ...manifest });
     await writeFile(join(this.#draft, "manifest.json"), text, { mode: 0o600, flush: true });
-    await verifySnapshot(this.#draft);
+    await verifySnapshot(this.#draft, check);
     await trial?.(this.#draft, manifest);
     await rename(this.#draft, join(this.#folder, String(this.#number)));
     const folder = await open(this.#folder, "r");
@@ -137,10 +145,10 @@ export class SnapshotWriter {
 }
 
 /** Reads all of it and compares it with its manifest, which is returned. Throws STORE_DAMAGED. */
-export async function verifySnapshot(place: string): Promise<SnapshotManifest> {
+export async function verifySnapshot(place: string, check: Check): Promise<SnapshotManifest> {
   const manifest = await manifestOf(place);
   for await (const [key, sealed] of entriesOf(place, manifest)) {
-    const problem = unreadable(key, sealed);
+    const problem = check(key, sealed);
     if (problem !== undefined) throw damaged(place, problem);
   }
   return manifest;
@@ -155,12 +163,25 @@ export async function manifestOf(place: string): Promise<SnapshotManifest> {
     throw damaged(place, `its manifest cannot be read: ${(cause as Error).message}`);
   }
   const { nodeId, generation, owner, incarnation, session, takenWallMs, entries, bytes, sha256 } = read;
-  if (read.format !== format) throw damaged(place, `its format is ${read.format}, this version knows ${format}`);
+  if (read.format !== format && read.format !== 1)
+    throw damaged(place, `its format is ${read.format}, this version knows ${format}`);
   if (!nodeId || !generation || !owner || !incarnation || !session || !sha256)
     throw damaged(place, "its manifest is incomplete");
   if (takenWallMs === undefined || entries === undefined || bytes === undefined)
     throw damaged(place, "its manifest is incomplete");
-  return { nodeId, generation, owner, incarnation, session, takenWallMs, entries, bytes, sha256 };
+  const { ring } = read;
+  if (read.format === format && !ring) throw damaged(place, "its manifest is incomplete");
+  const whose = { nodeId, generation, owner, incarnation, session };
+  return { ...whose, takenWallMs, entries, bytes, sha256, ...(ring && { ring }) };
+}
+
+/** The wrapped keys that a snapshot brings along; undefined when there are none that can be read. Never throws. */
+export function ringOf(place: string): StoredRing | undefined {
+  try {
+    return (JSON.parse(readFileSync(join(place, "manifest.json"), "utf8")) as Partial<SnapshotManifest>).ring;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Its entries; throws STORE_DAMAGED, at the latest behind the last one, when they are not what the manifest says. */

@@ -16,11 +16,19 @@ import { seeded } from "@blueflame/shared/random/random.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { canMount, smallDisk } from "../../test/contract/small-disk.ts";
-import { sealText } from "./codec.ts";
+import { Codec } from "./codec.ts";
+import { sealedForm } from "./form.ts";
+import { kekOf } from "./keys/key-file.ts";
+import { Ring } from "./keys/ring.ts";
+import { unreadable } from "./readable.ts";
 import { startSnapshots } from "./snapshot.ts";
 import { entriesOf, snapshotNumbers, verifySnapshot } from "./snapshot-file.ts";
 
 const hour = 3_600_000;
+const ring = Ring.make("g1", kekOf(Buffer.alloc(32, 1), "test", "file"), undefined, 0);
+const codec = new Codec(ring);
+const check = (key: string, sealed: Uint8Array) => unreadable(sealedForm(codec), key, sealed);
+const sealText = (key: string, text: string) => codec.seal(key, Buffer.from(text));
 /** Knows when the next look was ordered: the one before is done then. */
 class CountingClock extends VirtualClock {
   ordered = 0;
@@ -49,6 +57,8 @@ function storeOf(rows: Map<string, Uint8Array>, generation = "g1") {
   return {
     identity: { nodeId: "n", generation, owner: "g1", incarnation: 1n, session: 2n, previousBootId: "" },
     trouble: () => undefined as string | undefined,
+    ring: () => ring.stored,
+    problem: check,
     async copyTo(each: (key: string, sealed: Uint8Array) => Promise<void> | void) {
       for (const [key, sealed] of [...rows].sort(([a], [b]) => (a < b ? -1 : 1))) await each(key, sealed);
     },
@@ -121,13 +131,14 @@ test("it holds what the store held, also values larger than what is read at once
   const large = new Map<string, Uint8Array>();
   for (let at = 0; at < 300; at++) {
     const text = `"${"x".repeat(Math.floor(chance() ** 8 * 900_000))}"`;
-    large.set(`workload/${String(at).padStart(3, "0")}`, sealText("", text));
+    const key = `workload/${String(at).padStart(3, "0")}`;
+    large.set(key, sealText(key, text));
   }
   begin(storeOf(large));
   clock.advance(5000);
   while (numbers().length === 0) await pause(10);
   const found: [string, string][] = [];
-  for await (const [key, sealed] of entriesOf(place(1), await verifySnapshot(place(1)))) {
+  for await (const [key, sealed] of entriesOf(place(1), await verifySnapshot(place(1), check))) {
     found.push([key, Buffer.from(sealed).toString("base64")]);
   }
   expect(found).toEqual([...large].map(([key, sealed]) => [key, Buffer.from(sealed).toString("base64")]));
@@ -137,7 +148,7 @@ test("a value that nobody can read keeps the good snapshots: no other pushes the
   const kept = rows();
   begin(storeOf(kept));
   await pass(5000);
-  kept.set("workload/b", sealText("", "{ cut"));
+  kept.set("workload/b", sealText("workload/b", "{ cut"));
   for (let round = 0; round < 5; round++) await pass(hour);
   expect(numbers()).toEqual([1]);
   expect(missed.filter((one) => one !== undefined)).toEqual([
@@ -153,15 +164,15 @@ test("a value that nobody can read keeps the good snapshots: no other pushes the
 test("one that was cut, changed, lengthened or lost its manifest is of no use", async () => {
   begin();
   await pass(5000);
-  await verifySnapshot(place(1));
+  await verifySnapshot(place(1), check);
   appendFileSync(join(place(1), "entries"), "x");
-  expect(await verifySnapshot(place(1)).catch(code)).toBe("STORE_DAMAGED");
+  expect(await verifySnapshot(place(1), check).catch(code)).toBe("STORE_DAMAGED");
   writeFileSync(join(place(1), "entries"), "");
-  expect(await verifySnapshot(place(1)).catch(code)).toBe("STORE_DAMAGED");
+  expect(await verifySnapshot(place(1), check).catch(code)).toBe("STORE_DAMAGED");
   writeFileSync(join(place(1), "manifest.json"), "{");
-  expect(await verifySnapshot(place(1)).catch(code)).toBe("STORE_DAMAGED");
+  expect(await verifySnapshot(place(1), check).catch(code)).toBe("STORE_DAMAGED");
   rmSync(place(1), { recursive: true });
-  expect(await verifySnapshot(place(1)).catch(code)).toBe("STORE_DAMAGED");
+  expect(await verifySnapshot(place(1), check).catch(code)).toBe("STORE_DAMAGED");
 });
 
 test("what a writer left that died is removed by the next one", async () => {

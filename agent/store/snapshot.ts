@@ -3,8 +3,14 @@ import { join } from "node:path";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import type { AgentStore } from "./ports.ts";
-import { unreadable } from "./readable.ts";
-import { manifestOf, SnapshotWriter, snapshotNumbers, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
+import {
+  type Check,
+  manifestOf,
+  SnapshotWriter,
+  snapshotNumbers,
+  snapshotsIn,
+  verifySnapshot,
+} from "./snapshot-file.ts";
 import { type Aged, leaving } from "./snapshot-keeping.ts";
 import { rehearse } from "./snapshot-rehearsal.ts";
 
@@ -16,7 +22,7 @@ const againMs = 60_000;
 const freeFloor = { bytes: 64 * 1024 * 1024, ratio: 0.1 };
 
 export interface SnapshotOptions {
-  readonly store: Pick<AgentStore, "identity" | "copyTo" | "trouble">;
+  readonly store: Pick<AgentStore, "identity" | "copyTo" | "trouble" | "ring" | "problem">;
   readonly clock: Clock;
   readonly dataDir: string;
   /** Between two snapshots. Default of the agent: an hour. */
@@ -99,13 +105,14 @@ async function takeSnapshot(options: SnapshotOptions, left: () => boolean): Prom
     await store.copyTo((key, sealed) => {
       if (left()) throw new Error("the agent leaves");
       // A snapshot of damage would push the good ones out.
-      const problem = unreadable(key, sealed);
+      const problem = store.problem(key, sealed);
       if (problem !== undefined) throw new Fault("STORE_DAMAGED", `${problem} cannot be read`);
       return writer.add(key, sealed);
     });
     const { nodeId, generation, owner, incarnation, session } = store.identity;
     const who = { nodeId, generation, owner, incarnation: String(incarnation), session: String(session) };
-    await writer.finish(who, clock.wallMs(), rehearse);
+    const check: Check = (key, sealed) => store.problem(key, sealed);
+    await writer.finish({ ...who, ring: store.ring() }, clock.wallMs(), check, rehearse);
   } catch (error) {
     await writer.drop();
     throw error;
@@ -135,12 +142,15 @@ async function checkRoom(dataDir: string, folder: string): Promise<void> {
 }
 
 /** The youngest snapshot that reads as it was written, with those that do not and why; undefined when there is none. */
-export async function newestGood(folder: string): Promise<{ place: string | undefined; refused: string[] }> {
+export async function newestGood(
+  folder: string,
+  checkOf: (place: string) => Promise<Check>,
+): Promise<{ place: string | undefined; refused: string[] }> {
   const refused: string[] = [];
   for (const number of snapshotNumbers(folder)) {
     const place = join(folder, String(number));
     try {
-      await verifySnapshot(place);
+      await verifySnapshot(place, await checkOf(place));
       return { place, refused };
     } catch (error) {
       if (!isFault(error, "STORE_DAMAGED")) throw error;

@@ -15,7 +15,7 @@
  */
 import type { Write } from "@blueflame/shared/store/level/writer.ts";
 import type { Booked, Change, Done, Entry, KeptRisk, KeyMeta, LogMeta } from "../state/space.ts";
-import { ordinal, seal, unseal } from "./codec.ts";
+import { ordinal, textOf } from "./codec.ts";
 
 /** The tables that are read whole at the opening, in this order. */
 export const contentTables = ["name", "log", "risk", "request", "space"] as const;
@@ -37,9 +37,7 @@ export function writesOf(workload: string, change: Change): Write[] {
       const { key, meta, value } = change;
       const row = valueRow(workload, key);
       const contents: Write =
-        value === undefined
-          ? { type: "del", key: row }
-          : { type: "put", key: row, value: seal(row, withRevision(meta, value)) };
+        value === undefined ? { type: "del", key: row } : { type: "put", key: row, value: withRevision(meta, value) };
       return [contents, putJson(nameRow(workload, key), meta)];
     }
     case "forgetKey":
@@ -48,7 +46,7 @@ export function writesOf(workload: string, change: Change): Write[] {
       return [putJson(logRow(workload, change.log), change.meta)];
     case "entry": {
       const row = entryRow(workload, change.log, change.index);
-      return [{ type: "put", key: row, value: seal(row, entryBytes(change.entry)) }];
+      return [{ type: "put", key: row, value: entryBytes(change.entry) }];
     }
     case "dropEntry":
       return [{ type: "del", key: entryRow(workload, change.log, change.index) }];
@@ -71,10 +69,10 @@ export function writesOf(workload: string, change: Change): Write[] {
 }
 
 /** The change that wrote a row of {@link contentTables}, without bytes: what a space is loaded from. */
-export function changeOf(row: string, sealed: Uint8Array): { workload: string; change: Change } {
+export function changeOf(row: string, bytes: Uint8Array): { workload: string; change: Change } {
   const table = row.slice(0, row.indexOf("/"));
   const rest = row.slice(table.length + 1);
-  const read = <T>() => JSON.parse(Buffer.from(unseal(row, sealed)).toString()) as T;
+  const read = <T>() => JSON.parse(textOf(bytes)) as T;
   const [workload = "", name = ""] = rest.split(table === "request" ? "/" : "\0");
   switch (table) {
     case "name":
@@ -98,16 +96,14 @@ export function ownerOf(row: string): { workload: string; key: string } {
   return { workload: row.slice("kv/".length, at), key: row.slice(at + 1) };
 }
 
-export function readValue(row: string, sealed: Uint8Array): { value: Uint8Array; revision: number } {
-  const found = unseal(row, sealed);
+export function readValue(found: Uint8Array): { value: Uint8Array; revision: number } {
   return { revision: numberAt(found, 0), value: found.subarray(8) };
 }
-export function readEntry(row: string, sealed: Uint8Array): Entry {
-  const found = unseal(row, sealed);
+export function readEntry(found: Uint8Array): Entry {
   return { atWallMs: numberAt(found, 0), through: numberAt(found, 8), data: found.subarray(16) };
 }
-export function readTrade(row: string, sealed: Uint8Array): Booked {
-  const { trade, ...rest } = JSON.parse(Buffer.from(unseal(row, sealed)).toString());
+export function readTrade(bytes: Uint8Array): Booked {
+  const { trade, ...rest } = JSON.parse(textOf(bytes));
   // JSON leaves out what is undefined.
   const { profit, openExposure, sessionProfit } = trade;
   return { ...rest, trade: { ...trade, profit, openExposure, sessionProfit, data: Buffer.from(trade.data, "base64") } };
@@ -131,7 +127,7 @@ function entryBytes({ atWallMs, through, data }: Entry): Uint8Array {
   return bytes;
 }
 function putJson(key: string, value: unknown): Write {
-  return { type: "put", key, value: seal(key, Buffer.from(JSON.stringify(value))) };
+  return { type: "put", key, value: Buffer.from(JSON.stringify(value)) };
 }
 function numberAt(bytes: Uint8Array, at: number): number {
   return Number(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(at));

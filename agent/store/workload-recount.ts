@@ -3,30 +3,30 @@
  * anew from the values and entries that it has. What is gone stays gone, but nothing is listed that is not there, nothing that is
  * there is hidden, and no revision or index is given again that is known.
  */
-import type { Database } from "@blueflame/shared/store/level/database.ts";
 import type { Write } from "@blueflame/shared/store/level/writer.ts";
 import type { KeyMeta, LogMeta } from "../state/space.ts";
-import { sealText, unsealText } from "./codec.ts";
+import { textOf } from "./codec.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 import { changeOf, indexOf, ownerOf, readEntry, readValue, writesOf } from "./workload-keys.ts";
 
 /** Which generation's contents were counted. */
 const countedRow = "meta/spaces";
 
 /** Does nothing, and says so by false, for a store whose generation was counted. */
-export async function recount(database: Database, generation: string): Promise<boolean> {
+export async function recount(database: SealedDatabase, generation: string): Promise<boolean> {
   const counted = await database.get(countedRow);
-  if (counted && unsealText(countedRow, counted) === generation) return false;
+  if (counted && textOf(counted) === generation) return false;
   const writes = [...(await keyWrites(database)), ...(await logWrites(database))];
-  const mark: Write = { type: "put", key: countedRow, value: sealText(countedRow, generation) };
+  const mark: Write = { type: "put", key: countedRow, value: Buffer.from(generation) };
   await database.submit({ build: () => [...writes, mark] }, true);
   return true;
 }
 
-async function keyWrites(database: Database): Promise<Write[]> {
+async function keyWrites(database: SealedDatabase): Promise<Write[]> {
   const listed = new Map<string, { workload: string; key: string; meta: KeyMeta }>();
   let revision = 0;
-  for (const [row, sealed] of await database.entries({ gte: "name/", lt: "name0" })) {
-    const { workload, change } = changeOf(row, sealed);
+  for (const [row, bytes] of await database.entries({ gte: "name/", lt: "name0" })) {
+    const { workload, change } = changeOf(row, bytes);
     if (change.is !== "key") continue;
     listed.set(`${workload}\0${change.key}`, { workload, key: change.key, meta: change.meta });
     revision = Math.max(revision, change.meta.changed);
@@ -36,9 +36,9 @@ async function keyWrites(database: Database): Promise<Write[]> {
     // The second write is the contents' own; the first would be the value, which stays as it is.
     writes.push(...writesOf(workload, { is: "key", key, meta, value: undefined }).slice(1));
   };
-  await database.scan({ gte: "kv/", lt: "kv0" }, (row, sealed) => {
+  await database.scan({ gte: "kv/", lt: "kv0" }, (row, bytes) => {
     const { workload, key } = ownerOf(row);
-    const { value, revision: found } = readValue(row, sealed);
+    const { value, revision: found } = readValue(bytes);
     const known = listed.get(`${workload}\0${key}`);
     listed.delete(`${workload}\0${key}`);
     if (known && !known.meta.deleted && known.meta.revision === found && known.meta.bytes === value.length) return;
@@ -51,16 +51,16 @@ async function keyWrites(database: Database): Promise<Write[]> {
   return writes;
 }
 
-async function logWrites(database: Database): Promise<Write[]> {
+async function logWrites(database: SealedDatabase): Promise<Write[]> {
   const logs = new Map<string, { workload: string; log: string; meta: LogMeta }>();
-  for (const [row, sealed] of await database.entries({ gte: "log/", lt: "log0" })) {
-    const { workload, change } = changeOf(row, sealed);
+  for (const [row, bytes] of await database.entries({ gte: "log/", lt: "log0" })) {
+    const { workload, change } = changeOf(row, bytes);
     if (change.is === "log") logs.set(`${workload}\0${change.log}`, { workload, log: change.log, meta: change.meta });
   }
   const found = new Map<string, LogMeta>();
-  await database.scan({ gte: "entry/", lt: "entry0" }, (row, sealed) => {
+  await database.scan({ gte: "entry/", lt: "entry0" }, (row, bytes) => {
     const name = row.slice("entry/".length, row.lastIndexOf("\0"));
-    const { through, data } = readEntry(row, sealed);
+    const { through, data } = readEntry(bytes);
     const index = indexOf(row);
     const before = found.get(name);
     const { first = index, trimmed = through - data.length } = before ?? {};

@@ -1,11 +1,11 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import type { Database } from "@blueflame/shared/store/level/database.ts";
 import { stateMax } from "../state/bounds.ts";
 import { type Answer, type Context, commit, type Request, releaseRisk, riskOf } from "../state/commit.ts";
 import { type Limits, noLimits } from "../state/risk.ts";
 import { apply, type Booked, type Change, type Entry, type KeptRisk, Space } from "../state/space.ts";
-import { sealText, unsealText } from "./codec.ts";
+import { textOf } from "./codec.ts";
 import { type Part, writeParts } from "./rows.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
 import {
   changeOf,
   contentTables,
@@ -78,13 +78,13 @@ interface Doubt {
 
 /** The spaces of all workloads that ever had one. */
 export class WorkloadSpaces {
-  readonly #database: Database;
+  readonly #database: SealedDatabase;
   readonly #options: SpacesOptions;
   readonly #spaces = new Map<string, OwnSpace>();
   readonly #openedWallMs: number;
   #doubt: Doubt | undefined;
 
-  constructor(database: Database, options: SpacesOptions) {
+  constructor(database: SealedDatabase, options: SpacesOptions) {
     this.#database = database;
     this.#options = options;
     this.#openedWallMs = options.wallMs();
@@ -93,12 +93,12 @@ export class WorkloadSpaces {
   /** Reads the tables of contents; a store that became another one is counted anew from what it has. */
   async load(): Promise<void> {
     const doubt = await this.#database.get(doubtRow);
-    if (doubt) this.#doubt = JSON.parse(unsealText(doubtRow, doubt)) as Doubt;
+    if (doubt) this.#doubt = JSON.parse(textOf(doubt)) as Doubt;
     const { generation, heir, limits } = this.#options;
     const counted = await recount(this.#database, generation);
     for (const table of contentTables) {
-      for (const [row, sealed] of await this.#database.entries({ gte: `${table}/`, lt: `${table}0` })) {
-        const { workload, change } = changeOf(row, sealed);
+      for (const [row, bytes] of await this.#database.entries({ gte: `${table}/`, lt: `${table}0` })) {
+        const { workload, change } = changeOf(row, bytes);
         this.of(workload).know(change);
       }
     }
@@ -127,7 +127,7 @@ export class WorkloadSpaces {
     this.#doubt = next;
     const said = { actor: "agent", action: "risk.lock", target: `node/${nodeId}`, because };
     await writeParts(this.#database, true, () => [
-      { writes: [{ type: "put", key: doubtRow, value: sealText(doubtRow, JSON.stringify(next)) }] },
+      { writes: [{ type: "put", key: doubtRow, value: Buffer.from(JSON.stringify(next)) }] },
       ...audit(said),
     ]);
   }
@@ -144,7 +144,7 @@ export class WorkloadSpaces {
 }
 
 class OwnSpace implements WorkloadSpace {
-  readonly #database: Database;
+  readonly #database: SealedDatabase;
   readonly #workload: string;
   readonly #options: SpacesOptions;
   readonly #standing: () => Pick<Context, "mark" | "doubtful" | "markedWallMs">;
@@ -155,7 +155,7 @@ class OwnSpace implements WorkloadSpace {
   readonly #wakes = new Set<() => void>();
 
   constructor(
-    database: Database,
+    database: SealedDatabase,
     workload: string,
     options: SpacesOptions,
     standing: () => Pick<Context, "mark" | "doubtful" | "markedWallMs">,
@@ -202,8 +202,8 @@ class OwnSpace implements WorkloadSpace {
 
   async get(key: string) {
     const row = valueRow(this.#workload, key);
-    const sealed = await this.#database.get(row);
-    return sealed && readValue(row, sealed);
+    const found = await this.#database.get(row);
+    return found && readValue(found);
   }
 
   async readLog(log: string, after: number, limit: number) {
@@ -218,14 +218,14 @@ class OwnSpace implements WorkloadSpace {
       return fits;
     };
     const found = await this.#database.entriesWhile(range, take);
-    return found.map(([row, sealed]) => ({ index: indexOf(row), ...readEntry(row, sealed) }));
+    return found.map(([row, value]) => ({ index: indexOf(row), ...readEntry(value) }));
   }
 
   async readTrades(after: number, limit: number): Promise<Booked[]> {
     const last = this.#landed.risk?.risk.trades ?? 0;
     const range = { gte: tradeRow(this.#workload, after + 1), lt: tradeRow(this.#workload, last + 1), limit };
     const found = await this.#database.entries(range);
-    return found.map(([row, sealed]) => readTrade(row, sealed));
+    return found.map(([, value]) => readTrade(value));
   }
 
   async commit(request: Request): Promise<Answer> {
@@ -290,8 +290,8 @@ class OwnSpace implements WorkloadSpace {
       const meta = this.#landed.logs.get(log);
       const to = Math.min(operation.through, meta?.last ?? 0, (meta?.first ?? 1) + stateMax.trimmed - 1);
       const row = entryRow(this.#workload, log, to);
-      const sealed = to < 1 ? undefined : await this.#database.get(row);
-      if (sealed) through.set(`${log}\0${to}`, readEntry(row, sealed).through);
+      const last = to < 1 ? undefined : await this.#database.get(row);
+      if (last) through.set(`${log}\0${to}`, readEntry(last).through);
       operations.push({ ...operation, through: to });
     }
     return { operations, through };

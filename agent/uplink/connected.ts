@@ -99,14 +99,18 @@ export function greet(policy: Policy, state: State, welcome: Welcome, nowMs: num
   const epoch = welcome.epoch > state.hubEpoch ? welcome.epoch : state.hubEpoch;
   if (epoch > state.hubEpoch) effects.push({ do: "setHubEpoch", epoch });
   // The hub holds more of this store than the store itself: an older copy was put back under the same generation. What we
-  // number now, the hub would take for what it has and drop; so it stays here until a person decides.
-  const restored = welcome.durable > welcome.lastSeq;
+  // number now, the hub would take for what it has and drop; so it stays here until the store has begun a new life.
+  const fewer = welcome.durable > welcome.lastSeq;
+  const restored = fewer || welcome.behind;
   const trouble: Trouble | undefined = restored
     ? {
         code: "STORE_RESTORED",
-        saw: `the hub has records up to ${welcome.durable} of this store, the store itself only up to ${welcome.lastSeq}`,
+        saw: fewer
+          ? `the hub has records up to ${welcome.durable} of this store, the store itself only up to ${welcome.lastSeq}`
+          : "the hub remembers a later state of this store",
       }
     : undefined;
+  if (trouble) effects.push({ do: "storeRolledBack", because: trouble.saw });
   if (!restored && welcome.durable > 0n) effects.push({ do: "acknowledge", through: welcome.durable });
   const asked = welcome.intervalMs > 0 ? welcome.intervalMs : policy.firstIntervalMs;
   const intervalMs = Math.min(Math.max(asked, bounds.intervalMs.min), bounds.intervalMs.max);

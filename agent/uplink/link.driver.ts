@@ -176,6 +176,9 @@ class Link implements Uplink {
       case "refuse":
         this.#desk.refuse(effect.order, effect.because);
         break;
+      case "storeRolledBack":
+        this.#given.node.storeRolledBack(effect.because);
+        break;
       case "setHubEpoch":
         this.#keepEpoch(effect.epoch);
         break;
@@ -200,7 +203,8 @@ class Link implements Uplink {
     const { because, lastHubEpoch } = effect;
     const who = { nodeId, incarnation, session, bootId, version, storeGeneration, site, inventory };
     const lastSeq = this.#given.outbox.lastSeq();
-    return create(HelloSchema, { ...who, labels: { ...labels }, because, lastHubEpoch, lastSeq });
+    const storeEpoch = this.#given.node.storeEpoch();
+    return create(HelloSchema, { ...who, labels: { ...labels }, because, lastHubEpoch, lastSeq, storeEpoch });
   }
 
   #keepEpoch(epoch: bigint): void {

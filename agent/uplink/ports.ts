@@ -60,6 +60,10 @@ export interface UplinkNode {
   hubEpoch(): bigint;
   /** Durable on return. */
   setHubEpoch(epoch: bigint): Promise<void>;
+  /** What the hub is told of the store, so that it notices an older copy. */
+  storeEpoch(): bigint;
+  /** The hub remembers more of this store than there is: an older copy was put back. */
+  storeRolledBack(because: string): void;
   /** True when this order id was executed before; durable, bounded to the newest 1000. */
   orderSeen(id: string): Promise<boolean>;
   /** Durable on return; called before the order is executed. */

@@ -5,6 +5,8 @@ import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { certificateOf, type HubFolder, hubFolder, hubIn } from "../../test/support/hub.ts";
+import { kekOf } from "../store/keys/key-file.ts";
+import { Ring } from "../store/keys/ring.ts";
 import { SnapshotWriter, snapshotsIn } from "../store/snapshot-file.ts";
 import { partBytes } from "../store/snapshot-parcel.ts";
 import type { HubTarget } from "./ports.ts";
@@ -27,6 +29,7 @@ afterEach(() => folder.clear());
 
 const log = { info: () => undefined, warn: (_facts: object, text: string) => void warned.push(text) };
 const dataDir = (name: string) => join(folder.dir, name);
+const ring = Ring.make("g", kekOf(Buffer.alloc(32, 1), "test", "file"), undefined, 0).stored;
 /** Of a table that only a later version knows, so that its values are taken as they are; the first byte says how they are sealed. */
 async function snapshot(name: string, seal: number, bytes: number): Promise<void> {
   const writer = await SnapshotWriter.begin(snapshotsIn(dataDir(name)));
@@ -34,8 +37,9 @@ async function snapshot(name: string, seal: number, bytes: number): Promise<void
   value[0] = seal;
   await writer.add("later/1", value);
   await writer.finish(
-    { nodeId: "edge-1", generation: "g", owner: "g", incarnation: "4", session: "1" },
+    { nodeId: "edge-1", generation: "g", owner: "g", incarnation: "4", session: "1", ring },
     1_700_000_000_000,
+    () => undefined,
   );
 }
 function sending(name: string) {

@@ -66,6 +66,8 @@ export interface Welcome {
   readonly window: number;
   /** The highest seq that our outbox ever gave. */
   readonly lastSeq: bigint;
+  /** The hub remembers a later state of this store. */
+  readonly behind: boolean;
 }
 
 /** What only an open session listens to. */
@@ -102,6 +104,7 @@ export type Effect =
   | { readonly do: "execute"; readonly accepted: Accepted }
   | { readonly do: "refuse"; readonly order: Order; readonly because: Refusal }
   | { readonly do: "setHubEpoch"; readonly epoch: bigint }
+  | { readonly do: "storeRolledBack"; readonly because: string }
   | { readonly do: "wakeAt"; readonly atMs: number }
   | { readonly do: "report"; readonly report: Report };
 

@@ -46,9 +46,9 @@ export function eventOf(response: LinkResponse, lastSeq: bigint, bootMs: () => n
   const { message } = response;
   switch (message.case) {
     case "welcome": {
-      const { heartbeatInterval, hubEpoch, durableThroughSeq, recordsWindow } = message.value;
+      const { heartbeatInterval, hubEpoch, durableThroughSeq, recordsWindow, storeBehind } = message.value;
       const welcome = { intervalMs: durationMs(heartbeatInterval), epoch: hubEpoch, durable: durableThroughSeq };
-      return { is: "welcome", welcome: { ...welcome, window: recordsWindow, lastSeq } };
+      return { is: "welcome", welcome: { ...welcome, window: recordsWindow, lastSeq, behind: storeBehind } };
     }
     case "ack":
       return { is: "ack", through: message.value.throughSeq, lastSeq: lastSeq };

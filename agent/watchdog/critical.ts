@@ -18,7 +18,7 @@ const again = { firstMs: 5000, lastMs: 300_000 };
 
 /** sd_notify(3), sd_watchdog_enabled(3), systemd.exec(5). */
 const ofInit =
-  /^(NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|MAINPID|MANAGERPID|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|FDSTORE)$/;
+  /^(NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|MAINPID|MANAGERPID|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|FDSTORE|CREDENTIALS_DIRECTORY)$/;
 
 /** How one of them is started; written by the agent, which leaves out what a person has stopped. */
 export interface CriticalWorkload {

@@ -42,7 +42,7 @@ function linked(keep: SessionDesk["keep"] = async () => {}) {
     async known() {
       questions += 1;
       if (questions > 3) await gate.promise;
-      return { incarnation: 1n, durableThrough: 0n };
+      return { incarnation: 1n, durableThrough: 0n, storeEpoch: 0n };
     },
     async open() {
       sessions += 1;

@@ -7,15 +7,16 @@ import { type Claim, clip, credibleEpoch, greet, type OpenSession, outOfTurn, re
 const claim: Claim = {
   nodeId: "edge-1",
   incarnation: 2n,
+  storeEpoch: 7n,
   session: 7n,
   bootId: "boot",
   generation: "g1",
   lastSeq: 10n,
 };
-const fresh = { incarnation: 0n, durableThrough: 0n };
+const fresh = { incarnation: 0n, durableThrough: 0n, storeEpoch: 0n };
 
 function opened(durableThrough = 0n): OpenSession {
-  const verdict = greet("edge-1", claim, { incarnation: 2n, durableThrough });
+  const verdict = greet("edge-1", claim, { incarnation: 2n, durableThrough, storeEpoch: 0n });
   if (verdict.is !== "open") throw new Error(verdict.saw);
   return verdict.session;
 }
@@ -40,8 +41,12 @@ test.each(["", "a/b", "a b", "x".repeat(65)])(
 );
 
 test("a store that knows less than it once sent is told apart", () => {
-  expect(greet("edge-1", claim, { incarnation: 2n, durableThrough: 10n })).toMatchObject({ storeBehind: false });
-  expect(greet("edge-1", claim, { incarnation: 2n, durableThrough: 11n })).toMatchObject({ storeBehind: true });
+  expect(greet("edge-1", claim, { ...fresh, incarnation: 2n, durableThrough: 10n })).toMatchObject({
+    storeBehind: false,
+  });
+  expect(greet("edge-1", claim, { ...fresh, incarnation: 2n, durableThrough: 11n })).toMatchObject({
+    storeBehind: true,
+  });
 });
 
 test("records above the durable ones are fresh, the others are duplicates, and gaps are allowed", () => {

@@ -33,6 +33,8 @@ export interface Claim {
   readonly bootId: string;
   readonly generation: string;
   readonly lastSeq: bigint;
+  /** Groups on the disk of its store; 0 when it does not say. */
+  readonly storeEpoch: bigint;
 }
 
 /** What the hub knows about the node before this Hello. */
@@ -41,6 +43,8 @@ export interface Known {
   readonly incarnation: bigint;
   /** The highest durable seq of the claimed store generation; 0 when there is none. */
   readonly durableThrough: bigint;
+  /** The highest epoch of the claimed store generation that was told; 0 when none was. */
+  readonly storeEpoch: bigint;
 }
 
 /** At most this many records may be on the way without an Ack; each agent is told so in its Welcome. */
@@ -86,7 +90,7 @@ export function greet(
     },
     // The node's store knows less than it once sent: it was set back without starting a new generation, and what it
     // records next would carry numbers that this hub takes for duplicates.
-    storeBehind: claim.lastSeq < known.durableThrough,
+    storeBehind: claim.lastSeq < known.durableThrough || (claim.storeEpoch > 0n && claim.storeEpoch < known.storeEpoch),
   };
 }
 

@@ -214,6 +214,7 @@ export class LinkStream {
           durableThroughSeq: verdict.session.takenThrough,
           hubTime: timestampFromMs(hubTimeMs),
           recordsWindow,
+          storeBehind: verdict.storeBehind,
         },
       },
     });

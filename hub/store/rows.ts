@@ -12,6 +12,9 @@ export interface NodeRow {
   readonly bootId: string;
   readonly version: string;
   readonly inventory: Inventory | undefined;
+  /** The generation of its store, and the highest epoch told of it; "" and 0 of a node that never said. */
+  readonly storeGeneration: string;
+  readonly storeEpoch: bigint;
   /** Wall milliseconds; 0 when it has never beaten. */
   readonly seenWallMs: number;
   /** Since when the node is at its level, wall milliseconds. */
@@ -42,6 +45,7 @@ export function nodeBytes(row: NodeRow): Uint8Array {
     labels: { ...row.labels },
     incarnation: `${row.incarnation}`,
     session: `${row.session}`,
+    storeEpoch: `${row.storeEpoch}`,
     inventory: row.inventory ? toJson(InventorySchema, row.inventory) : null,
   });
 }
@@ -57,6 +61,8 @@ export function nodeOf(id: string, bytes: Uint8Array): NodeRow | undefined {
     incarnation: BigInt(text(row.incarnation) || 0),
     session: BigInt(text(row.session) || 0),
     bootId: text(row.bootId),
+    storeGeneration: text(row.storeGeneration),
+    storeEpoch: BigInt(text(row.storeEpoch) || 0),
     version: text(row.version),
     inventory: row.inventory ? fromJson(InventorySchema, row.inventory, { ignoreUnknownFields: true }) : undefined,
     seenWallMs: Number(row.seenWallMs ?? 0),

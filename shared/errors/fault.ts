@@ -54,6 +54,58 @@ export const catalogue = {
     exit: 1,
     remedy: "Free space on the disk of the data directory or mend it; writing resumes by itself.",
   },
+  STORE_SPACE_LOW: {
+    retry: "later",
+    exit: 1,
+    remedy:
+      "The disk or the store is nearly full: readings are not kept, all else is. Free space on the disk of the data directory.",
+  },
+  STORE_KEY_MISSING: {
+    retry: "later",
+    exit: 1,
+    remedy:
+      "The store is sealed and its key is gone; another one cannot open it. Put `store.key` back, or give the credential `blueflame-store-key` (`CREDENTIALS_DIRECTORY`); with the escrow key: `blueflame-agent store open-with FILE`. Only when all are lost: `blueflame-agent store restore --empty`.",
+  },
+  STORE_KEY_LOOSE: {
+    retry: "later",
+    exit: 1,
+    remedy:
+      "Others may read the key of the store. As the owner: `chmod 600` and `chown` the file, then `blueflame-agent store rotate-key --kek`.",
+  },
+  STORE_KEY_UNREADABLE: {
+    retry: "later",
+    exit: 1,
+    remedy:
+      "Make the key readable for the agent's user, or put its copy back; with the escrow key: `blueflame-agent store open-with FILE`.",
+  },
+  STORE_KEY_WRONG: {
+    retry: "later",
+    exit: 1,
+    remedy:
+      "This key belongs to another store; this one was left as it is. Put the right `store.key` or credential back; with the escrow key: `blueflame-agent store open-with FILE`.",
+  },
+  STORE_RECORD_CHANGED: {
+    retry: "never",
+    exit: 1,
+    remedy: "A record of the store is damaged. Stop the agent, then `blueflame-agent store repair`.",
+  },
+  STORE_RECORD_CUT: {
+    retry: "never",
+    exit: 1,
+    remedy: "A record of the store is damaged. Stop the agent, then `blueflame-agent store repair`.",
+  },
+  STORE_RECORD_SWAPPED: {
+    retry: "never",
+    exit: 1,
+    remedy:
+      "Somebody or something moved a record of the store. Find out who writes there; stop the agent, then `blueflame-agent store repair`.",
+  },
+  STORE_DATA_KEY_UNKNOWN: {
+    retry: "never",
+    exit: 1,
+    remedy:
+      "A record comes from another store, or the keys of this one are incomplete. Stop the agent, then `blueflame-agent store repair`.",
+  },
   SOCKET_PATH_TOO_LONG: {
     retry: "never",
     exit: 1,

@@ -4,8 +4,9 @@ import { footprint } from "./footprint.ts";
 import { hub } from "./hub.ts";
 import { restart } from "./restart.ts";
 import { serveUnixEcho, state } from "./state.ts";
+import { store } from "./store.ts";
 
-const benches: Record<string, () => Promise<void>> = { restart, hub, footprint, state };
+const benches: Record<string, () => Promise<void>> = { restart, hub, footprint, state, store };
 
 const [first, ...rest] = process.argv.slice(2);
 if (first === "echo-server") await serveEcho(rest);

@@ -2,6 +2,7 @@
 import { keep, spread } from "../bench/measure.ts";
 import { agentKills } from "./agent-kills.ts";
 import { damage } from "./damage.ts";
+import { diskFull } from "./disk-full.ts";
 import { guards } from "./guards.ts";
 import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
@@ -26,6 +27,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...hubAway, fullRounds: 200 },
   { ...guards, fullRounds: 100 },
   { ...damage, fullRounds: 1 },
+  { ...diskFull, fullRounds: 500 },
   { ...rest, fullRounds: 10 },
   { ...phx, fullRounds: 20 },
   { ...pra, fullRounds: 3 },

@@ -62,6 +62,8 @@ export const row = (id: string, site = "here"): NodeRow => ({
   version: "test",
   inventory: undefined,
   seenWallMs: 0,
+  storeGeneration: "",
+  storeEpoch: 0n,
   levelSinceWallMs: 0,
   levelBecause: "",
 });

@@ -107,6 +107,7 @@ export function memoryNode(memory: NodeMemory = { hubEpoch: 0n, orders: new Set(
       worstLagMs: 0,
       readings: [],
       outboxDepth: 0n,
+      storeEpoch: 0n,
     }),
     status: () => create(StatusSchema, { workloads: [{ name: "firewall" }] }),
     onStatusChange(wake) {
@@ -121,6 +122,8 @@ export function memoryNode(memory: NodeMemory = { hubEpoch: 0n, orders: new Set(
       return this.doing(order);
     },
     hubEpoch: () => memory.hubEpoch,
+    storeEpoch: () => 0n,
+    storeRolledBack: () => undefined,
     async setHubEpoch(epoch) {
       memory.hubEpoch = epoch;
     },

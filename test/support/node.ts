@@ -189,6 +189,10 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       for (const workload of workloads.values()) workload.phase = on ? WorkloadPhase.STOPPED : WorkloadPhase.RUNNING;
       return workloads.size;
     },
+    async changeStoreKey(which, escrowPem, person) {
+      record(`person:${person}`, escrowPem === "" ? `store.rotate_${which}` : "store.entrust", "node");
+      return "2";
+    },
     report(token, requests) {
       holding(token).requests.push(...requests);
     },

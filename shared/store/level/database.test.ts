@@ -107,7 +107,7 @@ test("a store that is gone after its first run is reported, not made again", asy
   await made();
   rmSync(path, { recursive: true });
   expect(await open().catch(code)).toBe("STORE_MISSING");
-  expect(await readdir(dir)).toEqual(["store.made"]);
+  expect(await readdir(dir)).toEqual(["store.made", "store.witness"]);
 });
 
 test("a store that lost its CURRENT file is repaired with everything in it, and the damaged one is kept", async () => {

@@ -1,8 +1,12 @@
 import { statfs } from "node:fs/promises";
 import { Fault, isFault } from "../../errors/fault.ts";
 import type { Cancel, Clock } from "../../time/clock.ts";
+import { lostIn, markOf } from "./marks.ts";
+import { decodeNumber, encodeNumber } from "./numbers.ts";
 import { type Handle, levelCode, type Place, reopenHandle, type Sizes } from "./opening.ts";
-import { type Group, type Job, Unsettled, Waiting } from "./writer.ts";
+import { Space } from "./space.ts";
+import { Witness } from "./witness.ts";
+import { type Durability, type Group, type Job, Unsettled, Waiting } from "./writer.ts";
 
 /** A batched write is synced this much later at the latest, half of what the store promises. */
 const barrierMs = 50;
@@ -26,9 +30,17 @@ export interface DatabaseOptions {
   readonly sizes?: Sizes;
   /** Default: a damaged store is repaired in place, once. False: it is STORE_DAMAGED, for whoever mends it in other ways too. */
   readonly repair?: boolean;
+  /** False: a store that never was is STORE_MISSING, not made. */
+  readonly make?: boolean;
+  /** The newest format that the opener knows and the one of a store it makes; default 1. An older one is opened as it is. */
+  readonly format?: number;
+  /** Beyond this many bytes on the disk what may be spared is refused. Default: 1 GiB. */
+  readonly bytesMax?: number;
   /** Called after a synced batch: everything landed before is durable over a power cut. */
   readonly onSynced?: () => void;
 }
+
+const defaultBytesMax = 1024 * 1024 * 1024;
 
 /**
  * One LevelDB and the only way to it.
@@ -36,6 +48,7 @@ export interface DatabaseOptions {
  *   !format   -> number   the version of everything in it
  *   !repairs  -> number   how often it was repaired
  *   !flush    -> number   counts batches; each batch writes it, so that reading it back tells which was the last to land
+ *   !mark/…   -> number   each batch leaves its number here too, so that a batch that is lost leaves a hole (marks.ts)
  *
  *            batch fails                   enough space, reopened, !flush read back
  *   open ───────────────▶ poisoned ─────────────────────────────────────────────▶ open
@@ -52,8 +65,11 @@ export class Database {
   readonly #options: DatabaseOptions;
   readonly #release: () => void;
   readonly #waiting = new Waiting();
+  readonly #witness: Witness;
+  readonly #space: Space;
   #handle: Handle | undefined;
   #flush: number;
+  #synced: number;
   #writing: Promise<void> | undefined;
   #reopening: Promise<void> | undefined;
   #unsettled: Group | undefined;
@@ -65,6 +81,8 @@ export class Database {
   readonly made: boolean;
   /** How often the store was damaged and repaired in its life: what was acknowledged before may be missing. */
   readonly repairs: number;
+  /** The format it was found in; below the opener's own it has to be migrated. */
+  readonly format: number;
   /** What a person should know of the opening; empty when all was well. */
   readonly notes: readonly string[];
 
@@ -75,17 +93,25 @@ export class Database {
     this.#release = opened.release;
     this.#handle = opened.handle;
     this.#flush = opened.flush;
+    this.#synced = opened.flush;
+    this.#witness = new Witness(opened.place.witness);
+    this.#space = new Space(opened.place.path, options.clock, options.bytesMax ?? defaultBytesMax);
+    this.format = opened.format;
     this.made = opened.made;
     this.repairs = opened.repairs;
     this.notes = opened.notes;
   }
 
   /**
-   * Writes with others in one batch. Resolves when the batch is in the file, with `synced` when it is on the disk.
-   * Rejects with what `build` throws, STORE_WRITE_FAILED ({@link Unsettled} when the write may yet land), LIMIT_REACHED.
+   * Writes with others in one batch, which share one sync. Resolves when the batch is in the file, with `synced` (true) when it
+   * is on the disk. Rejects with what `build` throws, STORE_WRITE_FAILED ({@link Unsettled} when the write may yet land),
+   * LIMIT_REACHED, and with STORE_SPACE_LOW what is `spare`.
    */
-  submit(job: Job, synced: boolean): Promise<void> {
-    return this.#closing ? Promise.reject(closedFault()) : this.#submit(job, synced);
+  submit(job: Job, durability: Durability | boolean): Promise<void> {
+    if (this.#closing) return Promise.reject(closedFault());
+    const low = durability === "spare" ? this.#space.low() : undefined;
+    if (low !== undefined) return Promise.reject(new Fault("STORE_SPACE_LOW", low));
+    return this.#submit(job, durability === true || durability === "synced");
   }
   #submit(job: Job, synced: boolean): Promise<void> {
     if (this.#trouble) return Promise.reject(this.#trouble);
@@ -144,6 +170,15 @@ export class Database {
     }
   }
 
+  /** The number of the last batch that is on the disk: it only grows, and a store that is put back has a lower one. */
+  get epoch(): number {
+    return this.#synced;
+  }
+  /** Gives the space of deleted and overwritten entries back; what was overwritten is then no longer in the files. */
+  compact(range: KeyRange): Promise<void> {
+    return this.#read((handle) => compactIn(handle, range));
+  }
+
   /** The error line while writes are refused; undefined while they work. */
   trouble(): string | undefined {
     return this.#trouble?.message;
@@ -162,6 +197,7 @@ export class Database {
     await this.#reopening;
     const handle = this.#handle;
     this.#handle = undefined;
+    await Promise.all([this.#witness.close(), this.#space.close()]);
     try {
       await handle?.close();
     } finally {
@@ -203,12 +239,15 @@ export class Database {
     if (group.writes.length === 0 && !group.synced) return false;
     if (!this.#handle) throw new Error("no handle");
     const mark = { type: "put", key: "!flush", value: encodeNumber(this.#flush + 1) } as const;
-    await this.#handle.batch([...group.writes, mark], { sync: group.synced });
+    const writes = [...group.writes, mark, markOf(this.#flush + 1)];
+    await this.#handle.batch(writes, { sync: group.synced });
     return true;
   }
   #land(group: Group): void {
     for (const { job } of group.members) job.landed?.();
     if (group.synced) {
+      this.#synced = this.#flush;
+      this.#witness.note(this.#flush);
       this.#barrier?.();
       this.#barrier = undefined;
       this.#options.onSynced?.();
@@ -254,6 +293,8 @@ export class Database {
       if (read !== this.#flush && read !== this.#flush + 1) {
         throw new Fault("STORE_DAMAGED", `batch ${this.#flush} was acknowledged and is gone, the last one is ${read}`);
       }
+      const lost = await lostIn(this.#place, handle);
+      if (lost !== undefined) throw new Fault("STORE_DAMAGED", lost);
       await handle.put("!flush", encodeNumber(read), { sync: true }); // it takes writes again
       this.#settle(read);
     } catch (error) {
@@ -284,16 +325,14 @@ export interface Opened {
   readonly release: () => void;
   readonly handle: Handle;
   readonly flush: number;
+  readonly format: number;
   readonly made: boolean;
   readonly repairs: number;
   readonly notes: readonly string[];
 }
 
-export function encodeNumber(value: number): Uint8Array {
-  return Buffer.from(String(value));
-}
-export function decodeNumber(value: Uint8Array | undefined): number {
-  const number = value ? Number(Buffer.from(value).toString()) : Number.NaN;
-  if (!Number.isSafeInteger(number)) throw new Fault("STORE_DAMAGED", "a number of the store's own cannot be read");
-  return number;
+/** The library has it, the typings of `level` leave it out. */
+async function compactIn(handle: Handle, { gte, lt }: KeyRange): Promise<void> {
+  const run: unknown = Reflect.get(handle, "compactRange");
+  if (typeof run === "function") await run.call(handle, gte, lt);
 }

@@ -18,9 +18,11 @@ export interface Place {
   readonly lock: string;
   /** Exists once the store was made: without it nobody could tell a lost store from a first run. */
   readonly marker: string;
+  /** Says how far the store must go. */
+  readonly witness: string;
 }
 export function placeOf(path: string): Place {
-  return { path, lock: `${path}.lock`, marker: `${path}.made` };
+  return { path, lock: `${path}.lock`, marker: `${path}.made`, witness: `${path}.witness` };
 }
 
 /** LevelDB's code behind an error of the library: its errors on open carry the real one as their cause. */
@@ -32,7 +34,7 @@ export function levelCode(error: unknown): string {
   return "";
 }
 
-/** The layout of keys and values this version writes, and the newest it can read. */
+/** The layout of keys and values of a store whose opener names none. */
 export const format = 1;
 /** A store that breaks again after so many repairs is left as it is: copies must not fill the disk. */
 export const damagedMax = 3;
@@ -90,6 +92,7 @@ export async function openFirst(
   if (!whole && known && !holdsRecords(files)) throw new Fault("STORE_MISSING", `'${place.path}' is gone or empty`);
   if (!whole && !holdsRecords(files)) {
     await mkdir(place.path, { recursive: true, mode: 0o700 });
+    rmSync(place.witness, { force: true });
     const handle = await openHandle(place.path, true, sizes).catch((error) => {
       throw openFault(place.path, error);
     });

@@ -21,7 +21,8 @@ import {
 } from "node:fs";
 import { basename, dirname } from "node:path";
 import { Fault } from "../../errors/fault.ts";
-import { decodeNumber, encodeNumber } from "./database.ts";
+import { marksFrom } from "./marks.ts";
+import { decodeNumber, encodeNumber } from "./numbers.ts";
 import {
   exists,
   format,
@@ -63,15 +64,15 @@ export function damagedCopies(place: Place): string[] {
 }
 
 /** Makes it. The store itself stays as it is. Throws STORE_DAMAGED when it cannot be made this way, or the disk's own error. */
-export async function remake(place: Place, making: Making): Promise<Remade> {
+export async function remake(place: Place, making: Making, known = format): Promise<Remade> {
   const target = `${place.path}.mending`;
   rmSync(target, { recursive: true, force: true });
   try {
-    const handle = await make(place, target, making);
+    const handle = await make(place, target, making, known);
     return {
       handle,
       async finish(wallMs) {
-        await count(handle);
+        await count(handle, known);
         await handle.close();
         syncFolder(target);
         writeFileSync(`${target}.json`, JSON.stringify({ wholeSince: wallMs }), { mode: 0o600, flush: true });
@@ -88,7 +89,7 @@ export async function remake(place: Place, making: Making): Promise<Remade> {
   }
 }
 
-async function make(place: Place, target: string, making: Making): Promise<Handle> {
+async function make(place: Place, target: string, making: Making, known: number): Promise<Handle> {
   if (making.by === "nothing") {
     mkdirSync(target, { recursive: true, mode: 0o700 });
     return makeHandle(target);
@@ -98,7 +99,7 @@ async function make(place: Place, target: string, making: Making): Promise<Handl
   if (making.by === "repair") await repairIn(target);
   const handle = await reopenHandle(placeOf(target), {});
   try {
-    await checkKnown(place, handle);
+    await checkKnown(place, handle, known);
     return handle;
   } catch (error) {
     await handle.close();
@@ -106,22 +107,24 @@ async function make(place: Place, target: string, making: Making): Promise<Handl
   }
 }
 
-/** Throws STORE_NEWER for a store of a format that this version does not know. */
-export async function checkKnown(place: Place, handle: Handle): Promise<void> {
+/** The format of the store. Throws STORE_NEWER for one that the opener does not know. */
+export async function checkKnown(place: Place, handle: Handle, known = format): Promise<number> {
   const found = await handle.get("!format");
-  const version = found ? decodeNumber(found) : format;
-  if (version <= format) return;
-  throw new Fault("STORE_NEWER", `'${place.path}' has format ${version}, this version knows ${format}`);
+  const version = found ? decodeNumber(found) : known;
+  if (version <= known) return version;
+  throw new Fault("STORE_NEWER", `'${place.path}' has format ${version}, this version knows ${known}`);
 }
 
-async function count(handle: Handle): Promise<void> {
+async function count(handle: Handle, known: number): Promise<void> {
+  const found = await handle.get("!format");
   const before = await handle.get("!repairs");
   const repairs = before ? decodeNumber(before) : 0;
   const flush = await handle.get("!flush");
   await handle.batch(
     [
-      { type: "put", key: "!format", value: encodeNumber(format) },
+      { type: "put", key: "!format", value: found ?? encodeNumber(known) },
       { type: "put", key: "!flush", value: flush ?? encodeNumber(0) },
+      marksFrom(flush ? decodeNumber(flush) : 0),
       { type: "put", key: "!repairs", value: encodeNumber(repairs + 1) },
     ],
     { sync: true } as object,
@@ -137,6 +140,8 @@ function swap(place: Place, wallMs: number): string | undefined {
       renameSync(place.path, aside);
     }
     renameSync(target, place.path);
+    // What the old one had reached is no promise of the new one.
+    rmSync(place.witness, { force: true });
   }
   if (!exists(place.marker)) markMade(place, wallMs);
   syncFolder(dirname(place.path));

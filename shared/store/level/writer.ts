@@ -1,5 +1,11 @@
 import { Fault } from "../../errors/fault.ts";
 
+/**
+ * What a write is worth. `synced`: on the disk before it is acknowledged. `batched`: in the file, on the disk within 50 ms.
+ * `spare`: batched, and refused while space is low. Anything that must be right after a power cut is `synced`.
+ */
+export type Durability = "synced" | "batched" | "spare";
+
 /** One write of a batch. */
 export type Write =
   | { readonly type: "put"; readonly key: string; readonly value: Uint8Array }

@@ -1,0 +1,77 @@
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { printOne } from "@blueflame/shared/cli/print.ts";
+import type { Column } from "@blueflame/shared/cli/table.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { openAgentStore } from "../store/agent-store.ts";
+import { keyChanged } from "../store/key-audit.ts";
+import { openWithEscrow } from "../store/keys/open-with.ts";
+import { bootId } from "../supervise/proc.driver.ts";
+import { ask, personHere } from "./ask.driver.ts";
+import type { StoreOptions } from "./store.ts";
+
+export interface RotateOptions extends StoreOptions {
+  readonly kek: boolean;
+}
+
+interface Change {
+  readonly did: string;
+  readonly key: string;
+}
+const columns: Column<Change>[] = [
+  { title: "DONE", value: (row) => row.did },
+  { title: "KEY", value: (row) => row.key },
+];
+
+/** Changes the data key, or with `kek` the key-encryption key. Rejects with STORE_KEY_*, STORE_WRITE_FAILED, BAD_REQUEST. */
+export async function rotateKey(options: RotateOptions): Promise<void> {
+  const key = await change(options.dataDir, options.kek ? "kek" : "data", "");
+  print({ did: options.kek ? "another key opens the store" : "another key seals the store", key }, options);
+}
+
+/** Lets the holder of a private key open the store too. Rejects as {@link rotateKey}, and with CONFIG_INVALID. */
+export async function entrust(file: string, options: StoreOptions): Promise<void> {
+  const key = await change(options.dataDir, "data", read(file));
+  print({ did: "the holder of this key can open the store too", key }, options);
+}
+
+/** Gives the store a new key-encryption key by the private key that it was entrusted to. Rejects with STORE_KEY_*, STORE_LOCKED, STORE_MISSING. */
+export async function openWith(file: string, options: StoreOptions): Promise<void> {
+  const key = await openWithEscrow(options.dataDir, read(file));
+  print({ did: "the key in the data directory opens the store again", key }, options);
+}
+
+/** Asks the agent; without one it is done here. */
+async function change(dataDir: string, which: "data" | "kek", escrowPem: string): Promise<string> {
+  const person = personHere();
+  try {
+    const request = { kek: which === "kek", escrowPublicKey: escrowPem, person };
+    return (await ask(dataDir, (desk) => desk.rotateStoreKey(request))).keyId;
+  } catch (error) {
+    if (!isFault(error, "AGENT_UNREACHABLE")) throw error;
+  }
+  const [clock, random] = [realClock(), Math.random];
+  const opener = { clock, random, nodeId: undefined, defaultNodeId: hostname(), bootId: bootId(), repair: false };
+  const store = await openAgentStore(dataDir, { ...opener, make: false });
+  try {
+    const id = await (escrowPem === "" ? store.rotateKey(which) : store.entrust(escrowPem));
+    const { nodeId } = store.identity;
+    await store.appendAudit([keyChanged({ which, escrowPem, id, person, nodeId, clock, random })]);
+    return id;
+  } finally {
+    await store.close();
+  }
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new Fault("CONFIG_NOT_FOUND", `cannot read '${file}': ${(cause as Error).message}`, { cause });
+  }
+}
+
+function print(row: Change, options: StoreOptions): void {
+  printOne(row, columns, { ...options, json: (one) => one });
+}

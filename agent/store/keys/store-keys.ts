@@ -1,0 +1,210 @@
+/**
+ * The keys of an open store: found, kept in both places, changed while the store is used.
+ *
+ *   data key   made ─▶ durable in `!ring` and `store.keys` ─▶ seals from now on ─▶ sweep: the rest is sealed anew, bit by bit
+ *   KEK        new one beside the old ─▶ ring wrapped for both, durable ─▶ the new one takes its place ─▶ ring for it alone
+ *
+ * A death between any two of these leaves a ring that what lies there opens.
+ */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { Database } from "@blueflame/shared/store/level/database.ts";
+import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import type { Codec } from "../codec.ts";
+import type { SealedDatabase } from "../sealed-database.ts";
+import { ringOf, snapshotNumbers, snapshotsIn } from "../snapshot-file.ts";
+import { beginChange, endChange, findKeks, type Kek, keyFileOf, makeKeyFile } from "./key-file.ts";
+import { countStep, encodeRing, merged, parseRing, Ring, type StoredRing } from "./ring.ts";
+import { readEscrow, readRingFile, ringKey, writeEscrow, writeRingFile } from "./ring-file.ts";
+import type { Escrow } from "./wrap.ts";
+
+/** How often the age of the key and the count of its values are looked at. */
+const lookMs = 60_000;
+/** A sweep takes so many rows at a time, with this pause between: a store of 100,000 rows is done in a minute. */
+const sweep = { rows: 100, pauseMs: 50 } as const;
+
+/**
+ * The ring of a store: what its own row and the file beside it have together, else what the youngest snapshot has; undefined
+ * when it is nowhere.
+ */
+export function storedRing(row: Uint8Array | undefined, dataDir: string): StoredRing | undefined {
+  return merged(parseRing(row), readRingFile(dataDir)) ?? snapshotRing(dataDir);
+}
+function snapshotRing(dataDir: string): StoredRing | undefined {
+  const folder = snapshotsIn(dataDir);
+  for (const number of snapshotNumbers(folder)) {
+    const ring = ringOf(join(folder, String(number)));
+    if (ring) return ring;
+  }
+  return undefined;
+}
+
+/** Opens a ring with what lies in `dataDir`. Throws STORE_KEY_MISSING, STORE_KEY_LOOSE, STORE_KEY_UNREADABLE, STORE_KEY_WRONG, STORE_NEWER. */
+export function openRing(stored: StoredRing, dataDir: string): { ring: Ring; kek: Kek } {
+  const keks = findKeks({ dataDir });
+  const [kek] = keks;
+  if (!kek) throw new Fault("STORE_KEY_MISSING", `there is no key for the store in '${dataDir}'`);
+  return { ring: Ring.open(stored, keks), kek };
+}
+
+/** A ring for a store that has none yet, with the key that is there or, when there is none, a new one. Not yet kept anywhere. */
+export function makeRing(dataDir: string, owner: string, wallMs: number): { ring: Ring; kek: Kek } {
+  const kek = findKeks({ dataDir })[0] ?? makeKeyFile(dataDir);
+  return { ring: Ring.make(owner, kek, readEscrow(dataDir), wallMs), kek };
+}
+
+interface Parts {
+  readonly raw: Database;
+  readonly codec: Codec;
+  readonly kek: Kek;
+  readonly escrow: Escrow | undefined;
+  readonly dataDir: string;
+  readonly clock: Clock;
+}
+
+/** See above. Whoever opens the store closes this before it. */
+export class StoreKeys {
+  readonly #raw: Database;
+  readonly #codec: Codec;
+  readonly #dataDir: string;
+  readonly #clock: Clock;
+  #kek: Kek;
+  #escrow: Escrow | undefined;
+  /** Values that the durable count covers. */
+  #counted = countStep;
+  #turn: Promise<void> = Promise.resolve();
+  #cancel: Cancel = () => undefined;
+  #wake: () => void = () => undefined;
+  #closed = false;
+
+  private constructor({ raw, codec, kek, escrow, dataDir, clock }: Parts) {
+    this.#raw = raw;
+    this.#codec = codec;
+    this.#kek = kek;
+    this.#escrow = escrow;
+    this.#dataDir = dataDir;
+    this.#clock = clock;
+  }
+
+  /** Brings both copies of the ring up to date, wrapped for the key of today; drops what a change left that was cut short. */
+  static async start(parts: Omit<Parts, "escrow">): Promise<StoreKeys> {
+    const escrow = readEscrow(parts.dataDir);
+    const keys = new StoreKeys({ ...parts, escrow });
+    const { ring } = parts.codec;
+    const wrapped = ring.isFor(parts.kek, escrow) ? ring : ring.rewrapped([parts.kek], escrow);
+    await keys.#keep(wrapped.counted(countStep));
+    rmSync(`${keyFileOf(parts.dataDir)}.new`, { force: true });
+    return keys;
+  }
+
+  /** Looks after the keys from now on: a worn one is followed by the next, and the store is sealed anew behind it. */
+  watch(database: SealedDatabase): void {
+    const look = async () => {
+      if (this.#codec.sealed > this.#counted - countStep / 2) await this.#count();
+      if (this.#codec.ring.worn(this.#clock.wallMs())) await this.#rotate();
+      if (this.#codec.ring.stored.swept < this.#codec.ring.current) await this.#sweep(database);
+    };
+    const again = (ms: number) => {
+      if (this.#closed) return;
+      this.#cancel = this.#clock.wakeAt(this.#clock.monotonicMs() + ms, () => {
+        // What the disk refuses is said by the store; the next look tries again.
+        void this.#inTurn(look).then(
+          () => again(lookMs),
+          () => again(lookMs),
+        );
+      });
+    };
+    again(0);
+  }
+  /** The next data key seals from now on. Resolves when that is durable; what is there is sealed anew by and by. */
+  rotate(database: SealedDatabase): Promise<void> {
+    return this.#inTurn(() => this.#rotate()).then(() => {
+      this.#cancel();
+      this.watch(database);
+    });
+  }
+  /** Another key-encryption key. Rejects with STORE_KEY_WRONG when the service manager has it: then it is changed there. */
+  rotateKek(): Promise<Kek> {
+    return this.#inTurn(async () => {
+      const old = this.#kek;
+      if (old.is === "credential") {
+        throw new Fault("BAD_REQUEST", `the key is the service manager's ('${old.from}'): change it there and restart`);
+      }
+      const next = beginChange(this.#dataDir);
+      await this.#keep(this.#codec.ring.rewrapped([old, next], this.#escrow));
+      endChange(this.#dataDir);
+      this.#kek = next;
+      await this.#keep(this.#codec.ring.rewrapped([next], this.#escrow));
+      return next;
+    });
+  }
+  /** From now on the holder of this key can open the store too. Rejects with CONFIG_INVALID. */
+  entrust(pem: string): Promise<Escrow> {
+    return this.#inTurn(async () => {
+      const escrow = writeEscrow(this.#dataDir, pem);
+      this.#escrow = escrow;
+      await this.#keep(this.#codec.ring.rewrapped([this.#kek], escrow));
+      return escrow;
+    });
+  }
+  /** The data key that seals. */
+  get current(): number {
+    return this.#codec.ring.current;
+  }
+  /** What a snapshot has to hold beside the rows. */
+  stored(): StoredRing {
+    return this.#codec.ring.stored;
+  }
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancel();
+    this.#wake();
+    await this.#turn;
+    this.#cancel();
+  }
+
+  async #count(): Promise<void> {
+    await this.#keep(this.#codec.ring.counted(countStep));
+    this.#counted += countStep;
+  }
+  async #rotate(): Promise<void> {
+    await this.#keep(this.#codec.ring.rotated(this.#kek, this.#escrow, this.#clock.wallMs()));
+  }
+  async #sweep(database: SealedDatabase): Promise<void> {
+    const target = this.#codec.ring.current;
+    for (let at: string | undefined = "a"; at !== undefined && !this.#closed; ) {
+      at = await database.resealSome(at, sweep.rows);
+      await this.#pause(sweep.pauseMs);
+    }
+    if (this.#closed) return;
+    await this.#keep(this.#codec.ring.swept(target));
+    // What the older key sealed is in files that LevelDB would drop some day.
+    await this.#raw.compact({ gte: "a", lt: "\x7f" });
+  }
+  /** Durable in both places, then used. The file first: the store may be in trouble, and then nothing is sealed either. */
+  async #keep(ring: Ring): Promise<void> {
+    const bytes = encodeRing(ring.stored);
+    writeRingFile(this.#dataDir, ring.stored);
+    await this.#raw.submit({ build: () => [{ type: "put", key: ringKey, value: bytes }] }, true);
+    this.#codec.ring = ring;
+  }
+  /** Ends early when the store is closed. */
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.wakeAt(this.#clock.monotonicMs() + ms, resolve);
+      this.#wake = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
+  }
+}

@@ -1,0 +1,126 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Codec } from "@blueflame/agent/store/codec.ts";
+import { kekOf } from "@blueflame/agent/store/keys/key-file.ts";
+import { Ring } from "@blueflame/agent/store/keys/ring.ts";
+import { SealedDatabase } from "@blueflame/agent/store/sealed-database.ts";
+import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { Level } from "level";
+import { keep, round, spread, table } from "./measure.ts";
+
+/** What a workload's state weighs. */
+const valueBytes = 256;
+const rounds = Number(process.env.ROUNDS ?? 5);
+const forMs = Number(process.env.FOR_MS ?? 1500);
+/** Of bare LevelDB in the same run: below it the store is too slow. */
+const promised = 0.7;
+
+/** One store under test: `write` puts `count` values, and they are on the disk when it resolves. */
+interface Contender {
+  readonly name: string;
+  write(from: number, count: number): Promise<void>;
+  close(): Promise<void>;
+}
+interface Case {
+  readonly name: string;
+  readonly writers: number;
+  readonly batch: number;
+}
+const cases: readonly Case[] = [
+  { name: "32 writers, one value each", writers: 32, batch: 1 },
+  { name: "1 writer, one value each", writers: 1, batch: 1 },
+  { name: "1 writer, 100 values in a batch", writers: 1, batch: 100 },
+];
+
+/** Synced puts into the sealed store beside those into a bare LevelDB, taken in turns. */
+export async function store(): Promise<void> {
+  const rows: (string | number)[][] = [];
+  const figures: Record<string, unknown> = {};
+  for (const one of cases) {
+    const bare: number[] = [];
+    const sealed: number[] = [];
+    const ratios: number[] = [];
+    for (let at = 0; at < rounds; at++) {
+      const [first, second] = at % 2 === 0 ? [openBare, openSealed] : [openSealed, openBare];
+      const [a, b] = [await measure(first, one), await measure(second, one)];
+      const [ofBare, ofSealed] = at % 2 === 0 ? [a, b] : [b, a];
+      bare.push(ofBare);
+      sealed.push(ofSealed);
+      ratios.push(ofSealed / ofBare);
+    }
+    const ratio = spread(ratios);
+    figures[one.name] = { bare: spread(bare), sealed: spread(sealed), ratio };
+    rows.push([
+      one.name,
+      spread(bare).median,
+      spread(sealed).median,
+      round(ratio.median),
+      one.writers === 32 ? `≥ ${promised}` : "-",
+    ]);
+  }
+  table(
+    `Synced values a second (${valueBytes} bytes, medians of ${rounds})`,
+    ["WHAT", "BARE", "SEALED", "RATIO", "PROMISE"],
+    rows,
+  );
+  console.log(`  written to ${keep("store", figures)}`);
+  const first = Number(rows[0]?.[3]);
+  if (first < promised) throw new Error(`the sealed store has ${first} of bare LevelDB, promised are ${promised}`);
+}
+
+async function measure(open: (dir: string) => Promise<Contender>, { writers, batch }: Case): Promise<number> {
+  const dir = mkdtempSync(join(tmpdir(), "bf-bench-store-"));
+  const contender = await open(dir);
+  try {
+    let next = 0;
+    const began = performance.now();
+    let done = 0;
+    const lane = async () => {
+      while (performance.now() - began < forMs) {
+        const from = next;
+        next += batch;
+        await contender.write(from, batch);
+        done += batch;
+      }
+    };
+    await Promise.all(Array.from({ length: writers }, lane));
+    return round(done / ((performance.now() - began) / 1000));
+  } finally {
+    await contender.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+function writes(from: number, count: number) {
+  return Array.from({ length: count }, (_, n) => {
+    const key = `kv/risk\0key-${from + n}`;
+    return { type: "put", key, value: Buffer.alloc(valueBytes, String(from + n)) } as const;
+  });
+}
+
+async function openBare(dir: string): Promise<Contender> {
+  const level = new Level<string, Uint8Array>(join(dir, "store"), { keyEncoding: "utf8", valueEncoding: "view" });
+  await level.open();
+  return {
+    name: "bare",
+    async write(from, count) {
+      const [one] = writes(from, count);
+      if (count === 1 && one) await level.put(one.key, one.value, { sync: true } as object);
+      else await level.batch(writes(from, count), { sync: true } as object);
+    },
+    close: () => level.close(),
+  };
+}
+
+async function openSealed(dir: string): Promise<Contender> {
+  const raw = await openDatabase(join(dir, "store"), { clock: realClock() });
+  const kek = kekOf(Buffer.alloc(32, 1), "bench", "file");
+  const database = new SealedDatabase(raw, new Codec(Ring.make("bench", kek, undefined, Date.now())));
+  return {
+    name: "sealed",
+    write: (from, count) => database.submit({ build: () => writes(from, count) }, "synced"),
+    close: () => raw.close(),
+  };
+}
