@@ -120,7 +120,7 @@ export function unitText(layout: Layout, watchdog: readonly string[]): string {
     "TasksMax=infinity",
     "LimitNOFILE=65536",
     ...state,
-    '# The key of the sealed store, where the machine has one for it: agent/store/README.md, "Keys". Else it lies in the data directory.',
+    "# The key of the sealed store, where the machine has one for it: agent/store/keys/README.md. Else it lies in the data directory.",
     "ImportCredential=blueflame-store-key*",
     `Environment=${unitWord(`PKG_NATIVE_CACHE_PATH=${join(layout.dataDir, "native")}`)}`,
     "",
