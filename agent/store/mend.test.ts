@@ -113,9 +113,17 @@ test("a lost CURRENT and a cut manifest cost nothing", async () => {
   expect(await states(await start())).toEqual({ halted: 1, risk: 3 });
 });
 
-test("a bit that flipped in a table is found, and the store is restored from its snapshot", async () => {
+test("PHX-9 a bit that flipped in a table is found, and the store is restored from its snapshot and what its log says since", async () => {
   await lived();
   flip(inStore(/\.ldb$/), 40);
+  const store = await mended({ by: "restore" });
+  expect(await states(store)).toEqual({ halted: 1, risk: 3 });
+});
+
+test("a log that is damaged too brings a snapshot forward as far as it is whole, and no further", async () => {
+  await lived();
+  flip(inStore(/\.ldb$/), 40);
+  flip(inStore(/\.log$/), 30);
   const store = await mended({ by: "restore" });
   expect(await states(store)).toEqual({ halted: 1, risk: 2 });
 });

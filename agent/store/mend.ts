@@ -28,6 +28,7 @@ import { type Inspected, inspect, unreadableIn } from "./inspect.ts";
 import { encodeRing } from "./keys/ring.ts";
 import { ringKey } from "./keys/ring-file.ts";
 import { makeRing, openRing, storedRing } from "./keys/store-keys.ts";
+import { overlayLog } from "./log-overlay.ts";
 import { choose, copiesMax, tooMany, type Way } from "./mend-choice.ts";
 import { heir, restAgain } from "./next-life.ts";
 import { unreadable } from "./readable.ts";
@@ -170,12 +171,16 @@ function withNotes(because: string, notes: readonly string[]): string {
 }
 
 async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<string | undefined> {
-  const { dataDir, place, found, options } = task;
+  const { dataDir, place, found, options, wish } = task;
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
   const made = await remake(place, makingOf(by, found), storeFormat);
   try {
     const wallMs = options.clock.wallMs();
     const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, dataDir, wallMs);
+    if (source && form.codec && !wish) {
+      const later = await overlayLog(made.handle, place.path, form);
+      if (later > 0) notes.push(`${later} later writes of its log are in it`);
+    }
     if (form.codec) await keepRing(made, form.codec);
     await settle(made, form, by, source, task, notes);
     return await made.finish(wallMs);

@@ -1,0 +1,100 @@
+// What a machine that has lost everything gets back from its hub: a real store, a real hub, its own key.
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { agentOf, certificateOf, type HubFolder, hubFolder, hubIn } from "../../test/support/hub.ts";
+import { type StartedStore, startStore } from "../store/deferred-store.ts";
+import { startSnapshots } from "../store/snapshot.ts";
+import { snapshotNumbers, snapshotsIn } from "../store/snapshot-file.ts";
+import { snapshotLine } from "../uplink/snapshot-line.driver.ts";
+import { sendSnapshots } from "../uplink/snapshot-sending.driver.ts";
+import { fetch, restore } from "./store.ts";
+
+const clock = realClock();
+let folder: HubFolder;
+let hub: Awaited<ReturnType<typeof hubIn>>;
+let config: string;
+beforeEach(async () => {
+  folder = hubFolder();
+  hub = await hubIn(folder);
+  config = join(folder.dir, "agent.yaml");
+  const issued = await certificateOf(folder, "edge-1");
+  for (const name of ["ca", "cert", "key"] as const)
+    writeFileSync(join(folder.dir, name), issued[name], { mode: 0o600 });
+  const own = { addresses: [hub.grpcAddress], ca: "ca", cert: "cert", key: "key" };
+  writeFileSync(config, JSON.stringify({ node: { id: "edge-1" }, hub: own }));
+  vi.spyOn(process.stdout, "write").mockReturnValue(true);
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await folder.clear();
+});
+
+const dirOf = (name: string) => join(folder.dir, name);
+const start = (name: string): Promise<StartedStore> =>
+  startStore(dirOf(name), {
+    clock,
+    random: Math.random,
+    nodeId: "edge-1",
+    bootId: "b",
+    isAtRest: () => false,
+    onOpened: () => undefined,
+  });
+async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  for (let n = 0; n < 1500; n++, await pause(20)) if (await holds()) return;
+  throw new Error(`in vain: ${what}`);
+}
+
+/** A node that has lived, and whose snapshot is at the hub. */
+async function lived(): Promise<{ generation: string; owner: string }> {
+  const store = await start("old");
+  await store.saveStep({ workload: "risk", state: { streak: 3, secret: "canary" } }, "synced");
+  await store.put("risk", "limit", Buffer.from("12"), undefined);
+  const shots = startSnapshots({ store, clock, dataDir: dirOf("old"), everyMs: 1, keep: 1 });
+  await until("a snapshot is taken", () => snapshotNumbers(snapshotsIn(dirOf("old"))).length > 0);
+  await shots.close();
+  await store.close();
+  const target = { addresses: [hub.grpcAddress], ...(await certificateOf(folder, "edge-1")) };
+  const link = () => ({ state: "connected", hub: hub.grpcAddress, because: "" }) as const;
+  const log = { info: () => undefined, warn: (_facts: object, text: string) => expect.fail(text) };
+  const sender = sendSnapshots({ target, dataDir: dirOf("old"), link, clock, log, lookMs: 20 });
+  const line = snapshotLine(target, hub.grpcAddress);
+  await until("it is at the hub", async () =>
+    (await line.service.listSnapshots({}, line.within)).snapshots.some((one) => one.storedBytes === one.bytes),
+  );
+  line.close();
+  await sender.close();
+  return store.identity;
+}
+const options = (name: string) => ({ dataDir: dirOf(name), headers: true, output: "json" as const, config });
+const code = (error: unknown) => (isFault(error) ? error.code : String(error));
+
+test("PRA-10 PHX-9 CARD-4 a new machine with the node's certificate and key gets its store from the hub, as a life above all that the hub knows", async () => {
+  const old = await lived();
+  // The node went on for some lives after its snapshot, and the hub knows of them.
+  const later = await agentOf(folder, hub, { nodeId: "edge-1", incarnation: 7n });
+  await until("the hub knows the life", () => later.uplink.view().state === "connected");
+  await later.close();
+
+  mkdirSync(dirOf("new"));
+  copyFileSync(join(dirOf("old"), "store.key"), join(dirOf("new"), "store.key"));
+  await restore({ ...options("new"), fromHub: true, empty: false });
+  const store = await start("new");
+  folder.closeLater(() => store.close());
+  expect(store.identity).toMatchObject({ nodeId: "edge-1", owner: old.owner, incarnation: 8n });
+  expect(store.identity.generation).not.toBe(old.generation);
+  expect(await store.workloads()).toEqual([{ name: "risk", state: { streak: 3, secret: "canary" } }]);
+  expect(Buffer.from((await store.get("risk", "limit"))?.value ?? []).toString()).toBe("12");
+  expect((await store.audit(1))[0]).toMatchObject({ action: "store.restore" });
+});
+
+test("without the node's key nobody gets anything out of what the hub keeps", async () => {
+  await lived();
+  mkdirSync(dirOf("thief"));
+  await fetch(options("thief")).catch(() => undefined);
+  expect(await restore({ ...options("thief"), fromHub: true, empty: false }).catch(code)).toMatch(/^STORE_KEY_/);
+  expect(existsSync(join(dirOf("thief"), "store"))).toBe(false);
+});
