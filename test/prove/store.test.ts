@@ -29,7 +29,7 @@ test.skipIf(!canLoop())(
 );
 
 test("PHX-9 some of every single fault of the store's files: none passes in silence", async () => {
-  expect(await proved(storeFaults, 0.02)).toContain("FILE, FAULT");
+  expect(await proved(storeFaults, 0.008)).toContain("FILE, FAULT");
 });
 
 test("CARD-4 PHX-5 without a hub and with another boot id all workloads are back, with their state and their last config", async () => {
