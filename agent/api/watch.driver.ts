@@ -104,7 +104,12 @@ async function messageOf(
 async function write(call: Stream, left: AbortSignal, message: Parameters<Stream["write"]>[0]): Promise<void> {
   if (left.aborted || call.write(message)) return;
   await new Promise<void>((resolve) => {
-    call.once("drain", resolve);
-    left.addEventListener("abort", () => resolve(), { once: true });
+    const done = () => {
+      call.off("drain", done);
+      left.removeEventListener("abort", done);
+      resolve();
+    };
+    call.on("drain", done);
+    left.addEventListener("abort", done);
   });
 }

@@ -1,0 +1,77 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { bundle } from "../../test/support/bundle.ts";
+import { memoryAgent } from "../../test/support/memory-agent.ts";
+import { memoryNode } from "../../test/support/node.ts";
+import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
+
+let dir: string;
+let program: string;
+let api: LocalApi;
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), "bf-state-"));
+  program = join(dir, "cli.mjs");
+  await bundle(join(import.meta.dirname, "../../test/support/agent-cli.main.ts"), program);
+  const node = memoryNode(["engine", "quiet"]);
+  const space = node.workloads.get("engine")?.state;
+  if (!space) throw new Error("there is a workload");
+  await memoryAgent(space).commit([
+    { put: { key: "position", value: Buffer.from("long \u001b[31m4") } },
+    { append: { log: "decisions", entries: [Buffer.from("bought"), Buffer.from("sold")] } },
+    { beginSession: "2026-11-26" },
+    { trade: { id: "t-1", profit: -250, exposure: 1000 } },
+    { lock: "the feed is wrong" },
+  ]);
+  api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {}, onDown: () => {} });
+});
+afterAll(async () => {
+  await api.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+function cli(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+  const env = { ...process.env, BLUEFLAME_DATA_DIR: dir, NO_COLOR: "1" };
+  const child = spawn(process.execPath, [program, "state", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  let [out, err] = ["", ""];
+  child.stdout.on("data", (chunk) => {
+    out += chunk;
+  });
+  child.stderr.on("data", (chunk) => {
+    err += chunk;
+  });
+  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
+}
+
+test("PHX-9 state list shows each workload with its lock first of all; of one its keys, logs and risk", async () => {
+  const all = await cli("list");
+  expect(all).toMatchObject({ code: 0, err: "" });
+  expect(all.out).toMatch(/^engine +1 +1 +21 +1 +2026-11-26 +LOCKED since \S+Z: the feed is wrong$/m);
+  expect(all.out).toMatch(/^quiet +0 +0 +0 +0 +open, 0 losses in a row$/m);
+  const { out } = await cli("list", "engine");
+  expect(out).toMatch(/^position +1 +11 +\S+Z$/m);
+  expect(out).toMatch(/^log decisions: 1 to 2, 10 bytes\nLOCKED since /m);
+  const json = JSON.parse((await cli("list", "engine", "-o", "json")).out);
+  expect(json).toMatchObject({ workload: "engine", keys: [{ key: "position" }], logs: [{ log: "decisions" }] });
+  expect(json.risk).toMatchObject({ lossStreak: 1, lock: { because: "the feed is wrong" } });
+});
+
+test("state get gives the value as it was put; log the newest entries, or the trades", async () => {
+  expect((await cli("get", "engine", "position")).out).toBe("long \u001b[31m4");
+  expect((await cli("log", "engine", "decisions", "-n", "1")).out).toMatch(/^INDEX +AT +DATA\n2 +\S+Z +sold\n$/);
+  expect((await cli("log", "engine")).out).toMatch(/^1 +\S+Z +2026-11-26 +t-1 +-250 +1000$/m);
+});
+
+test("what is not there ends with 3, an unlock without a reason with 2, and one by what the agent has started with 4", async () => {
+  expect((await cli("get", "engine", "none")).code).toBe(3);
+  expect((await cli("list", "nobody")).code).toBe(3);
+  expect((await cli("log", "engine", "none")).code).toBe(3);
+  expect((await cli("unlock", "engine")).code).toBe(2);
+  // This test serves the socket, so the command that it starts descends from the agent: no rung, playbook or probe opens a lock.
+  const denied = await cli("unlock", "engine", "--reason", "let me");
+  expect(denied.code).toBe(4);
+  expect(denied.err).toContain("a risk lock is opened by a person at the node, never by a workload");
+});
