@@ -53,7 +53,7 @@ test("PHX-9 crashed at any bar, before or after its write, the firewall ends wit
       expect(new Set(numbers).size, "no trade is told twice").toBe(numbers.length);
       expect(space.risk().risk.trades, "the agent has booked each trade once").toBe(state.ledger.trades);
     }),
-    { numRuns: 20 },
+    { numRuns: 12 },
   );
 });
 
