@@ -9,7 +9,7 @@
  */
 
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import { AuditOutcome, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { AuditOutcome, AuditRecordSchema, type Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import {
   type Heartbeat,
   type Order,
@@ -33,7 +33,7 @@ import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
 import { keyChanged } from "./store/key-audit.ts";
 import type { AgentStore } from "./store/ports.ts";
-import { timestamp } from "./supervise/report.ts";
+import { duration, standOf, timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
 import type { Supervisor } from "./supervise/supervisor.driver.ts";
 import type { Tokens } from "./tokens.driver.ts";
@@ -174,6 +174,9 @@ export class RunningNode implements Node {
   audit(limit: number) {
     return this.#parts.store.audit(limit);
   }
+  readAudit(after: string) {
+    return this.#parts.store.readAudit(after);
+  }
   decisions(limit: number) {
     return this.#parts.store.decisions(limit);
   }
@@ -255,7 +258,7 @@ export class RunningNode implements Node {
     const { store, supervisor } = this.#parts;
     return {
       heartbeat: () => this.#heartbeat(),
-      status: () => create(StatusSchema, { workloads: supervisor.statuses() }),
+      status: () => create(StatusSchema, { workloads: supervisor.statuses(), openIncidents: this.#newestFirst() }),
       onStatusChange: (wake) => {
         this.#watchers.add(wake);
         return () => this.#watchers.delete(wake);
@@ -272,7 +275,15 @@ export class RunningNode implements Node {
       },
       orderSeen: (id) => store.orderSeen(id),
       rememberOrder: (id) => store.rememberOrder(id),
+      auditHead: () => store.auditHead(),
+      countersigned: (head, hubKey) => store.countersigned(head, hubKey),
     };
+  }
+
+  /** While older records wait, what is open goes ahead of how it came about. */
+  #newestFirst(): Incident[] {
+    const { store } = this.#parts;
+    return store.outbox.depth() > oldRecords ? store.openIncidents(openIncidentsTold) : [];
   }
 
   #heartbeat(): Omit<Heartbeat, "count" | "$typeName"> {
@@ -293,13 +304,21 @@ export class RunningNode implements Node {
   }
 
   async #executeAudited(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
+    const { clock } = this.#parts;
+    const startedMs = clock.monotonicMs();
+    const beforeJson = this.#standOf(order);
     const result = await this.#execute(order).catch((error: unknown) => {
       const refusal = isFault(error) ? refusals[error.code] : undefined;
       const word = refusal === "kill_switch" && this.#goesDown ? "going_down" : refusal;
       return { outcome: word ? OrderOutcome.REFUSED : OrderOutcome.FAILED, because: word ?? String(error) };
     });
-    await this.#auditOrder(order, result);
+    await this.#auditOrder(order, result, beforeJson, clock.monotonicMs() - startedMs);
     return result;
+  }
+
+  #standOf({ action }: Order): string {
+    const about = action.case === "restartWorkload" ? action.value.workload : "";
+    return JSON.stringify(standOf(this.#parts.supervisor, about));
   }
 
   async #execute(order: Order): Promise<{ outcome: OrderOutcome; because: string }> {
@@ -327,7 +346,12 @@ export class RunningNode implements Node {
     return { outcome: OrderOutcome.DONE, because: isUp ? "it is being restarted" : "it is on its way up" };
   }
 
-  async #auditOrder(order: Order, result: { outcome: OrderOutcome; because: string }): Promise<void> {
+  async #auditOrder(
+    order: Order,
+    result: { outcome: OrderOutcome; because: string },
+    beforeJson: string,
+    tookMs: number,
+  ): Promise<void> {
     const { clock, random, store } = this.#parts;
     const wallMs = clock.wallMs();
     const outcomes = { [OrderOutcome.DONE]: AuditOutcome.SUCCESS, [OrderOutcome.REFUSED]: AuditOutcome.REFUSED };
@@ -340,12 +364,19 @@ export class RunningNode implements Node {
       because: `${order.because}: ${result.because}`,
       outcome: outcomes[result.outcome as keyof typeof outcomes] ?? AuditOutcome.FAILURE,
       incidentId: order.incidentId,
+      took: duration(tookMs),
+      beforeJson,
+      afterJson: this.#standOf(order),
       nodeId: store.identity.nodeId,
     });
     // The order's own result says the same; an audit that the disk refuses must not undo what was done.
     await store.appendAudit([record]).catch(() => undefined);
   }
 }
+
+/** More than this waits for the hub only when it was away, or has been slow. */
+const oldRecords = 20n;
+const openIncidentsTold = 100;
 
 /** Why an order is refused, by the code of what it met. */
 const refusals: Readonly<Record<string, string>> = {

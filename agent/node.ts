@@ -8,6 +8,7 @@ import type {
   RunPlaybookResponse,
   TriggerInfo,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import type { AuditPage } from "./store/ports.ts";
 
 import type { WorkloadSpace } from "./store/workload-spaces.ts";
 
@@ -38,6 +39,8 @@ export interface Node {
   /** Newest first. */
   incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
   audit(limit: number): Promise<AuditRecord[]>;
+  /** See AgentStore.readAudit. */
+  readAudit(after: string): Promise<AuditPage>;
   decisions(limit: number): Promise<DecisionRecord[]>;
 
   /** By name. */

@@ -9,13 +9,16 @@ import {
 import { type Hello, NodeHealth, OrderOutcome } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Countersigner, countersigned, headMessage, linkOf, worthSigning } from "./audit-heads.ts";
 import type { Health } from "./escalation/state.ts";
 import type { LinkDesk, SessionDesk } from "./ingest/desk.ts";
 import type { Quarantine } from "./ingest/quarantine.driver.ts";
 import { clip, credibleEpoch, type OpenSession } from "./ingest/session.ts";
 import type { Entry } from "./judge/entry.ts";
 import type { Judge } from "./judge/judge.ts";
+import { compared } from "./store/chains.ts";
 import type { HubStore } from "./store/hub-store.ts";
+import { openIncidentsMax } from "./store/intake.ts";
 import { type NodeRow, nodeBytes } from "./store/rows.ts";
 
 const healths: Readonly<Record<number, Health>> = {
@@ -39,11 +42,13 @@ export interface DeskOptions {
   readonly store: HubStore;
   readonly quarantine: Quarantine;
   readonly heartbeatIntervalMs: number;
+  readonly countersigner: Countersigner;
   nodeChanged(id: string): void;
 }
 
 /** Where the link meets the rest of the hub: sessions become events of the judge, records become rows of the store. */
-export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeChanged }: DeskOptions): LinkDesk {
+export function linkDesk(options: DeskOptions): LinkDesk {
+  const { judge, store, quarantine, heartbeatIntervalMs, nodeChanged } = options;
   const { clock, log } = judge.ports;
   let refusalMinute = 0;
   let refusals = 0;
@@ -71,10 +76,19 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
       note(judge, entry.id, "session.open", because);
       log.info({ node: entry.id, session: `${session.session}`, because: clip(hello.because) }, "session opened");
       if (storeBehind) tellStoreBehind(judge, entry);
+      const own = linkOf(hello.auditHead);
+      const chain = store.chains(entry.id).find(({ generation }) => generation === own?.generation);
+      const differs = compared(chain, own);
+      if (differs !== undefined) tellAudit(judge, entry, differs);
       nodeChanged(entry.id);
-      return sessionDesk(judge, store, entry, session, nodeChanged);
+      return sessionDesk(options, entry, session);
     },
-    welcome: () => ({ heartbeatIntervalMs, hubEpoch: store.epoch(), hubTimeMs: Math.floor(clock.wallMs()) }),
+    welcome: () => ({
+      heartbeatIntervalMs,
+      hubEpoch: store.epoch(),
+      hubTimeMs: Math.floor(clock.wallMs()),
+      recordsPerSecond: paceFor(judge.entries.size),
+    }),
     quarantine(nodeId, bytes, because) {
       log.warn(
         { node: nodeId, bytes: bytes.length, because: clip(because) },
@@ -103,13 +117,17 @@ export function linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeCh
   };
 }
 
-function sessionDesk(
-  judge: Judge,
-  store: HubStore,
-  entry: Entry,
-  session: OpenSession,
-  nodeChanged: (id: string) => void,
-): SessionDesk {
+/** What all nodes together may send of their backlogs, shared among those that are known: all of them may come back at once. */
+const fleetRecordsPerSecond = 10_000;
+const pace = { least: 2, most: 500 };
+
+function paceFor(nodes: number): number {
+  return Math.min(pace.most, Math.max(pace.least, Math.floor(fleetRecordsPerSecond / Math.max(1, nodes))));
+}
+
+function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): SessionDesk {
+  const { judge, store, countersigner, nodeChanged } = options;
+  let signedTo = 0;
   return {
     beat(heartbeat) {
       entry.heartbeat = heartbeat.readings.length > readingsMax ? { ...heartbeat, readings: [] } : heartbeat;
@@ -118,7 +136,8 @@ function sessionDesk(
       nodeChanged(entry.id);
     },
     status(status) {
-      entry.status = { ...status, workloads: status.workloads.slice(0, workloadsMax) };
+      for (const incident of aheadOfRecords(judge, entry, status.openIncidents)) judge.carrier.reported(incident);
+      entry.status = { ...status, workloads: status.workloads.slice(0, workloadsMax), openIncidents: [] };
       nodeChanged(entry.id);
     },
     goingAway({ because, workloadsContinue }) {
@@ -141,7 +160,13 @@ function sessionDesk(
       for (const result of kept.orderResults) {
         judge.carrier.orderResult(entry.id, result.orderId, outcomes[result.outcome] ?? "failed", clip(result.because));
       }
+      for (const because of kept.brokenAudit) tellAudit(judge, entry, because);
       if (kept.incidents.length > 0) nodeChanged(entry.id);
+    },
+    async auditHeads(first) {
+      const chains = worthSigning(store.chains(entry.id), session.generation, first, signedTo);
+      for (const { generation, number } of chains) if (generation === session.generation) signedTo = number;
+      return Promise.all(chains.map(async (chain) => headMessage(await countersigned(countersigner, entry.id, chain))));
     },
     closed() {
       note(judge, entry.id, "session.close", `the stream of session ${session.session} has ended`);
@@ -216,6 +241,26 @@ function tellStoreBehind(judge: Judge, entry: Entry): void {
   judge.ports.log.warn({ node: entry.id, because }, "store behind");
   note(judge, entry.id, "node.store_behind", because, AuditOutcome.FAILURE);
   tell(judge, entry, "store_rolled_back", because, Severity.HIGH);
+}
+
+/** Somebody has changed what the node has recorded, or taken the end of it away; `blueflame audit verify` says where. */
+function tellAudit(judge: Judge, entry: Entry, because: string): void {
+  const words = `${entry.id}: ${because}`;
+  note(judge, entry.id, "audit.broken", words, AuditOutcome.FAILURE);
+  const about = { node: entry.id, site: entry.row.site, because: words, incidentId: "" };
+  judge.carrier.alert({ kind: "audit_broken", ...about }, judge.now());
+  judge.write();
+}
+
+/** Newest revisions of open incidents that come before their records: bounded, and only where they can be the node's own. */
+function aheadOfRecords(judge: Judge, entry: Entry, told: readonly Incident[]): Incident[] {
+  if (told.length === 0) return [];
+  let open = 0;
+  for (const { nodeId } of judge.carrier.incidents.values()) if (nodeId === entry.id) open += 1;
+  return told
+    .slice(0, Math.max(0, openIncidentsMax - open))
+    .filter(({ id, state }) => /^[\w-]{1,64}$/.test(id) && state !== IncidentState.CLOSED)
+    .map((incident) => ({ ...incident, nodeId: entry.id, site: entry.row.site }));
 }
 
 function tell(judge: Judge, entry: Entry, symptom: string, because: string, severity: Severity): void {

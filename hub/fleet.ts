@@ -1,3 +1,4 @@
+import type { ChainHeader } from "@blueflame/shared/audit/check.ts";
 import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { GetHubResponse, Node } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 
@@ -18,10 +19,20 @@ export interface Fleet {
   onIncident(changed: (incident: Incident) => void): () => void;
   /** Newest first. */
   audit(filter: { nodeId?: string; limit: number; beforeMs?: number }): Promise<AuditRecord[]>;
+  /** A page of a node's chained audit, see `History.chained`; the first one says how its chains stand. */
+  chainedAudit(nodeId: string, after: string): Promise<ChainedAudit>;
   decisions(filter: { nodeId?: string; limit: number }): Promise<DecisionRecord[]>;
   hub(): GetHubResponse;
   /** Counters since the start, for /metrics. */
   counters(): FleetCounters;
+}
+
+/** Chained records of one node by their time, oldest first. */
+export interface ChainedAudit {
+  /** On the first page only. */
+  readonly header?: ChainHeader;
+  readonly records: readonly AuditRecord[];
+  readonly next: string;
 }
 
 /** Monotone counters since the hub's start, and gauges of now. */

@@ -11,6 +11,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { Recovery } from "./actions/recovery.driver.ts";
 import { operatorHandlers } from "./api/grpc.driver.ts";
 import { serveHttp } from "./api/http.driver.ts";
+import { type Countersigner, countersigned } from "./audit-heads.ts";
 import type { HubConfig } from "./config.ts";
 import { closeQuietClones, linkDesk } from "./desk.ts";
 import type { Policy } from "./escalation/policy.ts";
@@ -23,11 +24,11 @@ import { type SnapshotDeskOptions, snapshotHandlers } from "./ingest/snapshots.d
 import { Judge, type Log } from "./judge/judge.ts";
 import { restore } from "./judge/restore.ts";
 import { startSweeps } from "./judge/sweeps.driver.ts";
-import { openHubStore } from "./store/hub-store.ts";
+import { type HubStore, openHubStore } from "./store/hub-store.ts";
 import { openAuthority } from "./trust/authority.driver.ts";
 import { HubCredentials } from "./trust/credentials.driver.ts";
 import { openRevokedList } from "./trust/revoked.driver.ts";
-import { fleetView, type View } from "./view.ts";
+import { fleetView, type View, type ViewOptions } from "./view.ts";
 import { certifiedBy, namesOf, operatorsOnly, portsOf, repeat } from "./wiring.driver.ts";
 
 /** HOST and PORT to listen on; port 0 takes a free one. */
@@ -167,7 +168,13 @@ async function openJudge(options: HubOptions, { store }: Memory, link: Late, clo
 }
 
 /** The sweeps, the streams, and the view over both. */
-function openStreams(options: HubOptions, { store, revoked }: Memory, judge: Judge, link: Late, closing: Closing) {
+function openStreams(
+  options: HubOptions,
+  { store, revoked, authority }: Memory,
+  judge: Judge,
+  link: Late,
+  closing: Closing,
+) {
   const { clock, log, dataDir } = options;
   const { heartbeatIntervalMs } = options.config.escalation;
   const sweeps = startSweeps({
@@ -182,8 +189,10 @@ function openStreams(options: HubOptions, { store, revoked }: Memory, judge: Jud
     log,
   });
   closing.later(sweeps.stop);
+  const countersigner = { sign: authority.sign, wallMs: () => clock.wallMs() };
   const view = fleetView({
     judge,
+    audit: chainReader(store, countersigner, authority.ca),
     history: store,
     epoch: store.epoch,
     startedWallMs: Math.floor(clock.wallMs()),
@@ -193,7 +202,7 @@ function openStreams(options: HubOptions, { store, revoked }: Memory, judge: Jud
   const quarantine = openQuarantine(`${dataDir}/quarantine`);
   const streams = links({
     clock,
-    desk: linkDesk({ judge, store, quarantine, heartbeatIntervalMs, nodeChanged: view.nodeChanged }),
+    desk: linkDesk({ judge, store, quarantine, heartbeatIntervalMs, countersigner, nodeChanged: view.nodeChanged }),
     rate: options.admission ?? defaultAdmission,
     certified: certifiedBy(revoked),
   });
@@ -206,6 +215,18 @@ function openStreams(options: HubOptions, { store, revoked }: Memory, judge: Jud
 function snapshotDesk({ clock }: HubOptions, { store, revoked }: Memory, judge: Judge): SnapshotDeskOptions {
   const incarnationOf = (nodeId: string) => judge.entries.get(nodeId)?.row.incarnation ?? 0n;
   return { snapshots: store.snapshots, clock, certified: certifiedBy(revoked), incarnationOf };
+}
+
+/** What the doors need of a node's chains; what does not hang together gets no signature. */
+function chainReader(store: HubStore, by: Countersigner, ca: string): ViewOptions["audit"] {
+  return {
+    ca,
+    stands: (nodeId) => store.stands(nodeId),
+    async signed(nodeId) {
+      const newest = store.chains(nodeId).at(-1);
+      return newest && newest.broken === undefined ? [await countersigned(by, nodeId, newest)] : [];
+    },
+  };
 }
 
 async function openHttp({ http, log, clock }: HubOptions, { engine }: Memory, fleet: View, closing: Closing) {

@@ -1,3 +1,4 @@
+import type { ChainStand, SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
@@ -35,6 +36,12 @@ export interface ViewOptions {
   readonly judge: Judge;
   readonly links: () => Readonly<LinkCounters>;
   readonly history: History;
+  /** How the chains of nodes' audits stand, and the hub's signature for what is read of them. */
+  readonly audit: {
+    readonly stands: (nodeId: string) => readonly ChainStand[];
+    readonly signed: (nodeId: string) => Promise<SignedHead[]>;
+    readonly ca: string;
+  };
   readonly epoch: () => bigint;
   readonly startedWallMs: number;
   readonly worstLagMs: () => number;
@@ -46,7 +53,7 @@ export interface View extends Fleet {
   incidentChanged(incident: Incident): void;
 }
 
-export function fleetView({ judge, links, history, epoch, startedWallMs, worstLagMs }: ViewOptions): View {
+export function fleetView({ judge, links, history, audit, epoch, startedWallMs, worstLagMs }: ViewOptions): View {
   const nodeWatchers = new Set<(id: string) => void>();
   const incidentWatchers = new Set<(incident: Incident) => void>();
   const watch = <T>(watchers: Set<T>, watcher: T) => {
@@ -99,6 +106,13 @@ export function fleetView({ judge, links, history, epoch, startedWallMs, worstLa
     },
     onIncident: (changed) => watch(incidentWatchers, changed),
     audit: (filter) => history.audit(filter),
+    async chainedAudit(nodeId, after) {
+      const page = await history.chained(nodeId, after);
+      if (after !== "") return page;
+      const chains = audit.stands(nodeId);
+      const signed = await audit.signed(nodeId);
+      return { ...page, header: { nodeId, source: "hub", chains, signed, hubKey: audit.ca } };
+    },
     decisions: (filter) => history.decisions(filter),
     hub() {
       const at = { GREEN: 0, YELLOW: 0, ORANGE: 0, RED: 0 };

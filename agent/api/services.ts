@@ -1,3 +1,4 @@
+import { headerLine } from "@blueflame/shared/audit/lines.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type {
   BeatService,
@@ -67,6 +68,10 @@ export function nodeService(node: Node, onDown: () => void, byWorkload: boolean)
     },
     listIncidents: async ({ limit, openOnly }) => ({ incidents: await node.incidents(bounded(limit), openOnly) }),
     listAudit: async ({ limit }) => ({ records: await node.audit(bounded(limit)) }),
+    readAudit: async ({ after }) => {
+      const { header, records, next } = await node.readAudit(after);
+      return { chainJson: header ? headerLine(header) : "", records: [...records], next };
+    },
     listDecisions: async ({ limit }) => ({ records: await node.decisions(bounded(limit)) }),
     listTriggers: () => ({ triggers: node.triggers() }),
     listPlaybooks: () => ({ playbooks: node.playbooks() }),

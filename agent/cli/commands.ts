@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
 import type { Command } from "commander";
+import type { AuditOptions } from "./audit.ts";
 import { checkConfig } from "./config-check.ts";
 import { configVersions, showConfig, stampConfig } from "./config-versions.ts";
 import { type ControlOptions, control, down, killSwitch, onOrOff } from "./control.ts";
@@ -113,12 +114,26 @@ function addRecords(program: Command): void {
     .action((id: string | undefined, _options, command: Command) =>
       incidents(id, command.optsWithGlobals<RecordsOptions & { open: boolean }>()),
     );
-  listing(program.command("audit").description("who did what and why, newest first")).action(
+  const history = listing(program.command("audit").description("who did what and why, newest first")).action(
     (_options, command: Command) => audit(command.optsWithGlobals<RecordsOptions>()),
   );
+  addAuditChecks(history);
   listing(program.command("decisions").description("what was decided and why, newest first")).action(
     (_options, command: Command) => decisions(command.optsWithGlobals<RecordsOptions>()),
   );
+}
+
+/** Both work while the agent is down. */
+function addAuditChecks(history: Command): void {
+  const desk = () => import("./audit.ts");
+  formatFlag(history.command("verify").description("is it whole and unchanged? Names each edit, cut and gap"))
+    .option("--file <export>", "check what `audit export` has printed")
+    .option("--ca <file>", "the hub's CA certificate; without it the key that was kept with its countersignatures")
+    .action(async (_options, self: Command) => (await desk()).auditVerify(self.optsWithGlobals<AuditOptions>()));
+  history
+    .command("export")
+    .description("all of it as JSON lines, oldest first")
+    .action(async (_options, self: Command) => (await desk()).auditExport(self.optsWithGlobals<AuditOptions>()));
 }
 
 function listing(command: Command): Command {

@@ -20,7 +20,7 @@ import {
 } from "../ladder/node-machine.ts";
 import type { RemedyPort } from "../remedies/ports.ts";
 import type { AgentStore } from "../store/ports.ts";
-import { incidentOf, timestamp } from "../supervise/report.ts";
+import { duration, incidentOf, timestamp } from "../supervise/report.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 
 /** A disk that has not answered by then holds up no healing, as with workloads. */
@@ -113,7 +113,9 @@ export class NodeDesk {
   async #record(before: NodeState, event: NodeEvent, result: NodeStep, now: Moment): Promise<void> {
     const { nodeId, site, store, log } = this.#parts;
     const incidents = result.effects.flatMap((effect) => (effect.do === "incident" ? [effect.facts] : []));
-    const audit = result.effects.flatMap((effect) => (effect.do === "audit" ? [this.#auditOf(effect, now)] : []));
+    const audit = result.effects.flatMap((effect) =>
+      effect.do === "audit" ? [this.#auditOf(effect, before, result.state, now)] : [],
+    );
     for (const { action, because } of result.effects.flatMap((effect) => (effect.do === "audit" ? [effect] : [])))
       log("info", { node: nodeId, action }, because);
     const decision = decisionOf(before, event, result, now);
@@ -151,7 +153,13 @@ export class NodeDesk {
       this.#cancelLook = this.#parts.clock.wakeAt(dueMs, () => this.tell({ is: "look" }));
   }
 
-  #auditOf(effect: Extract<NodeEffect, { do: "audit" }>, now: Moment): AuditRecord {
+  #auditOf(
+    effect: Extract<NodeEffect, { do: "audit" }>,
+    before: NodeState,
+    after: NodeState,
+    now: Moment,
+  ): AuditRecord {
+    const casesOf = ({ cases }: NodeState) => JSON.stringify({ cases: Object.keys(cases) });
     const { nodeId, random } = this.#parts;
     return create(AuditRecordSchema, {
       id: uuid7(now.wallMs, random),
@@ -162,6 +170,9 @@ export class NodeDesk {
       because: effect.because,
       outcome: outcomes[effect.outcome],
       decisionId: now.id,
+      took: duration(0),
+      beforeJson: casesOf(before),
+      afterJson: casesOf(after),
       nodeId,
     });
   }

@@ -149,6 +149,7 @@ export class Recovery implements RecoveryDesk {
   /** The supervisor is there: from now on it is observed, and triggers reach it. */
   begin(supervisor: Supervisor): void {
     this.#supervisor = supervisor;
+    this.voice.knows(supervisor, () => this.killSwitch());
     const { config, specs, dataDir, outputDir, clock, store, cgroupOf, warn } = this.#parts;
     const { experience } = this.#opened;
     this.#dead = new DeadDesk({

@@ -12,7 +12,7 @@ import { Alerts } from "../records/alerts.driver.ts";
 import { PartLog } from "../records/part-log.driver.ts";
 import type { RemedyAlert, RemedyAudit } from "../remedies/around.ts";
 import type { AgentStore } from "../store/ports.ts";
-import { duration, timestamp } from "../supervise/report.ts";
+import { duration, standOf, timestamp } from "../supervise/report.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 
 /** Audit records that wait for the disk; beyond it they are dropped, and the store's trouble says why. */
@@ -50,6 +50,7 @@ export class Voice {
   readonly #alerts: Alerts;
   readonly #logs: { readonly phoenix: PartLog; readonly launcher: PartLog; readonly incidents: PartLog };
   #audits = 0;
+  #standOf: (target: string) => object = () => ({});
 
   constructor(parts: VoiceParts) {
     this.#parts = parts;
@@ -92,7 +93,16 @@ export class Voice {
     this.audit({ ...fact, target: workload ? `workload/${workload}` : "node" });
   }
 
-  audit({ action, target, because, outcome, actor = "agent", tookMs, incidentId = "", before, after }: Said): void {
+  /** From now on the audit says how the target of an action stands: a workload, or the node as a whole. */
+  knows(workloads: Parameters<typeof standOf>[0], killSwitch: () => boolean): void {
+    this.#standOf = (target) => {
+      const stand = standOf(workloads, target.replace(/^workload\//, ""));
+      return target.startsWith("workload/") ? stand : { ...stand, killSwitch: killSwitch() };
+    };
+  }
+
+  /** An action that says nothing of the state around it changed nothing yet: it is the same before and after. */
+  audit({ action, target, because, outcome, actor = "agent", tookMs = 0, incidentId = "", before, after }: Said): void {
     const { store, clock, random } = this.#parts;
     const wallMs = clock.wallMs();
     this.#logs.phoenix.write(wallMs, { action, target, outcome, actor, message: because });
@@ -105,10 +115,10 @@ export class Voice {
       target: target === "node" ? `node/${this.#nodeId()}` : target,
       because,
       outcome: outcomes[outcome],
-      ...(tookMs !== undefined && { took: duration(tookMs) }),
+      took: duration(tookMs),
       incidentId,
-      ...(before !== undefined && { beforeJson: JSON.stringify(before) }),
-      ...(after !== undefined && { afterJson: JSON.stringify(after) }),
+      beforeJson: JSON.stringify(before ?? this.#standOf(target)),
+      afterJson: JSON.stringify(after ?? this.#standOf(target)),
       nodeId: this.#nodeId(),
     });
     this.#audits += 1;

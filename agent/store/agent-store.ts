@@ -17,6 +17,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Limits } from "../state/risk.ts";
+import { AuditTrail } from "./audit-trail.ts";
 import { Codec, textOf } from "./codec.ts";
 import { ConfigVersions } from "./config-versions.ts";
 import { type Form, sealedForm, storeFormat } from "./form.ts";
@@ -55,6 +56,8 @@ export interface AgentStoreOptions {
   readonly defaultNodeId?: string;
   readonly bootId: string;
   readonly outboxMax?: OutboxMax;
+  /** So many records of the audit are kept. */
+  readonly auditMax?: number;
   /** False: a damaged store is STORE_DAMAGED at once; by default it is repaired in place. */
   readonly repair?: boolean;
   /** The risk limits that the config declares, by workload. */
@@ -79,13 +82,16 @@ export interface OpenedAgentStore extends AgentStore {
  *   meta/identity          -> node id, generation, incarnation, session, boot id of the last open, as JSON
  *   meta/hub-epoch         -> highest epoch seen
  *   meta/acked             -> highest seq the hub has acknowledged
+ *   meta/sent              -> the hub may have seen records up to this seq
  *   workload/<name>        -> the machine's state as JSON: intent, ladder position, budgets, identity of the process
  *   memory/<key>           -> what a machine about the node remembers, as JSON
  *   token/<name>           -> SHA-256 of the workload's token
  *   incident/<id>          -> Incident, its latest revision
  *   open/<id>              -> nothing      exists exactly while the incident is open
  *   closed/<n>             -> id           in the order of closing; the newest 1,000 keep their incident
- *   audit/<n>              -> AuditRecord     newest 20,000
+ *   audit/<n>              -> AuditRecord     newest 20,000, each with the hash of the one before
+ *   meta/audit             -> how the chain of the audit stands, as JSON
+ *   meta/audit-signed      -> what the hub has countersigned of it, as JSON
  *   decision/<n>           -> DecisionRecord  newest 2,000
  *   order/<n>              -> id of an order  newest 1,000
  *   outbox/<seq kind size> -> Record, with its seq
@@ -124,8 +130,14 @@ export async function openAgentStore(dir: string, options: AgentStoreOptions): P
     });
     const outbox = new DurableOutbox(database, clock, options.outboxMax ?? keeps.outbox);
     onSynced = () => outbox.synced();
+    const newId = () => uuid7(clock.wallMs(), random);
+    const { nodeId, owner, generation } = identity;
     const tables: Tables = {
-      audit: new Rows(database, "audit", keeps.audit),
+      audit: new AuditTrail(
+        database,
+        { nodeId, owner, generation, wallMs: () => clock.wallMs(), newId },
+        options.auditMax ?? keeps.audit,
+      ),
       decisions: new Rows(database, "decision", keeps.decisions),
       incidents: new Incidents(database, keeps.closedIncidents),
       orders: new Rows(database, "order", keeps.orders),
@@ -168,7 +180,7 @@ interface Opened {
 }
 
 interface Tables {
-  readonly audit: Rows;
+  readonly audit: AuditTrail;
   readonly decisions: Rows;
   readonly incidents: Incidents;
   readonly orders: Rows;
@@ -189,7 +201,7 @@ async function openSpaces(
     const outcome = AuditOutcome.SUCCESS;
     return auditParts(
       tables,
-      auditRow(create(AuditRecordSchema, { id, at, actor, action, target, because, outcome, nodeId })),
+      tables.audit.bytesOf(create(AuditRecordSchema, { id, at, actor, action, target, because, outcome, nodeId })),
     );
   };
   const spaces = new WorkloadSpaces(database, {
@@ -211,6 +223,10 @@ async function assemble(
   tables: Tables & { readonly spaces: WorkloadSpaces },
 ): Promise<OpenedAgentStore> {
   const { audit, decisions, incidents, orders, outbox, spaces } = tables;
+  const appendAudit = async (records: readonly AuditRecord[]): Promise<void> => {
+    const rows = records.map((record) => audit.bytesOf(record));
+    await writeParts(database, true, () => rows.flatMap((bytes) => auditParts(tables, bytes)));
+  };
   const configs = new ConfigVersions(database);
   const epoch = await database.get(epochKey);
   let hubEpoch = epoch ? BigInt(textOf(epoch)) : 0n;
@@ -234,12 +250,16 @@ async function assemble(
       const bytes = toBinary(ReadingBatchSchema, create(ReadingBatchSchema, { readings: [...readings] }));
       await writeParts(database, "spare", () => [outbox.stage({ kind: "r", bytes })]);
     },
-    async appendAudit(records) {
-      const rows = records.map(auditRow);
-      await writeParts(database, true, () => rows.flatMap((bytes) => auditParts(tables, bytes)));
-    },
+    appendAudit,
     incidents: (limit, openOnly) => incidents.newest(limit, openOnly),
-    audit: async (limit) => (await audit.newest(limit)).map((bytes) => fromBinary(AuditRecordSchema, bytes)),
+    openIncidents: (limit) => incidents.openNow(limit),
+    audit: (limit) => audit.newest(limit),
+    auditHead: () => audit.head(),
+    readAudit: (after) => audit.page(after),
+    async countersigned(head, hubKey) {
+      const difference = await audit.countersigned(head, hubKey);
+      if (difference) await appendAudit([difference]);
+    },
     decisions: async (limit) => (await decisions.newest(limit)).map((bytes) => fromBinary(DecisionRecordSchema, bytes)),
     async get(workload, key) {
       const found = await spaces.of(workload).get(key);
@@ -288,6 +308,7 @@ async function assemble(
     trouble: () => database.trouble(),
     async close() {
       await outbox.settled();
+      await audit.settled();
       await storeKeys.close();
       await raw.close();
     },
@@ -318,7 +339,7 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
   const remembered = memory && putText(`memory/${memory.key}`, JSON.stringify(memory.value));
   const decisionBytes = decision && toBinary(DecisionRecordSchema, decision);
   const incidentBytes = incident && toBinary(IncidentSchema, incident);
-  const audit = (write.audit ?? []).map(auditRow);
+  const audit = (write.audit ?? []).map((record) => tables.audit.bytesOf(record));
   await writeParts(database, synced, () => {
     const parts: Part[] = [];
     if (state) parts.push(state);
@@ -328,17 +349,15 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
     }
     if (incident && incidentBytes) {
       parts.push(...tables.incidents.stage(incident, incidentBytes));
-      parts.push(tables.outbox.stage({ kind: "i", bytes: incidentBytes }));
+      parts.push(...tables.outbox.stageIncident(incident.id, incidentBytes));
     }
     for (const bytes of audit) parts.push(...auditParts(tables, bytes));
     return parts;
   });
 }
-function auditRow(record: AuditRecord): Uint8Array {
-  return toBinary(AuditRecordSchema, record);
-}
 function auditParts(tables: Tables, bytes: Uint8Array): Part[] {
-  return [tables.audit.append(bytes), tables.outbox.stage({ kind: "a", bytes })];
+  const { chained, part } = tables.audit.append(bytes);
+  return [part, ...chained.map((one) => tables.outbox.stage({ kind: "a", bytes: one }))];
 }
 
 async function workloads(database: SealedDatabase): Promise<StoredWorkload[]> {

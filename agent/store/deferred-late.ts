@@ -9,7 +9,7 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { AgentStore } from "./ports.ts";
 
 /** Every incident that is open when an agent dies; a node has far fewer. */
@@ -36,6 +36,9 @@ export async function tellOfLateOpening(
     target: `node/${nodeId}`,
     because: `since ${new Date(since.wallMs).toISOString()} decisions were made and not recorded: ${since.because}`,
     outcome: AuditOutcome.SUCCESS,
+    took: durationFromMs(Math.max(0, Math.round(wallMs - since.wallMs))),
+    beforeJson: JSON.stringify({ recording: false }),
+    afterJson: JSON.stringify({ recording: true }),
     nodeId,
   });
   try {

@@ -115,7 +115,7 @@ test("it opens by itself, wakes the uplink, and ends the incidents that nobody k
   expect(store.identity).toMatchObject({ generation, session: session + 1n });
   expect(woken).toBeGreaterThan(0);
   await save(store, "engine", { at: "running", n: 9 });
-  expect((await store.audit(10)).map(({ action }) => action)).toEqual(["store.opened_late"]);
+  expect((await store.audit(10)).map(({ action }) => action)).toEqual(["store.opened_late", "audit.begin"]);
   expect(await store.incidents(10, true)).toEqual([]);
   expect((await store.incidents(10, false))[0]).toMatchObject({ id: "i-1", revision: 4n, state: IncidentState.CLOSED });
   end();

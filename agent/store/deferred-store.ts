@@ -8,6 +8,7 @@
  * While deferred every write and every read of what is in the store rejects with the fault: nothing is acknowledged, nothing
  * is said to be absent. What must not be undone or doubled comes from the mirror: who stays down, and whose families are ours.
  */
+import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Cancel } from "@blueflame/shared/time/clock.ts";
 import type { Outbox } from "../uplink/ports.ts";
@@ -187,8 +188,20 @@ class DeferredStore implements StartedStore {
   async incidents(limit: number, openOnly: boolean) {
     return this.#opened().incidents(limit, openOnly);
   }
+  openIncidents(limit: number) {
+    return this.#store?.openIncidents(limit) ?? [];
+  }
   async audit(limit: number) {
     return this.#opened().audit(limit);
+  }
+  auditHead() {
+    return this.#store?.auditHead();
+  }
+  async readAudit(after: string) {
+    return this.#opened().readAudit(after);
+  }
+  async countersigned(head: SignedHead, hubKey: string): Promise<void> {
+    await this.#opened().countersigned(head, hubKey);
   }
   async decisions(limit: number) {
     return this.#opened().decisions(limit);

@@ -9,7 +9,8 @@ export class Incidents {
   readonly #database: SealedDatabase;
   readonly #closedMax: number;
   readonly #closedRows: Rows;
-  readonly #open = new Set<string>();
+  /** The newest revision of each that is open. */
+  readonly #open = new Map<string, Uint8Array>();
   /** Id → its row in `closed`, and back. */
   readonly #closed = new Map<string, number>();
   readonly #closedIds = new Map<number, string>();
@@ -20,7 +21,12 @@ export class Incidents {
     this.#closedRows = new Rows(database, "closed", closedMax);
   }
   async load(): Promise<void> {
-    for (const key of await this.#database.keys({ gte: "open/", lt: "open0" })) this.#open.add(key.slice(5));
+    const ids = (await this.#database.keys({ gte: "open/", lt: "open0" })).map((key) => key.slice("open/".length));
+    const values = await this.#database.getMany(ids.map((id) => `incident/${id}`));
+    for (const [at, id] of ids.entries()) {
+      const value = values[at];
+      this.#open.set(id, value ? value : new Uint8Array());
+    }
     await this.#closedRows.load();
     for (const { at, value } of await this.#closedRows.all()) this.#noteClosed(Buffer.from(value).toString(), at);
   }
@@ -29,11 +35,13 @@ export class Incidents {
   stage(incident: Incident, bytes: Uint8Array): Part[] {
     const { id } = incident;
     const row: Part = { writes: [{ type: "put", key: `incident/${id}`, value: bytes }] };
-    if (incident.state !== IncidentState.CLOSED) return this.#open.has(id) ? [row] : [row, this.#opening(id)];
+    if (incident.state !== IncidentState.CLOSED) {
+      return this.#open.has(id) ? [row, this.#revising(id, bytes)] : [row, this.#opening(id, bytes)];
+    }
     return this.#closed.has(id) ? [row] : [row, ...this.#closing(id)];
   }
   async newest(limit: number, openOnly: boolean): Promise<Incident[]> {
-    const ids = openOnly ? [...this.#open] : [...this.#open, ...this.#closed.keys()];
+    const ids = openOnly ? [...this.#open.keys()] : [...this.#open.keys(), ...this.#closed.keys()];
     const keys = ids
       .sort()
       .reverse()
@@ -43,9 +51,23 @@ export class Incidents {
     return found.flatMap((value) => (value ? [fromBinary(IncidentSchema, value)] : []));
   }
 
-  #opening(id: string): Part {
+  /** At most `limit` of those that are open, newest first. */
+  openNow(limit: number): Incident[] {
+    const newest = [...this.#open.keys()].sort().reverse().slice(0, limit);
+    return newest.flatMap((id) => {
+      const bytes = this.#open.get(id);
+      return bytes?.byteLength ? [fromBinary(IncidentSchema, bytes)] : [];
+    });
+  }
+
+  #revising(id: string, bytes: Uint8Array): Part {
+    const before = this.#open.get(id);
+    this.#open.set(id, bytes);
+    return { writes: [], undo: () => void (before && this.#open.set(id, before)) };
+  }
+  #opening(id: string, bytes: Uint8Array): Part {
     const closedAt = this.#closed.get(id);
-    this.#open.add(id);
+    this.#open.set(id, bytes);
     const writes: Write[] = [{ type: "put", key: `open/${id}`, value: new Uint8Array() }];
     if (closedAt !== undefined) {
       this.#forgetClosed(closedAt);
@@ -61,7 +83,8 @@ export class Incidents {
   }
   #closing(id: string): Part[] {
     const row = this.#closedRows.append(Buffer.from(id));
-    const wasOpen = this.#open.delete(id);
+    const wasOpen = this.#open.get(id);
+    this.#open.delete(id);
     this.#noteClosed(id, row.at);
     const evictedAt = row.at - this.#closedMax;
     const evicted = this.#closedIds.get(evictedAt);
@@ -73,7 +96,7 @@ export class Incidents {
     const undo = () => {
       if (evicted !== undefined) this.#noteClosed(evicted, evictedAt);
       this.#forgetClosed(row.at);
-      if (wasOpen) this.#open.add(id);
+      if (wasOpen) this.#open.set(id, wasOpen);
     };
     return [row, { writes, undo }];
   }

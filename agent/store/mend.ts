@@ -18,7 +18,7 @@ import { type Place, placeOf } from "@blueflame/shared/store/level/opening.ts";
 import { endSwap, type Making, type Remade, remake } from "@blueflame/shared/store/level/remake.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { openAgentStore } from "./agent-store.ts";
 import { Codec, isDamage, textOf } from "./codec.ts";
 import type { Mirror } from "./deferred-mirror.ts";
@@ -77,6 +77,7 @@ export interface Mended {
 export async function mendStore(dataDir: string, options: MendOptions, wish?: Wish): Promise<Mended> {
   const place = placeOf(join(dataDir, "store"));
   if (!wish) checkThere(dataDir);
+  const beganWallMs = options.clock.wallMs();
   const done = await underLock(place, options, async () => {
     // Whoever asks for a snapshot or an empty store has given up what this one holds.
     const found = await inspect(dataDir, place, wish?.is === "empty" || wish?.is === "restore");
@@ -88,7 +89,7 @@ export async function mendStore(dataDir: string, options: MendOptions, wish?: Wi
     if (choice.is === "refuse") throw new Fault(choice.code, withNotes(choice.because, found.notes));
     return tryAll(choice.ways, choice.because, { dataDir, place, found, options, wish });
   });
-  if (done.is === "mended") await record(dataDir, options, done);
+  if (done.is === "mended") await record(dataDir, options, done, beganWallMs);
   return done;
 }
 
@@ -327,12 +328,12 @@ async function statesIn({ handle }: Remade, form: Form): Promise<Map<string, unk
 }
 
 /** The first words of the new life. A disk that refuses them has the mended store all the same. */
-async function record(dataDir: string, options: MendOptions, done: Mended): Promise<void> {
+async function record(dataDir: string, options: MendOptions, done: Mended, beganWallMs: number): Promise<void> {
   const { clock, random, bootId, actor } = options;
   const store = await openAgentStore(dataDir, { clock, random, bootId, nodeId: undefined });
   const wallMs = clock.wallMs();
   try {
-    const { nodeId } = store.identity;
+    const { nodeId, generation, incarnation } = store.identity;
     await store.appendAudit([
       create(AuditRecordSchema, {
         id: uuid7(wallMs, random),
@@ -342,6 +343,9 @@ async function record(dataDir: string, options: MendOptions, done: Mended): Prom
         target: `node/${nodeId}`,
         because: withNotes(done.because, done.notes),
         outcome: AuditOutcome.SUCCESS,
+        took: durationFromMs(Math.max(0, Math.round(wallMs - beganWallMs))),
+        beforeJson: JSON.stringify({ life: Number(incarnation) - 1 }),
+        afterJson: JSON.stringify({ life: Number(incarnation), generation }),
         nodeId,
       }),
     ]);

@@ -1,7 +1,7 @@
 import type { Kind } from "./outbox-record.ts";
 
-/** What may be given up when the outbox is full, least important first. */
-export const droppable = ["r", "d", "a"] as const;
+/** What may be given up when the outbox is full, least important first: the oldest of a kind. */
+export const droppable = ["q", "m", "r", "z", "d", "a"] as const;
 export type Droppable = (typeof droppable)[number];
 
 /** Records of one kind, ascending by seq; two arrays of numbers, for there may be many. */
@@ -22,7 +22,10 @@ export class OutboxIndex {
     i: { seqs: [], sizes: [] },
     a: { seqs: [], sizes: [] },
     d: { seqs: [], sizes: [] },
+    z: { seqs: [], sizes: [] },
     r: { seqs: [], sizes: [] },
+    m: { seqs: [], sizes: [] },
+    q: { seqs: [], sizes: [] },
     o: { seqs: [], sizes: [] },
     x: { seqs: [], sizes: [] },
   };
@@ -63,6 +66,18 @@ export class OutboxIndex {
       freed += size;
     }
     return found;
+  }
+  /** How many of a kind are above `after`. */
+  countAbove(kind: Kind, after: number): number {
+    const { seqs } = this.#lines[kind];
+    let low = 0;
+    let high = seqs.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((seqs[middle] ?? 0) > after) high = middle;
+      else low = middle + 1;
+    }
+    return seqs.length - low;
   }
   remove(gone: readonly Indexed[]): void {
     const byKind = Map.groupBy(gone, (record) => record.kind);

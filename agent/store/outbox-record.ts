@@ -14,8 +14,11 @@ import {
 import { toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
-/** A record's kind as one letter of its key. */
-export type Kind = "i" | "a" | "d" | "r" | "o" | "x";
+/**
+ * A record's kind as one letter of its key; readings of one moment, by the minute and by the quarter of an hour; decisions as they
+ * are and deflated.
+ */
+export type Kind = "i" | "a" | "d" | "z" | "r" | "m" | "q" | "o" | "x";
 
 /** What a record holds, already serialized: audit, decision and incident are stored in their own tables too. */
 export interface Payload {
@@ -24,12 +27,15 @@ export interface Payload {
 }
 
 /** The numbers of the kinds in message Record; its test compares them with the generated schema. */
-const fields = { i: 3, a: 4, d: 5, r: 6, o: 7, x: 8 } as const satisfies Record<Kind, number>;
+const fields = { i: 3, a: 4, d: 5, z: 5, r: 6, m: 6, q: 6, o: 7, x: 8 } as const satisfies Record<Kind, number>;
 export const kindNames = {
   i: "incident",
   a: "audit",
   d: "decision",
+  z: "decision",
   r: "readings",
+  m: "readings",
+  q: "readings",
   o: "orderResult",
   x: "dropped",
 } as const;

@@ -2,16 +2,21 @@ import {
   type Dropped,
   DroppedSchema,
   type Record as LinkRecord,
+  RecordSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Outbox } from "../uplink/ports.ts";
 import { ordinal, textOf } from "./codec.ts";
 import { type Droppable, droppable, type Indexed, OutboxIndex } from "./outbox-index.ts";
 import { encodeRecord, type Kind, kindNames, type Payload, payloadOf } from "./outbox-record.ts";
+import { recordBytes, smaller, tiers } from "./outbox-rollup.ts";
 import { type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
+/** What it needs of the database. */
+type File = Pick<SealedDatabase, "submit" | "sync" | "get" | "getMany" | "keys" | "entriesWhile">;
 /** The most that waits for the hub. */
 export interface OutboxMax {
   readonly records: number;
@@ -19,7 +24,15 @@ export interface OutboxMax {
 }
 /** So many rows are forgotten in one batch. */
 const forgetStep = 2000;
+/** Readings that nobody has read are made coarser after so many new ones, so many at once. */
+const rollEvery = 60;
+const rollStep = 500;
+/** Of so many incidents it is known which revision waits; beyond that one of them may wait twice. */
+const revisionsMax = 1000;
 const ackedKey = "meta/acked";
+/** Up to which seq the hub may have seen records; written ahead of them, so that not each one waits for the disk. */
+const sentKey = "meta/sent";
+const sentAhead = 512;
 
 /** A Dropped record that no uplink has read yet: the next drop of its kind replaces it. */
 interface Unread {
@@ -31,24 +44,31 @@ interface Unread {
  * The queue towards the hub. Invariants:
  *   – seqs ascend without being reused, over restarts and over a power cut: a record is read out only once it is synced,
  *     so that no seq the hub may have seen can be given again;
- *   – reading and forgetting (acknowledge, the bound) take turns, so that no record is both read out and dropped.
+ *   – reading and forgetting (acknowledge, the bound) take turns, so that no record is both read out and dropped;
+ *   – what the hub may have seen is never changed any more, over restarts too: only what is above `meta/sent` is rolled up.
  */
 export class DurableOutbox implements Outbox {
-  readonly #database: SealedDatabase;
-  readonly #clock: Clock;
+  readonly #database: File;
+  readonly #clock: Pick<Clock, "wallMs">;
   readonly #max: OutboxMax;
   readonly #index = new OutboxIndex();
-  readonly #unread = new Map<Droppable, Unread>();
+  /** Of each incident the last revision that nobody has read: a newer one takes its place. */
+  readonly #revisions = new Map<string, Indexed>();
+  /** By the name of the kind. */
+  readonly #unread = new Map<string, Unread>();
   readonly #wakes = new Set<() => void>();
   #next = 1;
   /** The highest seq in the file, on the disk, and read out. */
   #landed = 0;
   #synced = 0;
   #readTo = 0;
+  /** What `meta/sent` says. */
+  #sentTo = 0;
+  #unrolled = 0;
   #turn: Promise<void> = Promise.resolve();
   #trimming = false;
 
-  constructor(database: SealedDatabase, clock: Clock, max: OutboxMax) {
+  constructor(database: File, clock: Pick<Clock, "wallMs">, max: OutboxMax) {
     this.#database = database;
     this.#clock = clock;
     this.#max = max;
@@ -56,6 +76,9 @@ export class DurableOutbox implements Outbox {
   async load(): Promise<void> {
     const acked = await this.#database.get(ackedKey);
     this.#landed = acked ? Number(textOf(acked)) : 0;
+    const sent = await this.#database.get(sentKey);
+    this.#sentTo = sent ? Number(textOf(sent)) : 0;
+    this.#readTo = this.#sentTo;
     for (const key of await this.#database.keys({ gte: "outbox/", lt: "outbox0" })) {
       const record = parseKey(key);
       this.#index.add(record);
@@ -79,9 +102,24 @@ export class DurableOutbox implements Outbox {
       landed: () => {
         this.#index.add(record);
         this.#landed = seq;
+        if (isSmallerLater(record.kind) && ++this.#unrolled >= rollEvery) this.#roll();
         this.#keepBound();
       },
     };
+  }
+  /** A revision of an incident, in the place of an earlier one that has not been read: the newest one replaces them all. */
+  stageIncident(id: string, bytes: Uint8Array): Part[] {
+    const part = this.stage({ kind: "i", bytes });
+    const earlier = this.#revisions.get(id);
+    const key = part.writes[0]?.key ?? "";
+    const remember: Part = {
+      writes: [],
+      landed: () => {
+        if (this.#revisions.size >= revisionsMax) this.#revisions.clear();
+        this.#revisions.set(id, parseKey(key));
+      },
+    };
+    return earlier && earlier.seq > this.#readTo ? [this.#removal([earlier]), part, remember] : [part, remember];
   }
   /** Everything landed is on the disk now. */
   synced(): void {
@@ -107,9 +145,24 @@ export class DurableOutbox implements Outbox {
         return count++ === 0 || bytes <= maxBytes;
       },
     );
-    const records = found.map(([key, value]) => ({ seq: BigInt(parseKey(key).seq), bytes: value }));
-    this.#readTo = Math.max(this.#readTo, Number(records.at(-1)?.seq ?? 0));
+    const records = found.map(([key, value]) => {
+      const { seq, kind } = parseKey(key);
+      return { seq: BigInt(seq), bytes: recordBytes(kind, value) };
+    });
+    const last = Number(records.at(-1)?.seq ?? 0);
+    this.#readTo = Math.max(this.#readTo, last);
+    if (last > this.#sentTo) await this.#sent(last + sentAhead);
     return records;
+  }
+  /** A disk that refuses must not keep records from the hub: at worst a later agent rolls up what the hub has. */
+  async #sent(upTo: number): Promise<void> {
+    const value = Buffer.from(String(upTo));
+    const landed = () => {
+      this.#sentTo = upTo;
+    };
+    await writeParts(this.#database, true, () => [{ writes: [{ type: "put", key: sentKey, value }], landed }]).catch(
+      () => {},
+    );
   }
   acknowledge(through: bigint): Promise<void> {
     return this.#inTurn(async () => {
@@ -160,6 +213,41 @@ export class DurableOutbox implements Outbox {
     };
   }
 
+  /** Makes older readings coarser, and older decisions smaller. */
+  #roll(): void {
+    this.#unrolled = 0;
+    this.#inTurn(async () => {
+      for (const tier of tiers) {
+        for (;;) {
+          const excess = this.#index.countAbove(tier.from, this.#readTo) - tier.keep;
+          if (excess < rollEvery) break;
+          await this.#rollOnce(tier, Math.min(excess, rollStep));
+        }
+      }
+    }).catch(() => {}); // the store refuses writes and says so; later readings try again
+  }
+  async #rollOnce(tier: (typeof tiers)[number], count: number): Promise<void> {
+    const gone = this.#index.oldest(tier.from, this.#readTo, { records: count, bytes: 0, limit: count });
+    const keys = gone.map(keyOf);
+    const values = await this.#database.getMany(keys);
+    const found = gone.flatMap((record, at) => {
+      const value = values[at];
+      return value ? [{ record, bytes: value }] : [];
+    });
+    const rolled = (await smaller(tier, found)).map(({ seq, bytes }) => {
+      const record = { kind: tier.to, seq, bytes: bytes.byteLength };
+      const key = keyOf(record);
+      return { record, write: { type: "put", key, value: bytes } as const };
+    });
+    const added: Part = {
+      writes: rolled.map(({ write }) => write),
+      landed: () => {
+        for (const { record } of rolled) this.#index.add(record);
+      },
+    };
+    await writeParts(this.#database, false, () => [this.#removal(gone), added]);
+  }
+
   get #over(): boolean {
     return this.#index.records > this.#max.records || this.#index.bytes > this.#max.bytes;
   }
@@ -183,23 +271,41 @@ export class DurableOutbox implements Outbox {
     if (!isDroppable(kind)) return false;
     const first = gone[0]?.seq ?? 0;
     const last = gone.at(-1)?.seq ?? 0;
+    const name = kindNames[kind];
+    const [firstAt, lastAt] = await this.#timesOf(gone);
     await writeParts(this.#database, false, () => {
-      const earlier = this.#unread.get(kind);
+      const earlier = this.#unread.get(name);
       const merge = earlier && earlier.record.seq > this.#readTo ? earlier : undefined;
       const dropped = create(DroppedSchema, {
-        kind: kindNames[kind],
+        kind: name,
         count: BigInt(gone.length) + (merge?.dropped.count ?? 0n),
         firstSeq: BigInt(Math.min(first, Number(merge?.dropped.firstSeq ?? first))),
         lastSeq: BigInt(Math.max(last, Number(merge?.dropped.lastSeq ?? last))),
       });
+      const from = merge?.dropped.firstAt ?? firstAt;
+      if (from) dropped.firstAt = from;
+      if (lastAt) dropped.lastAt = lastAt;
       const seq = this.#next;
       const record = this.stage({ kind: "x", bytes: toBinary(DroppedSchema, dropped) });
       const [write] = record.writes;
       const indexed = write ? parseKey(write.key) : { kind: "x" as const, seq, bytes: 0 };
-      const remember = { writes: [], landed: () => void this.#unread.set(kind, { record: indexed, dropped }) };
+      const remember = { writes: [], landed: () => void this.#unread.set(name, { record: indexed, dropped }) };
       return [this.#removal(merge ? [...gone, merge.record] : gone), record, remember];
     });
     return true;
+  }
+  /** When the first and the last of them were recorded. */
+  async #timesOf(gone: readonly Indexed[]): Promise<(Timestamp | undefined)[]> {
+    const keys = [gone[0], gone.at(-1)].flatMap((one) => (one ? [keyOf(one)] : []));
+    const values = await this.#database.getMany(keys);
+    return values.map((value, at) => {
+      try {
+        const key = keys[at] ?? "";
+        return value && fromBinary(RecordSchema, recordBytes(parseKey(key).kind, value)).at;
+      } catch {
+        return undefined; // what cannot be read is dropped without its time
+      }
+    });
   }
   /** Of one kind, oldest first; what the uplink has read may be on its way, and goes only when nothing else can. */
   #victims(records: number, bytes: number): Indexed[] {
@@ -213,12 +319,19 @@ export class DurableOutbox implements Outbox {
   }
 }
 
+function isSmallerLater(kind: Kind): boolean {
+  return tiers.some(({ from }) => from === kind);
+}
 function isDroppable(kind: Kind | undefined): kind is Droppable {
   return droppable.some((one) => one === kind);
 }
+/** What the row of an outbox record holds. Throws STORE_DAMAGED. */
+export function recordOf(key: string, stored: Uint8Array): Uint8Array {
+  return recordBytes(parseKey(key).kind, stored);
+}
 /** True of the row of a reading: there are many, and they are the first that may be lost. */
 export function isReading(key: string): boolean {
-  return key.startsWith("outbox/") && parseKey(key).kind === "r";
+  return key.startsWith("outbox/") && kindNames[parseKey(key).kind] === "readings";
 }
 /** The key carries what the index needs, so that opening reads no values: seq, kind, size. */
 function keyOf({ kind, seq, bytes }: Indexed): string {

@@ -1,3 +1,5 @@
+import type { Link } from "@blueflame/shared/audit/chain.ts";
+import type { ChainHeader, SignedHead } from "@blueflame/shared/audit/check.ts";
 import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Outbox } from "../uplink/ports.ts";
@@ -42,6 +44,15 @@ export interface StoreIdentity {
   readonly previousBootId: string;
 }
 
+/** Records of the audit, oldest first. */
+export interface AuditPage {
+  /** On the first page only. */
+  readonly header?: ChainHeader;
+  readonly records: readonly AuditRecord[];
+  /** For the next page; empty when this was the last one. */
+  readonly next: string;
+}
+
 /**
  * The agent's memory: one LevelDB, opened in one place. Writes are `synced` (durable over a power cut before they resolve) or
  * `batched` (durable over the death of the process at once, over a power cut within 100 ms). Every write method rejects with
@@ -61,12 +72,20 @@ export interface AgentStore {
 
   /** Into the history for the hub; batched. Rejects with STORE_SPACE_LOW while only what must be kept is. */
   appendReadings(readings: readonly Reading[]): Promise<void>;
-  /** Into the audit and the outbox; synced. */
+  /** Into the audit, each chained to the one before, and the outbox; synced. */
   appendAudit(records: readonly AuditRecord[]): Promise<void>;
 
   /** Newest first. */
   incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
+  /** The newest revisions of those that are open, as they are in memory; newest first. */
+  openIncidents(limit: number): Incident[];
   audit(limit: number): Promise<AuditRecord[]>;
+  /** The audit's newest record; undefined while it is not known. */
+  auditHead(): Link | undefined;
+  /** A page of the audit, oldest first. `after` is empty for the first, which says how the chain stands, else what the page before said. */
+  readAudit(after: string): Promise<AuditPage>;
+  /** Keeps what the hub has countersigned; the caller has checked it. What differs from the store goes into the audit, once. */
+  countersigned(head: SignedHead, hubKey: string): Promise<void>;
   decisions(limit: number): Promise<DecisionRecord[]>;
 
   /** The workload's own keys, in short: as {@link space} has them. */

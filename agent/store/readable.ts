@@ -8,14 +8,15 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { shown } from "./codec.ts";
 import type { Form } from "./form.ts";
 import { identityKey, storedIdentity } from "./identity.ts";
+import { recordOf } from "./outbox.ts";
 
 /** How the value of each table is read; the first whose prefix the key begins with. Tables of a later version are taken as they are. */
-const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array) => unknown])[] = [
+const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array, key: string) => unknown])[] = [
   ["workload/", (bytes) => JSON.parse(Buffer.from(bytes).toString())],
   ["incident/", (bytes) => fromBinary(IncidentSchema, bytes)],
   ["audit/", (bytes) => fromBinary(AuditRecordSchema, bytes)],
   ["decision/", (bytes) => fromBinary(DecisionRecordSchema, bytes)],
-  ["outbox/", (bytes) => fromBinary(RecordSchema, bytes)],
+  ["outbox/", (bytes, key) => fromBinary(RecordSchema, recordOf(key, bytes))],
   ["config/", (bytes) => JSON.parse(Buffer.from(bytes).toString())],
   ["kv/", (bytes) => longEnough(bytes, 8)],
   ...["name/", "log/", "trade/", "risk/", "request/", "space/"].map(
@@ -32,7 +33,7 @@ export function unreadable(form: Form, place: string, sealed: Uint8Array): strin
   try {
     const { key, value } = form.open(place, sealed);
     if (key === identityKey) storedIdentity(value);
-    else readers.find(([prefix]) => key.startsWith(prefix))?.[1](value);
+    else readers.find(([prefix]) => key.startsWith(prefix))?.[1](value, key);
     return undefined;
   } catch (error) {
     return `'${shown(place)}': ${(error as Error).message}`;

@@ -61,7 +61,7 @@ export class Rows {
 
 /** Writes the parts that `make` gives, together or not at all. */
 export async function writeParts(
-  database: SealedDatabase,
+  database: Pick<SealedDatabase, "submit">,
   durability: Durability | boolean,
   make: () => readonly Part[],
 ): Promise<void> {

@@ -248,6 +248,17 @@ export function incidentOf(facts: IncidentFacts, nodeId: string, site: string, w
   });
 }
 
+/** How a workload stands, or (a name that is none) how many of all run: the state before and after an action, for the audit. */
+export function standOf(workloads: { names(): readonly string[]; state(name: string): State }, name: string): object {
+  const names = workloads.names();
+  if (names.includes(name)) {
+    const { phase } = workloads.state(name);
+    return { phase: phase.at, pid: instanceOf(phase)?.pid ?? 0 };
+  }
+  const running = names.filter((one) => instanceOf(workloads.state(one).phase) !== undefined).length;
+  return { workloads: names.length, running };
+}
+
 /** One audit effect as a record. `id` is a fresh UUIDv7. */
 export function auditOf(
   effect: Extract<Effect, { do: "audit" }>,
@@ -266,7 +277,7 @@ export function auditOf(
     target: `workload/${workload}`,
     because: effect.because,
     outcome: outcomes[effect.outcome],
-    ...(effect.tookMs !== undefined && { took: duration(effect.tookMs) }),
+    took: duration(effect.tookMs ?? 0),
     incidentId: after.incident?.id ?? before.incident?.id ?? "",
     decisionId: now.id,
     beforeJson: JSON.stringify({ phase: before.phase.at, pid: instanceOf(before.phase)?.pid ?? 0 }),

@@ -63,7 +63,12 @@ export function inSession(
       const backlog = outbox.sent(phase.backlog, event);
       const waits = phase.ackByMs === undefined && backlog.flight.length > 0 && phase.trouble === undefined;
       const sentEver = event.count > 0 && event.through > state.sentEver ? event.through : state.sentEver;
-      return { ...keep({ backlog, ackByMs: waits ? nowMs + policy.ackWithinMs : phase.ackByMs }), sentEver };
+      // Paced: a fleet that comes back with a week behind it must not be a storm.
+      const readAgainMs = event.count > 0 ? nowMs + (event.count * 1000) / phase.recordsPerSecond : phase.readAgainMs;
+      return {
+        ...keep({ backlog, readAgainMs, ackByMs: waits ? nowMs + policy.ackWithinMs : phase.ackByMs }),
+        sentEver,
+      };
     }
     case "ack":
       return acknowledge(policy, state, phase, event, nowMs, effects);
@@ -126,6 +131,7 @@ export function greet(policy: Policy, state: State, welcome: Welcome, nowMs: num
     statusFromMs: nowMs,
     backlog: outbox.openBacklog(window, restored ? welcome.lastSeq : welcome.durable, restored),
     readAgainMs: undefined,
+    recordsPerSecond: Math.min(policy.recordsPerSecond, welcome.recordsPerSecond || policy.recordsPerSecond),
     ackByMs: undefined,
     trouble,
   };

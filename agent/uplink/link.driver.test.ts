@@ -144,7 +144,10 @@ test("a record that cannot be sent does not block what is behind it, and the hub
 
 test("while the line takes nothing, heartbeats and status wait as one each, and nothing piles up", async () => {
   const hub = await hubWith({ intervalMs: 50, window: 1_000 });
-  const { outbox, node } = uplinkTo(`127.0.0.1:${hub.port}`, { keepalive: { timeMs: 60_000, timeoutMs: 60_000 } });
+  const { outbox, node } = uplinkTo(`127.0.0.1:${hub.port}`, {
+    keepalive: { timeMs: 60_000, timeoutMs: 60_000 },
+    policy: { recordsPerSecond: 1e6 },
+  });
   let asked = 0;
   const beat = node.heartbeat;
   node.heartbeat = () => {

@@ -1,4 +1,6 @@
 import { X509Certificate } from "node:crypto";
+import type { SignedHead } from "@blueflame/shared/audit/check.ts";
+import { hubKeyOf, hubKeyPem, isSignedBy } from "@blueflame/shared/audit/signature.driver.ts";
 import { catalogue, Fault, unreachable } from "@blueflame/shared/errors/fault.ts";
 import { type Hello, HelloSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
@@ -13,7 +15,7 @@ import { nextWakeMs, start, step } from "./session.ts";
 import { type OwnedCredentials, ownedCredentials } from "./sockets.driver.ts";
 import type { Effect, Event, Report, State } from "./state.ts";
 import { type KeepaliveTimes, type LinkStream, openStream } from "./stream.driver.ts";
-import { eventOf } from "./wire.ts";
+import { eventOf, headOf } from "./wire.ts";
 
 export interface UplinkOptions {
   readonly target: HubTarget;
@@ -204,7 +206,34 @@ class Link implements Uplink {
     const who = { nodeId, incarnation, session, bootId, version, storeGeneration, site, inventory };
     const lastSeq = this.#given.outbox.lastSeq();
     const storeEpoch = this.#given.node.storeEpoch();
-    return create(HelloSchema, { ...who, labels: { ...labels }, because, lastHubEpoch, lastSeq, storeEpoch });
+    const head = this.#given.node.auditHead();
+    const auditHead = head && { ...head, number: BigInt(head.number), hash: Buffer.from(head.hash, "hex") };
+    return create(HelloSchema, {
+      ...who,
+      labels: { ...labels },
+      because,
+      lastHubEpoch,
+      lastSeq,
+      storeEpoch,
+      ...(auditHead && { auditHead }),
+    });
+  }
+
+  /** Only what the CA that we trust has signed is kept: anybody else's word about our audit is none. */
+  #countersigned(head: SignedHead): void {
+    const { target, self, node, log } = this.#given;
+    try {
+      const key = hubKeyOf(target.ca);
+      if (!isSignedBy(key, self.nodeId, head)) {
+        log.warn({ number: head.number, generation: head.generation }, "a countersigned head is not by our hub's CA");
+        return;
+      }
+      node.countersigned(head, hubKeyPem(key)).catch((error: unknown) => {
+        log.warn({ error: String(error) }, "what the hub has countersigned could not be kept");
+      });
+    } catch (error) {
+      log.warn({ error: String(error) }, "a countersigned head cannot be checked");
+    }
   }
 
   #keepEpoch(epoch: bigint): void {
@@ -241,6 +270,11 @@ class Link implements Uplink {
     this.#stream = openStream(address, owned, node, keepalive, {
       opened: () => this.#apply({ is: "opened" }),
       message: (message) => {
+        const head = headOf(message);
+        if (head) {
+          this.#countersigned(head);
+          return;
+        }
         const event = eventOf(message, outbox.lastSeq(), () => clock.bootMs());
         if (event) this.#apply(event);
         else this.#skip(address, "of a newer kind");

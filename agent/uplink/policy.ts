@@ -32,6 +32,8 @@ export interface Policy {
   /** A chunk of the outbox has at most so many records and about so many bytes. */
   readonly chunkRecords: number;
   readonly chunkBytes: number;
+  /** The backlog goes at most this fast, and slower where the hub asks for it. Lower: a slower return of history, less of a storm. */
+  readonly recordsPerSecond: number;
   /** Our own tick later than this means that we were away: deadlines for the hub then move by that time. */
   readonly awayMs: number;
 }
@@ -51,6 +53,7 @@ export const defaults = {
   rereadMs: 5_000,
   chunkRecords: 100,
   chunkBytes: 256 * 1024,
+  recordsPerSecond: 500,
   awayMs: 250,
 } as const satisfies Partial<Policy>;
 
@@ -66,6 +69,7 @@ export function validPolicy(policy: Policy): Policy {
   invariant(policy.addresses.length > 0, "a link has an address");
   invariant(policy.baseMs > 0 && policy.capMs >= policy.baseMs, "the cap of the waits is not below their base");
   invariant(policy.slowCapMs >= policy.capMs, "a hopeless try is not repeated faster than a hopeful one");
+  invariant(policy.recordsPerSecond > 0, "the backlog moves");
   invariant(policy.chunkRecords > 0 && policy.chunkBytes > 0, "a chunk has room for a record");
   return policy;
 }

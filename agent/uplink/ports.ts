@@ -1,3 +1,5 @@
+import type { Link } from "@blueflame/shared/audit/chain.ts";
+import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import type {
   Heartbeat,
   Inventory,
@@ -68,6 +70,10 @@ export interface UplinkNode {
   orderSeen(id: string): Promise<boolean>;
   /** Durable on return; called before the order is executed. */
   rememberOrder(id: string): Promise<void>;
+  /** The newest record of the node's audit; undefined while it is not known. */
+  auditHead(): Link | undefined;
+  /** The hub has countersigned a head; its signature was checked by the uplink. `hubKey` is the key of its CA, PEM. */
+  countersigned(head: SignedHead, hubKey: string): Promise<void>;
 }
 
 /** How the link stands, for status and doctor. */

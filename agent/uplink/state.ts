@@ -47,7 +47,10 @@ export interface Connected {
   /** Before this no further Status. */
   readonly statusFromMs: number;
   readonly backlog: Backlog;
+  /** Before this no further records: the outbox could not be read, or the pace is kept. */
   readonly readAgainMs: number | undefined;
+  /** At most so many records are sent in a second. */
+  readonly recordsPerSecond: number;
   /** When the missing Ack becomes a trouble; undefined while none is missing. */
   readonly ackByMs: number | undefined;
   readonly trouble: Trouble | undefined;
@@ -64,6 +67,8 @@ export interface Welcome {
   readonly epoch: bigint;
   readonly durable: bigint;
   readonly window: number;
+  /** What the hub asks for; 0 when it leaves that to us. */
+  readonly recordsPerSecond: number;
   /** The highest seq that our outbox ever gave. */
   readonly lastSeq: bigint;
   /** The hub remembers a later state of this store. */

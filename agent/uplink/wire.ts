@@ -1,3 +1,4 @@
+import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import {
   DroppedSchema,
@@ -6,7 +7,7 @@ import {
   RecordSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
-import type { Duration } from "@bufbuild/protobuf/wkt";
+import { type Duration, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "./state.ts";
 
 /** Milliseconds of a protobuf duration; 0 when it is unset or negative. */
@@ -41,14 +42,25 @@ function tombstone(seq: bigint, kind: "undecodable" | "oversize") {
   return { record: create(RecordSchema, { seq, kind: { case: "dropped", value } }), dropped: kind };
 }
 
+/** The head that the hub has countersigned, when the message is one. */
+export function headOf({ message }: LinkResponse): SignedHead | undefined {
+  if (message.case !== "auditHead") return undefined;
+  const { generation, number, hash, signedAt, signature } = message.value;
+  const signedAtMs = signedAt ? timestampMs(signedAt) : 0;
+  const link = { generation, number: Number(number), hash: Buffer.from(hash).toString("hex") };
+  return { ...link, signedAtMs, signature: Buffer.from(signature).toString("base64") };
+}
+
 /** The session's event for a message of the hub; undefined for one that is of a newer kind than this agent. */
 export function eventOf(response: LinkResponse, lastSeq: bigint, bootMs: () => number): Event | undefined {
   const { message } = response;
   switch (message.case) {
     case "welcome": {
-      const { heartbeatInterval, hubEpoch, durableThroughSeq, recordsWindow, storeBehind } = message.value;
+      const { heartbeatInterval, hubEpoch, durableThroughSeq, recordsWindow, recordsPerSecond, storeBehind } =
+        message.value;
       const welcome = { intervalMs: durationMs(heartbeatInterval), epoch: hubEpoch, durable: durableThroughSeq };
-      return { is: "welcome", welcome: { ...welcome, window: recordsWindow, lastSeq, behind: storeBehind } };
+      const pace = { window: recordsWindow, recordsPerSecond };
+      return { is: "welcome", welcome: { ...welcome, ...pace, lastSeq, behind: storeBehind } };
     }
     case "ack":
       return { is: "ack", through: message.value.throughSeq, lastSeq: lastSeq };
@@ -56,6 +68,7 @@ export function eventOf(response: LinkResponse, lastSeq: bigint, bootMs: () => n
       return { is: "order", order: message.value, bootMs: bootMs() };
     case "move":
       return { is: "move", withinMs: durationMs(message.value.comeBackWithin), because: message.value.because };
+    case "auditHead":
     case undefined:
       return undefined;
     default:

@@ -14,6 +14,7 @@ export function connectService(api: OperatorApi): ServiceImpl<typeof OperatorSer
     getIncident: answer(api.getIncident),
     watchIncidents: (request, caller) => told(api.watchIncidents(request, caller)),
     listAudit: answer(api.listAudit),
+    readAudit: answer(api.readAudit),
     listDecisions: answer(api.listDecisions),
     getHub: answer(api.getHub),
   };

@@ -54,6 +54,7 @@ export function operatorHandlers(fleet: Fleet, door: GrpcDoor = {}): Handlers<ty
     getIncident: answer(api.getIncident),
     watchIncidents: stream(api.watchIncidents),
     listAudit: answer(api.listAudit),
+    readAudit: answer(api.readAudit),
     listDecisions: answer(api.listDecisions),
     getHub: answer(api.getHub),
   };

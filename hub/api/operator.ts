@@ -1,3 +1,4 @@
+import { headerLine } from "@blueflame/shared/audit/lines.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type {
@@ -15,6 +16,8 @@ import type {
   ListIncidentsResponseSchema,
   ListNodesRequest,
   ListNodesResponseSchema,
+  ReadAuditRequest,
+  ReadAuditResponseSchema,
   WatchIncidentsRequest,
   WatchIncidentsResponseSchema,
   WatchNodesRequest,
@@ -45,6 +48,7 @@ export interface OperatorApi {
     caller: Caller,
   ): AsyncGenerator<MessageInitShape<typeof WatchIncidentsResponseSchema>>;
   listAudit(request: ListAuditRequest): Promise<MessageInitShape<typeof ListAuditResponseSchema>>;
+  readAudit(request: ReadAuditRequest): Promise<MessageInitShape<typeof ReadAuditResponseSchema>>;
   listDecisions(request: ListDecisionsRequest): Promise<MessageInitShape<typeof ListDecisionsResponseSchema>>;
   getHub(request: GetHubRequest): MessageInitShape<typeof GetHubResponseSchema>;
 }
@@ -98,6 +102,11 @@ export function operatorApi(fleet: Fleet): OperatorApi {
         ...(before === undefined ? {} : { beforeMs: timestampMs(before) }),
       }),
     }),
+    readAudit: async ({ nodeId, after }) => {
+      knownNode(fleet, required(nodeId));
+      const { header, records, next } = await fleet.chainedAudit(nodeId, bounded(after));
+      return { chainJson: header ? headerLine(header) : "", records: [...records], next };
+    },
     listDecisions: async ({ nodeId, limit }) => ({
       records: await fleet.decisions({ ...onNode(nodeId), limit: bound(limit) }),
     }),

@@ -2,6 +2,7 @@ import { formatFlag, type OutputOptions } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { Command, Option } from "commander";
+import { type AuditVerifyOptions, auditExport, auditVerify } from "./audit.ts";
 import { hubFlags } from "./context.ts";
 import { withHub } from "./hub-client.ts";
 import {
@@ -41,9 +42,10 @@ export function operatorProgram(version: string): Command {
     .action((id: string | undefined, options: IncidentsOptions, command: Command) =>
       withHub(command, (hub) => incidents(hub, id, options)),
     );
-  limited(reading(program, "audit", "who did what and why, newest first"))
+  const history = limited(reading(program, "audit", "who did what and why, newest first"))
     .option("--node <id>", "only on this node")
     .action((options: RecordsOptions, command: Command) => withHub(command, (hub) => audit(hub, options)));
+  auditChecks(history);
   limited(reading(program, "decisions", "what was decided, newest first; -o json has the inputs, to compute it again"))
     .option("--node <id>", "only about this node")
     .action((options: RecordsOptions, command: Command) => withHub(command, (hub) => decisions(hub, options)));
@@ -60,6 +62,21 @@ function reading(program: Command, name: string, description: string): Command {
 
 function limited(command: Command): Command {
   return command.option("--limit <n>", "at most this many, up to 500", count, 50);
+}
+
+function auditChecks(history: Command): void {
+  formatFlag(history.command("verify").description("is a node's audit, as it is here, whole and unchanged?"))
+    .argument("[node]", "the node; left out with --file")
+    .option("--file <export>", "check what `audit export` has printed, here or on a node")
+    .option("--ca <file>", "the hub's CA certificate; without it what the audit brings along")
+    .action((node: string | undefined, _options, self: Command) =>
+      auditVerify(self, node, self.optsWithGlobals<AuditVerifyOptions>()),
+    );
+  history
+    .command("export")
+    .description("a node's chained audit as JSON lines, oldest first")
+    .argument("<node>")
+    .action((node: string, _options, self: Command) => withHub(self, (hub) => auditExport(hub, node)));
 }
 
 function waiting(program: Command): void {

@@ -1,4 +1,5 @@
 import type { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { AuditHead } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type {
   GoingAway,
   Heartbeat,
@@ -15,6 +16,8 @@ export interface SessionDesk {
   goingAway(message: GoingAway): void;
   /** Durable on return. */
   keep(records: readonly LinkRecord[]): Promise<void>;
+  /** Countersigned heads of the node's audit that it does not have yet; `first` right after Welcome. */
+  auditHeads(first: boolean): Promise<readonly AuditHead[]>;
   /** The stream is over, for whatever reason; called once, and never when a newer session has taken over. */
   closed(): void;
 }
@@ -28,6 +31,7 @@ export interface LinkDesk {
     readonly heartbeatIntervalMs: number;
     readonly hubEpoch: bigint;
     readonly hubTimeMs: number;
+    readonly recordsPerSecond: number;
   };
   /** A message that could not be decoded. */
   quarantine(nodeId: string, bytes: Uint8Array, because: string): void;

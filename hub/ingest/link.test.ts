@@ -52,11 +52,12 @@ function linked(keep: SessionDesk["keep"] = async () => {}) {
         status: () => {},
         goingAway: () => {},
         keep,
+        auditHeads: async () => [],
         closed: () => void closed.push(name),
       };
       return session;
     },
-    welcome: () => ({ heartbeatIntervalMs: 1_000, hubEpoch: 1n, hubTimeMs: 0 }),
+    welcome: () => ({ heartbeatIntervalMs: 1_000, hubEpoch: 1n, hubTimeMs: 0, recordsPerSecond: 0 }),
     quarantine: () => {},
     clone: () => {},
     refused: (_, { code }) => void refused.push(code),

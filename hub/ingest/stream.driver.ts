@@ -34,6 +34,8 @@ export interface StreamHost {
 
 /** A stream says Hello within this time. */
 const helloWithinMs = 10_000;
+/** A node gets the countersigned head of its audit at most this often; there may be thousands of records in between. */
+const headEveryMs = 2_000;
 /** A node that was told to move has this long to leave by itself. */
 const leaveWithinMs = 2_000;
 
@@ -64,6 +66,7 @@ export class LinkStream {
   #greeting: Promise<void> | undefined;
   #storing: Promise<void> | undefined;
   #storingCount = 0;
+  #headPlanned = false;
 
   constructor(call: LinkCall, certified: Certified, host: StreamHost) {
     this.#call = call;
@@ -204,7 +207,7 @@ export class LinkStream {
     this.#host.greeted();
     counters.open += 1;
     counters.opened += 1;
-    const { heartbeatIntervalMs, hubEpoch, hubTimeMs } = desk.welcome(verdict.session);
+    const { heartbeatIntervalMs, hubEpoch, hubTimeMs, recordsPerSecond } = desk.welcome(verdict.session);
     this.#out.send({
       message: {
         case: "welcome",
@@ -215,8 +218,24 @@ export class LinkStream {
           hubTime: timestampFromMs(hubTimeMs),
           recordsWindow,
           storeBehind: verdict.storeBehind,
+          recordsPerSecond,
         },
       },
+    });
+    await this.#countersign(opened, true);
+  }
+
+  /** What the node is owed it gets at the next session, if not now. */
+  async #countersign(desk: SessionDesk, first: boolean): Promise<void> {
+    const heads = await desk.auditHeads(first).catch(() => []);
+    for (const value of heads) this.#out.send({ message: { case: "auditHead", value } });
+  }
+  #countersignSoon(desk: SessionDesk): void {
+    if (this.#headPlanned) return;
+    this.#headPlanned = true;
+    this.#host.clock.wakeAt(this.#host.clock.monotonicMs() + headEveryMs, () => {
+      this.#headPlanned = false;
+      if (!this.#gone && !this.#leaving) void this.#countersign(desk, false);
     });
   }
 
@@ -259,6 +278,7 @@ export class LinkStream {
       const last = batch.at(-1);
       // Cumulative: while more waits to be stored, the next Ack says it all.
       if (last && this.#queue.length === 0) this.#out.acknowledge(last.seq);
+      this.#countersignSoon(desk);
     }
   }
 

@@ -4,7 +4,7 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { askBudget, type Budget, emptyBudget, releaseBudget } from "../actions/budget.ts";
 import { newOrder, type Order, type OrderEvent, orderDeadlineMs, orderMessage, orderStep } from "../actions/order.ts";
-import type { Effect, Spending } from "../escalation/state.ts";
+import { type Effect, levelOf, type Spending } from "../escalation/state.ts";
 import {
   type About,
   carryOut,
@@ -152,9 +152,12 @@ export class Carrier {
     }
   }
 
-  /** An audit record in the hub's own name. */
+  /** An audit record in the hub's own name; what says nothing of the state around it changed nothing of the node yet. */
   act(now: Moment, act: Omit<Act, "id" | "wallMs" | "decisionId">): void {
-    this.#judge.draft.audit.push(auditOf({ ...act, id: this.#judge.now().id, wallMs: now.wallMs, decisionId: now.id }));
+    const entry = this.#judge.entries.get(act.nodeId);
+    const stand = entry ? { level: levelOf(entry.state) } : { nodes: this.#judge.entries.size };
+    const moment = { id: this.#judge.now().id, wallMs: now.wallMs, decisionId: now.id };
+    this.#judge.draft.audit.push(auditOf({ before: stand, after: stand, ...act, ...moment }));
   }
 
   took(incident: Incident, held: Incident | undefined): void {

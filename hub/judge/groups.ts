@@ -137,6 +137,8 @@ export class Groups {
             because: result.because,
             nodeId: "",
             outcome: AuditOutcome.SUCCESS,
+            before: { frozen: effect.do === "thaw" },
+            after: { frozen: effect.do === "freeze" },
             decisionId: now.id,
           }),
         );

@@ -7,7 +7,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 
 /** The machines of the hub, as decision records name them. */
 export type Machine = "hub/escalation" | "hub/mass" | "hub/budget" | "hub/order";
@@ -51,6 +51,8 @@ export interface Act {
   readonly decisionId?: string;
   readonly before?: unknown;
   readonly after?: unknown;
+  /** Absent: it took no time. */
+  readonly tookMs?: number;
 }
 
 export function auditOf(act: Act): AuditRecord {
@@ -64,8 +66,9 @@ export function auditOf(act: Act): AuditRecord {
     outcome: act.outcome ?? AuditOutcome.SUCCESS,
     incidentId: act.incidentId ?? "",
     decisionId: act.decisionId ?? "",
-    beforeJson: act.before === undefined ? "" : JSON.stringify(act.before),
-    afterJson: act.after === undefined ? "" : JSON.stringify(act.after),
+    took: durationFromMs(act.tookMs ?? 0),
+    beforeJson: JSON.stringify(act.before ?? {}),
+    afterJson: JSON.stringify(act.after ?? {}),
     nodeId: act.nodeId,
   });
 }

@@ -25,9 +25,14 @@ export interface History {
   decisions(asked: Asked): Promise<DecisionRecord[]>;
   closedIncidents(asked: Asked): Promise<Incident[]>;
   readings(nodeId: string, limit: number): Promise<ReadingBatch[]>;
+  /** Chained records of a node's audit by their time, oldest first; a page may be empty and have a next one all the same. */
+  chained(nodeId: string, after: string): Promise<{ readonly records: AuditRecord[]; readonly next: string }>;
 }
 
 const pageSize = 1_000;
+/** A page of a chain has at most so many records, and looks through at most so many pages of all nodes for them. */
+const chainedPage = 500;
+const pagesOfChained = 20;
 const pagesMax = 100;
 
 export function history(log: Log): History {
@@ -38,6 +43,20 @@ export function history(log: Log): History {
     decisions: (asked) => read(streams.decisions, DecisionRecordSchema, asked),
     closedIncidents: (asked) => read(streams.incidents, IncidentSchema, asked),
     readings: (nodeId, limit) => read(streams.readings(nodeId), ReadingBatchSchema, { limit }),
+    async chained(nodeId, after) {
+      const records: AuditRecord[] = [];
+      let next = after;
+      for (let page = 0; page < pagesOfChained && records.length === 0; page++) {
+        const items = await log.range(streams.audit, { limit: chainedPage, ...(next !== "" && { after: next }) });
+        const own = items
+          .filter(({ id }) => id.startsWith(`${nodeId}/`))
+          .map(({ data }) => fromBinary(AuditRecordSchema, data));
+        records.push(...own.filter(({ number }) => number > 0n));
+        next = items.length < chainedPage ? "" : (items.at(-1)?.id ?? "");
+        if (next === "") break;
+      }
+      return { records, next };
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import type { ChainStand } from "@blueflame/shared/audit/check.ts";
 import {
   type AuditRecord,
   AuditRecordSchema,
@@ -13,6 +14,8 @@ import { toBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Order } from "../actions/order.ts";
 import type { Alert } from "../notify/alert.ts";
+import { anchorChains } from "./chain-anchor.ts";
+import { type Chain, Chains, chainOf, linkOf, standOf } from "./chains.ts";
 import { openCommits } from "./commits.ts";
 import { type History, history } from "./history.ts";
 import { type Batch, intake, type Kept, noteOpen, type OpenIncidents } from "./intake.ts";
@@ -80,6 +83,9 @@ export interface HubStore extends History {
   /** The highest durable seq of this outbox; 0 when there is none. */
   durableThrough(nodeId: string, generation: string): Promise<bigint>;
   readonly snapshots: HubSnapshots;
+  /** The chains of a node's audit, the one that grew last at the end, and what a reader has to know of them. */
+  chains(nodeId: string): readonly Chain[];
+  stands(nodeId: string): readonly ChainStand[];
   /** Forgets what is older than its time. */
   trim(keep: Keep, nodeIds: readonly string[]): Promise<void>;
 }
@@ -87,13 +93,24 @@ export interface HubStore extends History {
 /** Opens the hub's memory over an engine, and takes the next epoch. The caller closes the engine. */
 export async function openHubStore(state: State, log: Log, wallMs: () => number): Promise<HubStore> {
   const commits = await openCommits(state);
+  const chains = new Chains();
+  for (const { key, value } of (await state.list("chain/")).entries) {
+    const chain = chainOf(value);
+    if (chain) chains.set(key.split("/")[1] ?? "", chain);
+  }
+  for (const { key, value } of (await state.list("anchor/")).entries) {
+    const anchor = linkOf(value);
+    if (anchor) chains.setAnchor(key.split("/")[1] ?? "", anchor);
+  }
   const open: OpenIncidents = new Map();
   for (const { value } of (await state.list("incident/")).entries) noteOpen(open, incidentOf(value));
   const snapshots = await hubSnapshots(state, log, commits);
   return {
     ...history(log),
     snapshots,
-    keep: intake(log, commits, wallMs, open).keep,
+    keep: intake(log, commits, wallMs, open, chains).keep,
+    chains: (nodeId) => chains.of(nodeId),
+    stands: (nodeId) => chains.of(nodeId).map((chain) => standOf(chain, chains.anchor(nodeId, chain.generation))),
     epoch: commits.epoch,
     raiseEpoch: commits.raise,
     remembered: () => remember(state),
@@ -125,6 +142,7 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
     async trim(keep, nodeIds) {
       const now = wallMs();
       await log.trim(streams.decisions, now - keep.decisionsMs);
+      await anchorChains(log, commits, chains, now - keep.incidentsMs);
       for (const stream of [streams.incidents, streams.audit, streams.unknown]) {
         await log.trim(stream, now - keep.incidentsMs);
       }

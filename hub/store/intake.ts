@@ -17,9 +17,10 @@ import { itemLimits } from "@blueflame/shared/store/limits.ts";
 import type { Item, Log } from "@blueflame/shared/store/log.ts";
 import type { Op } from "@blueflame/shared/store/state.ts";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Chain, type Chains, chainBytes, followed } from "./chains.ts";
 import type { Commits } from "./commits.ts";
-import { closedIncidentItem, incidentKey, streams, throughKey } from "./keys.ts";
+import { chainKey, closedIncidentItem, incidentKey, streams, throughKey } from "./keys.ts";
 import { incidentBytes, rowBytes } from "./rows.ts";
 
 /** Fresh records of one node's outbox, ascending. */
@@ -37,6 +38,8 @@ export interface Kept {
   readonly orderResults: readonly OrderResult[];
   /** Records of kinds that this hub does not know, and incidents beyond the bound: kept as they are. */
   readonly unknown: number;
+  /** Why the node's audit does not hang together any more; told once for each generation. */
+  readonly brokenAudit: readonly string[];
 }
 
 interface Waiting {
@@ -58,12 +61,12 @@ const recordsPerWrite = 2_000;
  * writing it again is harmless; the node's place in its outbox follows, in one commit with its incidents. A crash at any
  * point in between makes the node send the same records again, and they are found to be there: exactly once.
  */
-export function intake(log: Log, commits: Commits, wallMs: () => number, open: OpenIncidents) {
+export function intake(log: Log, commits: Commits, wallMs: () => number, open: OpenIncidents, chains: Chains) {
   let waiting: Waiting[] = [];
   let running = false;
 
   const writeAll = async (batches: readonly Batch[]): Promise<Kept[]> => {
-    const sorted = batches.map((batch) => sortOut(batch, wallMs(), open.get(batch.nodeId)));
+    const sorted = batches.map((batch) => sortOut(batch, wallMs(), open.get(batch.nodeId), chains));
     const items = new Map<string, Item[]>();
     for (const { logged } of sorted) {
       for (const { stream, item } of logged) {
@@ -75,7 +78,10 @@ export function intake(log: Log, commits: Commits, wallMs: () => number, open: O
     }
     await Promise.all([...items].map(([stream, list]) => log.append(stream, list)));
     await commits.write(sorted.flatMap(({ ops }) => ops));
-    for (const { kept } of sorted) for (const incident of kept.incidents) noteOpen(open, incident);
+    for (const { kept, nodeId, followed } of sorted) {
+      for (const incident of kept.incidents) noteOpen(open, incident);
+      for (const chain of followed) chains.set(nodeId, chain);
+    }
     return sorted.map(({ kept }) => kept);
   };
   const writeAlone = async (batch: Batch): Promise<Kept> => {
@@ -136,12 +142,16 @@ export function noteOpen(open: OpenIncidents, { id, nodeId, state }: Incident): 
 }
 
 interface Sorted {
+  readonly nodeId: string;
+  /** The chains of the node's audit as they are once this is written. */
+  readonly followed: readonly Chain[];
   readonly logged: readonly { readonly stream: string; readonly item: Item }[];
   readonly ops: readonly Op[];
   readonly kept: Kept;
 }
 
-function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Set()): Sorted {
+function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Set(), chains: Chains): Sorted {
+  const audited = new Map<string, Chain>();
   const logged: { stream: string; item: Item }[] = [];
   const incidents = new Map<string, Incident>();
   const orderResults: OrderResult[] = [];
@@ -151,7 +161,12 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
       const fits = data.length <= itemLimits.bytes;
       const because = `a record of ${data.length} bytes for '${stream}' is larger than any may be: it was dropped`;
       // Refused for good, it would come again for ever and hold up all that is behind it.
-      const kept = fits ? data : auditBytes(batch, record, "record.drop", because, AuditOutcome.FAILURE);
+      const kept = fits
+        ? data
+        : auditBytes(batch, record, "record.drop", because, AuditOutcome.FAILURE, {
+            before: { bytes: data.length },
+            after: { bytes: 0 },
+          });
       const item = { id: itemId(batch, record.seq), at: recordedAt(record.at, nowMs), data: kept };
       logged.push({ stream: fits ? stream : streams.audit, item });
     };
@@ -171,9 +186,16 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
         if (!earlier || earlier.revision < incident.revision) incidents.set(incident.id, incident);
         break;
       }
-      case "audit":
-        put(streams.audit, toBinary(AuditRecordSchema, { ...record.kind.value, nodeId: batch.nodeId }));
+      case "audit": {
+        const audit = { ...record.kind.value, nodeId: batch.nodeId };
+        put(streams.audit, toBinary(AuditRecordSchema, audit));
+        const { generation, number } = audit;
+        // Another generation than that of the outbox it came in is nobody's chain.
+        if (number === 0n || generation !== batch.generation) break;
+        const known = audited.get(generation) ?? chains.get(batch.nodeId, generation);
+        audited.set(generation, followed(known, audit, record.seq, nowMs));
         break;
+      }
       case "decision":
         put(streams.decisions, toBinary(DecisionRecordSchema, record.kind.value));
         break;
@@ -185,9 +207,11 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
         put(streams.audit, auditOfResult(batch, record, record.kind.value));
         break;
       case "dropped": {
-        const { kind, count, firstSeq, lastSeq } = record.kind.value;
-        const because = `the outbox was full: ${count} records of kind ${kind} between ${firstSeq} and ${lastSeq} were dropped`;
-        put(streams.audit, auditBytes(batch, record, "outbox.drop", because, AuditOutcome.FAILURE));
+        const { kind, count, firstSeq, lastSeq, firstAt, lastAt } = record.kind.value;
+        const when = firstAt && lastAt ? `, made from ${isoOf(firstAt)} to ${isoOf(lastAt)},` : "";
+        const because = `the outbox was full: ${count} records of kind ${kind} between ${firstSeq} and ${lastSeq}${when} were dropped`;
+        const stand = { before: { kind, waiting: Number(count) }, after: { kind, waiting: 0 } };
+        put(streams.audit, auditBytes(batch, record, "outbox.drop", because, AuditOutcome.FAILURE, stand));
         break;
       }
       default:
@@ -211,10 +235,17 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
       ? { del: incidentKey(incident) }
       : { put: incidentKey(incident), value: incidentBytes(incident) },
   );
+  const brokenAudit: string[] = [];
+  for (const [generation, chain] of audited) {
+    ops.push({ put: chainKey(batch.nodeId, generation), value: chainBytes(chain) });
+    if (chain.broken !== undefined && chains.get(batch.nodeId, generation)?.broken === undefined)
+      brokenAudit.push(chain.broken);
+  }
   const last = batch.records.at(-1);
   // The place goes last: what is split over two commits is then sent again as a whole.
   if (last) ops.push({ put: throughKey(batch.nodeId, batch.generation), value: rowBytes({ through: `${last.seq}` }) });
-  return { logged, ops, kept: { incidents: newest, orderResults, unknown } };
+  const kept = { incidents: newest, orderResults, unknown, brokenAudit };
+  return { nodeId: batch.nodeId, followed: [...audited.values()], logged, ops, kept };
 }
 
 function itemId(batch: Batch, seq: bigint): string {
@@ -227,6 +258,12 @@ const oldestMs = 400 * 86_400_000;
 function recordedAt(at: Timestamp | undefined, nowMs: number): number {
   const ms = at ? timestampMs(at) : nowMs;
   return ms < nowMs - oldestMs || ms > nowMs ? nowMs : ms;
+}
+
+/** A time that nobody can print is none: what comes from a node is not believed. */
+function isoOf(at: Timestamp): string {
+  const ms = timestampMs(at);
+  return Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : "an unknown time";
 }
 
 function auditOfResult(batch: Batch, record: LinkRecord, result: OrderResult): Uint8Array {
@@ -242,6 +279,7 @@ function auditOfResult(batch: Batch, record: LinkRecord, result: OrderResult): U
     "order.end",
     `order ${result.orderId}: ${result.because}`,
     outcome ?? AuditOutcome.UNSPECIFIED,
+    { before: { order: "sent" }, after: { order: (OrderOutcome[result.outcome] ?? "unknown").toLowerCase() } },
   );
 }
 
@@ -251,6 +289,7 @@ function auditBytes(
   action: string,
   because: string,
   outcome: AuditOutcome,
+  stand: { readonly before: object; readonly after: object },
 ): Uint8Array {
   return toBinary(
     AuditRecordSchema,
@@ -262,6 +301,9 @@ function auditBytes(
       target: `node/${batch.nodeId}`,
       because,
       outcome,
+      took: durationFromMs(0),
+      beforeJson: JSON.stringify(stand.before),
+      afterJson: JSON.stringify(stand.after),
       nodeId: batch.nodeId,
     }),
   );

@@ -16,6 +16,8 @@ import { incidentBytes } from "./rows.ts";
  *     incident/<node>/<id>         -> Incident             open ones only; under its node, so that no node writes another's
  *     snapshot/<node>              -> which snapshots of the node's own store are kept; see snapshots.ts
  *     through/<node>/<generation>  -> seq                  everything up to here of that outbox is durable
+ *     chain/<node>/<generation>    -> Chain of chains.ts   how far the node's chained audit is here
+ *     anchor/<node>/<generation>   -> Link                 the last record of it that retention took away
  *   Log                                     what is large and only grows
  *     audit, decisions             id <node>/<generation>/<seq>, or hub/<uuid> of the hub's own
  *     incidents                    id <node>/<incident>    closed ones
@@ -31,6 +33,9 @@ export const orderKey = (nodeId: string, id: string) => `order/${nodeId}/${id}`;
 export const incidentKey = (incident: Pick<Incident, "id" | "nodeId">) =>
   `incident/${incident.nodeId || "-"}/${incident.id}`;
 export const throughKey = (nodeId: string, generation: string) => `through/${nodeId}/${generation}`;
+
+export const chainKey = (nodeId: string, generation: string) => `chain/${nodeId}/${generation}`;
+export const anchorKey = (nodeId: string, generation: string) => `anchor/${nodeId}/${generation}`;
 
 export const streams = {
   audit: "audit",

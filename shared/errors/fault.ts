@@ -213,6 +213,12 @@ export const catalogue = {
     remedy:
       "An older copy of the store was put back. Nothing is sent to the hub until it begins a new life: stop the agent, then `blueflame-agent store repair --new-life`.",
   },
+  AUDIT_BROKEN: {
+    retry: "never",
+    exit: 1,
+    remedy:
+      "Records were changed, cut off or lost at the places named. Keep this store, and compare with the other side: `blueflame audit verify NODE` at the hub, `blueflame-agent audit verify` on the node.",
+  },
   NOT_BUILT: { retry: "never", exit: 1, remedy: "Build it with `npm run build`." },
   INSTALL_FAILED: {
     retry: "never",

@@ -202,6 +202,8 @@ class SmallAgent {
       storeRolledBack: () => undefined,
       orderSeen: (order) => store.orderSeen(order),
       rememberOrder: (order) => store.rememberOrder(order),
+      auditHead: () => store.auditHead(),
+      countersigned: (head, hubKey) => store.countersigned(head, hubKey),
     };
     const uplink = openUplink({
       target: { addresses: [address], ...papers },

@@ -107,6 +107,10 @@ export function memoryFleet(startedMs = Date.UTC(2026, 10, 22, 10)): MemoryFleet
         .reverse()
         .slice(0, limit);
     },
+    async chainedAudit(nodeId) {
+      whole();
+      return { records: audit.filter((one) => one.nodeId === nodeId && one.number > 0n), next: "" };
+    },
     async decisions({ nodeId, limit }) {
       whole();
       return decisions

@@ -131,6 +131,8 @@ export function memoryNode(memory: NodeMemory = { hubEpoch: 0n, orders: new Set(
     async rememberOrder(id) {
       memory.orders.add(id);
     },
+    auditHead: () => undefined,
+    countersigned: async () => undefined,
   };
 }
 

@@ -170,6 +170,7 @@ export function memoryNode(names: readonly string[]): MemoryNode {
     incidents: async (limit, openOnly) =>
       node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(0, limit),
     audit: async (limit) => actions.toReversed().slice(0, limit),
+    readAudit: async () => ({ records: [...actions], next: "" }),
     decisions: async (limit) => node.decisionList.slice(0, limit),
     triggers: () => node.triggerList,
     playbooks: () => node.playbookList,

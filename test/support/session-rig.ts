@@ -51,7 +51,16 @@ export class Rig {
   }
   welcome(given: Partial<Welcome> = {}): readonly Effect[] {
     this.apply({ is: "opened" });
-    const welcome = { intervalMs: 15_000, epoch: 1n, durable: 0n, window: 200, lastSeq: 0n, behind: false, ...given };
+    const usual = {
+      intervalMs: 15_000,
+      epoch: 1n,
+      durable: 0n,
+      window: 200,
+      recordsPerSecond: 0,
+      lastSeq: 0n,
+      behind: false,
+    };
+    const welcome = { ...usual, ...given };
     return this.apply({ is: "welcome", welcome });
   }
   get open(): Connected {

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/link/v1/incident.proto.
  */
 export const file_blueflame_link_v1_incident: GenFile = /*@__PURE__*/
-  fileDesc("CiBibHVlZmxhbWUvbGluay92MS9pbmNpZGVudC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEiawoNVGltZWxpbmVFbnRyeRImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEd2hhdBgCIAEoCRIPCgdiZWNhdXNlGAMgASgJEhMKC2RlY2lzaW9uX2lkGAQgASgJIqAGCghJbmNpZGVudBIKCgJpZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIPCgdub2RlX2lkGAMgASgJEhAKCHdvcmtsb2FkGAQgASgJEi8KBXN0YXRlGAUgASgOMiAuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnRTdGF0ZRItCghzZXZlcml0eRgGIAEoDjIbLmJsdWVmbGFtZS5saW5rLnYxLlNldmVyaXR5Eg8KB3N5bXB0b20YByABKAkSDwoHc3VtbWFyeRgIIAEoCRIlCgRydW5nGAkgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIsCghmYXVsdF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZGV0ZWN0ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDHJlY292ZXJlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg90aW1lX3RvX3JlY292ZXIYDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbmVlZHNfcGVyc29uGA8gASgIEjIKCHRpbWVsaW5lGBAgAygLMiAuYmx1ZWZsYW1lLmxpbmsudjEuVGltZWxpbmVFbnRyeRIMCgRzaXRlGBEgASgJEi8KCWRpYWdub3NpcxgSIAEoCzIcLmJsdWVmbGFtZS5saW5rLnYxLkRpYWdub3NpcxIPCgd0cmlnZ2VyGBMgASgJEhAKCHBsYXlib29rGBQgASgJEiwKCGF0dGVtcHRzGBUgAygLMhouYmx1ZWZsYW1lLmxpbmsudjEuQXR0ZW1wdBIuCgpkZWNpZGVkX2F0GBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhY3RlZF9hdBgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiYAoJRGlhZ25vc2lzEg0KBWNhdXNlGAEgASgJEhIKCmNvbmZpZGVuY2UYAiABKAESEAoIZXZpZGVuY2UYAyADKAkSEAoIcmVqZWN0ZWQYBCADKAkSDAoEcm9vdBgFIAEoCSK8AQoHQXR0ZW1wdBIlCgRydW5nGAEgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIQCghwbGF5Ym9vaxgCIAEoCRImCgJhdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoCb2sYBCABKAhIAIgBARIPCgdiZWNhdXNlGAUgASgJEicKBHRvb2sYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CBQoDX29rIsACCgtBdWRpdFJlY29yZBIKCgJpZBgBIAEoCRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWN0b3IYAyABKAkSDgoGYWN0aW9uGAQgASgJEg4KBnRhcmdldBgFIAEoCRIPCgdiZWNhdXNlGAYgASgJEjAKB291dGNvbWUYByABKA4yHy5ibHVlZmxhbWUubGluay52MS5BdWRpdE91dGNvbWUSJwoEdG9vaxgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtpbmNpZGVudF9pZBgJIAEoCRITCgtkZWNpc2lvbl9pZBgKIAEoCRITCgtiZWZvcmVfanNvbhgLIAEoCRISCgphZnRlcl9qc29uGAwgASgJEg8KB25vZGVfaWQYDSABKAkioAEKDkRlY2lzaW9uUmVjb3JkEgoKAmlkGAEgASgJEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdtYWNoaW5lGAMgASgJEg8KB3N1YmplY3QYBCABKAkSEgoKaW5wdXRfanNvbhgFIAEoCRITCgtvdXRwdXRfanNvbhgGIAEoCRIPCgdiZWNhdXNlGAcgASgJKr4BCg1JbmNpZGVudFN0YXRlEh4KGklOQ0lERU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTSU5DSURFTlRfU1RBVEVfT1BFThABEh0KGUlOQ0lERU5UX1NUQVRFX1JFQ09WRVJJTkcQAhIcChhJTkNJREVOVF9TVEFURV9WRVJJRllJTkcQAxIcChhJTkNJREVOVF9TVEFURV9QUk9CQVRJT04QBBIZChVJTkNJREVOVF9TVEFURV9DTE9TRUQQBSp1CghTZXZlcml0eRIYChRTRVZFUklUWV9VTlNQRUNJRklFRBAAEhAKDFNFVkVSSVRZX0xPVxABEhMKD1NFVkVSSVRZX01FRElVTRACEhEKDVNFVkVSSVRZX0hJR0gQAxIVChFTRVZFUklUWV9DUklUSUNBTBAEKrEBCgRSdW5nEhQKEFJVTkdfVU5TUEVDSUZJRUQQABIWChJSVU5HX1FVSUNLX1JFU1RBUlQQARISCg5SVU5HX1NBRkVfTU9ERRACEhgKFFJVTkdfQ09ORklHX1JPTExCQUNLEAMSGwoXUlVOR19ERVBFTkRFTkNZX1JFU1RBUlQQBBIXChNSVU5HX0JBQ0tVUF9SRVNUT1JFEAUSFwoTUlVOR19GVUxMX0JPT1RTVFJBUBAGKn4KDEF1ZGl0T3V0Y29tZRIdChlBVURJVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVVESVRfT1VUQ09NRV9TVUNDRVNTEAESGQoVQVVESVRfT1VUQ09NRV9GQUlMVVJFEAISGQoVQVVESVRfT1VUQ09NRV9SRUZVU0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBibHVlZmxhbWUvbGluay92MS9pbmNpZGVudC5wcm90bxIRYmx1ZWZsYW1lLmxpbmsudjEiawoNVGltZWxpbmVFbnRyeRImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEd2hhdBgCIAEoCRIPCgdiZWNhdXNlGAMgASgJEhMKC2RlY2lzaW9uX2lkGAQgASgJIqAGCghJbmNpZGVudBIKCgJpZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIPCgdub2RlX2lkGAMgASgJEhAKCHdvcmtsb2FkGAQgASgJEi8KBXN0YXRlGAUgASgOMiAuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnRTdGF0ZRItCghzZXZlcml0eRgGIAEoDjIbLmJsdWVmbGFtZS5saW5rLnYxLlNldmVyaXR5Eg8KB3N5bXB0b20YByABKAkSDwoHc3VtbWFyeRgIIAEoCRIlCgRydW5nGAkgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIsCghmYXVsdF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLZGV0ZWN0ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDHJlY292ZXJlZF9hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY2xvc2VkX2F0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg90aW1lX3RvX3JlY292ZXIYDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbmVlZHNfcGVyc29uGA8gASgIEjIKCHRpbWVsaW5lGBAgAygLMiAuYmx1ZWZsYW1lLmxpbmsudjEuVGltZWxpbmVFbnRyeRIMCgRzaXRlGBEgASgJEi8KCWRpYWdub3NpcxgSIAEoCzIcLmJsdWVmbGFtZS5saW5rLnYxLkRpYWdub3NpcxIPCgd0cmlnZ2VyGBMgASgJEhAKCHBsYXlib29rGBQgASgJEiwKCGF0dGVtcHRzGBUgAygLMhouYmx1ZWZsYW1lLmxpbmsudjEuQXR0ZW1wdBIuCgpkZWNpZGVkX2F0GBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhY3RlZF9hdBgXIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiYAoJRGlhZ25vc2lzEg0KBWNhdXNlGAEgASgJEhIKCmNvbmZpZGVuY2UYAiABKAESEAoIZXZpZGVuY2UYAyADKAkSEAoIcmVqZWN0ZWQYBCADKAkSDAoEcm9vdBgFIAEoCSK8AQoHQXR0ZW1wdBIlCgRydW5nGAEgASgOMhcuYmx1ZWZsYW1lLmxpbmsudjEuUnVuZxIQCghwbGF5Ym9vaxgCIAEoCRImCgJhdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoCb2sYBCABKAhIAIgBARIPCgdiZWNhdXNlGAUgASgJEicKBHRvb2sYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CBQoDX29rIvYCCgtBdWRpdFJlY29yZBIKCgJpZBgBIAEoCRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWN0b3IYAyABKAkSDgoGYWN0aW9uGAQgASgJEg4KBnRhcmdldBgFIAEoCRIPCgdiZWNhdXNlGAYgASgJEjAKB291dGNvbWUYByABKA4yHy5ibHVlZmxhbWUubGluay52MS5BdWRpdE91dGNvbWUSJwoEdG9vaxgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtpbmNpZGVudF9pZBgJIAEoCRITCgtkZWNpc2lvbl9pZBgKIAEoCRITCgtiZWZvcmVfanNvbhgLIAEoCRISCgphZnRlcl9qc29uGAwgASgJEg8KB25vZGVfaWQYDSABKAkSDgoGbnVtYmVyGA4gASgEEhAKCHByZXZpb3VzGA8gASgMEhIKCmdlbmVyYXRpb24YECABKAkifwoJQXVkaXRIZWFkEhIKCmdlbmVyYXRpb24YASABKAkSDgoGbnVtYmVyGAIgASgEEgwKBGhhc2gYAyABKAwSLQoJc2lnbmVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzaWduYXR1cmUYBSABKAwioAEKDkRlY2lzaW9uUmVjb3JkEgoKAmlkGAEgASgJEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdtYWNoaW5lGAMgASgJEg8KB3N1YmplY3QYBCABKAkSEgoKaW5wdXRfanNvbhgFIAEoCRITCgtvdXRwdXRfanNvbhgGIAEoCRIPCgdiZWNhdXNlGAcgASgJKr4BCg1JbmNpZGVudFN0YXRlEh4KGklOQ0lERU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTSU5DSURFTlRfU1RBVEVfT1BFThABEh0KGUlOQ0lERU5UX1NUQVRFX1JFQ09WRVJJTkcQAhIcChhJTkNJREVOVF9TVEFURV9WRVJJRllJTkcQAxIcChhJTkNJREVOVF9TVEFURV9QUk9CQVRJT04QBBIZChVJTkNJREVOVF9TVEFURV9DTE9TRUQQBSp1CghTZXZlcml0eRIYChRTRVZFUklUWV9VTlNQRUNJRklFRBAAEhAKDFNFVkVSSVRZX0xPVxABEhMKD1NFVkVSSVRZX01FRElVTRACEhEKDVNFVkVSSVRZX0hJR0gQAxIVChFTRVZFUklUWV9DUklUSUNBTBAEKrEBCgRSdW5nEhQKEFJVTkdfVU5TUEVDSUZJRUQQABIWChJSVU5HX1FVSUNLX1JFU1RBUlQQARISCg5SVU5HX1NBRkVfTU9ERRACEhgKFFJVTkdfQ09ORklHX1JPTExCQUNLEAMSGwoXUlVOR19ERVBFTkRFTkNZX1JFU1RBUlQQBBIXChNSVU5HX0JBQ0tVUF9SRVNUT1JFEAUSFwoTUlVOR19GVUxMX0JPT1RTVFJBUBAGKn4KDEF1ZGl0T3V0Y29tZRIdChlBVURJVF9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVVESVRfT1VUQ09NRV9TVUNDRVNTEAESGQoVQVVESVRfT1VUQ09NRV9GQUlMVVJFEAISGQoVQVVESVRfT1VUQ09NRV9SRUZVU0VEEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * TimelineEntry is one thing that happened within an incident.
@@ -342,6 +342,11 @@ export const AttemptSchema: GenMessage<Attempt> = /*@__PURE__*/
 /**
  * AuditRecord is one action, who did it, why, and how it ended. Append-only.
  *
+ * The records of one node form a chain: each carries its number and the hash of the one before, so that an edit, a cut, a
+ * gap, a swap or another order is found. What is hashed is the record itself, SHA-256 over its canonical bytes: this
+ * message in the proto3 wire format, fields ascending, defaults left out, no unknown fields. `previous` of record 1 is the
+ * SHA-256 of "blueflame audit chain 1", owner and generation, each followed by a line feed.
+ *
  * @generated from message blueflame.link.v1.AuditRecord
  */
 export type AuditRecord = Message<"blueflame.link.v1.AuditRecord"> & {
@@ -435,6 +440,27 @@ export type AuditRecord = Message<"blueflame.link.v1.AuditRecord"> & {
    * @generated from field: string node_id = 13;
    */
   nodeId: string;
+
+  /**
+   * Its place in the chain of its generation, from 1; 0 when it is in none: it was made by the hub, or is older than chains.
+   *
+   * @generated from field: uint64 number = 14;
+   */
+  number: bigint;
+
+  /**
+   * SHA-256 of the record before, 32 bytes; of a first record, see above. Empty when it is in no chain.
+   *
+   * @generated from field: bytes previous = 15;
+   */
+  previous: Uint8Array;
+
+  /**
+   * Generation of the store whose chain it is in. Empty when it is in none.
+   *
+   * @generated from field: string generation = 16;
+   */
+  generation: string;
 };
 
 /**
@@ -443,6 +469,57 @@ export type AuditRecord = Message<"blueflame.link.v1.AuditRecord"> & {
  */
 export const AuditRecordSchema: GenMessage<AuditRecord> = /*@__PURE__*/
   messageDesc(file_blueflame_link_v1_incident, 4);
+
+/**
+ * AuditHead is the newest record of a node's chain that somebody has. From the hub it is countersigned: the hub has every
+ * record up to there durably, and the node can prove later that these are what it had.
+ *
+ * @generated from message blueflame.link.v1.AuditHead
+ */
+export type AuditHead = Message<"blueflame.link.v1.AuditHead"> & {
+  /**
+   * The generation of the node's store whose chain it is.
+   *
+   * @generated from field: string generation = 1;
+   */
+  generation: string;
+
+  /**
+   * The record's number.
+   *
+   * @generated from field: uint64 number = 2;
+   */
+  number: bigint;
+
+  /**
+   * The record's hash.
+   *
+   * @generated from field: bytes hash = 3;
+   */
+  hash: Uint8Array;
+
+  /**
+   * When the hub signed, by its wall clock; unset when nobody has.
+   *
+   * @generated from field: google.protobuf.Timestamp signed_at = 4;
+   */
+  signedAt?: Timestamp | undefined;
+
+  /**
+   * ECDSA P-256 with SHA-256, r and s, by the key of the hub's CA, over "blueflame audit head 1", node id, generation, number,
+   * hash in lower-case hexadecimal and signed_at in milliseconds, each followed by a line feed. Empty when nobody has signed.
+   *
+   * @generated from field: bytes signature = 5;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message blueflame.link.v1.AuditHead.
+ * Use `create(AuditHeadSchema)` to create a new message.
+ */
+export const AuditHeadSchema: GenMessage<AuditHead> = /*@__PURE__*/
+  messageDesc(file_blueflame_link_v1_incident, 5);
 
 /**
  * DecisionRecord is one call of a pure machine: with it the same effects can be computed again.
@@ -505,7 +582,7 @@ export type DecisionRecord = Message<"blueflame.link.v1.DecisionRecord"> & {
  * Use `create(DecisionRecordSchema)` to create a new message.
  */
 export const DecisionRecordSchema: GenMessage<DecisionRecord> = /*@__PURE__*/
-  messageDesc(file_blueflame_link_v1_incident, 5);
+  messageDesc(file_blueflame_link_v1_incident, 6);
 
 /**
  * IncidentState is where an incident stands: open → recovering → verifying → probation → closed.

@@ -15,6 +15,7 @@
 //     | Records{seq 41..97}                  |  what must not be lost: the outbox, in order, gaps are drops
 //     |------------------------------------->|
 //     |                    Ack{through 97}   |  durable first, acknowledged second; cumulative
+//     |                AuditHead{number 12}   |  countersigned: this much of the node's audit is durable here
 //     |<-------------------------------------|
 //     |                       Order{id,…}    |  idempotent; the result comes back as a record
 //     |<-------------------------------------|
@@ -30,7 +31,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { AuditRecord, DecisionRecord, Incident } from "./incident_pb.ts";
+import type { AuditHead, AuditRecord, DecisionRecord, Incident } from "./incident_pb.ts";
 import { file_blueflame_link_v1_incident } from "./incident_pb.ts";
 import type { WorkloadStatus } from "./workload_pb.ts";
 import { file_blueflame_link_v1_workload } from "./workload_pb.ts";
@@ -42,7 +43,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/link/v1/link_service.proto.
  */
 export const file_blueflame_link_v1_link_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRibHVlZmxhbWUvbGluay92MS9saW5rX3NlcnZpY2UucHJvdG8SEWJsdWVmbGFtZS5saW5rLnYxIoYCCgtMaW5rUmVxdWVzdBIpCgVoZWxsbxgBIAEoCzIYLmJsdWVmbGFtZS5saW5rLnYxLkhlbGxvSAASMQoJaGVhcnRiZWF0GAIgASgLMhwuYmx1ZWZsYW1lLmxpbmsudjEuSGVhcnRiZWF0SAASKwoGc3RhdHVzGAMgASgLMhkuYmx1ZWZsYW1lLmxpbmsudjEuU3RhdHVzSAASLQoHcmVjb3JkcxgEIAEoCzIaLmJsdWVmbGFtZS5saW5rLnYxLlJlY29yZHNIABIyCgpnb2luZ19hd2F5GAUgASgLMhwuYmx1ZWZsYW1lLmxpbmsudjEuR29pbmdBd2F5SABCCQoHbWVzc2FnZSLDAQoMTGlua1Jlc3BvbnNlEi0KB3dlbGNvbWUYASABKAsyGi5ibHVlZmxhbWUubGluay52MS5XZWxjb21lSAASJQoDYWNrGAIgASgLMhYuYmx1ZWZsYW1lLmxpbmsudjEuQWNrSAASKQoFb3JkZXIYAyABKAsyGC5ibHVlZmxhbWUubGluay52MS5PcmRlckgAEicKBG1vdmUYBCABKAsyFy5ibHVlZmxhbWUubGluay52MS5Nb3ZlSABCCQoHbWVzc2FnZSLuAgoFSGVsbG8SDwoHbm9kZV9pZBgBIAEoCRITCgtpbmNhcm5hdGlvbhgCIAEoBBIPCgdzZXNzaW9uGAMgASgEEg8KB2Jvb3RfaWQYBCABKAkSDwoHdmVyc2lvbhgFIAEoCRIWCg5sYXN0X2h1Yl9lcG9jaBgGIAEoBBIYChBzdG9yZV9nZW5lcmF0aW9uGAcgASgJEhAKCGxhc3Rfc2VxGAggASgEEgwKBHNpdGUYCSABKAkSNAoGbGFiZWxzGAogAygLMiQuYmx1ZWZsYW1lLmxpbmsudjEuSGVsbG8uTGFiZWxzRW50cnkSLwoJaW52ZW50b3J5GAsgASgLMhwuYmx1ZWZsYW1lLmxpbmsudjEuSW52ZW50b3J5Eg8KB2JlY2F1c2UYDCABKAkSEwoLc3RvcmVfZXBvY2gYDSABKAQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJsCglJbnZlbnRvcnkSEQoJaG9zdF9uYW1lGAEgASgJEgoKAm9zGAIgASgJEg4KBmtlcm5lbBgDIAEoCRILCgNjcHUYBCABKAkSDQoFY29yZXMYBSABKA0SFAoMbWVtb3J5X2J5dGVzGAYgASgEIuwBCgdXZWxjb21lEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglodWJfZXBvY2gYAiABKAQSGwoTZHVyYWJsZV90aHJvdWdoX3NlcRgDIAEoBBIeChZkZXNpcmVkX2NvbmZpZ192ZXJzaW9uGAQgASgJEiwKCGh1Yl90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5yZWNvcmRzX3dpbmRvdxgGIAEoDRIUCgxzdG9yZV9iZWhpbmQYByABKAgizgEKCUhlYXJ0YmVhdBINCgVjb3VudBgBIAEoBBItCgZoZWFsdGgYAiABKA4yHS5ibHVlZmxhbWUubGluay52MS5Ob2RlSGVhbHRoEhQKDG1vbm90b25pY19tcxgDIAEoBBIUCgx3b3JzdF9sYWdfbXMYBCABKA0SLAoIcmVhZGluZ3MYBSADKAsyGi5ibHVlZmxhbWUubGluay52MS5SZWFkaW5nEhQKDG91dGJveF9kZXB0aBgGIAEoBBITCgtzdG9yZV9lcG9jaBgHIAEoBCI5CgdSZWFkaW5nEg4KBnNlbnNvchgBIAEoCRIPCgdzdWJqZWN0GAIgASgJEg0KBXZhbHVlGAMgASgBIj4KBlN0YXR1cxI0Cgl3b3JrbG9hZHMYASADKAsyIS5ibHVlZmxhbWUubGluay52MS5Xb3JrbG9hZFN0YXR1cyI1CgdSZWNvcmRzEioKB3JlY29yZHMYASADKAsyGS5ibHVlZmxhbWUubGluay52MS5SZWNvcmQi+gIKBlJlY29yZBILCgNzZXEYASABKAQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KCGluY2lkZW50GAMgASgLMhsuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnRIABIvCgVhdWRpdBgEIAEoCzIeLmJsdWVmbGFtZS5saW5rLnYxLkF1ZGl0UmVjb3JkSAASNQoIZGVjaXNpb24YBSABKAsyIS5ibHVlZmxhbWUubGluay52MS5EZWNpc2lvblJlY29yZEgAEjMKCHJlYWRpbmdzGAYgASgLMh8uYmx1ZWZsYW1lLmxpbmsudjEuUmVhZGluZ0JhdGNoSAASNgoMb3JkZXJfcmVzdWx0GAcgASgLMh4uYmx1ZWZsYW1lLmxpbmsudjEuT3JkZXJSZXN1bHRIABItCgdkcm9wcGVkGAggASgLMhouYmx1ZWZsYW1lLmxpbmsudjEuRHJvcHBlZEgAQgYKBGtpbmQiPAoMUmVhZGluZ0JhdGNoEiwKCHJlYWRpbmdzGAEgAygLMhouYmx1ZWZsYW1lLmxpbmsudjEuUmVhZGluZyJLCgdEcm9wcGVkEgwKBGtpbmQYASABKAkSDQoFY291bnQYAiABKAQSEQoJZmlyc3Rfc2VxGAMgASgEEhAKCGxhc3Rfc2VxGAQgASgEIpoCCgVPcmRlchIKCgJpZBgBIAEoCRIRCglodWJfZXBvY2gYAiABKAQSGgoSdGFyZ2V0X2luY2FybmF0aW9uGAMgASgEEiwKCXZhbGlkX2ZvchgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdiZWNhdXNlGAUgASgJEhMKC2luY2lkZW50X2lkGAYgASgJEjgKDXJlc3RhcnRfYWdlbnQYByABKAsyHy5ibHVlZmxhbWUubGluay52MS5SZXN0YXJ0QWdlbnRIABI+ChByZXN0YXJ0X3dvcmtsb2FkGAggASgLMiIuYmx1ZWZsYW1lLmxpbmsudjEuUmVzdGFydFdvcmtsb2FkSABCCAoGYWN0aW9uIg4KDFJlc3RhcnRBZ2VudCIjCg9SZXN0YXJ0V29ya2xvYWQSEAoId29ya2xvYWQYASABKAkiYgoLT3JkZXJSZXN1bHQSEAoIb3JkZXJfaWQYASABKAkSMAoHb3V0Y29tZRgCIAEoDjIfLmJsdWVmbGFtZS5saW5rLnYxLk9yZGVyT3V0Y29tZRIPCgdiZWNhdXNlGAMgASgJIjgKCUdvaW5nQXdheRIPCgdiZWNhdXNlGAEgASgJEhoKEndvcmtsb2Fkc19jb250aW51ZRgCIAEoCCIaCgNBY2sSEwoLdGhyb3VnaF9zZXEYASABKAQiTAoETW92ZRIzChBjb21lX2JhY2tfd2l0aGluGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2JlY2F1c2UYAiABKAkqdAoKTm9kZUhlYWx0aBIbChdOT0RFX0hFQUxUSF9VTlNQRUNJRklFRBAAEhcKE05PREVfSEVBTFRIX0hFQUxUSFkQARIYChROT0RFX0hFQUxUSF9ERUdSQURFRBACEhYKEk5PREVfSEVBTFRIX0ZBSUxFRBADKnoKDE9yZGVyT3V0Y29tZRIdChlPUkRFUl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASFgoST1JERVJfT1VUQ09NRV9ET05FEAESGAoUT1JERVJfT1VUQ09NRV9GQUlMRUQQAhIZChVPUkRFUl9PVVRDT01FX1JFRlVTRUQQAzJaCgtMaW5rU2VydmljZRJLCgRMaW5rEh4uYmx1ZWZsYW1lLmxpbmsudjEuTGlua1JlcXVlc3QaHy5ibHVlZmxhbWUubGluay52MS5MaW5rUmVzcG9uc2UoATABYgZwcm90bzM", [file_blueflame_link_v1_incident, file_blueflame_link_v1_workload, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiRibHVlZmxhbWUvbGluay92MS9saW5rX3NlcnZpY2UucHJvdG8SEWJsdWVmbGFtZS5saW5rLnYxIoYCCgtMaW5rUmVxdWVzdBIpCgVoZWxsbxgBIAEoCzIYLmJsdWVmbGFtZS5saW5rLnYxLkhlbGxvSAASMQoJaGVhcnRiZWF0GAIgASgLMhwuYmx1ZWZsYW1lLmxpbmsudjEuSGVhcnRiZWF0SAASKwoGc3RhdHVzGAMgASgLMhkuYmx1ZWZsYW1lLmxpbmsudjEuU3RhdHVzSAASLQoHcmVjb3JkcxgEIAEoCzIaLmJsdWVmbGFtZS5saW5rLnYxLlJlY29yZHNIABIyCgpnb2luZ19hd2F5GAUgASgLMhwuYmx1ZWZsYW1lLmxpbmsudjEuR29pbmdBd2F5SABCCQoHbWVzc2FnZSL3AQoMTGlua1Jlc3BvbnNlEi0KB3dlbGNvbWUYASABKAsyGi5ibHVlZmxhbWUubGluay52MS5XZWxjb21lSAASJQoDYWNrGAIgASgLMhYuYmx1ZWZsYW1lLmxpbmsudjEuQWNrSAASKQoFb3JkZXIYAyABKAsyGC5ibHVlZmxhbWUubGluay52MS5PcmRlckgAEicKBG1vdmUYBCABKAsyFy5ibHVlZmxhbWUubGluay52MS5Nb3ZlSAASMgoKYXVkaXRfaGVhZBgFIAEoCzIcLmJsdWVmbGFtZS5saW5rLnYxLkF1ZGl0SGVhZEgAQgkKB21lc3NhZ2UioAMKBUhlbGxvEg8KB25vZGVfaWQYASABKAkSEwoLaW5jYXJuYXRpb24YAiABKAQSDwoHc2Vzc2lvbhgDIAEoBBIPCgdib290X2lkGAQgASgJEg8KB3ZlcnNpb24YBSABKAkSFgoObGFzdF9odWJfZXBvY2gYBiABKAQSGAoQc3RvcmVfZ2VuZXJhdGlvbhgHIAEoCRIQCghsYXN0X3NlcRgIIAEoBBIMCgRzaXRlGAkgASgJEjQKBmxhYmVscxgKIAMoCzIkLmJsdWVmbGFtZS5saW5rLnYxLkhlbGxvLkxhYmVsc0VudHJ5Ei8KCWludmVudG9yeRgLIAEoCzIcLmJsdWVmbGFtZS5saW5rLnYxLkludmVudG9yeRIPCgdiZWNhdXNlGAwgASgJEhMKC3N0b3JlX2Vwb2NoGA0gASgEEjAKCmF1ZGl0X2hlYWQYDiABKAsyHC5ibHVlZmxhbWUubGluay52MS5BdWRpdEhlYWQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJsCglJbnZlbnRvcnkSEQoJaG9zdF9uYW1lGAEgASgJEgoKAm9zGAIgASgJEg4KBmtlcm5lbBgDIAEoCRILCgNjcHUYBCABKAkSDQoFY29yZXMYBSABKA0SFAoMbWVtb3J5X2J5dGVzGAYgASgEIogCCgdXZWxjb21lEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIRCglodWJfZXBvY2gYAiABKAQSGwoTZHVyYWJsZV90aHJvdWdoX3NlcRgDIAEoBBIeChZkZXNpcmVkX2NvbmZpZ192ZXJzaW9uGAQgASgJEiwKCGh1Yl90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5yZWNvcmRzX3dpbmRvdxgGIAEoDRIUCgxzdG9yZV9iZWhpbmQYByABKAgSGgoScmVjb3Jkc19wZXJfc2Vjb25kGAggASgNIs4BCglIZWFydGJlYXQSDQoFY291bnQYASABKAQSLQoGaGVhbHRoGAIgASgOMh0uYmx1ZWZsYW1lLmxpbmsudjEuTm9kZUhlYWx0aBIUCgxtb25vdG9uaWNfbXMYAyABKAQSFAoMd29yc3RfbGFnX21zGAQgASgNEiwKCHJlYWRpbmdzGAUgAygLMhouYmx1ZWZsYW1lLmxpbmsudjEuUmVhZGluZxIUCgxvdXRib3hfZGVwdGgYBiABKAQSEwoLc3RvcmVfZXBvY2gYByABKAQiigEKB1JlYWRpbmcSDgoGc2Vuc29yGAEgASgJEg8KB3N1YmplY3QYAiABKAkSDQoFdmFsdWUYAyABKAESEwoGbG93ZXN0GAQgASgBSACIAQESFAoHaGlnaGVzdBgFIAEoAUgBiAEBEg0KBWNvdW50GAYgASgNQgkKB19sb3dlc3RCCgoIX2hpZ2hlc3QicwoGU3RhdHVzEjQKCXdvcmtsb2FkcxgBIAMoCzIhLmJsdWVmbGFtZS5saW5rLnYxLldvcmtsb2FkU3RhdHVzEjMKDm9wZW5faW5jaWRlbnRzGAIgAygLMhsuYmx1ZWZsYW1lLmxpbmsudjEuSW5jaWRlbnQiNQoHUmVjb3JkcxIqCgdyZWNvcmRzGAEgAygLMhkuYmx1ZWZsYW1lLmxpbmsudjEuUmVjb3JkIvoCCgZSZWNvcmQSCwoDc2VxGAEgASgEEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCghpbmNpZGVudBgDIAEoCzIbLmJsdWVmbGFtZS5saW5rLnYxLkluY2lkZW50SAASLwoFYXVkaXQYBCABKAsyHi5ibHVlZmxhbWUubGluay52MS5BdWRpdFJlY29yZEgAEjUKCGRlY2lzaW9uGAUgASgLMiEuYmx1ZWZsYW1lLmxpbmsudjEuRGVjaXNpb25SZWNvcmRIABIzCghyZWFkaW5ncxgGIAEoCzIfLmJsdWVmbGFtZS5saW5rLnYxLlJlYWRpbmdCYXRjaEgAEjYKDG9yZGVyX3Jlc3VsdBgHIAEoCzIeLmJsdWVmbGFtZS5saW5rLnYxLk9yZGVyUmVzdWx0SAASLQoHZHJvcHBlZBgIIAEoCzIaLmJsdWVmbGFtZS5saW5rLnYxLkRyb3BwZWRIAEIGCgRraW5kImUKDFJlYWRpbmdCYXRjaBIsCghyZWFkaW5ncxgBIAMoCzIaLmJsdWVmbGFtZS5saW5rLnYxLlJlYWRpbmcSJwoEc3BhbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKmAQoHRHJvcHBlZBIMCgRraW5kGAEgASgJEg0KBWNvdW50GAIgASgEEhEKCWZpcnN0X3NlcRgDIAEoBBIQCghsYXN0X3NlcRgEIAEoBBIsCghmaXJzdF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoHbGFzdF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAimgIKBU9yZGVyEgoKAmlkGAEgASgJEhEKCWh1Yl9lcG9jaBgCIAEoBBIaChJ0YXJnZXRfaW5jYXJuYXRpb24YAyABKAQSLAoJdmFsaWRfZm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg8KB2JlY2F1c2UYBSABKAkSEwoLaW5jaWRlbnRfaWQYBiABKAkSOAoNcmVzdGFydF9hZ2VudBgHIAEoCzIfLmJsdWVmbGFtZS5saW5rLnYxLlJlc3RhcnRBZ2VudEgAEj4KEHJlc3RhcnRfd29ya2xvYWQYCCABKAsyIi5ibHVlZmxhbWUubGluay52MS5SZXN0YXJ0V29ya2xvYWRIAEIICgZhY3Rpb24iDgoMUmVzdGFydEFnZW50IiMKD1Jlc3RhcnRXb3JrbG9hZBIQCgh3b3JrbG9hZBgBIAEoCSJiCgtPcmRlclJlc3VsdBIQCghvcmRlcl9pZBgBIAEoCRIwCgdvdXRjb21lGAIgASgOMh8uYmx1ZWZsYW1lLmxpbmsudjEuT3JkZXJPdXRjb21lEg8KB2JlY2F1c2UYAyABKAkiOAoJR29pbmdBd2F5Eg8KB2JlY2F1c2UYASABKAkSGgoSd29ya2xvYWRzX2NvbnRpbnVlGAIgASgIIhoKA0FjaxITCgt0aHJvdWdoX3NlcRgBIAEoBCJMCgRNb3ZlEjMKEGNvbWVfYmFja193aXRoaW4YASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHYmVjYXVzZRgCIAEoCSp0CgpOb2RlSGVhbHRoEhsKF05PREVfSEVBTFRIX1VOU1BFQ0lGSUVEEAASFwoTTk9ERV9IRUFMVEhfSEVBTFRIWRABEhgKFE5PREVfSEVBTFRIX0RFR1JBREVEEAISFgoSTk9ERV9IRUFMVEhfRkFJTEVEEAMqegoMT3JkZXJPdXRjb21lEh0KGU9SREVSX09VVENPTUVfVU5TUEVDSUZJRUQQABIWChJPUkRFUl9PVVRDT01FX0RPTkUQARIYChRPUkRFUl9PVVRDT01FX0ZBSUxFRBACEhkKFU9SREVSX09VVENPTUVfUkVGVVNFRBADMloKC0xpbmtTZXJ2aWNlEksKBExpbmsSHi5ibHVlZmxhbWUubGluay52MS5MaW5rUmVxdWVzdBofLmJsdWVmbGFtZS5saW5rLnYxLkxpbmtSZXNwb25zZSgBMAFiBnByb3RvMw", [file_blueflame_link_v1_incident, file_blueflame_link_v1_workload, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * LinkRequest is one message from the agent.
@@ -148,6 +149,15 @@ export type LinkResponse = Message<"blueflame.link.v1.LinkResponse"> & {
      */
     value: Move;
     case: "move";
+  } | {
+    /**
+     * The newest record of the node's audit that is durable here: right after Welcome, of whatever generation, and now and
+     * then while records come.
+     *
+     * @generated from field: blueflame.link.v1.AuditHead audit_head = 5;
+     */
+    value: AuditHead;
+    case: "auditHead";
   } | { case: undefined; value?: undefined };
 };
 
@@ -255,6 +265,13 @@ export type Hello = Message<"blueflame.link.v1.Hello"> & {
    * @generated from field: uint64 store_epoch = 13;
    */
   storeEpoch: bigint;
+
+  /**
+   * The newest record of the node's own audit; below what the hub has it means that the end was cut off. Unset: unknown.
+   *
+   * @generated from field: blueflame.link.v1.AuditHead audit_head = 14;
+   */
+  auditHead?: AuditHead | undefined;
 };
 
 /**
@@ -374,6 +391,13 @@ export type Welcome = Message<"blueflame.link.v1.Welcome"> & {
    * @generated from field: bool store_behind = 7;
    */
   storeBehind: boolean;
+
+  /**
+   * Send the backlog at most this fast, so that a fleet that comes back at once is no storm; 0: as the agent likes.
+   *
+   * @generated from field: uint32 records_per_second = 8;
+   */
+  recordsPerSecond: number;
 };
 
 /**
@@ -467,11 +491,32 @@ export type Reading = Message<"blueflame.link.v1.Reading"> & {
   subject: string;
 
   /**
-   * The value, in the unit that the sensor's name ends with.
+   * The value, in the unit that the sensor's name ends with; of a batch that covers a span, the mean.
    *
    * @generated from field: double value = 3;
    */
   value: number;
+
+  /**
+   * The lowest of the span; unset when the batch is of one moment.
+   *
+   * @generated from field: optional double lowest = 4;
+   */
+  lowest?: number | undefined;
+
+  /**
+   * The highest of the span.
+   *
+   * @generated from field: optional double highest = 5;
+   */
+  highest?: number | undefined;
+
+  /**
+   * How many values were taken together; 0 when the batch is of one moment.
+   *
+   * @generated from field: uint32 count = 6;
+   */
+  count: number;
 };
 
 /**
@@ -493,6 +538,14 @@ export type Status = Message<"blueflame.link.v1.Status"> & {
    * @generated from field: repeated blueflame.link.v1.WorkloadStatus workloads = 1;
    */
   workloads: WorkloadStatus[];
+
+  /**
+   * The newest revision of each open incident, at most 100, while older records wait in the outbox: the newest state comes
+   * first, and how it came about behind it. They also come as records.
+   *
+   * @generated from field: repeated blueflame.link.v1.Incident open_incidents = 2;
+   */
+  openIncidents: Incident[];
 };
 
 /**
@@ -607,7 +660,7 @@ export const RecordSchema: GenMessage<Record> = /*@__PURE__*/
   messageDesc(file_blueflame_link_v1_link_service, 9);
 
 /**
- * ReadingBatch is what the sensors read at one moment.
+ * ReadingBatch is what the sensors read at one moment, or over a span of which the outbox kept no more.
  *
  * @generated from message blueflame.link.v1.ReadingBatch
  */
@@ -618,6 +671,13 @@ export type ReadingBatch = Message<"blueflame.link.v1.ReadingBatch"> & {
    * @generated from field: repeated blueflame.link.v1.Reading readings = 1;
    */
   readings: Reading[];
+
+  /**
+   * From the first moment to the last one, which is the record's; unset when it is one moment.
+   *
+   * @generated from field: google.protobuf.Duration span = 2;
+   */
+  span?: Duration | undefined;
 };
 
 /**
@@ -660,6 +720,20 @@ export type Dropped = Message<"blueflame.link.v1.Dropped"> & {
    * @generated from field: uint64 last_seq = 4;
    */
   lastSeq: bigint;
+
+  /**
+   * When the first of them was recorded.
+   *
+   * @generated from field: google.protobuf.Timestamp first_at = 5;
+   */
+  firstAt?: Timestamp | undefined;
+
+  /**
+   * When the last of them was recorded.
+   *
+   * @generated from field: google.protobuf.Timestamp last_at = 6;
+   */
+  lastAt?: Timestamp | undefined;
 };
 
 /**

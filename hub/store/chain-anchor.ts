@@ -1,0 +1,41 @@
+import { canonical, hashOf, type Link } from "@blueflame/shared/audit/chain.ts";
+import { AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { Log } from "@blueflame/shared/store/log.ts";
+import type { Op } from "@blueflame/shared/store/state.ts";
+import { fromBinary } from "@bufbuild/protobuf";
+import { type Chains, linkBytes } from "./chains.ts";
+import type { Commits } from "./commits.ts";
+import { anchorKey, streams } from "./keys.ts";
+
+const pageSize = 1_000;
+
+/**
+ * Before retention takes audit records away that are older than `beforeMs`: notes for each chain the last of them, so that
+ * what is left still hangs on something. A crash in between leaves records that are older than their anchor: they are passed over.
+ */
+export async function anchorChains(log: Log, commits: Commits, chains: Chains, beforeMs: number): Promise<void> {
+  const newest = new Map<string, { readonly nodeId: string; readonly link: Link }>();
+  for (let after: string | undefined; ; ) {
+    const items = await log.range(streams.audit, {
+      to: beforeMs,
+      limit: pageSize,
+      ...(after !== undefined && { after }),
+    });
+    for (const { id, data } of items) {
+      const nodeId = id.slice(0, id.indexOf("/"));
+      const record = fromBinary(AuditRecordSchema, data);
+      const number = Number(record.number);
+      const key = anchorKey(nodeId, record.generation);
+      if (number === 0 || (newest.get(key)?.link.number ?? 0) >= number) continue;
+      newest.set(key, { nodeId, link: { generation: record.generation, number, hash: hashOf(canonical(record)) } });
+    }
+    after = items.at(-1)?.id;
+    if (items.length < pageSize) break;
+  }
+  const ops = [...newest.values()].flatMap(({ nodeId, link }): Op[] => {
+    if ((chains.anchor(nodeId, link.generation)?.number ?? 0) >= link.number) return [];
+    chains.setAnchor(nodeId, link);
+    return [{ put: anchorKey(nodeId, link.generation), value: linkBytes(link) }];
+  });
+  if (ops.length > 0) await commits.write(ops);
+}

@@ -1,0 +1,36 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type Deaths, drain, type Told } from "./outbox-crashes.ts";
+
+/** Each record whose write was answered is at the hub once, in order; what was not answered may be there, once. */
+function check({ acknowledged, arrived, waiting }: Told, deaths: Deaths): void {
+  const words = `dies at ${[...deaths].join(" and ")}`;
+  expect(waiting, `${words}: nothing waits in the end`).toBe(0);
+  expect(arrived, `${words}: nothing is there twice`).toEqual([...new Set(arrived)]);
+  const there = arrived.filter((id) => acknowledged.includes(id));
+  expect(there, `${words}: what was acknowledged is there, in order`).toEqual(acknowledged);
+}
+
+test("PHX-11 CARD-4 records are at the hub exactly once when the agent, its machine or the hub dies at any one step", async () => {
+  const calm = await drain(new Map());
+  check(calm, new Map());
+  expect(calm.arrived).toHaveLength(14);
+  for (let step = 1; step <= calm.steps; step++) {
+    for (const death of ["process", "power"] as const) {
+      const deaths = new Map([[step, death]]);
+      check(await drain(deaths), deaths);
+    }
+  }
+  console.log(`${calm.steps} steps of both sides, a death at each: ${calm.steps * 2} runs`);
+});
+
+test("PHX-11 and when they die again and again while they come back", async () => {
+  const death = fc.constantFrom("process" as const, "power" as const);
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(fc.integer({ min: 1, max: 120 }), death), { maxLength: 8 }), async (all) => {
+      const deaths = new Map(all);
+      check(await drain(deaths), deaths);
+    }),
+    { numRuns: 60, ...(process.env.SEED && { seed: Number(process.env.SEED) }) },
+  );
+});
