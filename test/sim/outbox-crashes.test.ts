@@ -14,7 +14,7 @@ function check({ acknowledged, arrived, waiting }: Told, deaths: Deaths): void {
 test("PHX-11 CARD-4 records are at the hub exactly once when the agent, its machine or the hub dies at any one step", async () => {
   const calm = await drain(new Map());
   check(calm, new Map());
-  expect(calm.arrived).toHaveLength(14);
+  expect(calm.arrived).toHaveLength(9);
   for (let step = 1; step <= calm.steps; step++) {
     for (const death of ["process", "power"] as const) {
       const deaths = new Map([[step, death]]);
@@ -27,10 +27,10 @@ test("PHX-11 CARD-4 records are at the hub exactly once when the agent, its mach
 test("PHX-11 and when they die again and again while they come back", async () => {
   const death = fc.constantFrom("process" as const, "power" as const);
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.tuple(fc.integer({ min: 1, max: 120 }), death), { maxLength: 8 }), async (all) => {
+    fc.asyncProperty(fc.array(fc.tuple(fc.integer({ min: 1, max: 80 }), death), { maxLength: 8 }), async (all) => {
       const deaths = new Map(all);
       check(await drain(deaths), deaths);
     }),
-    { numRuns: 60, ...(process.env.SEED && { seed: Number(process.env.SEED) }) },
+    { numRuns: 40, ...(process.env.SEED && { seed: Number(process.env.SEED) }) },
   );
 });

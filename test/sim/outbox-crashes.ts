@@ -48,7 +48,7 @@ export interface Told {
 }
 
 /** Lets a node record while it is on the link, and gives both sides time to come back. */
-export async function drain(deaths: Deaths, records = 14): Promise<Told> {
+export async function drain(deaths: Deaths, records = 9): Promise<Told> {
   const world = new World(deaths);
   await world.boot();
   for (let n = 0; n < records; n++) {
