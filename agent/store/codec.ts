@@ -6,7 +6,7 @@
  *   key     `table/rest` stands as it is; of `table/owner\0name\0rest` the name, which somebody else chose, is a keyed hash,
  *           and stands inside the value instead
  */
-import { createCipheriv, createDecipheriv, createHmac, randomFillSync } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHmac, type KeyObject, randomFillSync } from "node:crypto";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Ring } from "./keys/ring.ts";
 
@@ -56,22 +56,21 @@ export class Codec {
 
   /** The value to store under `placeOf(key)`. */
   seal(key: string, value: Uint8Array): Uint8Array {
-    const { name } = split(key);
+    const { head, name, rest } = split(key);
+    const place = name === undefined ? key : `${head}${this.#hidden(head, name)}${rest}`;
+    const text = name === undefined ? value : Buffer.concat([nameHead(name), value]);
     const id = this.ring.current;
     const nonce = this.#nonce();
     const sealing = createCipheriv(cipher, this.#keyOf(id, key), nonce, { authTagLength: tagBytes });
-    sealing.setAAD(this.#bound(this.placeOf(key)));
-    const named = name === undefined ? undefined : sealing.update(nameHead(name));
-    const text = sealing.update(value);
+    sealing.setAAD(this.#bound(place));
+    const hidden = sealing.update(text);
     sealing.final();
-    const hidden = named?.length ?? 0;
-    const sealed = Buffer.allocUnsafe(headBytes + hidden + text.length + tagBytes);
+    const sealed = Buffer.allocUnsafe(headBytes + hidden.length + tagBytes);
     sealed[0] = version;
     sealed.writeUInt32BE(id, 1);
     nonce.copy(sealed, 5);
-    named?.copy(sealed, headBytes);
-    text.copy(sealed, headBytes + hidden);
-    sealing.getAuthTag().copy(sealed, headBytes + hidden + text.length);
+    hidden.copy(sealed, headBytes);
+    sealing.getAuthTag().copy(sealed, headBytes + hidden.length);
     this.sealed++;
     return sealed;
   }
@@ -127,7 +126,7 @@ export class Codec {
     }
   }
 
-  #keyOf(id: number, place: string): Uint8Array {
+  #keyOf(id: number, place: string): KeyObject {
     const key = this.ring.key(id);
     if (!key) throw damage("STORE_DATA_KEY_UNKNOWN", place, `was sealed with key ${id}, which the store does not have`);
     return key;

@@ -116,7 +116,7 @@ test.each<[string, string, () => void]>([
   },
 );
 
-test("an agent whose key is gone guards from memory, and goes on by itself once the key is there", async () => {
+test("CARD-4 SYN-5 an agent whose key is gone guards from memory, and goes on by itself once the key is there", async () => {
   const start = () => startStore(dir, { ...mending, onOpened: () => opened.resolve() });
   const opened = Promise.withResolvers<void>();
   await (await start()).close();
@@ -163,6 +163,23 @@ test("a record that does not open while the agent runs is mended at the next sta
   expect(next.notes.join()).toMatch(/mended.*1 values of the store cannot be read/);
   expect(next.identity.incarnation).toBe(2n);
   expect(existsSync(join(dir, "store.suspect"))).toBe(false);
+});
+
+test("PHX-9 a store of which the hub remembers a later state begins a new life at its next opening, once", async () => {
+  const start = () => startStore(dir, { ...mending, onOpened: () => undefined });
+  const first = await start();
+  stores.add(first);
+  expect([first.rolledBack("the hub remembers more"), first.rolledBack("again")]).toEqual([true, false]);
+  expect(first.storeEpoch()).toBeGreaterThan(0n);
+  await close(first);
+  const next = await start();
+  stores.add(next);
+  expect(next.identity.generation).not.toBe(first.identity.generation);
+  expect(next.identity).toMatchObject({ incarnation: 2n, owner: first.identity.owner });
+  await close(next);
+  const last = await start();
+  stores.add(last);
+  expect(last.identity.generation).toBe(next.identity.generation);
 });
 
 test.each(["store.keys", "row", "both"])("the wrapped keys heal when they are lost (%s)", async (lost) => {

@@ -217,6 +217,15 @@ test("status changes are sent at most once a second, and the last one is never l
   expect(rig.open.statusDue).toBe(false);
 });
 
+test("PHX-9 a store that the hub remembers in a later state is reported, and nothing of it is sent", () => {
+  const rig = new Rig().connect();
+  expect(kinds(rig.welcome({ behind: true }))).toContain("storeRolledBack");
+  expect(rig.last("report")?.report).toMatchObject({ trouble: { code: "STORE_RESTORED" } });
+  rig.apply({ is: "appended" });
+  rig.pass(60_000);
+  expect(rig.times("records")).toEqual([]);
+});
+
 test("a store that is older than what the hub has of it is reported, and nothing of it is sent or forgotten", () => {
   const rig = new Rig().connect();
   const effects = rig.welcome({ durable: 900n, lastSeq: 40n });

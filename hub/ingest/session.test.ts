@@ -40,6 +40,19 @@ test.each(["", "a/b", "a b", "x".repeat(65)])(
   },
 );
 
+test("PHX-9 a store whose epoch went backwards within its generation is told apart, one that does not tell its epoch is not", () => {
+  const known = { ...fresh, incarnation: 2n };
+  expect(greet("edge-1", { ...claim, storeEpoch: 7n }, { ...known, storeEpoch: 7n })).toMatchObject({
+    storeBehind: false,
+  });
+  expect(greet("edge-1", { ...claim, storeEpoch: 6n }, { ...known, storeEpoch: 7n })).toMatchObject({
+    storeBehind: true,
+  });
+  expect(greet("edge-1", { ...claim, storeEpoch: 0n }, { ...known, storeEpoch: 7n })).toMatchObject({
+    storeBehind: false,
+  });
+});
+
 test("a store that knows less than it once sent is told apart", () => {
   expect(greet("edge-1", claim, { ...fresh, incarnation: 2n, durableThrough: 10n })).toMatchObject({
     storeBehind: false,

@@ -12,6 +12,8 @@ import { keep, round, spread, table } from "./measure.ts";
 
 /** What a workload's state weighs. */
 const valueBytes = 256;
+/** What a workload may keep; the stores write over them, as workloads do. */
+const keys = 1000;
 const rounds = Number(process.env.ROUNDS ?? 5);
 const forMs = Number(process.env.FOR_MS ?? 1500);
 /** Of bare LevelDB in the same run: below it the store is too slow. */
@@ -95,7 +97,7 @@ async function measure(open: (dir: string) => Promise<Contender>, { writers, bat
 
 function writes(from: number, count: number) {
   return Array.from({ length: count }, (_, n) => {
-    const key = `kv/risk\0key-${from + n}`;
+    const key = `kv/risk\0key-${(from + n) % keys}`;
     return { type: "put", key, value: Buffer.alloc(valueBytes, String(from + n)) } as const;
   });
 }

@@ -1,6 +1,8 @@
 // The short forms of the store's own trials. The long ones are `npm run prove -- kills power-cuts store-faults offline-reboot`.
 import { beforeAll, expect, test } from "vitest";
+import { canMount } from "../contract/small-disk.ts";
 import { built } from "../e2e/built.ts";
+import { diskFull } from "./disk-full.ts";
 import { offlineReboot } from "./offline-reboot.ts";
 import { canLoop, powerCuts } from "./power-cuts.ts";
 import { storeFaults } from "./store-faults.ts";
@@ -30,6 +32,10 @@ test.skipIf(!canLoop())(
 
 test("PHX-9 some of every single fault of the store's files: none passes in silence", async () => {
   expect(await proved(storeFaults, 0.008)).toContain("FILE, FAULT");
+});
+
+test.skipIf(!canMount())("PHX-9 a disk that is full at some write loses nothing that was acknowledged", async () => {
+  expect(await proved(diskFull, 2)).toContain("2 values of k");
 });
 
 test("CARD-4 PHX-5 without a hub and with another boot id all workloads are back, with their state and their last config", async () => {

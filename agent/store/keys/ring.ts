@@ -6,7 +6,7 @@
  *   made ──▶ current (seals) ──▶ retired (opens) ──▶ dropped, when `keysMax` younger ones stand before it
  *                └── after 90 days or 2^31 values: the next key is made, durable, and only then current
  */
-import { createHash, hkdfSync, randomBytes } from "node:crypto";
+import { createHash, createSecretKey, hkdfSync, type KeyObject, randomBytes } from "node:crypto";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Kek } from "./key-file.ts";
 import { type Escrow, type EscrowHolder, unwrap, wrap, wrapFor } from "./wrap.ts";
@@ -48,12 +48,16 @@ export type Opener = Kek | EscrowHolder;
 /** A ring whose keys are open. Immutable: each change gives the next one, which has to be durable before it is used. */
 export class Ring {
   readonly stored: StoredRing;
+  /** The id of the key that seals. */
+  readonly current: number;
   readonly #open: ReadonlyMap<number, Uint8Array>;
+  readonly #ready = new Map<number, KeyObject>();
   readonly #derived = new Map<string, Uint8Array>();
 
   private constructor(stored: StoredRing, open: ReadonlyMap<number, Uint8Array>) {
     this.stored = stored;
     this.#open = open;
+    this.current = Math.max(...stored.keys.map(({ id }) => id));
   }
 
   /** The ring of a new store. */
@@ -82,13 +86,14 @@ export class Ring {
   get owner(): string {
     return this.stored.owner;
   }
-  /** The id of the key that seals. */
-  get current(): number {
-    return Math.max(...this.stored.keys.map(({ id }) => id));
-  }
   /** A data key; undefined when there is none of this id. */
-  key(id: number): Uint8Array | undefined {
-    return id === 0 ? undefined : this.#open.get(id);
+  key(id: number): KeyObject | undefined {
+    const known = this.#ready.get(id);
+    const secret = known || id === 0 ? undefined : this.#open.get(id);
+    if (!secret) return known;
+    const made = createSecretKey(secret); // what the cipher takes fastest
+    this.#ready.set(id, made);
+    return made;
   }
   /** A key of 32 bytes for another purpose than sealing values; it stays the same through every rotation. */
   derive(purpose: string): Uint8Array {
