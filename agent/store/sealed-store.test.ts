@@ -16,9 +16,9 @@ import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { encodeNumber } from "@blueflame/shared/store/level/numbers.ts";
+import { type Handle, makeHandle } from "@blueflame/shared/store/level/opening.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create } from "@bufbuild/protobuf";
-import { Level } from "level";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
 import { startStore } from "./deferred-store.ts";
@@ -62,8 +62,8 @@ async function close(store: { close(): Promise<void> }): Promise<void> {
 const code = (error: unknown) => (isFault(error) ? error.code : String(error));
 const text = (found: { value: Uint8Array } | undefined) => Buffer.from(found?.value ?? []).toString();
 /** A store at rest, as LevelDB has it. */
-async function raw<T>(work: (level: Level<string, Uint8Array>) => Promise<T>): Promise<T> {
-  const level = new Level<string, Uint8Array>(join(dir, "store"), { keyEncoding: "utf8", valueEncoding: "view" });
+async function raw<T>(work: (level: Handle) => Promise<T>): Promise<T> {
+  const level = await makeHandle(join(dir, "store"));
   try {
     return await work(level);
   } finally {

@@ -6,8 +6,8 @@ import { kekOf } from "@blueflame/agent/store/keys/key-file.ts";
 import { Ring } from "@blueflame/agent/store/keys/ring.ts";
 import { SealedDatabase } from "@blueflame/agent/store/sealed-database.ts";
 import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
+import { makeHandle } from "@blueflame/shared/store/level/opening.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import { Level } from "level";
 import { keep, round, spread, table } from "./measure.ts";
 
 /** What a workload's state weighs. */
@@ -103,8 +103,7 @@ function writes(from: number, count: number) {
 }
 
 async function openBare(dir: string): Promise<Contender> {
-  const level = new Level<string, Uint8Array>(join(dir, "store"), { keyEncoding: "utf8", valueEncoding: "view" });
-  await level.open();
+  const level = await makeHandle(join(dir, "store"));
   return {
     name: "bare",
     async write(from, count) {
