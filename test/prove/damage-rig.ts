@@ -180,7 +180,13 @@ export class DamageRig {
   }
   /** Processes of ours whose command line has this in it. */
   pidsLike(part: string): number[] {
-    return processesOf(this.dir).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(part));
+    return processesOf(this.dir).filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(part);
+      } catch {
+        return false; // it has ended meanwhile
+      }
+    });
   }
 
   /** The operator's one command; `good`: that of the good copy. */
