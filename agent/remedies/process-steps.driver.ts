@@ -77,8 +77,13 @@ async function rollBack(versions: Versions, permission: Permission, context: Ste
   if (!chosen) return failed("there is no other config of it that was healthy");
   await context.intend(chosen);
   const because = incidentId === "" ? `${name} asks for it` : `${name} asks for it in incident ${incidentId}`;
-  const result = await versions.rollBack(workload, chosen.from, chosen.to, because);
+  const result = await versions.rollBack(workload, chosen.from, chosen.to, because, !toldByIncident(context));
   return { ...outcomeOf(result), after: { version: versions.facts(workload).version } };
+}
+
+/** The rung is a part of its incident, whose alert says that it was rolled back and to what (agent/records/alert.ts). */
+function toldByIncident({ incidentId, name }: StepContext): boolean {
+  return incidentId !== "" && name === "config_rollback";
 }
 
 // ── dependencies ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -62,7 +62,12 @@ export type Phase =
   /** It is down; a rung or a playbook prepares its next start. */
   | { readonly at: "mending"; readonly id: string; readonly untilMs: number; readonly remedy: Remedy }
   /** Waits for its next start. */
-  | { readonly at: "backoff"; readonly untilMs: number }
+  | {
+      readonly at: "backoff";
+      readonly untilMs: number;
+      /** The wait of a slow retry: only a person ends it sooner. */
+      readonly slow?: true;
+    }
   /** The intent is durable; the process may or may not exist yet, marked with this id. */
   | { readonly at: "spawning"; readonly id: string }
   /** It runs and is not judged until it is ready or the grace is over. */
@@ -120,6 +125,8 @@ export interface AttemptFacts {
   readonly ok?: boolean;
   readonly because: string;
   readonly tookMs?: number;
+  /** It was verified, and what it had healed came again on probation. */
+  readonly relapsed?: true;
 }
 
 /** What has been seen of the instance that runs now. */

@@ -18,7 +18,8 @@ export function perform(world: NodeWorld, asked: DeedContext) {
     ...asked,
     end: (outcome, because) => {
       if (outcome === "done")
-        for (const fix of [fixOf(action.do), slug(step.name)]) world.fixed(run.workload || "node", fix);
+        for (const fix of [fixOf(action.do), slug(step.name)])
+          for (const subject of subjectsOf(run.workload, action.do)) world.fixed(subject, fix);
       asked.end(outcome, because);
     },
   };
@@ -53,6 +54,12 @@ export function perform(world: NodeWorld, asked: DeedContext) {
     default:
       return timed(world, context, "its time", () => context.end("done", down ? "done while it is down" : "done"));
   }
+}
+
+/** There is one disk: whoever's run makes room on it makes room for the node. */
+function subjectsOf(workload: string, deed: string): string[] {
+  const ofNode = workload === "" || deed === "clean_disposable" || deed === "trim_logs";
+  return [...(workload === "" ? [] : [workload]), ...(ofNode ? ["node"] : [])];
 }
 
 /** Waits its time, or as the story says, and does it. */
