@@ -207,6 +207,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       ...notify.envFor(workload),
       BLUEFLAME_TOKEN: tokens.issue(workload),
     }),
+    stageAlerts: recovery.voice.stageAlerts,
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
     spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
     known: (workload) => ({ ...recovery.known(workload), limits: protection?.applied(workload) ?? [] }),

@@ -25,6 +25,7 @@ import type { State as TriggerState, Step as TriggerStep } from "../triggers/sta
 import { DeadDesk } from "./dead.driver.ts";
 import type { Experience } from "./experience.driver.ts";
 import { backedUp, healthReport } from "./health-report.ts";
+import { InUse } from "./in-use.driver.ts";
 import { Jobs } from "./jobs.driver.ts";
 import { type KillSwitch, Turner } from "./kill-switch.driver.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
@@ -62,7 +63,7 @@ export class Recovery implements RecoveryDesk {
   /** Turns the kill switch; has to know the supervisor before the first person can ask. */
   readonly turner: Turner;
   readonly #incidents: OpenIncidents;
-  readonly #inUse = new Map<string, { readonly version: string; readonly rolledBack: boolean }>();
+  readonly #inUse: InUse;
   /** Workloads whose triggers were told that they are gone. */
   readonly #gone = new Set<string>();
   readonly #jobs: Jobs;
@@ -75,6 +76,7 @@ export class Recovery implements RecoveryDesk {
     this.#opened = opened;
     const { config, clock, random, store, sameBoot } = parts;
     this.voice = opened.voice;
+    this.#inUse = new InUse(opened.remedies);
     this.turner = new Turner(opened.killSwitch);
     const ended = (job: string, ok: boolean, because: string) =>
       this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" });
@@ -90,6 +92,7 @@ export class Recovery implements RecoveryDesk {
       clock,
       random,
       incident: (facts) => this.incident("", facts, undefined),
+      stageAlerts: opened.voice.stageAlerts,
       log: (level, fields, message) => this.voice.log(level, fields, message),
     });
     this.triggerDesk = new TriggerDesk({
@@ -116,7 +119,6 @@ export class Recovery implements RecoveryDesk {
     const { before, uptimeMs } = this.#incidents.told(facts, state);
     this.voice.incident(workload, before, facts);
     if (workload === "") return;
-    // The triggers that stand for what supervision sees by itself are counted, and healed by it.
     const fact = factOf(workload, before, facts);
     if (fact) this.triggerDesk.tell(fact);
     this.#opened.experience.incident(facts, { workload, ...(uptimeMs !== undefined && { uptimeMs }) }, "");
@@ -124,17 +126,15 @@ export class Recovery implements RecoveryDesk {
 
   /** A process of the workload was started just now, or adopted: then nobody knows what config it has read. */
   spawned(workload: string, adopted: boolean): void {
-    const { remedies } = this.#opened;
-    if (!adopted) remedies.started(workload);
-    void remedies.configInUse(workload).then((inUse) => this.#inUse.set(workload, inUse));
+    if (!adopted) this.#opened.remedies.started(workload);
+    this.#inUse.learn(workload);
   }
 
   known(workload: string): Known {
     const { experience } = this.#opened;
     const score = experience.healthScore(workload);
     return {
-      configVersion: this.#inUse.get(workload)?.version ?? "",
-      rolledBack: this.#inUse.get(workload)?.rolledBack ?? false,
+      ...this.#inUse.of(workload),
       trust: experience.trust(`workload:${workload}`).trust,
       ...(score !== undefined && { healthScore: score }),
     };
@@ -184,6 +184,7 @@ export class Recovery implements RecoveryDesk {
       keep: (readings) => store.appendReadings(readings),
       troubled: (workload, because) => warn(`sensor:${workload}`, because),
     });
+    this.#inUse.learnRest(supervisor.names());
     this.#node.boot(this.killSwitch());
     this.turner.begun();
     this.#settle(supervisor);

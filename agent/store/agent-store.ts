@@ -207,6 +207,7 @@ async function saveStep(database: Database, tables: Tables, write: StepWrite, sy
   const state = write.state === undefined ? undefined : putText(`workload/${workload}`, JSON.stringify(write.state));
   const { memory } = write;
   const remembered = memory && putText(`memory/${memory.key}`, JSON.stringify(memory.value));
+  const untold = write.untold === undefined ? undefined : putText("memory/alerts", JSON.stringify(write.untold));
   const decisionBytes = decision && toBinary(DecisionRecordSchema, decision);
   const incidentBytes = incident && toBinary(IncidentSchema, incident);
   const audit = (write.audit ?? []).map(auditRow);
@@ -214,6 +215,7 @@ async function saveStep(database: Database, tables: Tables, write: StepWrite, sy
     const parts: Part[] = [];
     if (state) parts.push(state);
     if (remembered) parts.push(remembered);
+    if (untold) parts.push(untold);
     if (decisionBytes) {
       parts.push(tables.decisions.append(decisionBytes), tables.outbox.stage({ kind: "d", bytes: decisionBytes }));
     }
