@@ -209,7 +209,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     }),
     stageAlerts: recovery.voice.stageAlerts,
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
-    spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
+    spawned: (workload, instance, adopted) => recovery.spawned(workload, instance, adopted),
     known: (workload) => ({ ...recovery.known(workload), limits: protection?.applied(workload) ?? [] }),
     late: (byMs) => recovery.late(byMs),
     changed: () => {

@@ -103,6 +103,7 @@ export class DeadDesk {
       if (phase.at === "backoff") post(name, { is: "restart", who: "meta-health" });
     } else if (phase.at === "running") {
       const symptom = {
+        lasting: true,
         trigger: "meta-dead",
         workload: name,
         severity: "critical",

@@ -196,10 +196,12 @@ export function remedied(
 ): Step {
   const { phase, incident } = state;
   if (phase.at !== "mending" || phase.id !== event.id) return stay(state);
-  if (!event.ok) return mendFailed(state, phase, event.because, [], now);
-  const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${event.because}`);
+  if (!event.ok && !event.through) return mendFailed(state, phase, event.because, [], now);
+  const words = event.ok ? event.because : `a step was passed over: ${event.because}`;
+  const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${words}`);
   const after: State = { ...state, ...(noticed && { incident: noticed }), because: event.because };
-  const effects = [audit(`remedy.${nameOf(phase.remedy)}`, "agent", event.because, "success"), ...noted(noticed)];
+  const outcome = event.ok ? "success" : "failure";
+  const effects = [audit(`remedy.${nameOf(phase.remedy)}`, "agent", words, outcome), ...noted(noticed)];
   if (phase.remedy.by === "rung") return spawnNow(after, effects, now);
   // Other than a rung it is not tried once: its starts wait as those of any quick restart.
   const plan = planRestart(spec, after, false, now);

@@ -236,7 +236,8 @@ export class Supervisor {
       result.effects.length > 0 ||
       before.phase !== result.state.phase ||
       before.intent !== result.state.intent ||
-      before.treatment !== result.state.treatment;
+      before.treatment !== result.state.treatment ||
+      before.awaited !== result.state.awaited;
     if (matters) {
       const kept = this.#recorder.save(actor, event, before, result, now);
       await kept.mayAct;

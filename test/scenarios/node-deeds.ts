@@ -1,6 +1,7 @@
 /** What the steps of rungs and playbooks do in a story's world: the order of things is the agent's, the deed itself is a wait. */
 import { figure, figureWords, isBeyond } from "@blueflame/agent/remedies/conditions.ts";
 import { type DependencyStep, planDependencies } from "@blueflame/agent/remedies/dependencies.ts";
+import { leftToWait } from "@blueflame/agent/remedies/progress.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
 import { mayRun } from "@blueflame/agent/supervise/state.ts";
 import { fixOf, type Manner, paceOf } from "./node-parts.ts";
@@ -24,8 +25,13 @@ export function perform(world: NodeWorld, asked: DeedContext) {
     },
   };
   switch (action.do) {
-    case "wait":
-      return world.soon(action.ms, () => context.end("done", `waited ${action.ms} ms`));
+    case "wait": {
+      const { bootId } = world;
+      const now = { ...world.moment(), bootId };
+      const leftMs = leftToWait(context.intent, action.ms, now);
+      context.intend({ bootId, untilMs: now.ms + leftMs, untilWallMs: now.wallMs + leftMs });
+      return world.soon(leftMs, () => context.end("done", `waited ${action.ms} ms`));
+    }
     case "alert":
       world.see({ is: "told", workload: run.workload, page: action.severity === "critical", because: action.message });
       return context.end("done", "people are told");
