@@ -181,7 +181,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     log,
     guarded: options.guarded ?? [],
     emergency: options.emergency,
-    cgroupOf: (workload) => processes.families.cgroupRoot && join(processes.families.cgroupRoot, workload),
+    cgroupOf: (workload) => processes.families.cgroupRoot && `${processes.families.cgroupRoot}/${workload}`,
     exhausted: (workload) => {
       const killed = protection?.killedForMemory(workload);
       return [...excesses.of(workload), ...(killed ? [killed] : [])];

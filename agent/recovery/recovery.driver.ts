@@ -7,7 +7,6 @@
  *
  * Nothing is decided here: each arrow is a call, and everything at its ends is pure or a driver of its own.
  */
-import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeState } from "../ladder/node-machine.ts";
 import type { FinishedRequest } from "../node.ts";
@@ -186,7 +185,7 @@ export class Recovery implements RecoveryDesk {
       clock,
       sights: () => sightsOf(supervisor),
       cgroupOf,
-      logFileOf: (workload) => join(outputDir, `${workload}.log`),
+      logFileOf: (workload) => `${outputDir}/${workload}.log`,
       trust: (workload) => experience.trust(`workload:${workload}`).trust,
       healthScore: (workload) => experience.healthScore(workload),
       onObservation: (observation) => this.#observed(supervisor, observation),
