@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seeded } from "@blueflame/shared/random/random.ts";
@@ -233,6 +233,41 @@ test("a disk that hangs holds one look and gives no beat; when it answers, watch
   hanging.resolve(7);
   await pass(500);
   expect(beats).toHaveLength(2);
+});
+
+test("beat files of many workloads are looked at in one wake-up, however their starts are spread", () => {
+  const clock = new VirtualClock();
+  const looks: number[] = [];
+  const look = () => {
+    looks.push(clock.monotonicMs());
+    return 1;
+  };
+  const watcher = new BeatFileWatcher(clock, () => undefined, look);
+  for (let n = 0; n < 10; n++) {
+    clock.advance(37);
+    watcher.start(`w${n}`, "/beat", 30_000);
+  }
+  looks.length = 0;
+  clock.advance(3000);
+  expect([looks.length, ...new Set(looks)]).toEqual([30, 1000, 2000, 3000]);
+  watcher.close();
+});
+
+test("a beat file behind a link, which may lead to another disk, beats like any other", async () => {
+  const [file, link] = [join(folder, "beat"), join(folder, "link")];
+  writeFileSync(file, "");
+  symlinkSync(file, link);
+  let beats = 0;
+  const watcher = new BeatFileWatcher(realClock(), () => {
+    beats += 1;
+  });
+  watcher.start("w", link, 100);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  for (let at = 1; beats === 0; at++) {
+    utimesSync(file, new Date(at * 1000), new Date(at * 1000));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  watcher.close();
 });
 
 test("beats of a real file and answers of a real probe arrive through one door", async () => {
