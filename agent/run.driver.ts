@@ -198,7 +198,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     log,
     guarded: options.guarded ?? [],
     emergency: options.emergency,
-    cgroupOf: (workload) => processes.families.cgroupRoot && join(processes.families.cgroupRoot, workload),
+    cgroupOf: (workload) => processes.families.cgroupRoot && `${processes.families.cgroupRoot}/${workload}`,
     exhausted: (workload) => {
       const killed = protection?.killedForMemory(workload);
       return [...excesses.of(workload), ...(killed ? [killed] : [])];
@@ -224,8 +224,9 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       ...notify.envFor(workload),
       BLUEFLAME_TOKEN: tokens.issue(workload),
     }),
+    stageAlerts: recovery.voice.stageAlerts,
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
-    spawned: (workload, _instance, adopted) => recovery.spawned(workload, adopted),
+    spawned: (workload, instance, adopted) => recovery.spawned(workload, instance, adopted),
     known: (workload) => ({ ...recovery.known(workload), limits: protection?.applied(workload) ?? [] }),
     late: (byMs) => recovery.late(byMs),
     changed: () => {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { bundleOptions, copyAddon } from "./bundle.ts";
 import { inRoot, root, version } from "./root.ts";
+import { agentV8Flags } from "./v8-flags.ts";
 
 const nodeVersion = "24.21.0";
 // Of the packages node-linux-ARCH at that version; another content is refused, whoever serves it.
@@ -13,8 +14,6 @@ const integrity: Record<string, string> = {
   x64: "sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==",
   arm64: "sha512-FpJRPEz2OvvTLfjIOlNGFY9JLPMKgl5m+d4oGYBLg24kJ1mmvN1Zl/HPJgF4HDaJ51ISev1l1cRZ/DM+keXW5g==",
 };
-// The agent must stay small on a small machine: 64 MB of old space is ten times what it needs at rest.
-const v8Flags = ["--max-old-space-size=64", "--max-semi-space-size=1", "--optimize-for-size"];
 
 const home = inRoot("out", "package-cache");
 const folder = inRoot("out", "package");
@@ -109,7 +108,7 @@ module.exports = {
   preBuild() {
     const { writeFile, copyFile, readFile } = fs;
     fs.writeFile = (file, text, ...rest) =>
-      writeFile(file, String(file).endsWith("sea-config.json") ? JSON.stringify({ ...JSON.parse(text), execArgv: ${JSON.stringify(v8Flags)} }) : text, ...rest);
+      writeFile(file, String(file).endsWith("sea-config.json") ? JSON.stringify({ ...JSON.parse(text), execArgv: ${JSON.stringify(agentV8Flags)} }) : text, ...rest);
     fs.copyFile = async (from, to, ...rest) => {
       if (!String(to).endsWith("sea-main.js")) return copyFile(from, to, ...rest);
       const parts = (await readFile(from, "utf8")).split(patch);

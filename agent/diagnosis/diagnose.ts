@@ -31,6 +31,8 @@ export interface Diagnosis {
   readonly rejected: readonly string[];
   /** The workload where the failure began, when it is another one. */
   readonly root?: string;
+  /** What a rung cannot do, and has to be done first: the playbook's name. */
+  readonly playbook?: string;
 }
 
 /** The failure as supervision saw it. */
@@ -54,6 +56,7 @@ interface Hypothesis {
   readonly confidence: number;
   readonly because: string;
   readonly root?: string;
+  readonly playbook?: string;
 }
 
 /** Weighs every cause. Total: it always answers. */
@@ -77,6 +80,7 @@ export function diagnose(failure: Failure, facts: Facts, recentConfigMs: number)
       .filter((one) => one !== best)
       .map((one) => `${one.cause} (${one.confidence.toFixed(2)}): ${one.because}`),
     ...(best.root !== undefined && { root: best.root }),
+    ...(best.playbook !== undefined && { playbook: best.playbook }),
   };
 }
 
@@ -146,10 +150,13 @@ function configSuspected({ failures, wasReady }: Failure, { hints }: Facts): Hyp
   };
 }
 
-function exhaustion({ exhausted, hints }: Facts): Hypothesis {
-  const base = { cause: "exhaustion", rung: "quick_restart" } as const;
+/** No restart makes room on a disk. */
+function exhaustion({ exhausted, diskFull, hints }: Facts): Hypothesis {
+  const room = diskFull && ({ playbook: "resource-cleanup" } as const);
+  const base = { cause: "exhaustion", rung: "quick_restart", ...room } as const;
   const [first] = exhausted;
-  if (first) return { ...base, confidence: 0.8, because: exhausted.join("; ") };
+  // Measured, and a full disk cuts off what is written to it: what looks corrupt then is no case for a restore, which needs room too.
+  if (first) return { ...base, confidence: diskFull ? 0.9 : 0.8, because: exhausted.join("; ") };
   if (hints.includes("exhaustion"))
     return { ...base, confidence: 0.6, because: "its output speaks of memory, disk or descriptors that ran out" };
   return { ...base, confidence: 0, because: "nothing that it uses has run out" };

@@ -13,6 +13,8 @@ export interface Facts {
     readonly version: string;
     /** How long ago the version in use replaced another one; absent: it did not within our memory. */
     readonly changedAgoMs?: number;
+    /** A process that was started with the version in use was healthy through its probation. */
+    readonly wasHealthy?: true;
     /** The newest other version that was healthy through its probation and is not marked bad; absent: there is none. */
     readonly healthyVersion?: string;
   };
@@ -21,11 +23,15 @@ export interface Facts {
     readonly name: string;
     readonly stands: "well" | "recovering" | "down" | "stopped";
   }[];
+  /** What depends on it, at whatever distance, and is not well; absent: nothing, or nobody knows. */
+  readonly dependents?: readonly string[];
   /** The failure signature (agent/learning/signature.ts): normalised, without secrets. */
   readonly signature: string;
   readonly hints: readonly OutputHint[];
   /** Sentences, like `its memory limit was reached`, `the disk of its data is full`. */
   readonly exhausted: readonly string[];
+  /** A disk that it writes to has no room: what is disposable is removed before it is started again. */
+  readonly diskFull?: true;
   /** Names of external sources of data that it needs and that are stale. */
   readonly externalStale: readonly string[];
   /** The newest verified backup of its declared data; absent: none. */

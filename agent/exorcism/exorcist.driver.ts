@@ -110,6 +110,7 @@ class RunningExorcist implements Exorcist {
     this.#closed = true;
     this.#cancel?.();
     await this.#scanning;
+    this.#scanner.close();
   }
 
   #schedule(): void {

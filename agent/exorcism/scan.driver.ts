@@ -4,8 +4,9 @@ import { realpath } from "node:fs/promises";
 import { setImmediate as giveWay } from "node:timers/promises";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { OwnedProcessSpec } from "../config-sections.ts";
-import type { ProcessLine } from "../limits/process-line.ts";
-import { pageBytes, processLine, processText } from "../limits/process-table.driver.ts";
+import { type ProcessLine, parseProcessLine } from "../limits/process-line.ts";
+import { pageBytes, processText } from "../limits/process-table.driver.ts";
+import { KernelFile, kernelText } from "../sensors/proc-read.driver.ts";
 import type { Families } from "../supervise/family.driver.ts";
 import { allPids } from "../supervise/proc.driver.ts";
 import { type Memory, wantsOutput, wantsProgram, wantsWait } from "./memory.ts";
@@ -15,7 +16,9 @@ import type { Identity, Policy, RawProcess, Scan, SeenProcess, WorkloadView } fr
 /** Kernel threads are children of this one and belong to nobody. */
 const kernelThreads = 2;
 /** After so many the others get their turn: a scan may never hold up the answer to a crash. */
-const sliceMax = 64;
+const sliceMax = 128;
+/** Files that are kept open from scan to scan; of a machine with more processes the others are opened at each. */
+const linesMax = 256;
 /** A marker or a program that is read between fork and exec is the parent's: read again at the next scans. */
 const readTimes = 2;
 /** Kernel threads stay what they are: who is one is asked again only so often, for a number may be given to another. */
@@ -38,6 +41,8 @@ export class Scanner {
   readonly #declared: readonly (OwnedProcessSpec & { readonly paths: Set<string> })[];
   #known = new Map<number, Known>();
   #kernel = new Set<number>();
+  /** Of everybody who was there at the last scan: kept open, a look costs a third. */
+  #lines = new Map<number, KernelFile>();
   #scans = 0;
 
   constructor(families: Families, declared: readonly OwnedProcessSpec[], clock: Clock) {
@@ -45,6 +50,11 @@ export class Scanner {
     this.#clock = clock;
     this.#declared = declared.map((one) => ({ ...one, paths: new Set([one.program]) }));
     void this.#resolve();
+  }
+
+  close(): void {
+    for (const file of this.#lines.values()) file.close();
+    this.#lines.clear();
   }
 
   /** Where the declared programs lead through links. One after the other: a disk that hangs may hold one thread. */
@@ -74,11 +84,12 @@ export class Scanner {
     for (const { name } of views) for (const pid of this.#families.inside(name)) cgroupOf.set(pid, name);
     const raw: RawProcess[] = [];
     const known = new Map<number, Known>();
+    const lines = new Map<number, KernelFile>();
     if (this.#scans++ % kernelEveryScans === 0) this.#kernel = new Set([kernelThreads]);
     for (const [at, pid] of allPids().entries()) {
       if (at % sliceMax === sliceMax - 1) await rest();
       if (this.#kernel.has(pid)) continue;
-      const line = processLine(pid);
+      const line = parseProcessLine(pid, this.#lineOf(pid, lines) ?? "");
       if (line?.ppid === kernelThreads) this.#kernel.add(pid);
       if (!line || line.ppid === kernelThreads) continue;
       const about = this.#about(line, spared.has(pid));
@@ -92,6 +103,8 @@ export class Scanner {
       });
     }
     this.#known = known;
+    for (const [pid, file] of this.#lines) if (lines.get(pid) !== file) file.close();
+    this.#lines = lines;
     const processes: SeenProcess[] = [];
     for (const [at, one] of attribute(raw, views).entries()) {
       if (at % sliceMax === sliceMax - 1) await rest();
@@ -99,6 +112,15 @@ export class Scanner {
     }
     costMs += cpuMs();
     return { scan: { atMs, selfPid: process.pid, pageBytes, processes, views }, costMs };
+  }
+
+  #lineOf(pid: number, lines: Map<number, KernelFile>): string | undefined {
+    const path = `/proc/${pid}/stat`;
+    if (lines.size >= linesMax) return kernelText(path);
+    const file = this.#lines.get(pid) ?? new KernelFile(path);
+    const text = file.text();
+    if (text !== undefined) lines.set(pid, file);
+    return text;
   }
 
   #about({ pid, startTicks, name, state }: ProcessLine, spared: boolean): Known {

@@ -32,7 +32,14 @@ function node() {
     fire: (over: Partial<Symptom> = {}, maintenance = false) =>
       self.tell({ is: "symptom", symptom: { ...full, sinceMs: nowMs, ...over }, maintenance }),
     plays: () => effects.filter((effect) => effect.do === "play"),
-    answer: (ok: boolean) => self.tell({ is: "played", id: self.plays().at(-1)?.id ?? "", ok, because: "freed 3 GiB" }),
+    answer: (ok: boolean, through?: true) =>
+      self.tell({
+        is: "played",
+        id: self.plays().at(-1)?.id ?? "",
+        ok,
+        because: "freed 3 GiB",
+        ...(through && { through }),
+      }),
     /** Down for so long; monotonic time begins anew. */
     reboot(downMs: number): void {
       wallLessMs += nowMs + downMs - 5000;
@@ -75,6 +82,36 @@ test("what does not help is told to a person, once, and is over when the trigger
   expect(one.plays()).toHaveLength(1);
   one.tell({ is: "cleared", trigger: "disk-high" });
   expect(one.incidents().at(-1)?.at).toBe("probation");
+});
+
+test("a step that may fail and has failed calls nobody: it is written down, and the trigger's end is waited for", () => {
+  const one = node();
+  one.fire();
+  one.answer(false, true);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "verifying", needsPerson: false });
+  expect(one.incidents().at(-1)?.timeline.at(-1)?.because).toContain("a step was passed over: freed 3 GiB");
+  one.pass(8000);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  expect(one.incidents().at(-1)).toMatchObject({ at: "probation", needsPerson: false });
+});
+
+test("a step was passed over, and the trigger still holds when its time is over: a person is told", () => {
+  const one = node();
+  one.fire();
+  one.answer(false, true);
+  one.pass(121_000);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", needsPerson: true });
+});
+
+test("a playbook that breaks off is told at once, unless its trigger is over already", () => {
+  const [one, other] = [node(), node()];
+  one.fire();
+  one.answer(false);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", needsPerson: true });
+  other.fire();
+  other.tell({ is: "cleared", trigger: "disk-high" });
+  other.answer(false);
+  expect(other.incidents().at(-1)).toMatchObject({ at: "probation", needsPerson: false });
 });
 
 test("a relapse on probation is the same incident, and its playbook plays again", () => {

@@ -4,10 +4,12 @@
  *
  *   waiting ── its turn ─▶ playing ── ended ─▶ watching ── over ─▶ probation ── well ─▶ closed
  *                             │                    │                   │
- *                             └── failed ──────────┴── still holds ─▶ told: a person has to look ── over ─▶ probation
+ *                             └── broke off ───────┴── still holds ─▶ told: a person has to look ── over ─▶ probation
  *
+ * What was passed over on the way (`on_failure: continue`) is written down, and calls nobody: whether the trigger is over decides.
  * A maintenance check (daily, weekly) is no incident: it plays and is over, and only its failure opens one, which the next check
- * that goes well verifies. Nothing here restarts a workload by itself: the playbook's steps do what authority lets them. While the
+ * that goes well verifies. Nothing here restarts a workload by itself: the playbook's steps do what authority lets them, and the
+ * workload that is the cause of a bad figure is healed by its own machine, for which the case waits (`culprit`). While the
  * kill switch is on nothing is played: what fires is told at once, and has its turn when it goes off. Pure; deadlines are state, a
  * wake is a hint.
  */
@@ -65,7 +67,14 @@ export type NodeEvent =
   | { readonly is: "boot"; readonly rebooted: boolean; readonly held?: boolean }
   | { readonly is: "symptom"; readonly symptom: Symptom; readonly maintenance: boolean }
   | { readonly is: "cleared"; readonly trigger: string }
-  | { readonly is: "played"; readonly id: string; readonly ok: boolean; readonly because: string }
+  /** `through`: it came to its end, although a step that may fail has failed. */
+  | {
+      readonly is: "played";
+      readonly id: string;
+      readonly ok: boolean;
+      readonly because: string;
+      readonly through?: true;
+    }
   /** The agent itself was away for so long. */
   | { readonly is: "late"; readonly byMs: number }
   /** The kill switch went on: what plays or waits is called off, and nobody is paged for that. Harmless when told twice. */
@@ -200,6 +209,9 @@ function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Mo
   const incident: IncidentFacts = { ...struckFacts, trigger, ...(!open && { severity }) };
   const opened = noted(incident);
   const told: Case = { ...base, at: "told", incident };
+  // Whoever of ours is the cause is being healed by its own machine: the node has nothing to play, and waits.
+  if (playbook === "" && symptom.culprit !== undefined && !state.held)
+    return put(state, trigger, { ...told, at: "watching", untilMs: now.ms + verifyMs }, opened);
   if (playbook === "") return tell(state, trigger, told, `nothing is declared for ${trigger}`, opened, now);
   if (state.held) {
     // The alert goes out as ever; no page asks for a person, for one has the node in hand.
@@ -243,13 +255,16 @@ function played(
   state: NodeState,
   trigger: string,
   one: Case,
-  { ok, because }: { readonly ok: boolean; readonly because: string },
+  { ok, because, through }: Pick<Extract<NodeEvent, { is: "played" }>, "ok" | "because" | "through">,
   now: Moment,
 ): NodeStep {
   const done = audit(`playbook.${one.playbook}`, because, ok ? "success" : "failure");
-  if (!ok) return tell(state, trigger, one, `${one.playbook} failed: ${because}`, [done], now);
+  // A check has no condition whose end could say more than its steps.
+  const mayHelp = ok || (!one.maintenance && (through === true || one.over));
+  if (!mayHelp) return tell(state, trigger, one, `${one.playbook} failed: ${because}`, [done], now);
   if (!one.incident) return drop(state, trigger, [done]);
-  const incident = revise({ ...one.incident, at: "verifying" }, now, "remedy", `${one.playbook}: ${because}`);
+  const words = ok ? because : `a step was passed over: ${because}`;
+  const incident = revise({ ...one.incident, at: "verifying" }, now, "remedy", `${one.playbook}: ${words}`);
   const watching: Case = { ...one, at: "watching", untilMs: now.ms + verifyMs, incident };
   // Nothing but the check itself says that what it looks for is well.
   if (one.over || one.maintenance) return verified(state, trigger, watching, [done], now);
@@ -315,6 +330,7 @@ function looked(state: NodeState, now: Moment): NodeStep {
 }
 
 function overdue(state: NodeState, trigger: string, one: Case, now: Moment): NodeStep {
+  const what = one.playbook || "its cause was told";
   switch (one.at) {
     case "playing":
       return tell(
@@ -326,7 +342,7 @@ function overdue(state: NodeState, trigger: string, one: Case, now: Moment): Nod
         now,
       );
     case "watching":
-      return tell(state, trigger, one, `it still holds ${verifyMs} ms after ${one.playbook}: ${one.because}`, [], now);
+      return tell(state, trigger, one, `it still holds ${verifyMs} ms after ${what}: ${one.because}`, [], now);
     default: {
       if (!one.incident) return drop(state, trigger, []);
       const closed = { ...one.incident, at: "closed" as const, closedWallMs: now.wallMs, needsPerson: false };

@@ -16,22 +16,25 @@ export interface ProcessLine {
 /** Hundredths of a second. */
 export const tickMs = 10;
 
+/** What follows the name: state, parent, session, user and system time, threads, start, resident pages. */
+const wanted = /^(\S) (\d+) \S+ (-?\d+) (?:\S+ ){7}(\d+) (\d+) (?:\S+ ){4}(\d+) \S+ (\d+) \S+ (\d+)/;
+
 /** Undefined for what is no such line. */
 export function parseProcessLine(pid: number, text: string): ProcessLine | undefined {
   // The name may hold blanks and parentheses: fields start after the last one.
   const end = text.lastIndexOf(")");
-  const fields = text.slice(end + 2).split(" ");
-  if (end < 0 || fields.length < 22) return undefined;
-  const figure = (at: number) => Number(fields[at]);
+  const found = wanted.exec(text.slice(end + 2));
+  if (end < 0 || !found) return undefined;
+  const [, state = "?", ppid, session, userTicks, systemTicks, threads, startTicks, residentPages] = found;
   return {
     pid,
     name: text.slice(text.indexOf("(") + 1, end),
-    state: fields[0] ?? "?",
-    ppid: figure(1),
-    session: figure(3),
-    cpuTicks: figure(11) + figure(12),
-    threads: figure(17),
-    startTicks: figure(19),
-    residentPages: figure(21),
+    state,
+    ppid: Number(ppid),
+    session: Number(session),
+    cpuTicks: Number(userTicks) + Number(systemTicks),
+    threads: Number(threads),
+    startTicks: Number(startTicks),
+    residentPages: Number(residentPages),
   };
 }

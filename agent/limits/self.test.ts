@@ -32,7 +32,7 @@ test("bounds of the system that are too tight for so many workloads are named wi
   expect(boundWarnings(bounds, 50, limit)).toEqual([]);
   expect(boundWarnings({ ...bounds, openFiles: 256, cgroupTasks: 512, cgroupMemoryBytes: 2 ** 28 }, 50, limit)).toEqual(
     [
-      "the agent may open 256 files and may need 456: raise LimitNOFILE of its unit, or ulimit -n",
+      "the agent may open 256 files and may need 912: raise LimitNOFILE of its unit, or ulimit -n",
       "the agent's cgroup, which its workloads share, may hold 512 tasks, and 864 may be needed: raise TasksMax of its unit",
       "the agent's cgroup, which its workloads share, has 256 MiB of memory, less than self.memory: raise MemoryMax of its unit",
     ],

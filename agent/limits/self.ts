@@ -35,9 +35,10 @@ export interface OwnBounds {
   readonly cgroupMemoryBytes: number | undefined;
 }
 
-/** The store, the uplink, the door, and pipes of eight probes. */
-const openFilesBase = 256;
-const openFilesPerWorkload = 4;
+/** The store, the uplink, the door, pipes of eight probes, and lines of other processes that are kept open (exorcism). */
+const openFilesBase = 512;
+/** What /proc and its cgroup say of it is kept open. */
+const openFilesPerWorkload = 8;
 const tasksBase = 64;
 const tasksPerWorkload = 16;
 

@@ -34,11 +34,13 @@ export class Alerts {
     this.#pager = pager;
   }
 
-  raise(alert: AlertFile): void {
+  /** `told` is called when its file is there and its pager runs. */
+  raise(alert: AlertFile, told: () => void = () => undefined): void {
     if (this.#waiting >= filesMax) return; // a dead disk: the incident itself is in the store and on its way to the hub
     this.#waiting += 1;
     this.#working = this.#working
       .then(() => this.#write(alert))
+      .then(told)
       .catch(() => undefined)
       .finally(() => {
         this.#waiting -= 1;

@@ -63,6 +63,7 @@ test("SYN-7 what still holds after its remedy was never well: its time to recove
   one.pass(90_500);
   one.crash(0); // asked to leave, for the trigger still holds
   one.pass(2000);
+  one.tell({ is: "cleared", trigger });
   expect(one.incidents.at(-1)).toMatchObject({ at: "probation", failures: 2, detectedMs: sinceMs });
   expect(one.incidents.at(-1)?.recoverTookMs).toBeGreaterThan(90_000);
 });

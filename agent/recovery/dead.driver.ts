@@ -48,6 +48,7 @@ export class DeadDesk {
     const nowMs = this.#parts.clock.monotonicMs();
     if (this.#inARow < deadInARow || this.#working || nowMs < this.#roundMs + roundEveryMs) return;
     const moves = this.#moves(meta);
+    if (moves.length === 0) return;
     const workloads = moves.filter(({ step }) => step !== "job");
     // What still starts is not judged: a node that boots is DEAD until it is up, and each on its way has its turn by itself.
     if (workloads.length > 0 && workloads.every(({ name }) => !this.#isStuck(name))) return;
@@ -61,7 +62,14 @@ export class DeadDesk {
   #moves(meta: MetaHealth): RecoveryMove[] {
     const { meta: spec, jobs, order, state, late } = this.#parts;
     const living = order().filter((name) => state(name).intent === "run" && !state(name).held);
-    return recoverOrder(meta, { controlPlane: spec.controlPlane, order: living, jobs, late: late() });
+    const all = recoverOrder(meta, { controlPlane: spec.controlPlane, order: living, jobs, late: late() });
+    return all.filter(({ step, name }) => step === "job" || !this.#isSlow(name));
+  }
+
+  /** The end of its ladder, or its backoff, has given it a time: a node that stays DEAD starts it no sooner, round after round. */
+  #isSlow(name: string): boolean {
+    const { phase } = this.#parts.state(name);
+    return phase.at === "backoff" && phase.slow === true;
   }
 
   /** It waits between two starts, or runs and does not do its work: all else is on its way. */
@@ -95,6 +103,7 @@ export class DeadDesk {
       if (phase.at === "backoff") post(name, { is: "restart", who: "meta-health" });
     } else if (phase.at === "running") {
       const symptom = {
+        lasting: true,
         trigger: "meta-dead",
         workload: name,
         severity: "critical",

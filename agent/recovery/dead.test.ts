@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench } from "../../test/support/workload-bench.ts";
 import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import { noFacts } from "../diagnosis/facts.ts";
 import { type MetaHealth, metaHealth } from "../meta/meta-health.ts";
 import { instanceOf, type State } from "../supervise/state.ts";
 import { DeadDesk } from "./dead.driver.ts";
@@ -81,4 +82,22 @@ test("DOL-3 who waits between two starts has its turn at once, and then the jobs
   const { asked, rounds } = node({ plane: () => plane.state, trader: () => trader.state });
   await rounds(3);
   expect(asked).toEqual(["restart trader", "job scan"]);
+});
+
+test("DOL-3 what is retried slowly keeps its own time, however long the node is DEAD", async () => {
+  const [plane, trader] = [bench(specOf()), bench(specOf())];
+  trader.facts = { ...noFacts, bootstrapAllowed: false };
+  for (const one of [plane, trader]) {
+    one.tell({ is: "boot", bootId: "boot-1" });
+    one.pass(60_000);
+  }
+  for (let n = 0; n < 12; n++) {
+    if (!trader.id()) trader.pass(31_000);
+    trader.crash();
+  }
+  expect(trader.state).toMatchObject({ phase: { at: "backoff", slow: true }, incident: { needsPerson: true } });
+  const { asked, rounds } = node({ plane: () => plane.state, trader: () => trader.state });
+  expect(await rounds(60)).toMatchObject({ status: "DEAD" });
+  expect(asked.filter((word) => word.endsWith("trader"))).toEqual([]);
+  expect(asked.filter((word) => word === "job scan").length).toBeGreaterThan(3);
 });

@@ -18,6 +18,7 @@ import {
   nextNodeLookMs,
   stepNode,
 } from "../ladder/node-machine.ts";
+import type { StageAlerts } from "../records/untold.ts";
 import type { RemedyPort } from "../remedies/ports.ts";
 import type { AgentStore } from "../store/ports.ts";
 import { duration, incidentOf, timestamp } from "../supervise/report.ts";
@@ -40,6 +41,7 @@ export interface NodeDeskParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly incident: (facts: IncidentFacts) => void;
+  readonly stageAlerts: StageAlerts;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
 }
 
@@ -119,6 +121,7 @@ export class NodeDesk {
     for (const { action, because } of result.effects.flatMap((effect) => (effect.do === "audit" ? [effect] : [])))
       log("info", { node: nodeId, action }, because);
     const decision = decisionOf(before, event, result, now);
+    const untold = this.#staged(before, incidents);
     const [first, ...more] = incidents.map((facts) => incidentOf(facts, nodeId, site, ""));
     const keep = (incident: Incident | undefined, whole: boolean) =>
       store
@@ -127,12 +130,25 @@ export class NodeDesk {
             workload: "",
             ...(incident && { incident }),
             ...(whole && { memory: { key: "node", value: result.state }, decision, audit }),
+            ...(whole && untold && { untold }),
           },
           "batched",
         )
         .catch(() => undefined);
     await keep(first, true);
     for (const incident of more) await keep(incident, false);
+  }
+
+  /** One step may speak of several cases. */
+  #staged({ cases }: NodeState, revisions: readonly IncidentFacts[]): ReturnType<StageAlerts> {
+    const all = Object.values(cases).map(({ incident }) => incident);
+    let staged: ReturnType<StageAlerts>;
+    const last = new Map(all.flatMap((one) => (one ? [[one.id, one] as const] : [])));
+    for (const facts of revisions) {
+      staged = this.#parts.stageAlerts("", last.get(facts.id), [facts]) ?? staged;
+      last.set(facts.id, facts);
+    }
+    return staged;
   }
 
   #act(effect: NodeEffect): void {

@@ -4,6 +4,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { Logger } from "pino";
 import type { AgentConfig } from "../config.ts";
 import { calmNode, type NodeState } from "../ladder/node-machine.ts";
+import { Untold, type UntoldAlert } from "../records/untold.ts";
 import type { Around } from "../remedies/around.ts";
 import { openRemedies } from "../remedies/remedies.driver.ts";
 import type { AgentStore } from "../store/ports.ts";
@@ -55,7 +56,9 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
     suggested: (workload, text) => recovery?.suggested(workload, text),
   });
   const killSwitch = new KillSwitch(parts.dataDir);
-  const voice = new Voice({ ...parts, pager: config.pager });
+  const untold = new Untold(((await store.memory("alerts")) as UntoldAlert[] | undefined) ?? []);
+  const voice = new Voice({ ...parts, pager: config.pager, untold });
+  voice.catchUp();
   const remedies = await openRemedies({
     ...askingAround(() => recovery, experience, specs),
     clock,
@@ -84,7 +87,15 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
     ...Object.values(node?.cases ?? {}).map(({ incident }) => incident),
   ].filter((incident) => incident !== undefined);
   for (const facts of open) experience.resume(facts);
-  recovery = new Recovery(parts, { voice, experience, remedies, killSwitch, triggers, node: node ?? calmNode, open });
+  recovery = new Recovery(parts, {
+    voice,
+    experience,
+    remedies,
+    killSwitch,
+    triggers,
+    node: node ?? calmNode,
+    open,
+  });
   return recovery;
 }
 

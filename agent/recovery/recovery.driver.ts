@@ -7,10 +7,8 @@
  *
  * Nothing is decided here: each arrow is a call, and everything at its ends is pure or a driver of its own.
  */
-import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeState } from "../ladder/node-machine.ts";
-import { whyNotBack } from "../ladder/take-back.ts";
 import type { FinishedRequest } from "../node.ts";
 import type { RecoveryDesk } from "../recovery-desk.ts";
 import type { Remedies } from "../remedies/remedies.driver.ts";
@@ -18,13 +16,14 @@ import { type Observer, observe } from "../sensors/observer.driver.ts";
 import { dependencyOrder } from "../supervise/order.ts";
 import type { Known } from "../supervise/report.ts";
 import { isAvailable, standsOf } from "../supervise/stands.ts";
-import type { IncidentFacts, State, Event as SupervisedEvent } from "../supervise/state.ts";
+import type { IncidentFacts, Instance, State } from "../supervise/state.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
 import type { Figures, Observation } from "../triggers/observation.ts";
 import type { State as TriggerState, Step as TriggerStep } from "../triggers/state.ts";
 import { DeadDesk } from "./dead.driver.ts";
 import type { Experience } from "./experience.driver.ts";
 import { backedUp, healthReport } from "./health-report.ts";
+import { InUse } from "./in-use.driver.ts";
 import { Jobs } from "./jobs.driver.ts";
 import { type KillSwitch, Turner } from "./kill-switch.driver.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
@@ -32,6 +31,7 @@ import { factOf, OpenIncidents } from "./open-incidents.ts";
 import type { RecoveryParts } from "./open-recovery.driver.ts";
 import { checkTarget, playbookInfo, runAnswer } from "./playbook-desk.ts";
 import { sightsOf } from "./sights.ts";
+import { SymptomDesk } from "./symptom-desk.ts";
 import { TriggerDesk } from "./trigger-desk.driver.ts";
 import type { Voice } from "./voice.driver.ts";
 
@@ -57,12 +57,13 @@ export class Recovery implements RecoveryDesk {
   readonly #parts: RecoveryParts;
   readonly #opened: Opened;
   readonly triggerDesk: TriggerDesk;
+  readonly #symptoms: SymptomDesk;
   readonly #node: NodeDesk;
   readonly voice: Voice;
   /** Turns the kill switch; has to know the supervisor before the first person can ask. */
   readonly turner: Turner;
   readonly #incidents: OpenIncidents;
-  readonly #inUse = new Map<string, { readonly version: string; readonly rolledBack: boolean }>();
+  readonly #inUse: InUse;
   /** Workloads whose triggers were told that they are gone. */
   readonly #gone = new Set<string>();
   readonly #jobs: Jobs;
@@ -75,6 +76,7 @@ export class Recovery implements RecoveryDesk {
     this.#opened = opened;
     const { config, clock, random, store, sameBoot } = parts;
     this.voice = opened.voice;
+    this.#inUse = new InUse(opened.remedies);
     this.turner = new Turner(opened.killSwitch);
     const ended = (job: string, ok: boolean, because: string) =>
       this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" });
@@ -90,7 +92,17 @@ export class Recovery implements RecoveryDesk {
       clock,
       random,
       incident: (facts) => this.incident("", facts, undefined),
+      stageAlerts: opened.voice.stageAlerts,
       log: (level, fields, message) => this.voice.log(level, fields, message),
+    });
+    this.#symptoms = new SymptomDesk({
+      machines: () => this.#supervisor,
+      nowMs: () => clock.monotonicMs(),
+      configOf: (workload, then) => void opened.remedies.examine(workload).then(({ config: facts }) => then(facts)),
+      condition: (trigger, workload) => this.triggerDesk.condition(trigger, workload),
+      isOwn: (playbook) => opened.remedies.playbooks().some(({ name, added }) => added && name === playbook),
+      noted: ({ trigger, workload, because }, why) =>
+        this.voice.log("info", { trigger, workload, noted: true }, `${because}; nothing to do: ${why}`),
     });
     this.triggerDesk = new TriggerDesk({
       triggers: config.triggers,
@@ -116,25 +128,26 @@ export class Recovery implements RecoveryDesk {
     const { before, uptimeMs } = this.#incidents.told(facts, state);
     this.voice.incident(workload, before, facts);
     if (workload === "") return;
-    // The triggers that stand for what supervision sees by itself are counted, and healed by it.
     const fact = factOf(workload, before, facts);
     if (fact) this.triggerDesk.tell(fact);
     this.#opened.experience.incident(facts, { workload, ...(uptimeMs !== undefined && { uptimeMs }) }, "");
   }
 
   /** A process of the workload was started just now, or adopted: then nobody knows what config it has read. */
-  spawned(workload: string, adopted: boolean): void {
-    const { remedies } = this.#opened;
-    if (!adopted) remedies.started(workload);
-    void remedies.configInUse(workload).then((inUse) => this.#inUse.set(workload, inUse));
+  spawned(workload: string, { sinceMs }: Pick<Instance, "sinceMs">, adopted: boolean): void {
+    if (!adopted) {
+      this.#opened.remedies.started(workload);
+      this.#observer?.born(workload, sinceMs);
+      this.triggerDesk.tell({ is: "born", workload });
+    }
+    this.#inUse.learn(workload);
   }
 
   known(workload: string): Known {
     const { experience } = this.#opened;
     const score = experience.healthScore(workload);
     return {
-      configVersion: this.#inUse.get(workload)?.version ?? "",
-      rolledBack: this.#inUse.get(workload)?.rolledBack ?? false,
+      ...this.#inUse.of(workload),
       trust: experience.trust(`workload:${workload}`).trust,
       ...(score !== undefined && { healthScore: score }),
     };
@@ -173,7 +186,7 @@ export class Recovery implements RecoveryDesk {
       clock,
       sights: () => sightsOf(supervisor),
       cgroupOf,
-      logFileOf: (workload) => join(outputDir, `${workload}.log`),
+      logFileOf: (workload) => `${outputDir}/${workload}.log`,
       trust: (workload) => experience.trust(`workload:${workload}`).trust,
       healthScore: (workload) => experience.healthScore(workload),
       onObservation: (observation) => this.#observed(supervisor, observation),
@@ -185,19 +198,18 @@ export class Recovery implements RecoveryDesk {
       keep: (readings) => store.appendReadings(readings),
       troubled: (workload, because) => warn(`sensor:${workload}`, because),
     });
+    this.#inUse.learnRest(supervisor.names());
     this.#node.boot(this.killSwitch());
     this.turner.begun();
-    this.#settle(supervisor);
+    this.#settle();
   }
 
-  /** What waits for a trigger to be over that does not hold any more, by a reboot or another config, waits no longer. */
-  #settle(supervisor: Supervisor): void {
-    for (const name of supervisor.names()) {
-      const trigger = supervisor.state(name).treatment?.trigger;
-      if (trigger && !this.triggerDesk.holds(trigger, name)) supervisor.post(name, { is: "cleared", trigger });
-    }
+  /** The same for the node. */
+  #settle(): void {
+    this.#symptoms.settle();
     for (const [trigger, { maintenance }] of Object.entries(this.#node.state().cases))
-      if (!maintenance && !this.triggerDesk.holds(trigger, "")) this.#node.tell({ is: "cleared", trigger });
+      if (!maintenance && this.triggerDesk.condition(trigger, "") === "over")
+        this.#node.tell({ is: "cleared", trigger });
   }
 
   /** The agent itself was away for so long. */
@@ -225,6 +237,7 @@ export class Recovery implements RecoveryDesk {
     const { experience, remedies } = this.#opened;
     experience.observed(observation, (name) => isAvailable(supervisor.state(name)));
     this.triggerDesk.tell({ is: "observed", observation });
+    if (!this.killSwitch()) this.#symptoms.observed();
     const nowMs = this.#parts.clock.monotonicMs();
     for (const name of supervisor.names()) {
       const { phase, incident, mode } = supervisor.state(name);
@@ -256,7 +269,8 @@ export class Recovery implements RecoveryDesk {
 
   // ── triggers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #told({ fired, cleared, noted }: TriggerStep): void {
+  #told(step: TriggerStep): void {
+    const { fired, cleared, noted } = step;
     for (const symptom of fired) {
       const { trigger, workload, playbook, because, severity } = symptom;
       this.voice.log("warn", { trigger, workload, playbook, severity }, because);
@@ -266,13 +280,14 @@ export class Recovery implements RecoveryDesk {
       if (factTriggers.has(kind)) continue;
       if (kind === "job_late") this.#lateJob(symptom.because, trigger);
       else if (workload && this.killSwitch()) this.#onlyTold(symptom);
-      else if (workload) void this.#toWorkload(symptom);
-      else this.#node.tell({ is: "symptom", symptom, maintenance: kind === "schedule" });
+      else if (workload) this.#symptoms.take(symptom);
+      else {
+        this.#node.tell({ is: "symptom", symptom, maintenance: kind === "schedule" });
+        if (!this.killSwitch()) this.#symptoms.blame(symptom);
+      }
     }
-    for (const { trigger, workload } of cleared) {
-      if (workload) this.#toMachine(workload, { is: "cleared", trigger });
-      else this.#node.tell({ is: "cleared", trigger });
-    }
+    this.#symptoms.told(step);
+    for (const { trigger, workload } of cleared) if (!workload) this.#node.tell({ is: "cleared", trigger });
     for (const { trigger, workload, because } of noted)
       this.voice.log("info", { trigger, workload, noted: true }, because);
     const external = noted.find(({ workload }) => !workload);
@@ -284,27 +299,6 @@ export class Recovery implements RecoveryDesk {
   #onlyTold({ trigger, workload, severity, because }: TriggerStep["fired"][number]): void {
     const message = `${because}; the kill switch is on: nothing is done about it`;
     this.voice.alert({ severity, workload, incidentId: "", what: trigger, message });
-  }
-
-  /** Little trust takes a version back that came lately and lost it, and nowhere ends what works. */
-  async #toWorkload(symptom: TriggerStep["fired"][number]): Promise<void> {
-    const { trigger, workload, playbook, because } = symptom;
-    if (playbook === "rollback-deployment") {
-      const { config } = await this.#opened.remedies.examine(workload);
-      const supervisor = this.#supervisor;
-      if (!supervisor?.names().includes(workload)) return;
-      const why = whyNotBack(config, {
-        busy: supervisor.state(workload).incident !== undefined,
-        lostAgoMs: this.#parts.clock.monotonicMs() - symptom.sinceMs,
-      });
-      if (why) return this.voice.log("info", { trigger, workload, noted: true }, `${because}; nothing to do: ${why}`);
-    }
-    this.#toMachine(workload, { is: "symptom", symptom });
-  }
-
-  /** A trigger may still stand for what is no longer in the config. */
-  #toMachine(workload: string, event: SupervisedEvent): void {
-    if (this.#supervisor?.names().includes(workload)) this.#supervisor.post(workload, event);
   }
 
   #lateJob(because: string, trigger: string): void {
@@ -382,7 +376,7 @@ export class Recovery implements RecoveryDesk {
 
   // ── for its own parts ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The newest figures; of the node when `workload` is empty. */
+  /** The newest figures, of the process that runs now; of the node when `workload` is empty. */
   figures(workload: string): Figures {
     const observation = this.#observer?.latest();
     return (workload ? observation?.workloads[workload] : observation?.node) ?? {};

@@ -2,7 +2,7 @@ import type { TriggerInfo } from "@blueflame/shared/gen/blueflame/node/v1/node_s
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { nextLookMs, step } from "../triggers/machine.ts";
 import { triggerInfos } from "../triggers/present.ts";
-import { type Event, fresh, keyOf, own, resumed, type State, type Step } from "../triggers/state.ts";
+import { type Condition, conditionOf, type Event, fresh, resumed, type State, type Step } from "../triggers/state.ts";
 import type { Trigger } from "../triggers/trigger.ts";
 
 /** Two looks of one moment are one. */
@@ -42,17 +42,17 @@ export class TriggerDesk {
     const now = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
     const answer = step(triggers, before, event, now);
     this.#state = answer.state;
-    if (answer.fired.length + answer.cleared.length + answer.noted.length > 0) told(answer);
+    const { fired, cleared, noted, lapsed, holding } = answer;
+    if (fired.length + cleared.length + noted.length + lapsed.length + holding.length > 0) told(answer);
     // A check that was done today is not done again after a restart, and what has fired cools down over it.
-    if (answer.state.schedules !== before.schedules || answer.fired.length + answer.cleared.length > 0)
+    if (answer.state.schedules !== before.schedules || fired.length + cleared.length + lapsed.length > 0)
       keep(this.#state); // who was told may have told something else already
     this.#sleep();
   }
 
-  /** Has it fired for the workload (empty: the node), and is not over? */
-  holds(trigger: string, workload: string): boolean {
-    const stand = own(this.#state.stands, keyOf(trigger, { workload }));
-    return stand !== undefined && stand.at !== "pending";
+  /** Where it stands for the workload (empty: the node), once it has fired. */
+  condition(trigger: string, workload: string): Condition {
+    return conditionOf(this.#state, trigger, { workload });
   }
 
   infos(): TriggerInfo[] {

@@ -7,9 +7,9 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { places } from "../constants.ts";
-import { alertsOf } from "../records/alert.ts";
 import { Alerts } from "../records/alerts.driver.ts";
 import { PartLog } from "../records/part-log.driver.ts";
+import { type StageAlerts, type Untold, type UntoldAlert, untoldOf } from "../records/untold.ts";
 import type { RemedyAlert, RemedyAudit } from "../remedies/around.ts";
 import type { AgentStore } from "../store/ports.ts";
 import { duration, standOf, timestamp } from "../supervise/report.ts";
@@ -23,7 +23,8 @@ const outcomes = { success: AuditOutcome.SUCCESS, failure: AuditOutcome.FAILURE,
 export interface VoiceParts {
   readonly dataDir: string;
   readonly pager: readonly string[];
-  readonly store: Pick<AgentStore, "appendAudit" | "identity">;
+  readonly store: Pick<AgentStore, "appendAudit" | "identity" | "saveStep">;
+  readonly untold: Untold;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -68,8 +69,28 @@ export class Voice {
     const { id, revision, at, symptom, timeline, summary } = facts;
     const because = timeline.at(-1)?.because ?? summary;
     this.#logs.incidents.write(wallMs, { incident: id, revision, workload, at, symptom, because });
-    for (const alert of alertsOf(before, facts))
-      this.#alerts.raise({ ...alert, nodeId: this.#nodeId(), workload, incidentId: id, wallMs });
+    for (const alert of untoldOf(workload, before, facts)) this.#tell(alert);
+  }
+
+  /** What of an incident has to be told, to be stored with it. */
+  get stageAlerts(): StageAlerts {
+    return this.#parts.untold.stage;
+  }
+
+  /** What an earlier agent process had written down, and has not lived to tell. */
+  catchUp(): void {
+    for (const alert of this.#parts.untold.all()) this.#tell(alert);
+  }
+
+  #tell(alert: UntoldAlert): void {
+    const { store, untold } = this.#parts;
+    const { revision: _as, ...file } = alert;
+    this.#alerts.raise({ ...file, nodeId: this.#nodeId() }, () => {
+      if (!untold.told(alert)) return;
+      const memory = { key: "alerts", value: untold.all() } as const;
+      // What the disk refuses is told once more by the next agent.
+      void store.saveStep({ workload: "", memory }, "batched").catch(() => undefined);
+    });
   }
 
   alert({ severity, workload, incidentId, message, what }: RemedyAlert): void {

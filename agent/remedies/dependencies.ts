@@ -31,6 +31,11 @@ export function needsOf(name: string, graph: Graph): string[] {
   return found;
 }
 
+/** Everything that depends on `name`, directly or not, in the order of the graph. */
+export function dependentsOf(name: string, graph: Graph): string[] {
+  return [...graph.keys()].filter((other) => needsOf(other, graph).includes(name));
+}
+
 /**
  * What is done about the dependencies of `name`, in order. A failure within the graph belongs to its root: as long as one of
  * them is not well, only those are touched, deepest first, and what recovers by itself is only waited for. When all look well,

@@ -105,6 +105,18 @@ test("GRC-3 a step that must not be done twice is not: after a crash in it the r
   expect(lines()).not.toContain("b2");
 }, 60_000);
 
+test("GRC-4 killed in a wait, the next one waits for what is left of it: the time in which nobody was there counts", async () => {
+  const waitMs = 4000;
+  playbook("waits", `  - wait: {for: ${waitMs}ms}\n`);
+  expect(await run("r1", "waits", 500)).toBeUndefined();
+  await new Promise((resolve) => setTimeout(resolve, waitMs));
+  expect(await run("r1", "waits")).toMatchObject({ ok: true });
+  const [name] = readdirSync(join(dir, "agent", "runs"));
+  const { run: kept } = JSON.parse(readFileSync(join(dir, "agent", "runs", name ?? ""), "utf8"));
+  // Begun anew it would have taken as long as the whole of it.
+  expect(kept.records[0].tookMs).toBeLessThan(waitMs);
+}, 60_000);
+
 test("SYN-3 PRA-10 killed anywhere in a restore, the next one finishes it, and the data is whole", async () => {
   const data = join(dir, "data");
   mkdirSync(data);

@@ -3,7 +3,7 @@ import type { Facts } from "../diagnosis/facts.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import type { Backups } from "./backups.driver.ts";
-import { needsOf } from "./dependencies.ts";
+import { dependentsOf, needsOf } from "./dependencies.ts";
 import type { Emergency } from "./emergency.driver.ts";
 import { hintsIn } from "./hints.ts";
 import { inTime } from "./patience.driver.ts";
@@ -45,13 +45,21 @@ export async function factsOf(
   const signature = around.signature(name, lines);
   const advice = around.advice(name, signature);
   const newest = backups.newest(name);
-  const exhausted = [...around.exhausted(name), ...disks.filter((one) => one !== undefined)];
+  const waiting = dependentsOf(name, graphOf(around)).filter((one) =>
+    ["down", "recovering"].includes(around.stand(one).is),
+  );
+  const exhausted: Exhausted[] = [
+    ...around.exhausted(name).map((because) => ({ because, noRoom: false })),
+    ...disks.filter((one) => one !== undefined),
+  ];
   return {
     config: versions.facts(name),
     dependencies: needsOf(name, graphOf(around)).map((need) => ({ name: need, stands: around.stand(need).is })),
+    ...(waiting.length > 0 && { dependents: waiting }),
     signature,
     hints: hintsIn(lines, spec.patterns),
-    exhausted: [...new Set(exhausted)],
+    exhausted: [...new Set(exhausted.map(({ because }) => because))],
+    ...(exhausted.some(({ noRoom }) => noRoom) && { diskFull: true as const }),
     externalStale: around.externalStale(name),
     ...(newest && { backup: { id: newest.id, ageMs: Math.max(0, clock.wallMs() - newest.wallMs) } }),
     bootstrapAllowed: emergency.allowed(),
@@ -64,11 +72,18 @@ function pathsOf({ outputDir }: Around, { cwd, data }: WorkloadSpec): string[] {
   return [...new Set([cwd, ...(data?.paths ?? []), outputDir])].slice(0, 16);
 }
 
-async function fullDisk({ clock }: Around, path: string): Promise<string | undefined> {
+/** What has run out; `noRoom`: it is room on a disk. */
+interface Exhausted {
+  readonly because: string;
+  readonly noRoom: boolean;
+}
+
+async function fullDisk({ clock }: Around, path: string): Promise<Exhausted | undefined> {
   const waited = await inTime(clock, lookMs, statfs(path));
-  if (waited.is === "late") return `the disk of ${path} does not answer`;
+  if (waited.is === "late") return { because: `the disk of ${path} does not answer`, noRoom: false };
   if (waited.is === "failed") return undefined;
   const { bsize, bavail, blocks, files, ffree } = waited.value;
-  if (blocks > 0 && (bavail * bsize < fullBytes || bavail < blocks * fullShare)) return `the disk of ${path} is full`;
-  return files > 0 && ffree === 0 ? `the disk of ${path} has no free inodes` : undefined;
+  if (blocks > 0 && (bavail * bsize < fullBytes || bavail < blocks * fullShare))
+    return { because: `the disk of ${path} is full`, noRoom: true };
+  return files > 0 && ffree === 0 ? { because: `the disk of ${path} has no free inodes`, noRoom: true } : undefined;
 }

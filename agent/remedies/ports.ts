@@ -23,6 +23,8 @@ export interface RemedyResult {
   readonly ok: boolean;
   /** One sentence with facts. */
   readonly because: string;
+  /** It is not ok, but came to its end: what failed may fail (`on_failure: continue`), and was passed over. */
+  readonly through?: true;
 }
 
 /** A playbook to run; `workload` empty: on the node. */

@@ -7,6 +7,7 @@ import { type DependencyStep, type Graph, planDependencies } from "./dependencie
 import { pause } from "./patience.driver.ts";
 import { done, failed, type Outcome, outcomeOf, type Performers, type StepContext, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
+import { leftToWait } from "./progress.ts";
 import type { Versions } from "./versions.driver.ts";
 
 /** A figure is looked at this often while it is waited for. */
@@ -37,8 +38,7 @@ export function processSteps(
       return started.outcome === "failed" ? started : { ...started, because: `${outcome.because}; ${started.because}` };
     },
     signal: async ({ signal }, context) => sendSignal(around, permission, context, signal),
-    wait: async ({ ms }, { signal }) =>
-      (await pause(around.clock, ms, signal)) ? done(`waited ${ms} ms`) : failed("cancelled"),
+    wait: ({ ms }, context) => waitOut(around, context, ms),
     verify: async ({ bound, withinMs }, context) => {
       if (bound) return untilBeyond(around, context, bound, withinMs);
       if (context.workload === "") return skipped("it is about a workload, and this run is about the node");
@@ -47,6 +47,16 @@ export function processSteps(
       return well ? done("it is well") : failed(`it was not well within ${withinMs} ms`);
     },
   };
+}
+
+/** Until a moment that is chosen once: the time in which no agent was there counts. */
+async function waitOut(around: Around, context: StepContext, ms: number): Promise<Outcome> {
+  const { clock, bootId } = around;
+  const now = { ms: clock.monotonicMs(), wallMs: clock.wallMs(), bootId };
+  const leftMs = leftToWait(context.intent, ms, now);
+  await context.intend({ bootId, untilMs: now.ms + leftMs, untilWallMs: now.wallMs + leftMs });
+  const stillMs = Math.max(0, now.ms + leftMs - clock.monotonicMs());
+  return (await pause(clock, stillMs, context.signal)) ? done(`waited ${ms} ms`) : failed("cancelled");
 }
 
 async function startAgain(
@@ -77,8 +87,13 @@ async function rollBack(versions: Versions, permission: Permission, context: Ste
   if (!chosen) return failed("there is no other config of it that was healthy");
   await context.intend(chosen);
   const because = incidentId === "" ? `${name} asks for it` : `${name} asks for it in incident ${incidentId}`;
-  const result = await versions.rollBack(workload, chosen.from, chosen.to, because);
+  const result = await versions.rollBack(workload, chosen.from, chosen.to, because, !toldByIncident(context));
   return { ...outcomeOf(result), after: { version: versions.facts(workload).version } };
+}
+
+/** The rung is a part of its incident, whose alert says that it was rolled back and to what (agent/records/alert.ts). */
+function toldByIncident({ incidentId, name }: StepContext): boolean {
+  return incidentId !== "" && name === "config_rollback";
 }
 
 // ── dependencies ─────────────────────────────────────────────────────────────────────────────────────────────────────

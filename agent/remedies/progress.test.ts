@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Step } from "../playbooks/playbook.ts";
-import { begun, next, type Run, type StepRecord, stepBegun, stepEnded } from "./progress.ts";
+import { begun, leftToWait, next, type Run, type StepRecord, stepBegun, stepEnded } from "./progress.ts";
 
 const step = (over: Partial<Step> = {}): Step => ({
   name: "",
@@ -48,13 +48,25 @@ test("GRC-3 steps run in order, and the result says what was done", () => {
   expect(result).toEqual({ ok: true, because: "a; b" });
 });
 
-test("GRC-3 a failed step ends the run, or not, as it says; the run as a whole has failed all the same", () => {
+test("GRC-3 a failed step ends the run, or not, as it says; the run as a whole has failed all the same, and says whether it came to its end", () => {
   expect(play(run(step(), step()), [failed])).toMatchObject({
     deeds: ["0"],
     result: { ok: false, because: "it broke" },
   });
+  expect(play(run(step(), step()), [failed]).result).not.toHaveProperty("through");
   const going = play(run(step({ onFailure: "continue" }), step()), [failed, done()]);
-  expect(going).toMatchObject({ deeds: ["0", "1"], result: { ok: false, because: "it broke" } });
+  expect(going).toMatchObject({ deeds: ["0", "1"], result: { ok: false, because: "it broke", through: true } });
+});
+
+test("a step whose condition is not met any more, after something was done, is named as not needed any more", () => {
+  const bound = { figure: "p95_latency_ms", is: "above", value: 1000, text: "1000ms" } as const;
+  const when = { any: [bound] };
+  const skipped: StepRecord = { outcome: "skipped", because: "p95_latency_ms is not known", tookMs: 0 };
+  const plan = run(step({ when }), step(), step({ name: "clear caches", when }));
+  expect(play(plan, [skipped, done("waited"), skipped]).result).toEqual({
+    ok: true,
+    because: "waited; not needed any more: to restart it (p95_latency_ms is not known)",
+  });
 });
 
 test("SYN-9 a refused step counts as failed", () => {
@@ -96,4 +108,15 @@ test("an intent lives as long as its step", () => {
   const chosen: Run = { ...stepBegun(run(step())), intent: { to: "v1" } };
   expect(stepBegun(chosen).intent).toEqual({ to: "v1" });
   expect(stepEnded(chosen, done()).intent).toBeUndefined();
+});
+
+test("GRC-4 a wait goes on where it was: time without an agent counts, and of another boot only the wall clock tells it", () => {
+  const intent = { bootId: "b1", untilMs: 62_000, untilWallMs: 1_000_062_000 };
+  const at = (ms: number, wallMs: number, bootId = "b1") => leftToWait(intent, 62_000, { ms, wallMs, bootId });
+  expect(leftToWait({}, 62_000, { ms: 5, wallMs: 5, bootId: "b1" })).toBe(62_000);
+  expect(at(40_000, 0)).toBe(22_000);
+  expect(at(90_000, 0)).toBe(0);
+  expect(at(3000, 1_000_050_000, "b2")).toBe(12_000);
+  // A clock that was set back makes no wait longer than it is.
+  expect(at(3000, 0, "b2")).toBe(62_000);
 });

@@ -5,6 +5,7 @@
  *   (begun, nothing known) ── step begins ─▶ at work ── its outcome ─▶ done | skipped | failed | refused ─▶ next step … ─▶ ended
  */
 import type { Step } from "../playbooks/playbook.ts";
+import { deedWords } from "../playbooks/words.ts";
 import type { RemedyResult } from "./ports.ts";
 
 /** What became of one step. */
@@ -53,20 +54,16 @@ export function next(run: Run, { cancelled, budgetMs }: Against): Next {
   const { steps, records } = run;
   const last = records.at(-1);
   const lastStep = steps[records.length - 1];
-  if (last && isBad(last) && lastStep?.onFailure === "stop") return ended(run, false, last.because);
+  if (last && isBad(last) && lastStep?.onFailure === "stop") return broken(run, last.because);
   const step = steps[records.length];
-  if (!step) return ended(run, !records.some(isBad), summary(run));
+  if (!step) return through(run);
   if (run.atWork && step.once) {
     const because = "it had begun when the agent ended, and is not done twice";
     return { is: "lost", record: { outcome: "failed", because, tookMs: 0 } };
   }
-  if (cancelled) return ended(run, false, `cancelled before step ${records.length + 1} of ${steps.length}`);
+  if (cancelled) return broken(run, `cancelled before step ${records.length + 1} of ${steps.length}`);
   if (run.spentMs >= budgetMs) {
-    return ended(
-      run,
-      false,
-      `its ${Math.round(budgetMs)} ms were over before step ${records.length + 1} of ${steps.length}`,
-    );
+    return broken(run, `its ${Math.round(budgetMs)} ms were over before step ${records.length + 1} of ${steps.length}`);
   }
   return { is: "step", step, index: records.length, again: run.atWork };
 }
@@ -91,21 +88,48 @@ export function hasFailed(run: Run): boolean {
   return run.records.some(isBad);
 }
 
+/**
+ * What is left of a wait of `ms`, from 0 to `ms`, by what an earlier life has intended. Of another boot only the wall clock knows how
+ * long nobody was there; it may have been set meanwhile, so it is believed within these bounds.
+ */
+export function leftToWait(
+  { bootId, untilMs, untilWallMs }: Readonly<Record<string, unknown>>,
+  ms: number,
+  now: { readonly ms: number; readonly wallMs: number; readonly bootId: string },
+): number {
+  const sameBoot = bootId === now.bootId && typeof untilMs === "number";
+  const left = sameBoot ? untilMs - now.ms : typeof untilWallMs === "number" ? untilWallMs - now.wallMs : ms;
+  return Math.min(ms, Math.max(0, left));
+}
+
 function isBad({ outcome }: StepRecord): boolean {
   return outcome === "failed" || outcome === "refused";
 }
 
-function ended(run: Run, ok: boolean, because: string): Next {
-  // Steps that failed and were passed over are the reason, whatever came last.
-  const failed = run.records.find(isBad);
-  return { is: "ended", result: { ok, because: ok || !failed ? because : failed.because } };
+/** It breaks off. Steps that failed and were passed over are the reason, whatever came last. */
+function broken(run: Run, because: string): Next {
+  return { is: "ended", result: { ok: false, because: run.records.find(isBad)?.because ?? because } };
 }
 
-/** What came of it, in one sentence: what was done, each in its own words. */
-function summary({ records }: Run): string {
+/** Every step had its turn. */
+function through(run: Run): Next {
+  const failed = run.records.find(isBad);
+  if (!failed) return { is: "ended", result: { ok: true, because: summary(run) } };
+  return { is: "ended", result: { ok: false, because: failed.because, through: true } };
+}
+
+/** What came of it, in one sentence: what was done, each in its own words, and what of the workload was not needed any more by then. */
+function summary({ records, steps, workload }: Run): string {
   const done = records.filter(({ outcome }) => outcome === "done").map(({ because }) => because);
-  if (done.length > 0) return done.join("; ").slice(0, 600);
-  return records.length > 0
-    ? `nothing was to be done: ${records.map(({ because }) => because).join("; ")}`.slice(0, 600)
-    : "nothing was to be done";
+  if (done.length === 0)
+    return records.length > 0
+      ? `nothing was to be done: ${records.map(({ because }) => because).join("; ")}`.slice(0, 600)
+      : "nothing was to be done";
+  const first = records.findIndex(({ outcome }) => outcome === "done");
+  const needless = records.flatMap(({ outcome, because }, index) => {
+    const step = steps[index];
+    if (workload === "" || index < first || outcome !== "skipped" || !step?.when?.any.length) return [];
+    return [`not needed any more: to ${deedWords(step.action)} (${because})`];
+  });
+  return [...done, ...needless].join("; ").slice(0, 600);
 }

@@ -345,6 +345,6 @@ function stepOf(action: Action, timeoutMs: number): Step {
   return { name: "", timeoutMs, onFailure: "stop", once: false, action };
 }
 
-function resultOf({ ok, because }: RunReport): RemedyResult {
-  return { ok, because };
+function resultOf({ ok, because, through }: RunReport): RemedyResult {
+  return { ok, because, ...(through && { through }) };
 }

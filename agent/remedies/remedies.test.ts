@@ -282,7 +282,7 @@ test("a command that hangs is ended with all it started, and a failed one ends t
   await open();
   expect(await play("hangs")).toEqual({ ok: false, because: "its time was over" });
   expect(procStat(Number(readFileSync(join(dir, "child"), "utf8")))?.state ?? "gone").toMatch(/gone|Z/);
-  expect(await play("fails")).toEqual({ ok: false, because: "exit code 3: it is locked" });
+  expect(await play("fails")).toEqual({ ok: false, because: "exit code 3: it is locked", through: true });
   expect(rig.alerts.map(({ message }) => message)).toEqual(["All the same."]);
 });
 

@@ -51,7 +51,13 @@ test("SYN-3 PHX-5 rung 3 puts the last healthy config back, and its next start t
   expect((await remedies.examine("engine")).config.healthyVersion).toBeDefined();
   rig.stands.set("engine", { is: "recovering", awaitsRemedy: true });
   const first = await prepare("config_rollback");
-  expect(first).toMatchObject({ ok: true });
+  expect(first).toMatchObject({
+    ok: true,
+    because: expect.stringMatching(/^config .* was rolled back to .*, which had been healthy$/),
+  });
+  // Its incident tells it, and once: see agent/records/alert.ts.
+  expect(rig.alerts).toEqual([]);
+  expect(rig.audits.map(({ action }) => action)).toContain("config.rollback");
   expect(readFileSync(conf, "utf8")).toBe("good");
   expect(rig.asked).toEqual([]);
   expect(remedies.specInUse("engine")).toEqual(spec);

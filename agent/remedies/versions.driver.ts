@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Cancel } from "@blueflame/shared/time/clock.ts";
+import type { Facts } from "../diagnosis/facts.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import { ConfigLooks } from "./config-looks.driver.ts";
@@ -131,13 +132,15 @@ export class Versions {
     await this.#save(kept);
   }
   /** For the diagnosis. */
-  facts(workload: string): { version: string; changedAgoMs?: number; healthyVersion?: string } {
+  facts(workload: string): Facts["config"] {
     const kept = this.#kept.get(workload);
     if (!kept) return { version: "" };
     const agoMs = changedAgoMs(kept.history, this.#moment());
     const healthy = healthyBefore(kept.history)?.id;
+    const now = current(kept.history);
     return {
-      version: current(kept.history)?.id ?? "",
+      version: now?.id ?? "",
+      ...(now?.healthyWallMs !== undefined && { wasHealthy: true as const }),
       ...(agoMs !== undefined && { changedAgoMs: agoMs }),
       ...(healthy !== undefined && { healthyVersion: healthy }),
     };
@@ -179,7 +182,7 @@ export class Versions {
    * Goes back from one version to another, as `target` has named them: writes the files back, uses the older spec, and marks what
    * was left as bad. Asked again with the same two it goes on, or answers that it is done.
    */
-  rollBack(workload: string, from: string, to: string, because: string): Promise<RolledBack> {
+  rollBack(workload: string, from: string, to: string, because: string, tells = true): Promise<RolledBack> {
     const kept = this.#kept.get(workload);
     if (!kept) return Promise.resolve({ ok: false, because: `there is no workload '${workload}'` });
     return this.#inTurn(kept, async () => {
@@ -192,10 +195,11 @@ export class Versions {
       if (left && current(kept.history)?.id !== to) {
         this.#change(kept, rolledBack(kept.history, left, target, because, this.#moment()));
         this.#adopt(kept);
-        this.#tell(kept, from, to, because);
+        this.#tell(kept, from, to, because, tells);
       }
       await this.#save(kept);
-      return { ok: true, because: `config ${from} was rolled back to ${to}, which had been healthy`, from, to };
+      const words = `config ${from} was rolled back to ${to}, which had been healthy${unused(kept)}`;
+      return { ok: true, because: words, from, to };
     });
   }
 
@@ -237,7 +241,7 @@ export class Versions {
     }
     this.#change(kept, noticed(kept.history, target, this.#moment()));
     this.#adopt(kept);
-    this.#tell(kept, seen.id, target.id, "it was rolled back before, and its content has not changed since");
+    this.#tell(kept, seen.id, target.id, "it was rolled back before, and its content has not changed since", true);
   }
 
   /** Writes the files of `target` back where the disk differs. Answers why it could not. */
@@ -275,13 +279,12 @@ export class Versions {
     return all;
   }
 
-  #tell(kept: Kept, from: string, to: string, because: string): void {
+  #tell(kept: Kept, from: string, to: string, because: string, alerts: boolean): void {
     const { name: workload } = kept.configured;
-    const pinned = kept.spec !== kept.configured;
-    const instead = pinned ? "; its section of the agent's config is not used until it changes" : "";
+    const instead = unused(kept);
     const message = `config ${from} of '${workload}' was replaced by ${to}, which had been healthy: ${because}${instead}`;
-    if (pinned) kept.warning = message;
-    this.#around.alert({ severity: "high", workload, incidentId: "", what: "config_rolled_back", message });
+    if (instead) kept.warning = message;
+    if (alerts) this.#around.alert({ severity: "high", workload, incidentId: "", what: "config_rolled_back", message });
     this.#around.audit({
       action: "config.rollback",
       actor: "agent",
@@ -361,4 +364,9 @@ export class Versions {
     const { clock, bootId } = this.#around;
     return { bootId, bootMs: clock.bootMs(), wallMs: clock.wallMs() };
   }
+}
+
+/** What a person has to know beside the versions: which config is not read any more. */
+function unused({ spec, configured }: Kept): string {
+  return spec === configured ? "" : "; its section of the agent's config is not used until it changes";
 }

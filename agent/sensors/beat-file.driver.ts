@@ -1,18 +1,23 @@
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { lstatSync } from "node:fs";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import { beatDesk } from "./file-desk.driver.ts";
+import { LocalFolders } from "./local-folders.driver.ts";
 
 /** A file is looked at four times within its timeout, and at least once a second. */
 const looksPerTimeout = 4;
 const longestLookMs = 1000;
 
-/** A beat file is looked at by this; undefined when it is not there. The real disk unless a test says otherwise. */
-export type Modified = (file: string) => Promise<bigint | undefined>;
+/**
+ * A beat file is looked at by this: its modification time in milliseconds and fractions of one, at once where nothing can
+ * hang; undefined when it is not there. The real disk unless a test says otherwise.
+ */
+export type Modified = (file: string) => number | undefined | Promise<number | undefined>;
 
 interface Watched {
   readonly file: string;
   readonly everyMs: number;
-  /** The modification time seen last, in nanoseconds; undefined when there was no file. */
-  seenNs: bigint | undefined;
+  /** The modification time seen last; undefined when there was no file. */
+  seenMs: number | undefined;
   first: boolean;
   looking: boolean;
   cancel: Cancel;
@@ -29,7 +34,7 @@ export class BeatFileWatcher {
   readonly #modified: Modified;
   readonly #watched = new Map<string, Watched>();
 
-  constructor(clock: Clock, beat: (workload: string) => void, modified: Modified = modifiedNs) {
+  constructor(clock: Clock, beat: (workload: string) => void, modified: Modified = modifiedMs) {
     this.#clock = clock;
     this.#beat = beat;
     this.#modified = modified;
@@ -39,7 +44,7 @@ export class BeatFileWatcher {
   start(workload: string, file: string, timeoutMs: number): void {
     this.stop(workload);
     const everyMs = Math.min(timeoutMs / looksPerTimeout, longestLookMs);
-    const watched: Watched = { file, everyMs, seenNs: undefined, first: true, looking: false, cancel: () => {} };
+    const watched: Watched = { file, everyMs, seenMs: undefined, first: true, looking: false, cancel: () => {} };
     this.#watched.set(workload, watched);
     this.#look(workload, watched);
   }
@@ -56,30 +61,44 @@ export class BeatFileWatcher {
   }
 
   #look(workload: string, watched: Watched): void {
-    watched.cancel = this.#clock.wakeAt(this.#clock.monotonicMs() + watched.everyMs, () =>
+    const { everyMs } = watched;
+    watched.cancel = this.#clock.wakeAt(nextRound(this.#clock.monotonicMs(), everyMs), () =>
       this.#look(workload, watched),
     );
     if (watched.looking) return;
+    const modified = this.#modified(watched.file);
+    if (!(modified instanceof Promise)) {
+      this.#saw(workload, watched, modified);
+      return;
+    }
     watched.looking = true;
-    void this.#modified(watched.file).then(
-      (ns) => this.#saw(workload, watched, ns),
-      () => this.#saw(workload, watched, undefined),
-    );
+    const saw = (ms?: number) => {
+      watched.looking = false;
+      this.#saw(workload, watched, ms);
+    };
+    void modified.then(saw, () => saw());
   }
 
-  #saw(workload: string, watched: Watched, ns: bigint | undefined): void {
-    watched.looking = false;
+  #saw(workload: string, watched: Watched, ms: number | undefined): void {
     if (this.#watched.get(workload) !== watched) return;
-    const moved = ns !== undefined && ns !== watched.seenNs && !watched.first;
+    const moved = ms !== undefined && ms !== watched.seenMs && !watched.first;
     // A file that is away for a moment, while it is replaced, is no reason to take the old time for a new one.
-    if (ns !== undefined) watched.seenNs = ns;
+    if (ms !== undefined) watched.seenMs = ms;
     watched.first = false;
     if (moved) this.#beat(workload);
   }
 }
 
+const localFolders = new LocalFolders(beatDesk);
+
 /** A disk that does not answer gives no beats; the desk keeps it from holding more than its share of threads. */
-async function modifiedNs(file: string): Promise<bigint | undefined> {
-  const flight = await beatDesk.look(file, "beat", ({ mtimeMs }) => mtimeMs, longestLookMs);
-  return flight.is === "answered" ? BigInt(Math.round(flight.value * 1e6)) : undefined;
+function modifiedMs(file: string): number | undefined | Promise<number | undefined> {
+  if (localFolders.hold(file)) {
+    const stats = lstatSync(file, { throwIfNoEntry: false });
+    // A link may lead to a disk that hangs.
+    if (!stats?.isSymbolicLink()) return stats?.mtimeMs;
+  }
+  return beatDesk
+    .look(file, "beat", ({ mtimeMs }) => mtimeMs, longestLookMs)
+    .then((flight) => (flight.is === "answered" ? flight.value : undefined));
 }

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { parseProcessLine } from "../limits/process-line.ts";
 import type { Figures } from "../triggers/observation.ts";
 import { KernelFile, kernelText, pageBytes } from "./proc-read.driver.ts";
-import { parseCgroupCache, parseCgroupCpu, parseProcessIo, parseProcessLine } from "./proc-text.ts";
+import { parseCgroupCache, parseCgroupCpu, parseProcessIo } from "./proc-text.ts";
 
 /** Linux counts CPU time of processes in hundredths of a second on every machine (USER_HZ). */
 const tickMs = 10;
@@ -166,7 +167,7 @@ function readMembers(pids: readonly number[], before: ReadonlyMap<number, Member
   let [pages, threads, ioKnown] = [0, 0, false];
   for (const pid of pids) {
     const files = before.get(pid)?.files ?? filesOf(pid);
-    const line = parseProcessLine(files.stat.text() ?? "");
+    const line = parseProcessLine(pid, files.stat.text() ?? "");
     if (!line || line.state === "Z") {
       if (!before.has(pid)) closeFiles(files);
       continue;

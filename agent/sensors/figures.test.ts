@@ -1,14 +1,8 @@
 import { expect, test } from "vitest";
+import { parseProcessLine } from "../limits/process-line.ts";
 import { addLines, cutLines, type LineCounts, linesWithin, wholeLength } from "./error-lines.ts";
 import { nodeFigures, oursOf, workloadReadings } from "./node-figures.ts";
-import {
-  hasDefaultRoute,
-  isLocal,
-  parseCgroupCache,
-  parseCgroupCpu,
-  parseProcessIo,
-  parseProcessLine,
-} from "./proc-text.ts";
+import { hasDefaultRoute, isLocal, parseCgroupCache, parseCgroupCpu, parseProcessIo } from "./proc-text.ts";
 import { advance } from "./progress.ts";
 
 test("SYN-7 the machine's readings become figures, with the shares that follow from them", () => {
@@ -104,15 +98,18 @@ test("output is looked through in whole lines, each up to a KiB", () => {
 
 test("texts of the kernel about processes, cgroups and routes are read as they are written", () => {
   const stat = `7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 5 0 4711 123456 88 0`;
-  expect(parseProcessLine(stat)).toEqual({
+  expect(parseProcessLine(7, stat)).toEqual({
+    pid: 7,
     state: "S",
+    ppid: 1,
+    session: 7,
     cpuTicks: 42,
     threads: 5,
     startTicks: 4711,
     residentPages: 88,
     name: "a) b (c)",
   });
-  expect([parseProcessLine(""), parseProcessLine("7 (x")]).toEqual([undefined, undefined]);
+  expect([parseProcessLine(7, ""), parseProcessLine(7, "7 (x")]).toEqual([undefined, undefined]);
   expect(parseProcessIo("rchar: 10\nwchar: 5\nsyscr: 3\nread_bytes: 4096\nwrite_bytes: 0\n")).toBe(15);
   expect([parseCgroupCpu("usage_usec 77\nuser_usec 70\n"), parseCgroupCpu("")]).toEqual([77, undefined]);
   expect([parseCgroupCache("anon 5\ninactive_file 4096\n"), parseCgroupCache("")]).toEqual([4096, 0]);

@@ -182,6 +182,22 @@ test("GRC-13 requests that are reported are told on at once, and are part of the
   await until(() => observations.at(-1)?.workloads.engine?.error_rate === undefined);
 });
 
+test("GRC-2 what is known of a process is forgotten in the moment in which the next one is started, not at the next look", async () => {
+  const told: Figures[] = [];
+  const { observations } = start(
+    { sensors: { everyMs: 1000, historyEveryMs: 60_000 }, onRequests: (_engine, _all, figures) => told.push(figures) },
+    living(),
+  );
+  const slow = { latencyMs: 2000, ok: true, timedOut: false };
+  observer?.requests("engine", [slow]);
+  await until(() => observations.at(-1)?.workloads.engine?.p95_latency_ms !== undefined);
+  observer?.born("engine", clock.monotonicMs());
+  expect(observer?.latest()?.workloads).toEqual({});
+  expect(observer?.latest()?.node.memory_used_ratio).toBeDefined();
+  observer?.requests("engine", [{ ...slow, latencyMs: 10 }]);
+  expect(told.at(-1)?.p95_latency_ms).toBeLessThan(11);
+});
+
 test("GRC-11 what a performance page says is told on when it answers, and not at the next look at the machine", async () => {
   const page = createServer((_request, response) => response.end(JSON.stringify({ p95_latency_ms: 1050 })));
   const url = `http://127.0.0.1:${await listen(page)}/performance`;

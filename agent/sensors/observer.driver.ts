@@ -69,6 +69,8 @@ export interface ObserverParts {
 export interface Observer {
   /** Counts requests that a workload has finished. Throws LIMIT_REACHED above 100 calls a second of one workload. */
   requests(workload: string, finished: readonly FinishedRequest[]): void;
+  /** A process of the workload was started at `sinceMs`: what is known of the one before is forgotten, also in {@link latest}. */
+  born(workload: string, sinceMs: number): void;
   /** Undefined before the first. */
   latest(): Observation | undefined;
   meta(): MetaHealth | undefined;
@@ -130,6 +132,12 @@ class RunningObserver implements Observer {
     const figures = this.#workloads.get(workload)?.report(finished);
     if (figures) this.#parts.onRequests(workload, finished, figures);
   }
+  born(workload: string, sinceMs: number): void {
+    this.#workloads.get(workload)?.born(sinceMs);
+    if (!this.#latest) return;
+    const { [workload]: _before, ...workloads } = this.#latest.workloads;
+    this.#latest = { ...this.#latest, workloads };
+  }
   latest(): Observation | undefined {
     return this.#latest;
   }
@@ -160,7 +168,8 @@ class RunningObserver implements Observer {
     const node = { ...figures, ...oursOf(figures, workloads.figures, availableParallelism()) };
     const heaviestStranger = await this.#strangers.heaviest(node, workloads.pids);
     if (this.#closed) return machine;
-    const observation: Observation = { node, workloads: workloads.figures, ...this.#meta.findings(), heaviestStranger };
+    const present = this.#present(workloads.figures, workloads.looks);
+    const observation: Observation = { node, workloads: present, ...this.#meta.findings(), heaviestStranger };
     this.#latest = observation;
     this.#parts.onObservation(observation);
     return [...machine, ...workloadReadings(observation.workloads)];
@@ -178,7 +187,8 @@ class RunningObserver implements Observer {
     }
     const pids = new Set([process.pid]);
     const figures: Record<string, Figures> = {};
-    for (const [name, look] of await Promise.all(looks)) {
+    const all = await Promise.all(looks);
+    for (const [name, look] of all) {
       if (!look) continue;
       for (const pid of look.pids) pids.add(pid);
       if (look.newErrorLines > 0 && !this.#closed) this.#parts.onErrors(name, look.newErrorLines);
@@ -189,7 +199,16 @@ class RunningObserver implements Observer {
         ...(score !== undefined && { health_score: score }),
       };
     }
-    return { figures, pids };
+    return { figures, pids, looks: new Map(all) };
+  }
+
+  /** What was started anew meanwhile is not known yet. */
+  #present(figures: Readonly<Record<string, Figures>>, looks: ReadonlyMap<string, WorkloadLook | undefined>) {
+    const isPresent = (name: string) => {
+      const look = looks.get(name);
+      return look !== undefined && this.#workloads.get(name)?.isOfThisLife(look) === true;
+    };
+    return Object.fromEntries(Object.entries(figures).filter(([name]) => isPresent(name)));
   }
 
   #awayMs(): number {

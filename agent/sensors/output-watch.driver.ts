@@ -1,11 +1,9 @@
-import { closeSync, constants, openSync, readFileSync, readSync, statSync } from "node:fs";
-import { realpath } from "node:fs/promises";
-import { dirname } from "node:path";
+import { closeSync, constants, openSync, readSync, statSync } from "node:fs";
 import { readBytes } from "./bounded-file.driver.ts";
 import { addLines, cutLines, type LineCounts, linesWithin, wholeLength } from "./error-lines.ts";
 import { type FileDesk, fileDesk } from "./file-desk.driver.ts";
+import { LocalFolders } from "./local-folders.driver.ts";
 import { type LineCounter, lineCounter } from "./pattern.driver.ts";
-import { isLocal } from "./proc-text.ts";
 
 /** New output is looked through up to here per look; of more, the newest. */
 const lookedAtMax = 65_536;
@@ -39,8 +37,7 @@ export class OutputWatch {
   readonly #desk: FileDesk;
   readonly #nowMs: () => number;
   readonly #watched = new Map<string, Watched>();
-  /** By folder. */
-  readonly #local = new Map<string, boolean>();
+  readonly #local: LocalFolders;
   readonly #troubled: (workload: string, because: string) => void;
 
   /** `troubled` is told once when a workload's pattern is given up. */
@@ -48,12 +45,13 @@ export class OutputWatch {
     this.#nowMs = nowMs;
     this.#troubled = troubled;
     this.#desk = desk;
+    this.#local = new LocalFolders(desk);
   }
 
   /** Looks once, within about `waitMs`. Never rejects. */
   async look(workload: string, path: string, pattern: string, waitMs: number): Promise<OutputSeen | undefined> {
     const watched = this.#watchedOf(workload, pattern);
-    if (await this.#isLocal(dirname(path), waitMs)) return this.#lookNow(workload, watched, path);
+    if (this.#local.hold(path)) return this.#lookNow(workload, watched, path);
     const flight = await this.#desk.look(
       path,
       "output",
@@ -80,21 +78,6 @@ export class OutputWatch {
     const newErrorLines = watched.fresh;
     watched.fresh = 0;
     return { grownBytes, errorLines: linesWithin(watched.counts, this.#nowMs()), newErrorLines };
-  }
-
-  /** Asked once per folder; what did not answer is asked again. */
-  async #isLocal(folder: string, waitMs: number): Promise<boolean> {
-    const known = this.#local.get(folder);
-    if (known !== undefined) return known;
-    const flight = await this.#desk.look(
-      folder,
-      "mount",
-      async () => isLocal(mountTable(), await realpath(folder)),
-      waitMs,
-    );
-    if (flight.is !== "answered") return false;
-    this.#local.set(folder, flight.value);
-    return flight.value;
   }
 
   /** A new process writes there from now on: what the last one wrote counts no more. */
@@ -151,13 +134,5 @@ function bytesNow(path: string, from: number, length: number): Buffer {
     return bytes.subarray(0, readSync(file, bytes, 0, length, from));
   } finally {
     closeSync(file);
-  }
-}
-
-function mountTable(): string {
-  try {
-    return readFileSync("/proc/self/mounts", "utf8");
-  } catch {
-    return ""; // another system: nothing is known to be local
   }
 }

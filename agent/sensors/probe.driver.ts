@@ -24,6 +24,9 @@ const answerMax = 65_536;
 /** A deadline that is noticed this much too late was missed by the agent, not by the workload. */
 const awayFromMs = 50;
 
+/** Why a question that is answered is given up; without a reason each one would make an error with its stack. */
+const over = "answered";
+
 /** Asks one probe once. Resolves at the deadline at the latest, also when `signal` aborts; never rejects. */
 export function runProbe(spec: ProbeSpec, signal: AbortSignal): Promise<ProbeVerdict> {
   return ask(spec, signal).verdict;
@@ -40,7 +43,7 @@ export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
       signal.removeEventListener("abort", cancel);
       const tookMs = performance.now() - startedMs;
       resolve({ ok, because: clause(because), tookMs, ...(unasked && { unasked }) });
-      stop.abort();
+      stop.abort(over);
     };
     const cancel = () => settle({ ok: false, because: "cancelled" });
     const expire = () => settle({ ok: false, because: `no answer within ${spec.timeoutMs}ms` });

@@ -17,16 +17,23 @@ export function parseCpu(stat: string): CpuTimes | undefined {
 export function parseMemory(
   meminfo: string,
 ): { totalBytes: number; usedBytes: number; swapUsedBytes: number } | undefined {
-  const bytes = (key: string): number | undefined => {
-    const kib = new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(meminfo)?.[1];
+  const bytes = (pattern: RegExp): number | undefined => {
+    const kib = pattern.exec(meminfo)?.[1];
     return kib === undefined ? undefined : Number(kib) * 1024;
   };
-  const totalBytes = bytes("MemTotal");
-  const available = bytes("MemAvailable") ?? bytes("MemFree");
+  const totalBytes = bytes(memoryLines.total);
+  const available = bytes(memoryLines.available) ?? bytes(memoryLines.free);
   if (totalBytes === undefined || available === undefined) return undefined;
-  const swapUsedBytes = (bytes("SwapTotal") ?? 0) - (bytes("SwapFree") ?? 0);
+  const swapUsedBytes = (bytes(memoryLines.swapTotal) ?? 0) - (bytes(memoryLines.swapFree) ?? 0);
   return { totalBytes, usedBytes: totalBytes - available, swapUsedBytes };
 }
+const memoryLines = {
+  total: /^MemTotal:\s+(\d+) kB$/m,
+  available: /^MemAvailable:\s+(\d+) kB$/m,
+  free: /^MemFree:\s+(\d+) kB$/m,
+  swapTotal: /^SwapTotal:\s+(\d+) kB$/m,
+  swapFree: /^SwapFree:\s+(\d+) kB$/m,
+};
 
 /** Bytes since boot of all interfaces but the loopback, from /proc/net/dev. */
 export function parseNetwork(dev: string): { receivedBytes: number; sentBytes: number } {
@@ -104,33 +111,6 @@ export function parseProcessTimes(stat: string): { cpuTicks: number; startTicks:
 export function parseProcessStatus(status: string): { memoryBytes: number; threads: number } {
   const figure = (pattern: RegExp): number => Number(pattern.exec(status)?.[1] ?? 0);
   return { memoryBytes: figure(/^VmRSS:\s+(\d+) kB$/m) * 1024, threads: figure(/^Threads:\s+(\d+)$/m) };
-}
-
-/** What /proc/PID/stat says of a process; a zombie has no memory and no threads that run. */
-export interface ProcessLine {
-  readonly state: string;
-  readonly cpuTicks: number;
-  readonly threads: number;
-  readonly startTicks: number;
-  readonly residentPages: number;
-  /** The program's name as the kernel keeps it, at most 15 bytes. */
-  readonly name: string;
-}
-
-/** From /proc/PID/stat, all that is wanted of it at once; undefined for a text that is none. */
-export function parseProcessLine(stat: string): ProcessLine | undefined {
-  const end = stat.lastIndexOf(")");
-  const fields = stat.slice(end + 2).split(" ");
-  const [state, residentPages] = [fields[0], Number(fields[21])];
-  if (end < 0 || state === undefined || Number.isNaN(residentPages)) return undefined;
-  return {
-    state,
-    cpuTicks: Number(fields[11]) + Number(fields[12]),
-    threads: Number(fields[17]),
-    startTicks: Number(fields[19]),
-    residentPages,
-    name: stat.slice(stat.indexOf("(") + 1, end),
-  };
 }
 
 /** Bytes that a process has read and written by system calls since its start, from /proc/PID/io: files, pipes and sockets alike. */

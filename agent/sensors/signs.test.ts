@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seeded } from "@blueflame/shared/random/random.ts";
@@ -164,7 +164,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 function watching(timeoutMs: number) {
   const clock = new VirtualClock();
   const beats: number[] = [];
-  let now: Promise<bigint | undefined> = Promise.resolve(5n);
+  let now: Promise<number | undefined> = Promise.resolve(5);
   let looks = 0;
   const watcher = new BeatFileWatcher(
     clock,
@@ -179,8 +179,8 @@ function watching(timeoutMs: number) {
     beats,
     watcher,
     looks: () => looks,
-    set: (ns: bigint | undefined | Promise<bigint | undefined>) => {
-      now = Promise.resolve(ns);
+    set: (ms: number | undefined | Promise<number | undefined>) => {
+      now = Promise.resolve(ms);
     },
     pass: async (ms: number) => {
       for (let at = 0; at < ms; at += 50) {
@@ -196,9 +196,9 @@ test("what lay there before is no beat; each move of the modification time is on
   const { beats, set, pass } = watching(1000);
   await pass(1000);
   expect(beats).toEqual([]);
-  set(6n);
+  set(6);
   await pass(1000);
-  set(1n);
+  set(1);
   await pass(1000);
   expect(beats).toEqual([1250, 2250]);
 });
@@ -208,14 +208,14 @@ test("a file that is away for a moment is no beat, and one that appears is", asy
   await pass(250);
   set(undefined);
   await pass(500);
-  set(5n);
+  set(5);
   await pass(500);
   expect(beats).toEqual([]);
   const fresh = watching(1000);
   fresh.set(undefined);
   fresh.watcher.start("w", "/beat", 1000);
   await fresh.pass(500);
-  fresh.set(9n);
+  fresh.set(9);
   await fresh.pass(500);
   expect(fresh.beats).toEqual([750]);
 });
@@ -223,16 +223,51 @@ test("a file that is away for a moment is no beat, and one that appears is", asy
 test("a disk that hangs holds one look and gives no beat; when it answers, watching goes on", async () => {
   const { beats, set, pass, looks } = watching(1000);
   await pass(250);
-  const hanging = Promise.withResolvers<bigint | undefined>();
+  const hanging = Promise.withResolvers<number | undefined>();
   set(hanging.promise);
   await pass(250);
   const before = looks();
   await pass(10_000);
   expect([looks() - before, beats]).toEqual([0, []]);
-  set(8n);
-  hanging.resolve(7n);
+  set(8);
+  hanging.resolve(7);
   await pass(500);
   expect(beats).toHaveLength(2);
+});
+
+test("beat files of many workloads are looked at in one wake-up, however their starts are spread", () => {
+  const clock = new VirtualClock();
+  const looks: number[] = [];
+  const look = () => {
+    looks.push(clock.monotonicMs());
+    return 1;
+  };
+  const watcher = new BeatFileWatcher(clock, () => undefined, look);
+  for (let n = 0; n < 10; n++) {
+    clock.advance(37);
+    watcher.start(`w${n}`, "/beat", 30_000);
+  }
+  looks.length = 0;
+  clock.advance(3000);
+  expect([looks.length, ...new Set(looks)]).toEqual([30, 1000, 2000, 3000]);
+  watcher.close();
+});
+
+test("a beat file behind a link, which may lead to another disk, beats like any other", async () => {
+  const [file, link] = [join(folder, "beat"), join(folder, "link")];
+  writeFileSync(file, "");
+  symlinkSync(file, link);
+  let beats = 0;
+  const watcher = new BeatFileWatcher(realClock(), () => {
+    beats += 1;
+  });
+  watcher.start("w", link, 100);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  for (let at = 1; beats === 0; at++) {
+    utimesSync(file, new Date(at * 1000), new Date(at * 1000));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  watcher.close();
 });
 
 test("beats of a real file and answers of a real probe arrive through one door", async () => {

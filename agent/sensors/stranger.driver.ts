@@ -1,9 +1,9 @@
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { parseProcessLine } from "../limits/process-line.ts";
 import type { Figures } from "../triggers/observation.ts";
 import { kernelText, pageBytes } from "./proc-read.driver.ts";
-import { parseProcessLine } from "./proc-text.ts";
 
 /** The machine is busy from here on; below it nobody is looked for: a walk over all processes costs some milliseconds. */
 const busyFrom = { cpu: 0.8, memory: 0.85 };
@@ -90,7 +90,7 @@ async function walk(ours: ReadonlySet<number>): Promise<Map<number, Seen>> {
   const pids = processIds().filter((pid) => !ours.has(pid));
   for (const [index, pid] of pids.slice(0, processesMax).entries()) {
     if (index % stepOf === stepOf - 1) await new Promise((resolve) => setImmediate(resolve));
-    const line = parseProcessLine(kernelText(`/proc/${pid}/stat`) ?? "");
+    const line = parseProcessLine(pid, kernelText(`/proc/${pid}/stat`) ?? "");
     if (!line || line.state === "Z") continue;
     const { startTicks, cpuTicks, residentPages } = line;
     // The name is the process's own word: control characters do not belong into a sentence.

@@ -26,6 +26,8 @@ export interface FigureSources {
 
 /** What one look at a workload has found. */
 export interface WorkloadLook {
+  /** When the process was started that was looked at. */
+  readonly lifeMs: number;
   readonly figures: Figures;
   readonly pids: readonly number[];
   /** Lines with errors that it has printed since the last look. */
@@ -48,6 +50,16 @@ export class WorkloadFigures {
     this.#from = from;
   }
 
+  /** A process of it was started: nothing is known of it yet. */
+  born(sinceMs: number): void {
+    if (this.#lifeMs !== sinceMs) this.#begin(sinceMs);
+  }
+
+  /** Is this what was seen of the process that runs now? */
+  isOfThisLife({ lifeMs }: WorkloadLook): boolean {
+    return lifeMs === this.#lifeMs;
+  }
+
   /** Undefined while no process lives. `awayMs`: how long the agent itself was away since the last look. */
   async look(sight: WorkloadSight | undefined, awayMs: number): Promise<WorkloadLook | undefined> {
     const { clock, family, output, logFileOf } = this.#from;
@@ -57,10 +69,15 @@ export class WorkloadFigures {
       return undefined;
     }
     const sinceMs = sight.sinceMs ?? clock.monotonicMs();
+    // The sights were taken before it was started anew.
+    if (this.#lifeMs !== undefined && sinceMs < this.#lifeMs) return undefined;
     if (this.#lifeMs !== sight.sinceMs || this.#lifeMs === undefined) this.#begin(sinceMs);
+    const lifeMs = this.#lifeMs ?? sinceMs;
     const seen = family.read(name, sight.pid);
     if (!seen) return undefined;
     const written = await output.look(name, logFileOf(name), patterns.error, outputWaitMs);
+    // It was started anew while the disk was asked.
+    if (lifeMs !== this.#lifeMs) return undefined;
     const nowMs = clock.monotonicMs();
     const { lastBeatMs } = sight;
     this.#progress = advance(
@@ -83,7 +100,7 @@ export class WorkloadFigures {
       ...this.service(),
       ...(written && { error_lines: written.errorLines }),
     };
-    return { figures, pids: seen.pids, newErrorLines: written?.newErrorLines ?? 0 };
+    return { lifeMs, figures, pids: seen.pids, newErrorLines: written?.newErrorLines ?? 0 };
   }
 
   /** How it serves. What was counted here, request by request, is better than what the workload says of itself. */

@@ -337,6 +337,7 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
   const state = write.state === undefined ? undefined : putText(`workload/${workload}`, JSON.stringify(write.state));
   const { memory } = write;
   const remembered = memory && putText(`memory/${memory.key}`, JSON.stringify(memory.value));
+  const untold = write.untold === undefined ? undefined : putText("memory/alerts", JSON.stringify(write.untold));
   const decisionBytes = decision && toBinary(DecisionRecordSchema, decision);
   const incidentBytes = incident && toBinary(IncidentSchema, incident);
   const audit = (write.audit ?? []).map((record) => tables.audit.bytesOf(record));
@@ -344,6 +345,7 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
     const parts: Part[] = [];
     if (state) parts.push(state);
     if (remembered) parts.push(remembered);
+    if (untold) parts.push(untold);
     if (decisionBytes) {
       parts.push(tables.decisions.append(decisionBytes), tables.outbox.stage({ kind: "d", bytes: decisionBytes }));
     }

@@ -18,10 +18,12 @@ export interface StepWrite {
   readonly audit?: readonly AuditRecord[];
   /** What a machine that is about the node remembers, in the same batch. */
   readonly memory?: { readonly key: MemoryKey; readonly value: unknown };
+  /** What people have yet to be told, as JSON-able data; replaces what is remembered as `alerts`. */
+  readonly untold?: unknown;
 }
 
 /** What is remembered of the node as a whole, each as JSON-able data, at most 1 MiB. */
-export type MemoryKey = "node" | "triggers" | "learning" | "slo" | "anomaly" | "guard";
+export type MemoryKey = "node" | "triggers" | "learning" | "slo" | "anomaly" | "guard" | "alerts";
 
 /** What is known of a workload from before. */
 export interface StoredWorkload {

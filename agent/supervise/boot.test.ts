@@ -126,3 +126,14 @@ test("a restart that a person asks for during the clean-up of a finished job sta
   one.pass(2000);
   expect([one.phase, one.state.starts]).toEqual(["running", 2]);
 });
+
+test("PRA-4 the agent was away while a workload was on probation: nobody watched it, so its probation is longer by that", () => {
+  const one = running();
+  one.crash();
+  one.pass(100_000);
+  const until = one.state.incident?.probationUntilMs ?? 0;
+  one.jump(600_000);
+  one.tell({ is: "late", byMs: 600_000 });
+  one.tell({ is: "look" });
+  expect(one.state.incident).toMatchObject({ at: "probation", probationUntilMs: until + 600_000 });
+});

@@ -70,7 +70,7 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
 }
 
 function rebootedFrom(before: State, bootId: string, now: Moment): State {
-  const { incident, treatment: _over, ...rest } = before;
+  const { incident, treatment: _over, awaited: _ended, ...rest } = before;
   return { ...rest, bootId, recentMs: [], ...(incident && { incident: inThisBoot(incident, now) }) };
 }
 

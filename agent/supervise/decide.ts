@@ -1,6 +1,6 @@
 /** The ladder's turn: a workload is down and clean, the facts are known, and one strategy is chosen. Pure, a part of `machine.ts`. */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { diagnose } from "../diagnosis/diagnose.ts";
+import { type Diagnosis, diagnose } from "../diagnosis/diagnose.ts";
 import type { Facts } from "../diagnosis/facts.ts";
 import { type Choice, choose } from "../ladder/choose.ts";
 import type { Rung } from "../ladder/rungs.ts";
@@ -25,6 +25,7 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   if (ask.prefer?.by === "playbook" && playLeft(spec, state, incident, ask.prefer.playbook, now))
     return mend(spec, state, incident, ask.prefer, "the trigger asks for it", now);
   const tried = incident.attempts.flatMap(({ rung, ok }) => (rung && ok === false ? [rung] : []));
+  const relapsed = incident.attempts.flatMap(({ rung, relapsed }) => (rung && relapsed ? [rung] : []));
   const diagnosis = diagnose(
     { symptom: incident.symptom, failures: incident.failures, wasReady: ask.wasReady, tried },
     facts,
@@ -33,23 +34,50 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   // The list of attempts is bounded; failures are counted on. After the bootstrap it is slow, and a person's (design.md, rule 11).
   const restarts = incident.failures - new Set(tried).size;
   const atEnd = tried.includes("full_bootstrap") || restarts > relapsesPerStart * spec.starts.max;
-  const left = quickLeft(spec, state, now.ms) && !atEnd;
+  const left = quickLeft(spec, state, now.ms) && !atEnd && !incident.needsPerson;
+  const prepared = diagnosis.playbook;
+  if (prepared !== undefined && !incident.attempts.some(({ playbook }) => playbook === prepared)) {
+    const told = revise({ ...incident, diagnosis }, now, "diagnosis", wordsOf(diagnosis));
+    return mend(spec, state, told, { by: "playbook", playbook: prepared }, diagnosis.evidence.join("; "), now);
+  }
   const choice = choose({
     diagnosis,
     facts,
     tried,
     quickLeft: left,
     // Who has climbed beyond the first rung goes on from there, and does not begin anew after each rung that fails.
-    relapse: ask.relapse || tried.some((rung) => rung !== "quick_restart"),
+    relapse: ask.relapse || relapsed.length > 0 || tried.some((rung) => rung !== "quick_restart"),
+    relapsed,
+    timeGiven: atEnd || timeLeftMs(spec, incident, ask, now) === 0,
     hasSafeMode: spec.safeMode !== undefined,
     inSafeMode: state.mode === "safe",
     ...(ask.prefer?.by === "rung" && { prefer: ask.prefer.rung }),
   });
-  const root = diagnosis.root ? `, it began in ${diagnosis.root}` : "";
-  const because = `${diagnosis.cause} (${diagnosis.confidence.toFixed(2)})${root}: ${diagnosis.evidence.join("; ")}`;
   // Only the newest choice keeps what it passed over: the state is written at each step.
   const explained = { ...diagnosis, rejected: [...diagnosis.rejected, ...choice.rejected] };
-  return take(spec, state, revise({ ...incident, diagnosis: explained }, now, "diagnosis", because), choice, ask, now);
+  const told = revise({ ...incident, diagnosis: explained }, now, "diagnosis", wordsOf(diagnosis));
+  return take(spec, state, told, choice, ask, facts.dependents ?? [], now);
+}
+
+/**
+ * Three starts may be over in two seconds, and what fills a disk or restarts a network in thirty: before the end of the ladder its
+ * quick restarts have the budget of their rung. A program that cannot be started at all is damage, which time does not mend; and
+ * whoever was called is not sent away.
+ */
+function timeLeftMs(
+  spec: WorkloadSpec,
+  { attempts, detectedMs, symptom, needsPerson }: IncidentFacts,
+  { relapse }: Ask,
+  now: Moment,
+): number {
+  if (needsPerson || symptom === "spawn_failed") return 0;
+  // The time in which it was well until it relapsed was time, too; what ends at once has none but that since its newest failure.
+  const sinceMs = relapse ? Math.min(detectedMs, attempts[0]?.ms ?? detectedMs) : detectedMs;
+  return Math.max(0, sinceMs + spec.ladder.budgetMs.quick_restart - now.ms);
+}
+
+function wordsOf({ cause, confidence, evidence, root }: Diagnosis): string {
+  return `${cause} (${confidence.toFixed(2)})${root ? `, it began in ${root}` : ""}: ${evidence.join("; ")}`;
 }
 
 /**
@@ -65,14 +93,19 @@ function take(
   spec: WorkloadSpec,
   state: State,
   incident: IncidentFacts,
-  { rung, because }: Choice,
+  choice: Choice,
   ask: Ask,
+  dependents: readonly string[],
   now: Moment,
 ): Step {
+  const { rung, because } = choice;
   switch (rung) {
     case "quick_restart":
-    case "slow_retry":
-      return retry(spec, state, incident, rung, because, ask, now);
+      return retry(spec, state, incident, choice, ask, now);
+    case "slow_retry": {
+      const wait = dependents.length > 0 ? `; ${named(dependents)} for it` : "";
+      return retry(spec, state, incident, { ...choice, because: `${because}${wait}` }, ask, now);
+    }
     case "safe_mode": {
       const begun = begin(incident, { rung, because }, now);
       return spawnNow({ ...state, mode: "safe", incident: begun, because: `safe mode: ${because}` }, noted(begun), now);
@@ -82,36 +115,47 @@ function take(
   }
 }
 
-/** Another quick restart after a wait, or the end of the ladder: a slow retry, and a person is told. */
+function named(names: readonly string[]): string {
+  const [first = "", ...others] = names;
+  return others.length === 0
+    ? `${first} waits`
+    : `${[first, ...others.slice(0, -1)].join(", ")} and ${others.at(-1)} wait`;
+}
+
+/** Another quick restart after a wait, or the end of the ladder: a slow retry, and a person is told, once for each root. */
 function retry(
   spec: WorkloadSpec,
   state: State,
   incident: IncidentFacts,
-  rung: "quick_restart" | "slow_retry",
-  because: string,
+  { rung, because, root }: Choice,
   ask: Ask,
   now: Moment,
 ): Step {
-  const plan = planRestart(spec, state, ask.stable, now);
-  const { capMs } = spec.backoff;
   const slow = rung === "slow_retry";
+  const atMostMs = slow ? undefined : Math.max(spec.backoff.baseMs, timeLeftMs(spec, incident, ask, now));
+  const plan = planRestart(spec, state, ask.stable, now, atMostMs);
+  const { capMs } = spec.backoff;
+  const calls = slow && root === undefined;
   const waitMs = slow && !plan.exhausted ? Math.max(plan.waitMs, capMs / 2) : plan.waitMs;
-  const words = slow
-    ? `slow retry in ${Math.round(waitMs)} ms, a person is needed: ${because}`
-    : `${plan.because}: ${because}`;
+  const retried = `slow retry in ${Math.round(waitMs)} ms`;
+  const words = `${slow ? (calls ? `${retried}, a person is needed` : retried) : plan.because}: ${because}`;
   const begun = begin(
     {
       ...incident,
       // Once a person is needed, a verification does not send them away: what flaps is verified again and again. Probation does.
-      needsPerson: slow || incident.needsPerson,
-      severity: slow ? "critical" : incident.severity,
+      needsPerson: calls || incident.needsPerson,
+      severity: calls ? "critical" : incident.severity,
     },
     { rung: "quick_restart", because: words },
     now,
   );
   const after: State = { ...plan.state, incident: begun, because: words };
-  if (waitMs > 0) return to(after, { at: "backoff", untilMs: now.ms + waitMs }, words, noted(begun));
+  if (waitMs > 0) return to(after, waiting(waitMs, slow || plan.exhausted, now), words, noted(begun));
   return spawnNow(after, noted(begun), now);
+}
+
+function waiting(waitMs: number, slow: boolean, now: Moment): Phase {
+  return { at: "backoff", untilMs: now.ms + waitMs, ...(slow && { slow }) };
 }
 
 /** Something has to be prepared before the next start. */
@@ -123,7 +167,9 @@ function mend(
   because: string,
   now: Moment,
 ): Step {
-  const { mode: _full, ...state } = before;
+  // A rung begins with the full config again; what a playbook does beside it changes nothing about its mode.
+  const { mode: _full, ...full } = before;
+  const state = remedy.by === "playbook" ? before : full;
   const begun = begin(
     incident,
     remedy.by === "rung" ? { rung: remedy.rung, because } : { playbook: remedy.playbook, because },
@@ -150,15 +196,17 @@ export function remedied(
 ): Step {
   const { phase, incident } = state;
   if (phase.at !== "mending" || phase.id !== event.id) return stay(state);
-  if (!event.ok) return mendFailed(state, phase, event.because, [], now);
-  const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${event.because}`);
+  if (!event.ok && !event.through) return mendFailed(state, phase, event.because, [], now);
+  const words = event.ok ? event.because : `a step was passed over: ${event.because}`;
+  const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${words}`);
   const after: State = { ...state, ...(noticed && { incident: noticed }), because: event.because };
-  const effects = [audit(`remedy.${nameOf(phase.remedy)}`, "agent", event.because, "success"), ...noted(noticed)];
+  const outcome = event.ok ? "success" : "failure";
+  const effects = [audit(`remedy.${nameOf(phase.remedy)}`, "agent", words, outcome), ...noted(noticed)];
   if (phase.remedy.by === "rung") return spawnNow(after, effects, now);
   // Other than a rung it is not tried once: its starts wait as those of any quick restart.
   const plan = planRestart(spec, after, false, now);
   if (plan.waitMs === 0) return spawnNow(plan.state, effects, now);
-  return to(plan.state, { at: "backoff", untilMs: now.ms + plan.waitMs }, event.because, effects);
+  return to(plan.state, waiting(plan.waitMs, plan.exhausted, now), event.because, effects);
 }
 
 /** Its budget is over, or it could not be done. */

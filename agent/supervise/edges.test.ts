@@ -129,6 +129,19 @@ test("what was asked to leave by a trigger goes on to the ladder although the ag
   expect(one.log.some((line) => line.endsWith("remedy config_rollback"))).toBe(true);
 });
 
+test("GRC-3 an operator's own playbook is played although it is named like one that the machine does by itself; a relapse climbs on", () => {
+  for (const playbook of ["restart-kernel", "restart-service", "rollback-deployment"]) {
+    const one = running();
+    const id = one.id();
+    one.tell({ is: "symptom", symptom: { ...slow, severity: "high", playbook, own: true } });
+    expect([one.phase, one.id(), one.state.treatment?.playbook]).toEqual(["running", id, playbook]);
+    one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "reloaded" });
+    one.tell({ is: "cleared", trigger: "high-latency" });
+    one.tell({ is: "symptom", symptom: { ...slow, severity: "high", playbook, own: true } });
+    expect(one.phase).toBe("stopping");
+  }
+});
+
 test("a gentle restart stays gentle where each start has a fixed delay", () => {
   const one = running({ backoff: { baseMs: 100, capMs: 1000, resetAfterMs: 1000, delayMs: 5000 } });
   one.tell({ is: "symptom", symptom: { ...slow, playbook: "restart-service" } });

@@ -6,6 +6,7 @@ import type { Severity } from "./severity.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
   type Ask,
+  type Awaited,
   type Event,
   type IncidentFacts,
   type Instance,
@@ -23,7 +24,13 @@ export interface Seen {
   readonly because: string;
   readonly faultWallMs: number;
   /** The trigger that saw it, with what it asks for. */
-  readonly trigger?: { readonly name: string; readonly playbook: string; readonly severity: Severity };
+  readonly trigger?: {
+    readonly name: string;
+    readonly playbook: string;
+    readonly severity: Severity;
+    /** The recovery has helped when it is over. */
+    readonly awaited?: boolean;
+  };
   /** Asked for by the trigger's playbook. */
   readonly prefer?: Remedy;
   /** It lives and listens: it is asked to leave before it is killed. */
@@ -78,7 +85,9 @@ export function failed(spec: WorkloadSpec, before: State, seen: Seen, now: Momen
   const open = before.incident !== undefined && before.incident.at !== "closed";
   const opened = withTrigger(struck(before, symptom, because, seen.faultWallMs, now), seen, open);
   const first = !open && !seen.prefer && !seen.needsDown?.length && quickLeft(spec, before, now.ms);
-  const { treatment: _over, ...rest } = before;
+  const { treatment: _over, awaited: _known, ...left } = before;
+  const awaited = awaitedAfter(before, seen);
+  const rest: State = { ...left, ...(awaited && { awaited }) };
   return first ? firstTime(spec, rest, before, seen, opened, now) : again(spec, rest, before, seen, opened, now);
 }
 
@@ -103,6 +112,14 @@ function endedForGood(before: State, seen: Seen, instance: Instance, severity: S
 function severityOf(event: Extract<Event, { is: "exited" | "vanished" }>): Severity {
   if (event.is === "vanished") return "low";
   return event.signal === null ? "medium" : "high";
+}
+
+/** What has to be over before the incident counts as recovered: the trigger that fired, or the one that was awaited already. */
+function awaitedAfter({ awaited, treatment }: State, { trigger }: Seen): Awaited | undefined {
+  if (trigger?.awaited) return { trigger: trigger.name, playbook: trigger.playbook, severity: trigger.severity };
+  if (!treatment || treatment.over || treatment.lasting) return awaited;
+  const { trigger: name, playbook, severity, lapsed } = treatment;
+  return { trigger: name, playbook, severity, ...(lapsed && { lapsed }) };
 }
 
 /** The first failure of an incident is answered at once: clean up and start again (SYN-4). */

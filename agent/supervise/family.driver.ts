@@ -15,6 +15,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
+import { kernelText } from "../sensors/proc-read.driver.ts";
 import { allPids, environOf, type ProcStat, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
@@ -96,11 +97,7 @@ export class Families {
   mayLive(workload: string): boolean {
     const path = this.#path(workload);
     if (!path || !this.#whole.has(workload)) return true;
-    try {
-      return !readFileSync(`${path}/cgroup.events`, "latin1").includes("populated 0");
-    } catch {
-      return true;
-    }
+    return !kernelText(`${path}/cgroup.events`)?.includes("populated 0");
   }
 
   /** Brings the members of every family that was enlisted into its cgroup. */
@@ -244,11 +241,7 @@ export class Families {
   #cgroupPids(workload: string): number[] {
     const path = this.#path(workload);
     if (!path) return [];
-    try {
-      return readFileSync(`${path}/cgroup.procs`, "latin1").split("\n").filter(Boolean).map(Number);
-    } catch {
-      return [];
-    }
+    return (kernelText(`${path}/cgroup.procs`) ?? "").split("\n").filter(Boolean).map(Number);
   }
 
   /** Removes the cgroups that are empty, and their root when it is. */

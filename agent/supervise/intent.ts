@@ -33,7 +33,7 @@ export function started(state: State, who: string): Step {
 }
 
 export function stopped(spec: WorkloadSpec, before: State, who: string, action: string, now: Moment): Step {
-  const { treatment: _over, ...state } = before;
+  const { treatment: _over, awaited: _ended, ...state } = before;
   const effects = [...callingOff(before), audit(action, who, "asked to stop", "success")];
   const because = becauseOf(action, who);
   switch (state.phase.at) {

@@ -143,6 +143,31 @@ test("PRA-4 a relapse on probation goes on with the next rung that can help, nev
   expect(tried(one).slice(0, 3)).toEqual(["quick_restart", "safe_mode", "quick_restart"]);
 });
 
+test("PRA-4 what was verified and relapsed from is not tried again while another rung can help, and is explained", () => {
+  const well: Facts = { ...oldConfig, dependencies: [{ name: "db", stands: "well" }] };
+  const one = running({ ...reduced, dependsOn: ["db"] }, well);
+  one.remedies.dependency_restart = true;
+  for (let n = 0; n < 4; n++) {
+    one.crash();
+    one.pass(100_000); // verified, and on probation: its start budget holds again each time
+  }
+  expect(tried(one).slice(0, 3)).toEqual(["quick_restart", "safe_mode", "dependency_restart"]);
+  expect(one.state.incident?.attempts[0]).toMatchObject({ rung: "quick_restart", ok: false, relapsed: true });
+  // Nothing else is left: it is the last thing before the bootstrap, and says so.
+  expect(one.state.incident?.attempts.at(-1)?.because).toContain("it was relapsed from, but no other rung can help");
+});
+
+test("what failed another way on probation may be helped by what helped before", () => {
+  const one = running(reduced);
+  one.crash();
+  one.pass(10_000);
+  one.tell({ is: "seen", stopped: true });
+  one.pass(2100);
+  expect(one.incidents.at(-1)).toMatchObject({ symptom: "frozen", failures: 2 });
+  expect(one.state.incident?.attempts[0]).toMatchObject({ rung: "quick_restart", ok: false });
+  expect(one.state.incident?.attempts[0]?.relapsed).toBeUndefined();
+});
+
 test("PRA-4 good through a probation of five minutes closes the incident, and the next failure begins at the first rung", () => {
   const one = running(reduced);
   one.crash();

@@ -24,7 +24,7 @@ import { attemptEnded, recovered, revise } from "./recovery.ts";
 import { faultWall, late, probed, seen } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { Effect, Event, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
-import { cleared, overdue, played, symptom } from "./treatment.ts";
+import { cleared, holding, lapsed, overdue, played, symptom, watched } from "./treatment.ts";
 
 /** A clean-up that failed is tried again after this long: what cannot be killed (state D) does not get better by hurry. */
 const cleanRetryMs = 2000;
@@ -59,6 +59,10 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
       return symptom(spec, state, event.symptom, now);
     case "cleared":
       return cleared(spec, state, event.trigger, now);
+    case "lapsed":
+      return lapsed(spec, state, event.trigger, now);
+    case "holding":
+      return holding(state, event.trigger);
     case "examined":
       return examined(spec, state, event.facts, now);
     case "remedied":
@@ -138,11 +142,16 @@ function judgeStart(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at
   return nowRuns(spec, state, phase.instance, ready.because, now);
 }
 
-function nowRuns(spec: WorkloadSpec, state: State, instance: Instance, because: string, now: Moment): Step {
+function nowRuns(spec: WorkloadSpec, before: State, instance: Instance, because: string, now: Moment): Step {
+  const phase: Phase = { at: "running", instance, readySinceMs: now.ms };
+  // What a trigger has asked for has helped when that is over, not when the process is up.
+  const waits = watched(spec, before, because, now);
+  if (waits) return to(waits.state, phase, because, waits.effects);
+  const { awaited: _known, ...state } = before;
   const incident =
     state.incident && state.incident.at !== "closed" ? verified(spec, state.incident, because, now) : undefined;
   const running: State = { ...state, ...(incident && { incident }) };
-  return to(running, { at: "running", instance, readySinceMs: now.ms }, because, [...noted(incident)]);
+  return to(running, phase, because, [...noted(incident)]);
 }
 
 function verified(spec: WorkloadSpec, facts: IncidentFacts, because: string, now: Moment): IncidentFacts {

@@ -76,7 +76,7 @@ export function closing(state: State, now: Moment): Effect[] {
 
 /** Nothing is being recovered any more: no incident, and no playbook at work. */
 export function withoutIncident(state: State): State {
-  const { incident: _closed, treatment: _over, ...rest } = state;
+  const { incident: _closed, treatment: _over, awaited: _ended, ...rest } = state;
   return rest;
 }
 

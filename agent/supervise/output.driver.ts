@@ -1,6 +1,8 @@
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, statSync } from "node:fs";
 import { copyFile, rename, rm, stat, truncate } from "node:fs/promises";
-import { join } from "node:path";
+import { resolve } from "node:path";
+import { fileDesk } from "../sensors/file-desk.driver.ts";
+import { LocalFolders } from "../sensors/local-folders.driver.ts";
 
 /** Rotations under way at once: a disk that hangs must leave threads for everything else that the agent asks of the system. */
 const rotationsMax = 3;
@@ -19,12 +21,13 @@ export class Outputs {
   readonly #rotating = new Set<string>();
   readonly #turns: (() => void)[] = [];
   #underWay = 0;
+  readonly #local = new LocalFolders(fileDesk);
 
   readonly #lost: OutputLost;
 
   /** `lost` is told when a workload's output goes nowhere because its file cannot be opened, and with undefined when it can again. */
   constructor(dir: string, lost: OutputLost = () => undefined) {
-    this.#dir = dir;
+    this.#dir = resolve(dir);
     this.#lost = lost;
     this.#makeDir();
   }
@@ -39,7 +42,7 @@ export class Outputs {
   }
 
   path(workload: string): string {
-    return join(this.#dir, `${workload}.log`);
+    return `${this.#dir}/${workload}.log`;
   }
 
   /**
@@ -62,9 +65,19 @@ export class Outputs {
     closeSync(descriptor);
   }
 
+  /** On a local disk seen at once: fifty files are asked for every few seconds. */
+  #isSmall(workload: string, maxBytes: number): boolean {
+    const path = this.path(workload);
+    try {
+      return this.#local.hold(path) && (statSync(path, { throwIfNoEntry: false })?.size ?? 0) <= maxBytes;
+    } catch {
+      return true; // The disk refuses: tried again at the next look.
+    }
+  }
+
   /** Rotates when the file is larger than `maxBytes`; keeps `files` rotated ones. Never throws: a full disk must not stop healing. */
   async rotate(workload: string, maxBytes: number, files: number): Promise<void> {
-    if (this.#rotating.has(workload)) return;
+    if (this.#rotating.has(workload) || this.#isSmall(workload, maxBytes)) return;
     this.#rotating.add(workload);
     // Whoever ends hands its place on, so that none is overtaken.
     if (this.#underWay >= rotationsMax) await new Promise<void>((resolve) => this.#turns.push(resolve));

@@ -1,6 +1,7 @@
 import type { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import type { StageAlerts } from "../records/untold.ts";
 import type { RemedyPort } from "../remedies/ports.ts";
 import type { AgentStore } from "../store/ports.ts";
 import type { ProcessPort } from "./process.ts";
@@ -37,6 +38,8 @@ export interface SupervisorParts {
   readonly changed: () => void;
   /** A new revision of an incident, after it was written down. */
   readonly incident?: (workload: string, facts: IncidentFacts, state: State) => void;
+  /** What people have to be told of these revisions, with all that they have not been told yet: stored with them. Undefined: nothing new. */
+  readonly stageAlerts?: StageAlerts;
   /** A new process, or one that was adopted. */
   readonly spawned?: (workload: string, instance: Instance, adopted: boolean) => void;
   /** The agent itself was away for so long: whoever judges by time forgives it. */

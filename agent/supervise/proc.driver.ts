@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 
 /** What /proc/PID/stat says of one process. Fields as in proc_pid_stat(5). */
 export interface ProcStat {
@@ -10,23 +10,78 @@ export interface ProcStat {
   readonly startTicks: number;
 }
 
+/** Any line of /proc/PID/stat is shorter. One for all: who reads it here does not wait. */
+const line = Buffer.alloc(1024);
+/** What follows the command: state, parent, session, start. */
+const wanted = /^(\S) (\d+) \S+ (-?\d+) (?:\S+ ){15}(\d+)/;
+
 /** Undefined when there is no such process (or no /proc on this system). */
 export function procStat(pid: number): ProcStat | undefined {
-  let text: string;
+  let file: number | undefined;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    file = openSync(`/proc/${pid}/stat`, "r");
+    return statIn(pid, readSync(file, line, 0, line.length, 0));
   } catch {
     return undefined;
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
+}
+
+function statIn(pid: number, length: number): ProcStat | undefined {
   // The command may hold blanks and parentheses: fields start after the last one.
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return {
-    pid,
-    state: fields[0] ?? "?",
-    ppid: Number(fields[1]),
-    session: Number(fields[3]),
-    startTicks: Number(fields[19]),
-  };
+  const found = wanted.exec(line.toString("latin1", line.lastIndexOf(closing, length - 1) + 2, length));
+  if (!found) return undefined;
+  const [, state = "?", ppid, session, startTicks] = found;
+  return { pid, state, ppid: Number(ppid), session: Number(session), startTicks: Number(startTicks) };
+}
+const closing = ")".charCodeAt(0);
+
+/**
+ * One process that is looked at again and again: its file is kept open, so that a look is one system call. A descriptor belongs
+ * to the process and not to its number: one that is gone never shows who has the number after it. Whoever opened it closes it.
+ */
+export class ProcEye {
+  readonly startTicks: number;
+  readonly #file: number;
+
+  private constructor(startTicks: number, file: number) {
+    this.startTicks = startTicks;
+    this.#file = file;
+  }
+
+  /** Undefined when the process is gone, or the number is another one's by now, or no file can be opened. */
+  static open(pid: number, startTicks: number): ProcEye | undefined {
+    let file: number;
+    try {
+      file = openSync(`/proc/${pid}/stat`, "r");
+    } catch {
+      return undefined;
+    }
+    try {
+      if (statIn(pid, readSync(file, line, 0, line.length, 0))?.startTicks === startTicks)
+        return new ProcEye(startTicks, file);
+    } catch {
+      // It ended in between.
+    }
+    closeSync(file);
+    return undefined;
+  }
+
+  /** The letter of proc_pid_stat(5); undefined when somebody has waited for it: it is gone. */
+  state(): string | undefined {
+    try {
+      const length = readSync(this.#file, line, 0, line.length, 0);
+      if (length === 0) return undefined;
+      return String.fromCharCode(line[line.lastIndexOf(closing, length - 1) + 2] ?? 0);
+    } catch {
+      return undefined;
+    }
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
 }
 
 /** Every process id of this machine. */

@@ -7,7 +7,7 @@ import { withoutServiceManager } from "../notify/inherited.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
 import { type OutputLost, Outputs } from "./output.driver.ts";
-import { procStat } from "./proc.driver.ts";
+import { ProcEye, procStat } from "./proc.driver.ts";
 import type { Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { Instance } from "./state.ts";
@@ -42,6 +42,8 @@ class RealProcesses implements ProcessPort {
   /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
   readonly #ownEnv = withoutServiceManager(process.env);
   readonly #launch: Launcher = bestLauncher();
+  /** By PID, those that were looked at and live. */
+  readonly #eyes = new Map<number, ProcEye>();
   #closed = false;
   #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
@@ -105,9 +107,27 @@ class RealProcesses implements ProcessPort {
   }
 
   look(instance: Instance): Sight {
-    const stat = procStat(instance.pid);
-    if (!stat || stat.startTicks !== instance.startTicks || stat.state === "Z" || stat.state === "X") return "gone";
-    return stat.state === "T" ? "stopped" : "running";
+    const known = this.#eyes.get(instance.pid);
+    const eye = known?.startTicks === instance.startTicks ? known : this.#open(instance);
+    const state = eye?.state();
+    if (isDead(state)) {
+      this.#shut(instance.pid);
+      return "gone";
+    }
+    return state === "T" ? "stopped" : "running";
+  }
+
+  #open({ pid, startTicks }: Instance): ProcEye | undefined {
+    // Nobody looks any more at those that have ended; there are as many as workloads, and a new one is rare.
+    for (const [other, eye] of this.#eyes) if (isDead(eye.state())) this.#shut(other);
+    const eye = ProcEye.open(pid, startTicks);
+    if (eye) this.#eyes.set(pid, eye);
+    return eye;
+  }
+
+  #shut(pid: number): void {
+    this.#eyes.get(pid)?.close();
+    this.#eyes.delete(pid);
   }
 
   async clean(spec: Pick<WorkloadSpec, "name" | "clean">, last?: Instance): Promise<Cleaned> {
@@ -169,8 +189,14 @@ class RealProcesses implements ProcessPort {
   close(): void {
     this.#cancelGather?.();
     this.#closed = true;
+    for (const pid of [...this.#eyes.keys()]) this.#shut(pid);
     this.families.dismiss();
   }
+}
+
+/** By its state in the process table; undefined: it is not there. */
+function isDead(state: string | undefined): boolean {
+  return state === undefined || state === "Z" || state === "X";
 }
 
 /** Removes declared files and sockets that nobody else holds. Throws when one of them is held. Removes nothing once `late` aborts. */

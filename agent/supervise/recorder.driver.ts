@@ -9,6 +9,7 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock, Moment } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
+import type { StageAlerts } from "../records/untold.ts";
 import type { AgentStore, StepWrite } from "../store/ports.ts";
 import { auditOf, incidentOf, timestamp } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
@@ -63,6 +64,7 @@ export interface RecorderParts {
   readonly nodeId: string;
   readonly site: string;
   readonly store: Pick<AgentStore, "saveStep">;
+  readonly stageAlerts?: StageAlerts;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
@@ -101,12 +103,21 @@ export class Recorder {
       }
       if (effect.do === "incident") incident = incidentOf(effect.facts, nodeId, site, name);
     }
+    const revisions = result.effects.flatMap((effect) => (effect.do === "incident" ? [effect.facts] : []));
+    const untold = this.#parts.stageAlerts?.(name, before.incident, revisions);
     const decision = decisionOf(one, event, before, result, now);
     // A person's word is durable over a power cut before it is answered; the rest need not outlive the processes it is about.
     const durability = before.intent !== result.state.intent ? "synced" : "batched";
     const written = this.#write(
       one,
-      { workload: name, state: result.state, decision, ...(incident && { incident }), audit },
+      {
+        workload: name,
+        state: result.state,
+        decision,
+        ...(incident && { incident }),
+        audit,
+        ...(untold !== undefined && { untold }),
+      },
       durability,
     );
     const writing = this.#of(one);

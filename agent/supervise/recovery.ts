@@ -12,28 +12,34 @@ const attemptsMax = 16;
 export interface Plan {
   readonly state: State;
   readonly waitMs: number;
-  /** The quick restart is used up: slow retry, and a person is told. */
+  /** The quick restart is used up: the wait is one of a slow retry. */
   readonly exhausted: boolean;
   readonly because: string;
 }
 
 /**
  * Plans the next quick restart. What was stable starts at once; each further start waits a random time up to
- * min(cap, base·2^n). More starts than the budget within its window: the wait is drawn from the upper half of the cap. It
- * never ends for good: a last try is always followed by another.
+ * min(cap, base·2^n). More starts than the budget within its window: the wait is drawn from the upper half of the cap, but at most
+ * `atMostMs`. It never ends for good: a last try is always followed by another.
  */
-export function planRestart(spec: WorkloadSpec, state: State, stable: boolean, now: Moment): Plan {
+export function planRestart(
+  spec: WorkloadSpec,
+  state: State,
+  stable: boolean,
+  now: Moment,
+  atMostMs = Number.POSITIVE_INFINITY,
+): Plan {
   const attempt = stable ? 0 : state.attempt;
   const kept = state.recentMs.filter((at) => at > now.ms - spec.starts.withinMs);
   const exhausted = kept.length >= spec.starts.max;
   const drawn = draw(state.seed);
   const { baseMs, capMs, delayMs = 0 } = spec.backoff;
   let waitMs = attempt === 0 ? 0 : fullJitterMs(drawn.value, attempt - 1, baseMs, capMs);
-  if (exhausted) waitMs = capMs / 2 + drawn.value * (capMs / 2);
+  if (exhausted) waitMs = Math.min(atMostMs, capMs / 2 + drawn.value * (capMs / 2));
   waitMs = Math.max(waitMs, delayMs);
   const recentMs = [...kept, now.ms].slice(-spec.starts.max);
   const because = exhausted
-    ? `${kept.length + 1} starts within ${spec.starts.withinMs} ms, allowed are ${spec.starts.max}: slow retry in ${Math.round(waitMs)} ms, a person is needed`
+    ? `${kept.length + 1} starts within ${spec.starts.withinMs} ms, allowed are ${spec.starts.max}: slower, in ${Math.round(waitMs)} ms`
     : waitMs === 0
       ? `quick restart at once: ${stable ? "it was stable" : "it is the first"}`
       : `quick restart number ${attempt + 1} since it was stable, in ${Math.round(waitMs)} ms`;
@@ -74,12 +80,8 @@ export function struck(
   const { recoveredWallMs: _recovered, recoverTookMs: _took, probationUntilMs: _until, ...rest } = open;
   return revise(
     {
-      ...attemptEnded(
-        wasWell(open, faultWallMs) ? fromItsFault(rest, open, faultWallMs, now) : rest,
-        false,
-        because,
-        now,
-      ),
+      ...(wasWell(open, faultWallMs) ? fromItsFault(rest, open, faultWallMs, now) : rest),
+      attempts: attemptEnded(relapsedFrom(open, symptom), false, because, now).attempts,
       at: "open",
       symptom,
       summary: because,
@@ -95,6 +97,14 @@ export function struck(
 /** It was verified, and this fault began after that. What holds since before its verification was never away. */
 function wasWell({ at, recoveredWallMs }: IncidentFacts, faultWallMs: number): boolean {
   return at === "probation" && recoveredWallMs !== undefined && faultWallMs >= recoveredWallMs;
+}
+
+/** The remedy that had been verified against the very same is known by it from now on. */
+function relapsedFrom(open: IncidentFacts, symptom: string): Pick<IncidentFacts, "attempts"> {
+  const { attempts = [], at, symptom: healed } = open;
+  const last = attempts.at(-1);
+  if (last?.ok !== true || at !== "probation" || healed !== symptom) return { attempts };
+  return { attempts: [...attempts.slice(0, -1), { ...last, relapsed: true }] };
 }
 
 /** The phases of a relapse begin anew with its own fault. */
@@ -147,7 +157,8 @@ export function attemptBegun(
 
 /** The first from the middle on that another one like it stands for: what was tried once is not forgotten, and so not tried again. */
 function leastMissed(attempts: readonly AttemptFacts[]): number {
-  const alike = (a: AttemptFacts, b: AttemptFacts) => a.rung === b.rung && a.playbook === b.playbook;
+  const alike = (a: AttemptFacts, b: AttemptFacts) =>
+    a.rung === b.rung && a.playbook === b.playbook && a.relapsed === b.relapsed;
   const found = attempts.findIndex(
     (one, at) => at >= attemptsMax / 2 && attempts.some((other, after) => after > at && alike(one, other)),
   );

@@ -56,3 +56,19 @@ test("a workload that runs while its playbook is at work is not said to be on pr
     expect(status).toMatchObject({ because: "it runs and is being recovered: odd", breaker });
   }
 });
+
+test("SYN-4 a status tells what is at work and the cause that is believed, and how often it was started", () => {
+  const spec = specOf();
+  const one = bench(spec);
+  one.tell({ is: "boot", bootId: "boot-1" });
+  expect(statusOf(spec, { ...one.state, starts: 0 }, one.now())).toMatchObject({ starts: 0n, atWork: "", cause: "" });
+  one.pass(60_000);
+  const about = { trigger: "high-latency", workload: "engine", playbook: "performance-optimization", because: "slow" };
+  one.tell({ is: "symptom", symptom: { ...about, severity: "medium", sinceMs: 0 } });
+  expect(statusOf(spec, one.state, one.now())).toMatchObject({ starts: 1n, atWork: "performance-optimization" });
+  const remedy = { by: "rung", rung: "config_rollback" } as const;
+  const mending: State = { ...one.state, phase: { at: "mending", id: "r", untilMs: 0, remedy } };
+  expect(statusOf(spec, mending, one.now()).atWork).toBe("config_rollback");
+  const waiting: State = { ...one.state, phase: { at: "backoff", untilMs: 0 } };
+  expect(statusOf(spec, waiting, one.now()).atWork).toBe("");
+});

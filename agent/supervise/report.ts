@@ -152,8 +152,9 @@ export function statusOf(
   });
 }
 
-/** What mends it now, prepares its next start, or is being verified. */
+/** What mends it now, prepares its next start, or is being verified; nothing while it waits for its next start. */
 function atWork({ phase, treatment, incident }: State): string {
+  if (phase.at === "backoff") return "";
   if (phase.at === "mending") return phase.remedy.by === "rung" ? phase.remedy.rung : phase.remedy.playbook;
   if (treatment?.at === "playing") return treatment.playbook;
   const last = incident?.attempts.at(-1);

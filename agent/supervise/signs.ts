@@ -1,7 +1,7 @@
 /** How what is seen of a workload becomes evidence. Pure, a part of `machine.ts`. */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { amnesty } from "./evidence.ts";
-import type { Event, Phase, State } from "./state.ts";
+import type { Event, IncidentFacts, Phase, State } from "./state.ts";
 
 export function probed(state: State, event: Extract<Event, { is: "probed" }>): State {
   const before = state.evidence.probes[event.probe];
@@ -39,9 +39,16 @@ function lateIn(phase: Phase, byMs: number): Phase {
   }
 }
 
+/** Nobody watched it in that time: its probation is as long as ever. */
+function forgiven(facts: IncidentFacts, byMs: number): IncidentFacts {
+  const { probationUntilMs } = facts;
+  return probationUntilMs === undefined ? facts : { ...facts, probationUntilMs: probationUntilMs + byMs };
+}
+
 export function late(state: State, byMs: number): State {
   const evidence = amnesty(state.evidence, byMs);
   const phase = lateIn(state.phase, byMs);
   const treatment = state.treatment && { ...state.treatment, untilMs: state.treatment.untilMs + byMs };
-  return { ...state, evidence, phase, ...(treatment && { treatment }) };
+  const incident = state.incident && forgiven(state.incident, byMs);
+  return { ...state, evidence, phase, ...(treatment && { treatment }), ...(incident && { incident }) };
 }

@@ -38,7 +38,8 @@ export interface Instance {
  *                              ▲        └────────▶ mending ── remedied ─▶ spawning   the rungs that prepare something
  *                              └──── it failed, or its budget is over ───┘
  *
- *   While it runs, a trigger's playbook may be at work on it (`treatment`): playing ─▶ watching ─▶ over, or the ladder.
+ *   While it runs, a trigger's playbook may be at work on it (`treatment`): playing ─▶ watching ─▶ over, or the ladder. What a
+ *   trigger has asked for counts as recovered when that is over (`awaited`), not when the process is up: then it is watched, too.
  */
 export type Phase =
   /** Not running, on purpose: by a person, or because the agent goes down. */
@@ -62,7 +63,12 @@ export type Phase =
   /** It is down; a rung or a playbook prepares its next start. */
   | { readonly at: "mending"; readonly id: string; readonly untilMs: number; readonly remedy: Remedy }
   /** Waits for its next start. */
-  | { readonly at: "backoff"; readonly untilMs: number }
+  | {
+      readonly at: "backoff";
+      readonly untilMs: number;
+      /** The wait of a slow retry: only a person ends it sooner. */
+      readonly slow?: true;
+    }
   /** The intent is durable; the process may or may not exist yet, marked with this id. */
   | { readonly at: "spawning"; readonly id: string }
   /** It runs and is not judged until it is ready or the grace is over. */
@@ -96,17 +102,27 @@ export type Remedy =
   | { readonly by: "rung"; readonly rung: PreparedRung }
   | { readonly by: "playbook"; readonly playbook: string };
 
-/** A playbook at work on a workload that runs. */
-export interface Treatment {
-  readonly id: string;
+/** A trigger whose end says that a recovery has helped. */
+export interface Awaited {
   readonly trigger: string;
+  /** What it asks for; may be empty. */
   readonly playbook: string;
   readonly severity: Severity;
+  /** Nothing is known of its condition since it had held: what it was about is gone. */
+  readonly lapsed?: true;
+}
+
+/** A playbook at work on a workload that runs, or the look whether something has helped. */
+export interface Treatment extends Awaited {
+  /** Of the run; of a look alone nobody asks. */
+  readonly id: string;
   /** playing: its steps run. watching: done, and the trigger has to be over by `untilMs`. resting: it did not help, and nothing harsher is due. */
   readonly at: "playing" | "watching" | "resting";
   readonly untilMs: number;
   /** The trigger's condition is over already. */
   readonly over: boolean;
+  /** See {@link Triggered}. */
+  readonly lasting?: true;
 }
 
 /** One remedy that was tried. */
@@ -120,6 +136,8 @@ export interface AttemptFacts {
   readonly ok?: boolean;
   readonly because: string;
   readonly tookMs?: number;
+  /** It was verified, and what it had healed came again on probation. */
+  readonly relapsed?: true;
 }
 
 /** What has been seen of the instance that runs now. */
@@ -206,6 +224,8 @@ export interface State {
   /** The kill switch is on: not started by anything, whatever the intent. */
   readonly held?: true;
   readonly treatment?: Treatment;
+  /** While it is not up: what has to be over before its incident counts as recovered. Once it is up, the treatment knows. */
+  readonly awaited?: Awaited;
   /** Why it is in this phase; one sentence for people. */
   readonly because: string;
 }
@@ -244,12 +264,21 @@ export type Event =
   | { readonly is: "unwell"; readonly symptom: Symptom; readonly because: string }
   /** A trigger has fired for it. */
   | { readonly is: "symptom"; readonly symptom: Triggered }
-  /** The condition of a trigger that had fired is over. */
-  | { readonly is: "cleared"; readonly trigger: string }
+  /**
+   * The condition of a trigger that had fired is over; is not known any more, for its process is gone or says nothing; holds again
+   * after that, too soon to fire.
+   */
+  | { readonly is: "cleared" | "lapsed" | "holding"; readonly trigger: string }
   /** What the diagnosis needs. */
   | { readonly is: "examined"; readonly facts: Facts }
-  /** The remedy of this id has ended. */
-  | { readonly is: "remedied"; readonly id: string; readonly ok: boolean; readonly because: string }
+  /** The remedy of this id has ended; `through`: it came to its end, although a step that may fail has failed. */
+  | {
+      readonly is: "remedied";
+      readonly id: string;
+      readonly ok: boolean;
+      readonly because: string;
+      readonly through?: true;
+    }
   /** The agent itself was away: judge nobody for that time. */
   | { readonly is: "late"; readonly byMs: number }
   | { readonly is: "start"; readonly who: string }

@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FakeRemedies } from "../../test/support/fake-remedies.ts";
@@ -22,6 +23,7 @@ let store: OpenedAgentStore;
 let processes: ProcessPort;
 let supervisor: Supervisor;
 let specs: WorkloadSpec[];
+const told: [workload: string, at: string][] = [];
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "blueflame-supervisor-"));
@@ -52,6 +54,7 @@ async function life(bootId = "boot-1", bend: (real: ProcessPort) => void = () =>
     clock,
     random: Math.random,
     envFor: () => ({}),
+    incident: (name, facts) => told.push([name, facts.at]),
     changed: () => undefined,
     log: () => undefined,
   });
@@ -295,4 +298,27 @@ test("PHX-11 every decision of a run, replayed from the store, gives the same st
     };
     expect(JSON.stringify(step(input.policy, input.state, input.event, input.now))).toBe(record.outputJson);
   }
+});
+
+test("a workload that is removed from the config leaves no incident open: it is closed with that reason, and told", async () => {
+  specs = [sleeper("engine"), specOf({ name: "broken", cwd: dir, command: ["/bin/sh", "-c", "exit 3"] })];
+  await life();
+  await runs("engine");
+  await until(() => (supervisor.state("broken").incident?.failures ?? 0) > 1);
+  const id = supervisor.state("broken").incident?.id ?? "";
+  await death();
+  specs = [sleeper("engine")];
+  await life();
+  expect(await store.incidents(10, true)).toEqual([]);
+  const [closed] = await store.incidents(10, false);
+  expect(closed).toMatchObject({ id, workload: "broken", state: IncidentState.CLOSED, needsPerson: false });
+  expect(closed?.timeline.at(-1)?.because).toBe("it is no longer in the config");
+  expect(told).toContainEqual(["broken", "closed"]);
+  expect(supervisor.names()).toEqual(["engine"]);
+  // It comes back into the config: nothing is left of that.
+  await death();
+  specs = [sleeper("engine"), sleeper("broken")];
+  await life();
+  await runs("broken");
+  expect(supervisor.state("broken").incident).toBeUndefined();
 });

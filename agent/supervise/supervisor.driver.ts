@@ -21,6 +21,7 @@ import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
 import { Recorder } from "./recorder.driver.ts";
+import { dismiss } from "./removed.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { standsOf } from "./stands.ts";
@@ -44,6 +45,7 @@ export class Supervisor {
   readonly #recorder: Recorder;
   readonly #hands: Hands;
   readonly #actors = new Map<string, Actor>();
+  readonly #stored: ReadonlyMap<string, State>;
   #lastTickMs: number;
   #ticks = 0;
   #cancelTick: Cancel | undefined;
@@ -53,6 +55,7 @@ export class Supervisor {
 
   constructor(parts: SupervisorParts, stored: ReadonlyMap<string, State>) {
     this.#parts = parts;
+    this.#stored = stored;
     this.#recorder = new Recorder(parts);
     this.#hands = new Hands(
       parts,
@@ -83,8 +86,9 @@ export class Supervisor {
     }
     this.#tick();
     // Before what takes its place is started, and nobody who lives waits for it.
-    const strangers = [...found.keys()].filter((name) => !this.#actors.has(name));
-    await Promise.all(strangers.map((name) => this.#dismiss(name)));
+    const strangers = [...new Set([...found.keys(), ...this.#stored.keys()])].filter((name) => !this.#actors.has(name));
+    const removed = strangers.map((name) => ({ name, state: this.#stored.get(name), lives: found.has(name) }));
+    await Promise.all(removed.map((one) => dismiss(this.#parts, one, this.#moment())));
     void this.#startRest(order, adopted);
   }
 
@@ -110,17 +114,6 @@ export class Supervisor {
       this.post(name, { is: "boot", bootId, ...(waitFor.length > 0 && { waitFor }) });
     }
     await letGoInOrder(this, order, waits);
-  }
-
-  /** A workload that is no longer in the config: what runs of it is ended, and it is forgotten. */
-  async #dismiss(name: string): Promise<void> {
-    const cleaned = await this.#parts.processes.clean({ name, clean: { files: [], sockets: [], ports: [] } });
-    this.#parts.log(
-      cleaned.ok ? "info" : "error",
-      { workload: name },
-      cleaned.ok ? "it is no longer in the config and was ended" : cleaned.because,
-    );
-    if (cleaned.ok) await this.#parts.store.forgetWorkload(name).catch(() => undefined);
   }
 
   /** Tells a workload what happened. Throws WORKLOAD_UNKNOWN. */
@@ -243,7 +236,8 @@ export class Supervisor {
       result.effects.length > 0 ||
       before.phase !== result.state.phase ||
       before.intent !== result.state.intent ||
-      before.treatment !== result.state.treatment;
+      before.treatment !== result.state.treatment ||
+      before.awaited !== result.state.awaited;
     if (matters) {
       const kept = this.#recorder.save(actor, event, before, result, now);
       await kept.mayAct;

@@ -1,6 +1,7 @@
 /**
  * A trigger has fired for a workload that runs. Restarts go the way of every failure; what works beside the running workload
- * is a treatment: its playbook plays, then the trigger has to be over within {@link verifyMs}, else the ladder goes on. What is
+ * is a treatment: its playbook plays, then the trigger has to be over within {@link verifyMs}, else the ladder goes on. So it is
+ * watched after a restart that a trigger has asked for, too. What nothing is known of by then is judged by its health alone. What is
  * only of low severity never leads to anything harsher than its playbook. Pure, a part of `machine.ts`.
  */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
@@ -10,6 +11,7 @@ import { audit, noted, stay } from "./moves.ts";
 import { attemptBegun, attemptEnded, recovered, revise, struck } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
+  type Awaited,
   type Effect,
   type Event,
   type IncidentFacts,
@@ -17,6 +19,7 @@ import {
   type Remedy,
   type State,
   type Step,
+  type Treatment,
 } from "./state.ts";
 
 /** A playbook beside a running workload has this long. */
@@ -24,7 +27,7 @@ const playMs = 120_000;
 /** After it, the trigger has this long to be over: latency and error windows look back up to a minute. */
 export const verifyMs = 90_000;
 
-/** Playbooks that are nothing but a restart, or a rung: the machine does them itself. */
+/** Playbooks of the box that are nothing but a restart, or a rung: the machine does them itself. An operator's own of that name is played. */
 const restarts: Readonly<Record<string, { readonly gentle: boolean; readonly prefer?: Remedy }>> = {
   "restart-kernel": { gentle: false },
   "restart-service": { gentle: true },
@@ -40,7 +43,8 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
   const open = state.incident;
   if (open && open.at !== "probation" && open.at !== "closed") return alsoSeen(state, open, seen, now);
   const relapse = open?.at === "probation";
-  const restart = restarts[seen.playbook] ?? (seen.playbook === "" || relapse ? { gentle: true } : undefined);
+  const byItself = seen.own ? undefined : restarts[seen.playbook];
+  const restart = byItself ?? (seen.playbook === "" || relapse ? { gentle: true } : undefined);
   if (restart && !(relapse && seen.severity === "low")) {
     return failed(
       spec,
@@ -50,7 +54,7 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
         symptom: seen.trigger,
         because: seen.because,
         faultWallMs: now.wallMs - Math.max(0, now.ms - seen.sinceMs),
-        trigger: { name: seen.trigger, playbook: seen.playbook, severity: seen.severity },
+        trigger: { name: seen.trigger, playbook: seen.playbook, severity: seen.severity, awaited: !seen.lasting },
         ...restart,
       },
       now,
@@ -81,7 +85,9 @@ function play(state: State, seen: Symptom, now: Moment): Step {
   const incident = revise({ ...begun, at: "recovering" }, now, "decision", because);
   const id = `${incident.id}/${seen.playbook}/1`;
   const { trigger, playbook, severity } = seen;
-  const treatment = { id, trigger, playbook, severity, at: "playing", untilMs: now.ms + playMs, over: false } as const;
+  const untilMs = now.ms + playMs;
+  const lasting = seen.lasting && { lasting: seen.lasting };
+  const treatment = { id, trigger, playbook, severity, at: "playing", untilMs, over: false, ...lasting } as const;
   const remedy: Remedy = { by: "playbook", playbook };
   const effects: Effect[] = [
     audit(`playbook.${playbook}`, "agent", seen.because, "success"),
@@ -95,43 +101,104 @@ function play(state: State, seen: Symptom, now: Moment): Step {
 export function played(spec: WorkloadSpec, state: State, event: Extract<Event, { is: "remedied" }>, now: Moment): Step {
   const { treatment, incident } = state;
   if (treatment?.at !== "playing" || treatment.id !== event.id || !incident) return stay(state);
-  if (!event.ok) return noHelp(spec, state, `${treatment.playbook} failed: ${event.because}`, [], now);
-  const done = audit(`playbook.${treatment.playbook}`, "agent", event.because, "success");
+  // What was passed over on the way is written down: whether the trigger is over decides.
+  if (!event.ok && !event.through && !treatment.over)
+    return noHelp(spec, state, `${treatment.playbook} failed: ${event.because}`, [], now);
+  const words = event.ok ? event.because : `a step was passed over: ${event.because}`;
+  const done = audit(`playbook.${treatment.playbook}`, "agent", words, event.ok ? "success" : "failure");
   // A step has restarted it, and it was verified by that: to watch its trigger is no way back.
   const at = incident.at === "probation" ? incident.at : "verifying";
-  const noticed = revise({ ...incident, at }, now, "remedy", `${treatment.playbook}: ${event.because}`);
+  const noticed = revise({ ...incident, at }, now, "remedy", `${treatment.playbook}: ${words}`);
   const watching: State = {
     ...state,
     incident: noticed,
     treatment: { ...treatment, at: "watching", untilMs: now.ms + verifyMs },
   };
-  if (treatment.over) return helped(spec, watching, [done], now);
+  if (treatment.over && isJudged(state)) return helped(spec, watching, `${treatment.trigger} is over`, [done], now);
   return { state: watching, effects: [done, ...noted(noticed)] };
 }
 
 /** The condition of a trigger is over. */
 export function cleared(spec: WorkloadSpec, state: State, trigger: string, now: Moment): Step {
-  const { treatment } = state;
+  const { treatment, awaited, ...rest } = state;
+  if (awaited?.trigger === trigger) return stay({ ...rest, ...(treatment && { treatment }) });
   if (treatment?.trigger !== trigger) return stay(state);
-  if (treatment.at === "playing") return { state: { ...state, treatment: { ...treatment, over: true } }, effects: [] };
-  return helped(spec, state, [], now);
+  if (treatment.at === "playing" || !isJudged(state))
+    return stay({ ...state, treatment: { ...treatment, over: true } });
+  return helped(spec, state, `${trigger} is over`, [], now);
+}
+
+/** Nothing is known of the condition any more. What only rests has nothing more to wait for. */
+export function lapsed(spec: WorkloadSpec, state: State, trigger: string, now: Moment): Step {
+  const { treatment, awaited } = state;
+  if (awaited?.trigger === trigger) return stay({ ...state, awaited: { ...awaited, lapsed: true } });
+  if (treatment?.trigger !== trigger) return stay(state);
+  const noticed: State = { ...state, treatment: { ...treatment, lapsed: true } };
+  return treatment.at === "resting" && isJudged(state)
+    ? helped(spec, noticed, unknownWords(treatment), [], now)
+    : stay(noticed);
+}
+
+/** The condition had lapsed, and holds again. */
+export function holding(state: State, trigger: string): Step {
+  const { treatment, awaited } = state;
+  if (awaited?.trigger === trigger) return stay({ ...state, awaited: known(awaited) });
+  if (treatment?.trigger !== trigger) return stay(state);
+  return stay({ ...state, treatment: { ...known(treatment), over: false } });
+}
+
+/**
+ * It is up; its incident counts as recovered when the trigger that it waits for is over, and for that it has its time anew. Undefined
+ * when nothing is waited for.
+ */
+export function watched(spec: WorkloadSpec, state: State, because: string, now: Moment): Step | undefined {
+  const { treatment, awaited, ...rest } = state;
+  const { incident } = state;
+  if (!incident || incident.at === "closed" || incident.at === "probation") return undefined;
+  if (treatment?.over && treatment.at !== "playing")
+    return helped(spec, state, `${treatment.trigger} is over`, [], now);
+  if (treatment?.at === "resting" && treatment.lapsed) return helped(spec, state, unknownWords(treatment), [], now);
+  const untilMs = now.ms + verifyMs;
+  const id = `${incident.id}/watch/${incident.revision}`;
+  const before: Treatment | undefined =
+    treatment ?? (awaited && { ...awaited, id, at: "watching", untilMs, over: false });
+  if (!before) return undefined;
+  const words = `${because}; it has recovered when ${before.trigger} is over`;
+  const verifying = revise({ ...incident, at: "verifying" }, now, "verification", words);
+  const going: Treatment = before.at === "watching" ? { ...before, untilMs } : before;
+  return { state: { ...rest, incident: verifying, treatment: going }, effects: noted(verifying) };
+}
+
+/** While it starts nobody knows whether it helped. */
+function isJudged({ phase }: State): boolean {
+  return phase.at === "running";
+}
+
+function known<A extends Awaited>({ lapsed: _before, ...rest }: A): Omit<A, "lapsed"> {
+  return rest;
+}
+
+function unknownWords({ trigger }: Awaited): string {
+  return `nothing is known of ${trigger} any more, and it is well`;
 }
 
 /** Time has passed: is a treatment overdue? Undefined when not. */
 export function overdue(spec: WorkloadSpec, state: State, now: Moment): Step | undefined {
   const { treatment } = state;
-  if (!treatment || treatment.at === "resting" || now.ms < treatment.untilMs) return undefined;
+  // What starts again has its time from when it is up; if it does not come up, that is a failure of its own.
+  if (!treatment || treatment.at === "resting" || now.ms < treatment.untilMs || !isJudged(state)) return undefined;
   if (treatment.at === "playing") {
     const cancel: Effect = { do: "cancelRemedy", id: treatment.id };
     return noHelp(spec, state, `${treatment.playbook} did not end within ${playMs} ms`, [cancel], now);
   }
-  return noHelp(spec, state, `${treatment.trigger} still holds ${verifyMs} ms after ${treatment.playbook}`, [], now);
+  if (treatment.lapsed) return helped(spec, state, unknownWords(treatment), [], now);
+  const what = treatment.playbook || "it was started again";
+  return noHelp(spec, state, `${treatment.trigger} still holds ${verifyMs} ms after ${what}`, [], now);
 }
 
-function helped(spec: WorkloadSpec, before: State, effects: readonly Effect[], now: Moment): Step {
-  const { treatment, incident, ...state } = before;
+function helped(spec: WorkloadSpec, before: State, because: string, effects: readonly Effect[], now: Moment): Step {
+  const { treatment: _over, incident, ...state } = before;
   if (!incident) return { state, effects };
-  const because = `${treatment?.trigger ?? "its trigger"} is over`;
   const facts = attemptEnded(incident, true, because, now);
   // A step of the playbook has restarted it, and it was verified by that.
   if (incident.at === "probation") {
@@ -152,20 +219,16 @@ function noHelp(spec: WorkloadSpec, before: State, because: string, effects: rea
     const resting: State = { ...rest, incident: ended, treatment: { ...treatment, at: "resting" } };
     return { state: resting, effects: [...effects, failure, ...noted(ended)] };
   }
-  const { name: trigger, ...asked } = {
-    name: treatment.trigger,
-    playbook: treatment.playbook,
-    severity: treatment.severity,
-  };
+  const { trigger: name, playbook, severity, lasting } = treatment;
   const next = failed(
     spec,
     { ...rest, incident: ended },
     {
       instance,
-      symptom: trigger,
+      symptom: name,
       because,
       faultWallMs: incident.faultWallMs,
-      trigger: { name: trigger, ...asked },
+      trigger: { name, playbook, severity, awaited: !lasting },
       gentle: true,
     },
     now,

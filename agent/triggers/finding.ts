@@ -1,4 +1,5 @@
 /** What a figure means for a trigger. Pure, a part of `machine.ts`. */
+import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import { type Doubt, lagOf, widening } from "./doubt.ts";
 import { figureWords, metricOf } from "./metrics.ts";
@@ -104,4 +105,40 @@ function countWord(kind: CountTrigger["kind"], seen: number): string {
 /** Does the trigger look at this workload? */
 export function covers({ workloads }: Trigger, workload: string): boolean {
   return workloads.length === 0 || workloads.includes(workload);
+}
+
+/** Is its condition about the process that runs, so that nothing is known of it once that is another one? */
+export function endsWithProcess(trigger: Trigger): boolean {
+  switch (trigger.kind) {
+    case "threshold":
+    case "trust":
+    case "trend": {
+      const metric = metricOf(trigger.metric);
+      return metric?.of === "workload" && metric.outlives !== true;
+    }
+    case "beat_silence":
+    case "api_timeouts":
+    case "error_burst":
+    case "anomaly":
+      return true;
+    case "crash":
+    case "frozen":
+    case "sandbox":
+    case "schedule":
+    case "job_late":
+      return false;
+    default:
+      return unreachable(trigger);
+  }
+}
+
+/** May a recovery that it has asked for wait for its end? A beat is a part of being ready anyway. */
+export function endsWithRecovery(trigger: Trigger): boolean {
+  if (trigger.kind === "threshold") return metricOf(trigger.metric)?.of === "node" || endsWithProcess(trigger);
+  return endsWithProcess(trigger) && trigger.kind !== "beat_silence";
+}
+
+/** The resource of the node whose load it looks at, where that is shared with others. */
+export function sharedOf(trigger: Trigger): "cpu" | "memory" | undefined {
+  return trigger.kind === "threshold" && trigger.side === "above" ? metricOf(trigger.metric)?.shared : undefined;
 }

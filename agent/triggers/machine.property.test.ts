@@ -118,7 +118,7 @@ const figures: fc.Arbitrary<Figures> = fc.dictionary(
       "ours_memory_ratio",
       "disk_used_ratio",
     ],
-    ...["beat_age_ms", "p95_latency_ms", "trust", "uptime_ms"],
+    ...["beat_age_ms", "p95_latency_ms", "trust", "uptime_ms", "process_cpu_ratio", "process_memory_bytes"],
   ),
   figure,
 );
@@ -160,6 +160,7 @@ const anyEvent: fc.Arbitrary<Event> = fc.oneof(
     because: fc.constant("x"),
   }),
   fc.record({ is: fc.constant("gone" as const), workload: name }),
+  fc.record({ is: fc.constant("born" as const), workload: name }),
   fc.record({ is: fc.constant("late" as const), byMs: fc.nat(100_000) }),
   fc.record({ is: fc.constant("look" as const), localOffsetMs: fc.constantFrom(0, 3_600_000) }),
 );
@@ -181,7 +182,7 @@ test("whatever is seen and told in whatever order: what is over had fired, state
         expect(JSON.stringify(replayed)).toBe(JSON.stringify(answer));
         const looked = step(catalogue, answer.state, { is: "look", localOffsetMs: 0 }, now);
         for (const each of [answer, looked]) {
-          for (const { trigger, workload, job } of each.cleared)
+          for (const { trigger, workload, job } of [...each.cleared, ...each.lapsed, ...each.holding])
             expect(open.has([trigger, workload, job].join("/"))).toBe(true);
           for (const { trigger, workload, job, sinceMs } of each.fired) {
             open.add([trigger, workload, job].join("/"));

@@ -7,8 +7,18 @@
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
+import { calmShare, heldShare, shareFigure } from "./culprit.ts";
 import { type Calm, calmed, doubted, isStrangers, lagged, loadOf, widening } from "./doubt.ts";
-import { countFinding, covers, levelFinding, silenceFinding, trendFinding, usualFadeMs } from "./finding.ts";
+import {
+  countFinding,
+  covers,
+  endsWithProcess,
+  levelFinding,
+  sharedOf,
+  silenceFinding,
+  trendFinding,
+  usualFadeMs,
+} from "./finding.ts";
 import { metricOf } from "./metrics.ts";
 import type { Figures, Observation } from "./observation.ts";
 import { dueNow, scheduleWords, untilNextMs } from "./schedule.ts";
@@ -55,6 +65,15 @@ export function step(triggers: readonly Trigger[], state: State, event: Event, n
         if (trigger.kind === "trend" && trigger.metric === event.metric && covers(trigger, event.workload))
           turn.find(trigger, { workload: event.workload }, trendFinding(trigger.withinMs, event));
       return turn.answer();
+    case "born":
+      newLife(active, event.workload, Number.POSITIVE_INFINITY, turn);
+      for (const { name } of active) {
+        const key = keyOf(name, { workload: event.workload });
+        const share = turn.shares.at(key);
+        if (share) turn.shares.put(key, { ...share, sum: 0, readings: 0 });
+      }
+      passed(active, state, turn);
+      return turn.answer();
     case "gone":
       turn.forget({ workload: event.workload });
       return turn.answer();
@@ -94,7 +113,8 @@ export function nextLookMs(triggers: readonly Trigger[], state: State, now: Now)
 function observed(active: readonly Trigger[], state: State, seen: Observation, turn: Turn): Step {
   const doubt = doubted(state.doubt, seen.node, seen.heaviestStranger, turn.nowMs);
   const calm: Record<string, Calm> = { ...state.calm };
-  forgetEarlierLives(seen, turn);
+  for (const [workload, { uptime_ms }] of Object.entries(seen.workloads))
+    if (uptime_ms !== undefined) newLife(active, workload, turn.nowMs - uptime_ms, turn);
   for (const trigger of active) {
     switch (trigger.kind) {
       case "threshold":
@@ -135,13 +155,8 @@ function observed(active: readonly Trigger[], state: State, seen: Observation, t
 }
 
 /** A figure of the node: is it ours to heal? */
-function ofNode(
-  trigger: LevelTrigger,
-  { node, heaviestStranger }: Observation,
-  state: State,
-  calm: Record<string, Calm>,
-  turn: Turn,
-): void {
+function ofNode(trigger: LevelTrigger, seen: Observation, state: State, calm: Record<string, Calm>, turn: Turn): void {
+  const { node, heaviestStranger } = seen;
   const resource = metricOf(trigger.metric)?.shared;
   const load = resource && loadOf(resource, node);
   const before = own(state.calm, trigger.name);
@@ -156,15 +171,33 @@ function ofNode(
     return;
   }
   if (load && finding.is === "over") calm[trigger.name] = calmed(before, load, turn.nowMs);
+  if (load) shared(trigger, seen, finding, turn);
   turn.find(trigger, theNode, finding);
+}
+
+/** What each workload takes of it: while it is calm, and while it holds. */
+function shared(trigger: LevelTrigger, { workloads }: Observation, { is }: Finding, turn: Turn): void {
+  const resource = sharedOf(trigger);
+  if (!resource || (is !== "over" && is !== "holds")) return;
+  for (const [workload, figures] of Object.entries(workloads)) {
+    const value = figures[shareFigure(resource)];
+    const key = keyOf(trigger.name, { workload });
+    if (value === undefined) continue;
+    const before = turn.shares.at(key);
+    turn.shares.put(key, is === "over" ? calmShare(before, value, turn.nowMs) : heldShare(before, value));
+  }
 }
 
 /** A figure of each workload; of those that are not there it is unknown. */
 function ofWorkloads(trigger: Trigger, seen: Observation, turn: Turn, find: (figures: Figures) => Finding): void {
+  const take = (subject: Subject, finding: Finding) =>
+    finding.is === "unknown" && endsWithProcess(trigger)
+      ? turn.lapse(trigger, subject)
+      : turn.find(trigger, subject, finding);
   for (const [workload, figures] of Object.entries(seen.workloads))
-    if (covers(trigger, workload)) turn.find(trigger, { workload }, find(figures));
+    if (covers(trigger, workload)) take({ workload }, find(figures));
   for (const subject of turn.standing(trigger))
-    if (!Object.hasOwn(seen.workloads, subject.workload)) turn.find(trigger, subject, { is: "unknown" });
+    if (!Object.hasOwn(seen.workloads, subject.workload)) take(subject, { is: "unknown" });
 }
 
 /** What was told of a workload is over when it is seen with a newer process, or, frozen, with a newer sign of life. */
@@ -191,14 +224,21 @@ function jobs(trigger: Trigger, { lateJobs }: Observation, turn: Turn): void {
       turn.find(trigger, subject, { is: "over", because: "it was picked up" });
 }
 
-/** Counts of a process that is no more say nothing about the one that runs. */
-function forgetEarlierLives(seen: Observation, turn: Turn): void {
-  for (const [key, window] of Object.entries(turn.windows.all)) {
-    const uptimeMs = own(seen.workloads, subjectOf(key).workload)?.uptime_ms;
-    if (uptimeMs === undefined) continue;
-    const bornMs = turn.nowMs - uptimeMs;
-    const kept = window.filter(([atMs]) => atMs >= bornMs);
-    keepWindow(turn, key, kept, window);
+/** What was counted, or last known, before its process was born says nothing about that process. */
+function newLife(active: readonly Trigger[], workload: string, bornMs: number, turn: Turn): void {
+  for (const trigger of active) {
+    if (!endsWithProcess(trigger)) continue;
+    const key = keyOf(trigger.name, { workload });
+    const stand = turn.stands.at(key);
+    if (stand && stand.knownMs < bornMs) turn.lapse(trigger, { workload });
+    const window = turn.windows.at(key);
+    if (window)
+      keepWindow(
+        turn,
+        key,
+        window.filter(([atMs]) => atMs >= bornMs),
+        window,
+      );
   }
 }
 

@@ -24,6 +24,8 @@ export interface Metric {
   readonly max?: number;
   /** It grows when the machine, or the agent that measured it, had too little CPU: see `doubt.ts`. */
   readonly slowedByLoad?: true;
+  /** It is about the workload over all its lives: a new process does not end it. */
+  readonly outlives?: true;
   /** Of this resource strangers may take their part. */
   readonly shared?: "cpu" | "memory";
 }
@@ -69,8 +71,8 @@ export const metrics: Readonly<Record<string, Metric>> = {
   memory_usage_mb: workload("number", "megabytes by its own account"),
   api_timeouts: workload("number", "requests that timed out in the last minute"),
   error_lines: workload("number", "lines with errors in the last minute"),
-  trust: workload("number", "trust in it, from 0 to 1", { max: 1 }),
-  health_score: workload("number", "its health, from 0 to 100", { max: 100 }),
+  trust: workload("number", "trust in it, from 0 to 1", { max: 1, outlives: true }),
+  health_score: workload("number", "its health, from 0 to 100", { max: 100, outlives: true }),
 };
 
 /** The metric of that name; undefined when there is none. */

@@ -5,11 +5,17 @@
  *   (quiet) ───────────▶ pending ───────────────────────────────────────────────▶ firing ◀──────────────┐
  *      ▲                    │ no longer holds                                       │ over               │ holds,
  *      ├────────────────────┘                                                      ▼                    │ or between
- *      └───────────────────────────── over for clearHoldMs: CLEARED ─────────── clearing ────────────────┘
+ *      ├───────────────────────────── over for clearHoldMs: CLEARED ─────────── clearing ────────────────┤
+ *      │                                                                           │ not known any more     │
+ *      └───────────────────────────── over for clearHoldMs: CLEARED ─── lapsed ◀───┴──── (also of firing)   │
+ *                                                                          └── holds for holdMs ───────────┘
  *
  * Between the threshold and the clear threshold nothing begins and nothing ends. An excuse (it is not our fault) holds a
  * pending one back and is NOTED; when the excuse ends, the hold begins anew. Nothing that flickers fires more than once in a
  * cooldown: the mark of the last firing outlives the stand.
+ *
+ * What is known of a process ends with it ({@link lapse}): then nothing fires, and what has fired is over for the next process. Its
+ * hold begins anew; when it holds again within the cooldown it is HOLDING, which calls nobody: who waits for its end goes on waiting.
  */
 
 /** What is known of a condition now. */
@@ -23,8 +29,9 @@ export type Finding =
 
 /** Of one subject that is not quiet. */
 export interface Stand {
-  readonly at: "pending" | "firing" | "clearing";
-  /** Since when it stands so; for a pending one, since when it holds without an excuse. */
+  /** lapsed: it had fired, and then nothing was known of it any more. */
+  readonly at: "pending" | "firing" | "clearing" | "lapsed";
+  /** Since when it stands so; for a pending one, since when it holds without an excuse; for a lapsed one, since when `last` is known. */
   readonly sinceMs: number;
   /** Since when the condition holds. */
   readonly heldMs: number;
@@ -52,7 +59,7 @@ interface Timing {
 interface Moved {
   readonly stand?: Stand;
   readonly mark: Mark;
-  readonly out?: "fired" | "cleared" | "noted";
+  readonly out?: "fired" | "cleared" | "noted" | "lapsed" | "holding";
 }
 
 /** What nobody has confirmed for this long is no longer known: its stand ends. */
@@ -82,7 +89,17 @@ export function move(
       const firing: Stand = known.at === "firing" ? known : { ...known, at: "firing", sinceMs: nowMs };
       return again(timing, firing, mark, nowMs);
     }
+    case "lapsed":
+      return anew(timing, stand, mark, finding, nowMs, knownMs);
   }
+}
+
+/** What was known is known no more: the process that it was about is gone, or the figure cannot be had. */
+export function lapse(stand: Stand, mark: Mark, nowMs: number): Moved {
+  if (stand.at === "pending") return { mark };
+  // Nothing is both: neither a hold nor a clear hold counts on.
+  if (stand.at === "lapsed") return { stand: stand.last === "between" ? stand : unknown(stand, nowMs), mark };
+  return { stand: { ...unknown(stand, nowMs), knownMs: nowMs }, mark, out: "lapsed" };
 }
 
 /** A fact that happened: no hold, but the cooldown; within it the stand is renewed and nothing is fired. It never fires by time. */
@@ -106,6 +123,9 @@ export function dueMs(timing: Timing, stand: Stand, mark: Mark): number {
         : forgottenMs;
     case "clearing":
       return stand.sinceMs + timing.clearHoldMs;
+    case "lapsed":
+      if (stand.last === "between" || stand.excuse !== undefined) return forgottenMs;
+      return Math.min(forgottenMs, stand.sinceMs + (stand.last === "over" ? timing.clearHoldMs : timing.holdMs));
   }
 }
 
@@ -167,6 +187,30 @@ function again(timing: Timing, stand: Stand, mark: Mark, nowMs: number): Moved {
   return { stand, mark: { ...mark, firedMs: nowMs }, out: "fired" };
 }
 
+/** It has lapsed, and something is known again: by another process, or after a silence. */
+function anew(
+  timing: Timing,
+  before: Stand,
+  mark: Mark,
+  finding: Exclude<Finding, { is: "unknown" }>,
+  nowMs: number,
+  knownMs: number,
+): Moved {
+  const goesOn = before.last === finding.is && before.excuse === undefined;
+  const stand: Stand = { ...without(before), ...facts(finding), knownMs, sinceMs: goesOn ? before.sinceMs : nowMs };
+  if (finding.is === "over")
+    return nowMs < stand.sinceMs + timing.clearHoldMs ? { stand, mark } : { mark, out: "cleared" };
+  if (finding.is === "between" || stand.excuse !== undefined || nowMs < stand.sinceMs + timing.holdMs)
+    return { stand, mark };
+  const firing: Stand = { ...stand, at: "firing", sinceMs: nowMs, heldMs: stand.sinceMs };
+  if (nowMs < cooledMs(timing, mark)) return { stand: firing, mark, out: "holding" };
+  return { stand: firing, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+}
+
+function unknown(stand: Stand, nowMs: number): Stand {
+  return { ...without(stand), at: "lapsed", last: "between", sinceMs: nowMs };
+}
+
 function fadeOut(timing: Timing, known: Stand, mark: Mark, nowMs: number): Moved {
   const stand: Stand = known.at === "clearing" ? known : { ...known, at: "clearing", sinceMs: nowMs };
   return nowMs < stand.sinceMs + timing.clearHoldMs ? { stand, mark } : { mark, out: "cleared" };
@@ -174,6 +218,7 @@ function fadeOut(timing: Timing, known: Stand, mark: Mark, nowMs: number): Moved
 
 function forgetful(timing: Timing, stand: Stand | undefined, mark: Mark, nowMs: number): Moved {
   if (stand === undefined || stand.at === "pending") return { mark };
+  if (stand.at === "lapsed") return nowMs < stand.knownMs + knownForMs ? { stand, mark } : { mark };
   if (stand.at === "clearing") return fadeOut(timing, stand, mark, nowMs);
   return nowMs < stand.knownMs + knownForMs ? { stand, mark } : { mark, out: "cleared" };
 }

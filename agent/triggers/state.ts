@@ -1,3 +1,4 @@
+import type { Share } from "./culprit.ts";
 import { type Calm, type Doubt, noDoubt } from "./doubt.ts";
 import type { Figures, Observation } from "./observation.ts";
 import type { Handled } from "./schedule.ts";
@@ -27,6 +28,8 @@ export interface State {
   /** By trigger on a shared resource: who took what while it was calm. */
   readonly calm: Readonly<Record<string, Calm>>;
   readonly doubt: Doubt;
+  /** Of triggers on a shared resource of the node, by `TRIGGER workload/NAME`: what each workload takes of it. */
+  readonly shares?: Readonly<Record<string, Share>>;
   /**
    * By trigger. To be durable, for what was missed while the agent was down is done late; the same object as before as long as
    * nothing in it has changed.
@@ -74,6 +77,8 @@ export type Event =
       readonly confidence: number;
       readonly because: string;
     }
+  /** A process of it was started: what was known of the one before is not known of this one. */
+  | { readonly is: "born"; readonly workload: string }
   /** Stopped on purpose, finished, or removed: it is forgotten. */
   | { readonly is: "gone"; readonly workload: string }
   /** The agent itself was late by so much. */
@@ -87,6 +92,10 @@ export interface Step {
   readonly fired: readonly Symptom[];
   /** Conditions that had fired and are over. */
   readonly cleared: readonly ({ readonly trigger: string } & Subject)[];
+  /** Conditions that had fired, and of which nothing is known any more: they are over for the process that they were about. */
+  readonly lapsed: readonly ({ readonly trigger: string } & Subject)[];
+  /** Conditions that had lapsed and hold again within their cooldown: nothing new, but who waits for their end goes on waiting. */
+  readonly holding: readonly ({ readonly trigger: string } & Subject)[];
   /** Conditions that hold and are not our fault: to be told, not to be healed. */
   readonly noted: readonly ({ readonly trigger: string; readonly because: string } & Subject)[];
 }
@@ -119,6 +128,16 @@ export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: b
   if (!sameBoot) return kept;
   const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => at !== "pending");
   return { ...kept, stands: Object.fromEntries(stands), marks: known(stored.marks) };
+}
+
+/** Where a trigger that has fired stands: holding, not known any more, or over. */
+export type Condition = "holds" | "unknown" | "over";
+
+/** Where it stands for the subject. */
+export function conditionOf({ stands }: State, trigger: string, subject: Subject): Condition {
+  const at = own(stands, keyOf(trigger, subject))?.at ?? "pending";
+  if (at === "lapsed") return "unknown";
+  return at === "pending" ? "over" : "holds";
 }
 
 /** What a record itself has under a key; a trigger may be called `constructor`. */

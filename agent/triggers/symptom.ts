@@ -11,6 +11,12 @@ export interface Symptom {
   readonly severity: Severity;
   /** The playbook that the trigger asks for; empty: the diagnosis chooses a rung. */
   readonly playbook: string;
+  /** The playbook is a file of the operator's folder, so it is played as it is, whatever the box has under that name. */
+  readonly own?: true;
+  /** Its end is no sign of recovery within minutes (trust), or is seen by the supervision itself (a beat): none waits for it. */
+  readonly lasting?: true;
+  /** Of the node: the workload of ours that is the cause. Its own machine is told of it, and the node waits for its end. */
+  readonly culprit?: string;
   /** One sentence with the figures. */
   readonly because: string;
   /** When the condition began to hold, by the monotonic clock. */

@@ -1,7 +1,9 @@
 /** One step of the machine while it is being made: what may be written to, and the one way from a finding to an answer. */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { type Culprit, culpritOf, type Share } from "./culprit.ts";
+import { endsWithRecovery, sharedOf } from "./finding.ts";
 import { Kept } from "./kept.ts";
-import { type Finding, isFresh, type Mark, move, type Stand, strike } from "./stand.ts";
+import { type Finding, isFresh, lapse, type Mark, move, type Stand, strike } from "./stand.ts";
 import {
   keyOf,
   keysMax,
@@ -23,11 +25,14 @@ export class Turn {
   readonly stands: Kept<Stand>;
   readonly windows: Kept<Window>;
   readonly usual: Kept<Fading>;
+  readonly shares: Kept<Share>;
   readonly #marks: Kept<Mark>;
   readonly #before: State;
   readonly #counts: Record<string, number>;
   readonly #fired: Symptom[] = [];
   readonly #cleared: ({ trigger: string } & Subject)[] = [];
+  readonly #lapsed: ({ trigger: string } & Subject)[] = [];
+  readonly #holding: ({ trigger: string } & Subject)[] = [];
   readonly #noted: ({ trigger: string; because: string } & Subject)[] = [];
   #passedOver: number;
 
@@ -37,6 +42,7 @@ export class Turn {
     this.stands = new Kept(before.stands, keysMax);
     this.windows = new Kept(before.windows, keysMax);
     this.usual = new Kept(before.usual, keysMax);
+    this.shares = new Kept(before.shares ?? {}, keysMax);
     this.#marks = new Kept(before.marks, keysMax);
     this.#counts = { ...before.fired };
     this.#passedOver = before.passedOver;
@@ -48,6 +54,13 @@ export class Turn {
     const stand = this.stands.at(key);
     if (stand === undefined && finding.is !== "holds") return;
     this.#take(trigger, subject, key, move(trigger, stand, this.#marks.at(key) ?? {}, finding, this.nowMs, knownMs));
+  }
+
+  /** Nothing is known of its condition any more. */
+  lapse(trigger: Trigger, subject: Subject): void {
+    const key = keyOf(trigger.name, subject);
+    const stand = this.stands.at(key);
+    if (stand) this.#take(trigger, subject, key, lapse(stand, this.#marks.at(key) ?? {}, this.nowMs));
   }
 
   /** Takes a fact that happened. */
@@ -79,7 +92,7 @@ export class Turn {
   /** Forgets everything of a subject. */
   forget(subject: Subject): void {
     const end = ` ${subjectWords(subject)}`;
-    for (const kept of [this.stands, this.windows, this.usual, this.#marks])
+    for (const kept of [this.stands, this.windows, this.usual, this.shares, this.#marks])
       for (const key of Object.keys(kept.all)) if (key.endsWith(end)) kept.put(key, undefined);
   }
 
@@ -92,12 +105,15 @@ export class Turn {
         marks: this.#marks.all,
         windows: this.windows.all,
         usual: this.usual.all,
+        ...(Object.keys(this.shares.all).length > 0 && { shares: this.shares.all }),
         fired: this.#counts,
         passedOver: this.#passedOver,
         ...more,
       },
       fired: this.#fired,
       cleared: this.#cleared,
+      lapsed: this.#lapsed,
+      holding: this.#holding,
       noted: this.#noted,
     };
   }
@@ -112,13 +128,31 @@ export class Turn {
     this.#marks.put(key, isMarked ? moved.mark : undefined);
     const about = { trigger: trigger.name, ...subject };
     if (moved.out === "cleared") this.#cleared.push(about);
+    if (moved.out === "lapsed") this.#lapsed.push(about);
+    if (moved.out === "holding") this.#holding.push(about);
     if (moved.out === "noted" && moved.stand)
       this.#noted.push({ ...about, because: `${moved.stand.because}; ${moved.stand.excuse ?? ""}` });
     if (moved.out === "fired" && moved.stand) this.#fire(trigger, subject, moved.stand.because, moved.stand.heldMs);
   }
 
-  #fire({ name, severity, playbook }: Trigger, subject: Subject, because: string, sinceMs: number): void {
+  #fire(trigger: Trigger, subject: Subject, because: string, sinceMs: number): void {
+    const { name, severity, playbook } = trigger;
     this.#counts[name] = (own(this.#counts, name) ?? 0) + 1;
-    this.#fired.push({ trigger: name, ...subject, severity, playbook, because, sinceMs });
+    const lasting = endsWithRecovery(trigger) ? {} : ({ lasting: true } as const);
+    const culprit = subject.workload === "" && subject.job === undefined ? this.#culprit(trigger) : undefined;
+    const words = culprit ? `${because}; ${culprit.because}` : because;
+    const blamed = culprit && { culprit: culprit.workload };
+    this.#fired.push({ trigger: name, ...subject, severity, playbook, ...lasting, ...blamed, because: words, sinceMs });
+  }
+
+  /** Who of ours it is, where the figure is of a resource that is shared and no calm is missing. */
+  #culprit(trigger: Trigger): Culprit | undefined {
+    const resource = sharedOf(trigger);
+    if (!resource || own(this.#before.calm, trigger.name) === undefined) return undefined;
+    const shares = Object.entries(this.shares.all).filter(([key]) => triggerOf(key) === trigger.name);
+    return culpritOf(
+      resource,
+      shares.map(([key, share]) => [subjectOf(key).workload, share] as const),
+    );
   }
 }

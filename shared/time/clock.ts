@@ -16,6 +16,15 @@ export interface Clock {
   wakeAt(atMs: number, wake: () => void): Cancel;
 }
 
+/**
+ * The next moment that is a whole multiple of `everyMs`, at most a tenth more than that from now. Whatever is done again and again at such
+ * moments wakes the process once for all of it. A wake may come a little early: the moment it was meant for is not taken twice.
+ */
+export function nextRound(nowMs: number, everyMs: number): number {
+  return (Math.floor(nowMs / everyMs + earlyShare) + 1) * everyMs;
+}
+const earlyShare = 0.1;
+
 /** What a decision is given of time and chance; stored with it, so that it can be replayed. */
 export interface Moment {
   /** Monotonic milliseconds, see {@link Clock.monotonicMs}. */

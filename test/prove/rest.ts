@@ -13,6 +13,7 @@ import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
 import { environOf } from "@blueflame/agent/supervise/proc.driver.ts";
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, sweep } from "../../deploy/running.ts";
+import { agentV8Flags } from "../../deploy/v8-flags.ts";
 import { cpuTicks, memoryOf } from "../bench/footprint.ts";
 import { findTool } from "../tools.ts";
 import type { WorkloadConfig } from "./rig.ts";
@@ -20,8 +21,6 @@ import type { Row, Trial } from "./trial.ts";
 
 const settleMs = 30_000;
 const minuteMs = 60_000;
-/** As the packaged executable has them baked in (deploy/package.ts). */
-const v8Flags = ["--max-old-space-size=64", "--max-semi-space-size=1", "--optimize-for-size"];
 const ticksPerSecond = 100; // USER_HZ, fixed on Linux
 /** A process that does next to nothing: what is measured is who guards it. */
 const source = `#include <fcntl.h>
@@ -47,7 +46,7 @@ export const rest: Trial = {
     writeFileSync(join(dir, "agent.yaml"), JSON.stringify({ node: { id: "rest" }, ...config }));
     const dataDir = join(dir, "d");
     const log = openSync(join(dir, "agent.log"), "a");
-    const command = [...v8Flags, inRoot("dist", "blueflame-agent.cjs"), "up"];
+    const command = [...agentV8Flags, inRoot("dist", "blueflame-agent.cjs"), "up"];
     const options = ["--config", join(dir, "agent.yaml"), "--data-dir", dataDir];
     const agent = spawn(process.execPath, [...command, ...options], { stdio: ["ignore", log, log], detached: true });
     try {

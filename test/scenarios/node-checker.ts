@@ -122,12 +122,13 @@ export function unsettled(
     const wanted = intent === "run" && held !== true;
     if (!wanted && phase.at !== "stopped" && phase.at !== "completed")
       found.push(`${name} is ${phase.at}, and nobody wants it`);
-    if (!wanted || phase.at === "completed" || incident?.needsPerson) continue;
+    // What waits for another one's healing is told with that one.
+    if (!wanted || phase.at === "completed" || incident?.needsPerson || incident?.diagnosis?.root) continue;
     if (phase.at !== "running") found.push(`${name} is ${phase.at}, and no person was called`);
   }
-  for (const { id, at, symptom, needsPerson, severity, recoveredWallMs } of incidents) {
+  for (const { id, at, symptom, needsPerson, severity, recoveredWallMs, diagnosis } of incidents) {
     const over = at === "closed" || recoveredWallMs !== undefined;
-    if (!over && !needsPerson && severity !== "low")
+    if (!over && !needsPerson && !diagnosis?.root && severity !== "low")
       found.push(`the incident ${id} (${symptom}) stays ${at}, and no person was called`);
   }
   return found;

@@ -1,6 +1,7 @@
 /** What the steps of rungs and playbooks do in a story's world: the order of things is the agent's, the deed itself is a wait. */
 import { figure, figureWords, isBeyond } from "@blueflame/agent/remedies/conditions.ts";
 import { type DependencyStep, planDependencies } from "@blueflame/agent/remedies/dependencies.ts";
+import { leftToWait } from "@blueflame/agent/remedies/progress.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
 import { mayRun } from "@blueflame/agent/supervise/state.ts";
 import { fixOf, type Manner, paceOf } from "./node-parts.ts";
@@ -18,13 +19,19 @@ export function perform(world: NodeWorld, asked: DeedContext) {
     ...asked,
     end: (outcome, because) => {
       if (outcome === "done")
-        for (const fix of [fixOf(action.do), slug(step.name)]) world.fixed(run.workload || "node", fix);
+        for (const fix of [fixOf(action.do), slug(step.name)])
+          for (const subject of subjectsOf(run.workload, action.do)) world.fixed(subject, fix);
       asked.end(outcome, because);
     },
   };
   switch (action.do) {
-    case "wait":
-      return world.soon(action.ms, () => context.end("done", `waited ${action.ms} ms`));
+    case "wait": {
+      const { bootId } = world;
+      const now = { ...world.moment(), bootId };
+      const leftMs = leftToWait(context.intent, action.ms, now);
+      context.intend({ bootId, untilMs: now.ms + leftMs, untilWallMs: now.wallMs + leftMs });
+      return world.soon(leftMs, () => context.end("done", `waited ${action.ms} ms`));
+    }
     case "alert":
       world.see({ is: "told", workload: run.workload, page: action.severity === "critical", because: action.message });
       return context.end("done", "people are told");
@@ -53,6 +60,12 @@ export function perform(world: NodeWorld, asked: DeedContext) {
     default:
       return timed(world, context, "its time", () => context.end("done", down ? "done while it is down" : "done"));
   }
+}
+
+/** There is one disk: whoever's run makes room on it makes room for the node. */
+function subjectsOf(workload: string, deed: string): string[] {
+  const ofNode = workload === "" || deed === "clean_disposable" || deed === "trim_logs";
+  return [...(workload === "" ? [] : [workload]), ...(ofNode ? ["node"] : [])];
 }
 
 /** Waits its time, or as the story says, and does it. */

@@ -1,6 +1,7 @@
 /** What the diagnosis and the conditions of playbooks are told of a story's world. */
 import type { Facts } from "@blueflame/agent/diagnosis/facts.ts";
 import type { Seen } from "@blueflame/agent/remedies/conditions.ts";
+import { dependentsOf, needsOf } from "@blueflame/agent/remedies/dependencies.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
 import type { NodeWorld } from "./node-world.ts";
 
@@ -14,15 +15,22 @@ export function factsOf(world: NodeWorld, name: string): Facts {
   const { version, changedAtMs, healthy } = actor.config;
   const healthyVersion = healthy.filter((other) => other !== version).at(-1);
   const advice = world.advice(name);
+  const graph = new Map([...world.actors].map(([other, { spec }]) => [other, spec.dependsOn]));
+  const stands = (other: string) => standsOf(world.actor(other).state);
+  const waiting = dependentsOf(name, graph).filter((other) => ["down", "recovering"].includes(stands(other)));
+  const diskFull = actor.facts.exhausted.some((one) => one.startsWith("the disk of"));
   const sinceMs = world.bootstrapMs === undefined ? Number.POSITIVE_INFINITY : nowMs - world.bootstrapMs;
   return {
     ...actor.facts,
     config: {
       version,
+      ...(healthy.includes(version) && { wasHealthy: true as const }),
       ...(changedAtMs !== undefined && { changedAgoMs: nowMs - changedAtMs }),
       ...(healthyVersion !== undefined && { healthyVersion }),
     },
-    dependencies: actor.spec.dependsOn.map((need) => ({ name: need, stands: standsOf(world.actor(need).state) })),
+    dependencies: needsOf(name, graph).map((need) => ({ name: need, stands: stands(need) })),
+    ...(waiting.length > 0 && { dependents: waiting }),
+    ...(diskFull && { diskFull }),
     signature: "",
     bootstrapAllowed: world.bootstrapAllowed && sinceMs >= bootstrapEveryMs,
     ...(advice && { advice }),

@@ -28,6 +28,13 @@ export class Senses {
     return this.latest?.workloads[name] ?? {};
   }
 
+  /** A process of it was started: nothing is known of it yet. */
+  born(name: string): void {
+    if (!this.latest) return;
+    const { [name]: _before, ...workloads } = this.latest.workloads;
+    this.latest = { ...this.latest, workloads };
+  }
+
   observe(): Observation {
     const { node, actors, clock } = this.#world;
     const nowMs = clock.monotonicMs();

@@ -129,11 +129,12 @@ export class Narrator {
 
   #run({ at, name, workload, because }: Extract<Seen, { is: "run" }>): void {
     if (at === "begins") this.shown.playbooks.add(name);
+    const needless = /not needed any more: [^(;]+/.exec(because)?.[0].trim();
     const words = {
       begins: `${name} begins`,
       goesOn: `${name} goes on where it was`,
-      // Of a playbook each step was told.
-      ends: name.includes("-") ? `${name} ends` : `${name} ends: ${short(because)}`,
+      // Of a playbook each step was told, but those that were not needed.
+      ends: name.includes("-") ? `${name} ends${needless ? `: ${needless}` : ""}` : `${name} ends: ${short(because)}`,
       waits: `${name} waits: ${because}`,
       refused: `${name} is refused: ${because}`,
       cancelled: `${name} is called off`,

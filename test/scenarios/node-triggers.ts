@@ -1,8 +1,8 @@
 /** The triggers of a story's node: the agent's real machine, run and heard as its desk and its recovery do. */
 import type { JobSpec } from "@blueflame/agent/config-sections.ts";
-import { whyNotBack } from "@blueflame/agent/ladder/take-back.ts";
+import { SymptomDesk } from "@blueflame/agent/recovery/symptom-desk.ts";
 import { nextLookMs, step } from "@blueflame/agent/triggers/machine.ts";
-import { type Event, fresh, keyOf, own, resumed, type State } from "@blueflame/agent/triggers/state.ts";
+import { conditionOf, type Event, fresh, resumed, type State } from "@blueflame/agent/triggers/state.ts";
 import type { Symptom } from "@blueflame/agent/triggers/symptom.ts";
 import { catalogue, type Trigger } from "@blueflame/agent/triggers/trigger.ts";
 import { factsOf } from "./node-facts.ts";
@@ -14,6 +14,7 @@ const jobAgainMs = 60_000;
 /** One desk for all lives of a story's agent. */
 export class TriggerDesk {
   readonly #world: NodeWorld;
+  readonly #symptoms: SymptomDesk;
   all: readonly Trigger[] = catalogue;
   jobs: readonly Pick<JobSpec, "name" | "command">[] = [];
   #state: State = fresh();
@@ -23,6 +24,18 @@ export class TriggerDesk {
 
   constructor(world: NodeWorld) {
     this.#world = world;
+    this.#symptoms = new SymptomDesk({
+      machines: () => ({
+        names: () => [...world.actors.keys()],
+        state: (name) => world.actor(name).state,
+        post: (name, event) => world.tell(name, event),
+      }),
+      nowMs: () => world.clock.monotonicMs(),
+      configOf: (name, then) => then(factsOf(world, name).config),
+      condition: (trigger, name) => conditionOf(this.#state, trigger, { workload: name }),
+      isOwn: (playbook) => world.playbooks.get(playbook)?.added === true,
+      noted: ({ trigger }, because) => world.see({ is: "node", what: `${trigger} leads to nothing`, because }),
+    });
   }
 
   boot(sameBoot: boolean): void {
@@ -36,22 +49,23 @@ export class TriggerDesk {
     const before = this.#state;
     const answer = step(this.all, before, event, world.moment());
     this.#state = answer.state;
-    const { fired, cleared } = answer;
-    if (answer.state.schedules !== before.schedules || fired.length + cleared.length > 0)
+    const { fired, cleared, lapsed } = answer;
+    if (answer.state.schedules !== before.schedules || fired.length + cleared.length + lapsed.length > 0)
       this.#kept = JSON.parse(JSON.stringify(answer.state)) as State;
     world.see({ is: "triggers", step: answer });
     this.#sleep();
     for (const symptom of fired) this.#fired(symptom);
-    for (const { trigger, workload } of cleared) {
-      if (workload) world.tell(workload, { is: "cleared", trigger });
-      else world.tellNode({ is: "cleared", trigger });
-    }
+    if (event.is === "observed" && !world.killSwitch) this.#symptoms.observed();
+    this.#symptoms.told(answer);
+    for (const { trigger, workload } of cleared) if (!workload) world.tellNode({ is: "cleared", trigger });
   }
 
-  /** Has it fired for the workload (empty: the node), and is not over? */
-  holds(trigger: string, workload: string): boolean {
-    const stand = own(this.#state.stands, keyOf(trigger, { workload }));
-    return stand !== undefined && stand.at !== "pending";
+  /** The agent has started: who waits for what does not hold any more waits no longer. */
+  settle(ofNode: readonly string[]): void {
+    this.#symptoms.settle();
+    for (const trigger of ofNode)
+      if (conditionOf(this.#state, trigger, { workload: "" }) === "over")
+        this.#world.tellNode({ is: "cleared", trigger });
   }
 
   #fired(symptom: Symptom) {
@@ -63,16 +77,11 @@ export class TriggerDesk {
       const because = `${symptom.trigger}: ${symptom.because}; the kill switch is on: nothing is done about it`;
       return world.see({ is: "told", workload: symptom.workload, page: symptom.severity === "critical", because });
     }
-    if (!symptom.workload) return world.tellNode({ is: "symptom", symptom, maintenance: kind === "schedule" });
-    if (symptom.playbook === "rollback-deployment") {
-      const { state } = world.actor(symptom.workload);
-      const because = whyNotBack(factsOf(world, symptom.workload).config, {
-        busy: state.incident !== undefined,
-        lostAgoMs: world.clock.monotonicMs() - symptom.sinceMs,
-      });
-      if (because) return world.see({ is: "node", what: `${symptom.trigger} leads to nothing`, because });
+    if (!symptom.workload) {
+      world.tellNode({ is: "symptom", symptom, maintenance: kind === "schedule" });
+      return world.killSwitch ? undefined : this.#symptoms.blame(symptom);
     }
-    world.tell(symptom.workload, { is: "symptom", symptom });
+    this.#symptoms.take(symptom);
   }
 
   /** As the agent: started where it has a command, else told. */

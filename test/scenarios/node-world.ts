@@ -15,6 +15,7 @@ import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
 import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
 import { factOf, OpenIncidents } from "@blueflame/agent/recovery/open-incidents.ts";
 import { poolDefaults } from "@blueflame/agent/remedies/pools.ts";
+import type { RemedyResult } from "@blueflame/agent/remedies/ports.ts";
 import { adoptable } from "@blueflame/agent/supervise/adopt.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
 import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
@@ -117,7 +118,8 @@ export class NodeWorld extends Ground {
     const adopted = this.#adopt();
     this.#startRest(adopted);
     this.tellNode({ is: "boot", rebooted, held: this.killSwitch });
-    this.#settle();
+    const cases = Object.entries(this.#nodeState.cases);
+    this.triggers.settle(cases.filter(([, { maintenance }]) => !maintenance).map(([trigger]) => trigger));
     this.repeat(this.pace("firstLook"), observeEveryMs, () => this.#observe());
     this.repeat(this.pace("firstBeat"), signsEveryMs, () => this.senses.signs());
   }
@@ -161,16 +163,6 @@ export class NodeWorld extends Ground {
     if (on) for (const name of order.reverse()) this.tell(name, { is: "hold", who });
     else this.#tellInOrder(order, (need) => !hasStarted(this.actor(need).state), { is: "release", who });
     this.tellNode({ is: on ? "held" : "released" });
-  }
-
-  /** What waits for a trigger to be over that does not hold any more waits no longer. */
-  #settle(): void {
-    for (const [name, { state }] of this.actors) {
-      const trigger = state.treatment?.trigger;
-      if (trigger && !this.triggers.holds(trigger, name)) this.tell(name, { is: "cleared", trigger });
-    }
-    for (const [trigger, { maintenance }] of Object.entries(this.#nodeState.cases))
-      if (!maintenance && !this.triggers.holds(trigger, "")) this.tellNode({ is: "cleared", trigger });
   }
 
   #adopt(): Set<string> {
@@ -228,16 +220,21 @@ export class NodeWorld extends Ground {
     if (!this.agentAlive) return;
     const actor = this.actor(name);
     if (event.is === "boot") actor.told = true;
+    if (event.is === "spawned") {
+      this.senses.born(name);
+      this.triggers.tell({ is: "born", workload: name });
+    }
     const before = actor.state;
     const result = step(actor.spec, before, event, this.moment());
-    const { phase, intent, treatment } = result.state;
+    const { phase, intent, treatment, awaited } = result.state;
     actor.state = result.state;
     // As the supervisor: what has no effect and moves nothing is not written down.
     if (
       result.effects.length > 0 ||
       before.phase !== phase ||
       before.intent !== intent ||
-      before.treatment !== treatment
+      before.treatment !== treatment ||
+      before.awaited !== awaited
     ) {
       actor.kept = JSON.parse(JSON.stringify(result.state)) as typeof result.state;
       actor.state = actor.kept;
@@ -263,8 +260,8 @@ export class NodeWorld extends Ground {
       if (effect.do !== "play") continue;
       const { id, playbook, incidentId, budgetMs } = effect;
       this.soon(1, () =>
-        this.#play({ id, playbook, workload: "", incidentId, budgetMs }, ({ ok, because }) =>
-          this.tellNode({ is: "played", id, ok, because }),
+        this.#play({ id, playbook, workload: "", incidentId, budgetMs }, (result) =>
+          this.tellNode({ is: "played", id, ...result }),
         ),
       );
     }
@@ -306,7 +303,7 @@ export class NodeWorld extends Ground {
       case "remedy": {
         const { id, remedy, budgetMs } = effect;
         const incidentId = actor.state.incident?.id ?? "";
-        const answer = (result: { ok: boolean; because: string }) => this.tell(name, { is: "remedied", id, ...result });
+        const answer = (result: RemedyResult) => this.tell(name, { is: "remedied", id, ...result });
         return this.soon(1, () => {
           if (remedy.by === "playbook")
             return this.#play({ id, playbook: remedy.playbook, workload: name, incidentId, budgetMs }, answer);
@@ -331,7 +328,7 @@ export class NodeWorld extends Ground {
       incidentId,
       budgetMs,
     }: Record<"id" | "playbook" | "workload" | "incidentId", string> & { budgetMs: number },
-    answer: (result: { ok: boolean; because: string }) => void,
+    answer: (result: RemedyResult) => void,
   ) {
     const found = this.playbooks.get(playbook);
     if (!found) return answer({ ok: false, because: `there is no playbook '${playbook}'` });

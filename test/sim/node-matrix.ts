@@ -9,6 +9,9 @@ const endMs = 260 * second;
 /** Rows whose trigger looks at a figure: GRC-11 says how soon it fires, and how soon its playbook begins. */
 const byFigure = new Set(["high latency", "CPU", "RAM", "disk", "trust drop"]);
 
+/** Rows that are long because a playbook waits: an agent's death makes them no longer. */
+const durable = new Set(["error burst"]);
+
 /** One row. */
 export interface Row {
   readonly name: string;
@@ -30,7 +33,7 @@ function healed(
       const atMs = faultMs(run);
       const countsFrom = harm(run, atMs) ?? (() => atMs);
       return () => {
-        run.within(subject, countsFrom(), boundMs);
+        run.within(subject, countsFrom(), boundMs, durable.has(name));
         if (byFigure.has(name)) run.firedInTime(subject, atMs);
         run.nobodyCalled(subject);
       };

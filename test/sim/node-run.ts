@@ -91,11 +91,12 @@ export class NodeRun {
 
   /**
    * The whole cycle of a fault is over within its bound. Where the agent itself was killed meanwhile, its time begins anew at
-   * worst when the next one guards.
+   * worst when the next one guards; what is `durable` goes on where it was once its trigger has fired.
    */
-  within(subject: string, faultMs: number, boundMs: number): void {
+  within(subject: string, faultMs: number, boundMs: number, durable = false): void {
     const endMs = this.verifiedMs.get(subject);
-    const fromMs = Math.max(faultMs, ...this.agentStartsMs.filter((ms) => endMs !== undefined && ms <= endMs));
+    const untilMs = durable ? this.firedMs(subject, faultMs) : endMs;
+    const fromMs = Math.max(faultMs, ...this.agentStartsMs.filter((ms) => untilMs !== undefined && ms <= untilMs));
     if (endMs === undefined || endMs < faultMs) {
       this.must(false, `${subject || "node"} was never verified after its fault`);
       return;

@@ -885,7 +885,7 @@ export type TriggerStand = Message<"blueflame.node.v1.TriggerStand"> & {
   subject: string;
 
   /**
-   * pending (the condition holds, not yet long enough), firing, clearing.
+   * pending (the condition holds, not yet long enough), firing, clearing, lapsed (it had fired, and nothing is known of it now).
    *
    * @generated from field: string stand = 2;
    */

@@ -1,0 +1,145 @@
+// What a trigger has asked for has recovered when the trigger is over, not when the process is up.
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { bench } from "../../test/support/workload-bench.ts";
+import { noFacts } from "../diagnosis/facts.ts";
+import type { Symptom } from "../triggers/symptom.ts";
+import { verifyMs } from "./treatment.ts";
+
+const slow: Symptom = {
+  trigger: "high-latency",
+  workload: "engine",
+  severity: "medium",
+  playbook: "performance-optimization",
+  because: "p95_latency_ms is 1050, above 1000",
+  sinceMs: 1_059_000,
+};
+const timeouts: Symptom = { ...slow, trigger: "api-timeouts", severity: "high", playbook: "restart-service" };
+
+function running() {
+  const one = bench(specOf({}));
+  one.facts = noFacts;
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(60_000);
+  expect(one.phase).toBe("running");
+  return one;
+}
+type Bench = ReturnType<typeof running>;
+const incidentAt = (one: Bench) => one.incidents.at(-1)?.at;
+
+/** A trigger asks for a restart, and the next process is up. */
+function restarted(symptom: Symptom = timeouts) {
+  const one = running();
+  one.tell({ is: "symptom", symptom });
+  one.crash(0);
+  one.pass(2000);
+  expect(one.phase).toBe("running");
+  return one;
+}
+
+test("PRA-4 a restart that a trigger has asked for counts as recovered when the trigger is over, not when the process is up", () => {
+  const one = restarted();
+  expect(incidentAt(one)).toBe("verifying");
+  expect(one.state.incident?.recoveredWallMs).toBeUndefined();
+  one.pass(5000);
+  one.tell({ is: "cleared", trigger: "api-timeouts" });
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", attempts: [{ rung: "quick_restart", ok: true }] });
+  expect(one.state.treatment).toBeUndefined();
+  one.pass(310_000);
+  expect(incidentAt(one)).toBe("closed");
+});
+
+test("PRA-4 the trigger that goes on holding is a failed verification: the next rung has its turn", () => {
+  const one = restarted();
+  const id = one.id();
+  one.tell({ is: "lapsed", trigger: "api-timeouts" });
+  one.tell({ is: "holding", trigger: "api-timeouts" });
+  one.pass(verifyMs - 2000);
+  expect(one.id()).toBe(id);
+  one.pass(4000);
+  one.crash(0);
+  one.pass(60_000);
+  expect(one.id()).not.toBe(id);
+  expect(one.state.incident?.attempts[0]).toMatchObject({ rung: "quick_restart", ok: false });
+  expect(one.state.incident?.recoveredWallMs).toBeUndefined();
+});
+
+test("what nothing is known of by the end of its time is judged by its health, and says so", () => {
+  const one = restarted();
+  const id = one.id();
+  one.tell({ is: "lapsed", trigger: "api-timeouts" });
+  one.pass(verifyMs - 2000);
+  expect(incidentAt(one)).toBe("verifying");
+  one.pass(4000);
+  expect([incidentAt(one), one.id()]).toEqual(["probation", id]);
+  expect(one.state.incident?.timeline.at(-1)?.because).toContain("nothing is known of api-timeouts any more");
+});
+
+test("the trigger was over while the process still started: it has recovered as soon as it is up", () => {
+  const one = running();
+  one.tell({ is: "symptom", symptom: timeouts });
+  one.crash(0);
+  expect(one.phase).toBe("starting");
+  one.tell({ is: "cleared", trigger: "api-timeouts" });
+  one.pass(2000);
+  expect(incidentAt(one)).toBe("probation");
+});
+
+test("a crash while it is watched: it is still waited for the trigger, with its time anew", () => {
+  const one = restarted();
+  one.pass(60_000);
+  one.crash(1);
+  one.pass(60_000);
+  expect([one.phase, incidentAt(one)]).toEqual(["running", "verifying"]);
+  one.pass(15_000);
+  expect(incidentAt(one)).toBe("verifying");
+  one.tell({ is: "cleared", trigger: "api-timeouts" });
+  expect(incidentAt(one)).toBe("probation");
+});
+
+test("a playbook that restarts it does not make it recovered: its trigger has to be over", () => {
+  const one = running();
+  one.tell({ is: "symptom", symptom: slow });
+  one.tell({ is: "restart", who: "playbook:performance-optimization" });
+  one.crash(0);
+  one.pass(2000);
+  expect([one.phase, incidentAt(one)]).toEqual(["running", "verifying"]);
+  one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "it is well" });
+  one.tell({ is: "cleared", trigger: "high-latency" });
+  expect(incidentAt(one)).toBe("probation");
+});
+
+test("what no remedy ends within minutes, like little trust, is not waited for", () => {
+  const one = restarted({ ...timeouts, trigger: "trust-drop", lasting: true });
+  expect(incidentAt(one)).toBe("probation");
+});
+
+test("a person's stop ends the wait: nothing is to be recovered any more", () => {
+  const one = running();
+  one.tell({ is: "symptom", symptom: timeouts });
+  one.tell({ is: "stop", who: "person:asha" });
+  one.crash(0);
+  one.pass(1000);
+  expect([one.phase, one.state.awaited, one.state.treatment]).toEqual(["stopped", undefined, undefined]);
+});
+
+test("an agent that died while it waited goes on waiting; a reboot has nothing more to wait for", () => {
+  const one = running();
+  one.tell({ is: "symptom", symptom: timeouts });
+  one.crash(0);
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(3000);
+  expect([one.phase, incidentAt(one)]).toEqual(["running", "verifying"]);
+  one.tell({ is: "boot", bootId: "boot-2" });
+  one.pass(3000);
+  expect([one.phase, incidentAt(one)]).toEqual(["running", "probation"]);
+});
+
+test("a step of its playbook that may fail and has failed is written down: the trigger decides whether the ladder goes on", () => {
+  const one = running();
+  one.tell({ is: "symptom", symptom: slow });
+  one.tell({ is: "remedied", id: one.remedyId(), ok: false, through: true, because: "nothing could be removed" });
+  expect(one.state.treatment?.at).toBe("watching");
+  one.tell({ is: "cleared", trigger: "high-latency" });
+  expect(incidentAt(one)).toBe("probation");
+});

@@ -1,0 +1,123 @@
+// Where the ladder ends: what is given time first, what a bootstrap cannot mend, and whose failure it is.
+import { expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { bench } from "../../test/support/workload-bench.ts";
+import { type Facts, noFacts } from "../diagnosis/facts.ts";
+import type { WorkloadSpec } from "./spec.ts";
+
+const full: Facts = { ...noFacts, exhausted: ["the disk of /data is full"], diskFull: true };
+
+function running(over: Partial<WorkloadSpec> = {}, facts: Facts = noFacts) {
+  const one = bench(specOf(over));
+  one.facts = facts;
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(60_000);
+  one.log.length = 0;
+  return one;
+}
+type Bench = ReturnType<typeof running>;
+/** It ends as soon as it is started, for so long. */
+function crashesFor(one: Bench, ms: number): void {
+  const untilMs = one.now() + ms;
+  while (one.now() < untilMs) {
+    if (one.id()) one.crash();
+    one.pass(100);
+  }
+}
+const asked = (one: Bench, name: string) => one.log.filter((line) => line.endsWith(`remedy ${name}`)).length;
+const tried = (one: Bench) => (one.state.incident?.attempts ?? []).map(({ rung, playbook }) => rung ?? playbook ?? "");
+
+test("SYN-3 three fast crashes are no emergency: its cause has the quick restart's budget of 30 s to pass", () => {
+  const one = running();
+  crashesFor(one, 28_000);
+  expect([asked(one, "full_bootstrap"), one.state.incident?.needsPerson]).toEqual([0, false]);
+  expect(one.log.filter((line) => line.endsWith(" spawn")).length).toBeLessThan(8);
+  crashesFor(one, 40_000);
+  expect(asked(one, "full_bootstrap")).toBe(1);
+});
+
+test("SYN-3 what passes within the budget of the quick restart is healed by it, with nobody called", () => {
+  const one = running();
+  crashesFor(one, 20_000);
+  one.pass(60_000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", needsPerson: false });
+  expect(new Set(tried(one))).toEqual(new Set(["quick_restart"]));
+});
+
+test("SYN-5 a program that cannot be started is a damaged installation: the bootstrap comes as soon as the quick restarts are used up", () => {
+  const one = running();
+  one.answers = false;
+  one.crash();
+  for (let n = 0; n < 8; n++) {
+    if (one.phase === "cleaning") one.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+    if (one.phase === "spawning") one.tell({ is: "spawnFailed", because: "its program is not there" });
+    if (one.phase === "cleaning") one.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+    if (one.phase === "deciding") one.tell({ is: "examined", facts: noFacts });
+    if (one.phase === "backoff") one.pass(5000);
+  }
+  expect(tried(one).at(-1)).toBe("full_bootstrap");
+});
+
+test("GRC-4 a full disk is cleaned before the next start, and there is room: no bootstrap, and nobody is called", () => {
+  const one = running({}, full);
+  one.remedies["resource-cleanup"] = true;
+  one.crash();
+  one.crash();
+  expect(one.state.incident?.diagnosis).toMatchObject({ cause: "exhaustion", playbook: "resource-cleanup" });
+  one.facts = noFacts;
+  one.pass(10_000);
+  expect(tried(one)).toEqual(["quick_restart", "resource-cleanup"]);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", needsPerson: false });
+});
+
+test("GRC-4 a disk that stays full: it is cleaned once, retried slowly, and a person hears what is full; no bootstrap makes room", () => {
+  const one = running({}, { ...full, hints: ["corruption"], backup: { id: "b1", ageMs: 1 } });
+  one.remedies["resource-cleanup"] = true;
+  crashesFor(one, 300_000);
+  expect([asked(one, "resource-cleanup"), asked(one, "full_bootstrap"), asked(one, "backup_restore")]).toEqual([
+    1, 0, 0,
+  ]);
+  const { timeline = [], needsPerson } = one.state.incident ?? {};
+  expect(needsPerson).toBe(true);
+  expect(timeline.map(({ because }) => because).join()).toContain(
+    "a person is needed: it stays so: the disk of /data is full",
+  );
+});
+
+test("SYN-4 what waits for another one's healing calls nobody, and says for whom it waits; the root's page names who waits", () => {
+  const down: Facts = { ...noFacts, dependencies: [{ name: "db", stands: "down" }] };
+  const api = running({ dependsOn: ["db"] }, down);
+  api.remedies.dependency_restart = false;
+  crashesFor(api, 600_000);
+  expect(api.incidents.some(({ needsPerson }) => needsPerson)).toBe(false);
+  expect(api.incidents.at(-1)?.diagnosis).toMatchObject({ cause: "dependency_down", root: "db" });
+  expect(api.state.because).toContain("it waits for db, where the failure began");
+  const db = running({}, { ...noFacts, bootstrapAllowed: false, dependents: ["api", "web"] });
+  crashesFor(db, 100_000);
+  const page = db.incidents.find(({ needsPerson }) => needsPerson)?.timeline.at(-1)?.because;
+  expect(page).toContain("a person is needed");
+  expect(page).toContain("api and web wait for it");
+});
+
+test("SYN-4 once its dependency is well again it answers for its own failures", () => {
+  const one = running({ dependsOn: ["db"] }, { ...noFacts, dependencies: [{ name: "db", stands: "down" }] });
+  one.remedies.dependency_restart = false;
+  crashesFor(one, 120_000);
+  one.facts = { ...noFacts, bootstrapAllowed: false, dependencies: [{ name: "db", stands: "well" }] };
+  crashesFor(one, 120_000);
+  expect(one.incidents.at(-1)).toMatchObject({ needsPerson: true });
+});
+
+test("SYN-4 a version that was well itself, and has not changed lately, is not taken back only because it is the rung's turn", () => {
+  const config = { version: "v2", changedAgoMs: 7_200_000, healthyVersion: "v1", wasHealthy: true } as const;
+  const corrupt: Facts = { ...noFacts, config, hints: ["corruption"], backup: { id: "b1", ageMs: 1 } };
+  const one = running({}, corrupt);
+  one.remedies.backup_restore = false;
+  crashesFor(one, 200_000);
+  expect([asked(one, "backup_restore"), asked(one, "config_rollback")]).toEqual([1, 0]);
+  const { wasHealthy: _unproved, ...unproved } = config;
+  const other = running({}, { ...corrupt, config: unproved });
+  Object.assign(other.remedies, { backup_restore: false, config_rollback: true });
+  crashesFor(other, 200_000);
+  expect(asked(other, "config_rollback")).toBe(1);
+});
