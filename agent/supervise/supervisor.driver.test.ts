@@ -355,3 +355,16 @@ test("SYN-4 a service that waits for its database starts as soon as that is well
   expect(await supervisor.until("api", ({ phase }) => phase.at === "running", 60_000)).toBe(true);
   expect(supervisor.state("api").incident).toMatchObject({ at: "probation", needsPerson: false });
 }, 90_000);
+
+test("DOL-9 a disk that hangs while a workload that left the config is written off keeps nobody else from starting", async () => {
+  specs = [specOf({ name: "broken", cwd: dir, command: ["/bin/sh", "-c", "exit 3"] })];
+  await life();
+  await until(() => (supervisor.state("broken").incident?.failures ?? 0) > 1);
+  await death();
+  specs = [sleeper("fresh")];
+  await life("boot-1", () => {
+    const real = store.saveStep.bind(store);
+    store.saveStep = (write, how) => (write.workload === "broken" ? new Promise(() => undefined) : real(write, how));
+  });
+  await runs("fresh");
+});
