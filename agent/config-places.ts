@@ -26,7 +26,10 @@ export function placesOf(paths: readonly string[], at: string, folder: string, d
 
 /** Why nobody may empty, move or replace it; undefined when it may be. */
 function systemOwns(path: string): string | undefined {
-  if (systemFolders.has(path) || systemTrees.some((tree) => isWithin(tree, path))) return `${path} is the system's`;
+  // Files in memory are anybody's: a program's scratch lies there.
+  const inMemory = path.startsWith("/dev/shm/");
+  if (systemFolders.has(path) || (!inMemory && systemTrees.some((tree) => isWithin(tree, path))))
+    return `${path} is the system's`;
   return /^\/home\/[^/]+$/.test(path) ? `${path} is somebody's home` : undefined;
 }
 

@@ -115,7 +115,7 @@ jobs:
 pager: [page-me, --now]
 pools: [{name: imports, max: 2}]
 processes: [{name: importers, program: /usr/bin/importer, argument: --feed}]
-disposable: [cache, /var/tmp/feed]
+disposable: [cache, /var/tmp/feed, /dev/shm/feed]
 playbooks: playbooks
 `),
   );
@@ -132,7 +132,7 @@ playbooks: playbooks
   expect(pager).toEqual(["/bin/page-me", "--now"]);
   expect(pools).toEqual({ imports: 2 });
   expect(processes).toEqual([{ name: "importers", program: "/usr/bin/importer", argument: "--feed" }]);
-  expect(disposable).toEqual(["/etc/node/cache", "/var/tmp/feed"]);
+  expect(disposable).toEqual(["/etc/node/cache", "/var/tmp/feed", "/dev/shm/feed"]);
   expect(playbooks).toBe("/etc/node/playbooks");
 });
 

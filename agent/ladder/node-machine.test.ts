@@ -114,6 +114,15 @@ test("a playbook that breaks off is told at once, unless its trigger is over alr
   expect(other.incidents().at(-1)).toMatchObject({ at: "probation", needsPerson: false });
 });
 
+test("a trigger that fires again while its playbook plays is not over: a full disk was told as recovered", () => {
+  const one = node();
+  one.fire();
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  one.fire();
+  one.answer(true);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "verifying" });
+});
+
 test("a relapse on probation is the same incident, and its playbook plays again", () => {
   const one = node();
   one.fire();

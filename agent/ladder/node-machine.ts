@@ -197,7 +197,8 @@ function fired(state: NodeState, symptom: Symptom, maintenance: boolean, now: Mo
   const { trigger, playbook, severity, because, sinceMs } = symptom;
   const open = state.cases[trigger];
   // At work on it already, or a person was told: the same again adds nothing. A check is due again whatever came of the last one.
-  if (open && open.at !== "probation" && !(maintenance && open.at === "told")) return stay(state);
+  if (open && open.at !== "probation" && !(maintenance && open.at === "told"))
+    return open.over ? put(state, trigger, { ...open, over: false }, []) : stay(state);
   if (!open && Object.keys(state.cases).length >= casesMax) return stay(state);
   // A check is something that is done: the next one comes by the clock.
   if (maintenance && state.held) return stay(state);

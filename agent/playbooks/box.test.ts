@@ -60,7 +60,7 @@ test("what a playbook does stands there in words", () => {
     performance-optimization: A slow or overloaded workload gets room and a moment; what is still slow then is started again.
       make room on a full disk (remove disposable files older than 1h until the disk is 80% full), when disk_used_ratio above 90%; goes on if it fails
       a short burst may be over by itself (wait 5s)
-      clear caches and pools (restart it), when avg_latency_ms above 1000ms or p95_latency_ms above 1000ms or process_cpu_ratio above 85% and it is running
+      clear caches and pools (restart it), when avg_latency_ms above 900ms or p95_latency_ms above 900ms or process_cpu_ratio above 75% and it is running
       verify that it is well within 30s
     quarantine-artifacts: What crashed the sandbox is moved away, kept as evidence, and the unit runs without it.
       move its artifacts into quarantine
@@ -69,7 +69,7 @@ test("what a playbook does stands there in words", () => {
     resource-cleanup: What is disposable is removed while the disk is full, and a workload that holds much memory is started again.
       remove disposable files older than 10m until the disk is 80% full, when disk_used_ratio above 80% or disk_free_inodes below 1000; goes on if it fails
       remove own logs and snapshots beyond their bounds; goes on if it fails
-      give its memory back (restart it), when memory_used_ratio above 80% or ours_memory_ratio above 80% or process_memory_bytes above 256MiB and it is running
+      give its memory back (restart it), when memory_used_ratio above 75% or ours_memory_ratio above 75% or process_memory_bytes above 256MiB and it is running
       verify that it is well within 30s, when it is unwell
     restart-kernel: A unit that is silent or stuck is started again at once.
       restart it

@@ -71,6 +71,7 @@ function standOf(state: State | undefined): Stand {
   const awaitsRemedy = state.phase.at === "mending";
   return {
     is,
+    ...(state.phase.at === "completed" && state.intent === "run" && { done: true as const }),
     ...(instance && { instance: { id: instance.id, pid: instance.pid, startTicks: instance.startTicks } }),
     ...(awaitsRemedy && { awaitsRemedy }),
   };

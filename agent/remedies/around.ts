@@ -12,6 +12,8 @@ import type { RemedyResult } from "./ports.ts";
 export interface Stand {
   /** stopped: a person wants it down, or it has completed. recovering: not well, and its machine is at work on it. */
   readonly is: "well" | "recovering" | "down" | "stopped";
+  /** It has completed its work: nobody has to wait for it. */
+  readonly done?: true;
   /** Its process, while one lives. */
   readonly instance?: { readonly id: string; readonly pid: number; readonly startTicks: number };
   /** Its machine waits for the remedy that runs now: its next start comes when that has ended. */

@@ -47,7 +47,7 @@ const graph = new Map([
   ["disk", []],
   ["other", []],
 ]);
-const plan = (stands: Record<string, "well" | "down" | "recovering" | "stopped">, again = true) =>
+const plan = (stands: Record<string, "well" | "down" | "recovering" | "stopped" | "done">, again = true) =>
   planDependencies("engine", graph, (name) => stands[name] ?? "well", again);
 
 test("what a workload depends on is known to the depth, what others need first", () => {
@@ -81,6 +81,15 @@ test("SYN-3 when all look well the direct ones are started anew, in order, and o
   });
   expect(plan({}, false)).toEqual({ is: "none", because: "all it depends on are well" });
   expect(planDependencies("disk", graph, () => "down", true)).toEqual({ is: "none", because: "it depends on nothing" });
+});
+
+test("a job that has done its work is neither waited for nor started once more by rung 4, and hides nobody who is down", () => {
+  expect(plan({ disk: "done", queue: "down" })).toMatchObject({ is: "plan", root: "queue" });
+  expect(plan({ disk: "done", queue: "done", cache: "done" })).toEqual({
+    is: "none",
+    because: "it depends on nothing",
+  });
+  expect(plan({ queue: "done" })).toEqual({ is: "plan", steps: [{ name: "cache", do: "again" }] });
 });
 
 test("GRC-7 what a person stopped is not started for the sake of another", () => {

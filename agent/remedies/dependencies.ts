@@ -36,6 +36,11 @@ export function dependentsOf(name: string, graph: Graph): string[] {
   return [...graph.keys()].filter((other) => needsOf(other, graph).includes(name));
 }
 
+/** How one that others depend on stands for them: what has done its work is as good as well, and nothing is done about it. */
+export function standsFor({ is, done }: Stand): Stand["is"] | "done" {
+  return done ? "done" : is;
+}
+
 /**
  * What is done about the dependencies of `name`, in order. A failure within the graph belongs to its root: as long as one of
  * them is not well, only those are touched, deepest first, and what recovers by itself is only waited for. When all look well,
@@ -44,10 +49,10 @@ export function dependentsOf(name: string, graph: Graph): string[] {
 export function planDependencies(
   name: string,
   graph: Graph,
-  stand: (name: string) => Stand["is"],
+  stand: (name: string) => Stand["is"] | "done",
   again: boolean,
 ): DependencyPlan {
-  const needs = needsOf(name, graph);
+  const needs = needsOf(name, graph).filter((need) => stand(need) !== "done");
   if (needs.length === 0) return { is: "none", because: "it depends on nothing" };
   const stopped = needs.find((need) => stand(need) === "stopped");
   if (stopped) return { is: "none", because: `${stopped}, on which it depends, was stopped by a person` };

@@ -3,7 +3,7 @@ import type { Facts } from "../diagnosis/facts.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import type { Backups } from "./backups.driver.ts";
-import { dependentsOf, needsOf } from "./dependencies.ts";
+import { dependentsOf, needsOf, standsFor } from "./dependencies.ts";
 import type { Emergency } from "./emergency.driver.ts";
 import { hintsIn } from "./hints.ts";
 import { inTime } from "./patience.driver.ts";
@@ -54,7 +54,10 @@ export async function factsOf(
   ];
   return {
     config: versions.facts(name),
-    dependencies: needsOf(name, graphOf(around)).map((need) => ({ name: need, stands: around.stand(need).is })),
+    dependencies: needsOf(name, graphOf(around)).flatMap((need) => {
+      const stands = standsFor(around.stand(need));
+      return stands === "done" ? [] : [{ name: need, stands }];
+    }),
     ...(waiting.length > 0 && { dependents: waiting }),
     signature,
     hints: hintsIn(lines, spec.patterns),

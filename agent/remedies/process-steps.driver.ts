@@ -3,7 +3,7 @@ import type { HookSignal } from "../playbooks/playbook.ts";
 import { procStat } from "../supervise/proc.driver.ts";
 import type { Around } from "./around.ts";
 import { figure, figureWords, isBeyond } from "./conditions.ts";
-import { type DependencyStep, type Graph, planDependencies } from "./dependencies.ts";
+import { type DependencyStep, type Graph, planDependencies, standsFor } from "./dependencies.ts";
 import { pause } from "./patience.driver.ts";
 import { done, failed, type Outcome, outcomeOf, type Performers, type StepContext, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
@@ -106,7 +106,7 @@ export function graphOf({ specs }: Pick<Around, "specs">): Graph {
 async function restartDependencies(around: Around, permission: Permission, context: StepContext): Promise<Outcome> {
   const { workload } = context;
   if (workload === "") return skipped("it is about a workload, and this run is about the node");
-  const stand = (name: string) => around.stand(name).is;
+  const stand = (name: string) => standsFor(around.stand(name));
   // As a rung it is asked for because nothing else helped; in a playbook what is well is left alone.
   const plan = planDependencies(workload, graphOf(around), stand, context.down);
   if (plan.is === "none")

@@ -105,6 +105,15 @@ test("SYN-3 rung 4 starts the direct dependencies anew when all look well, and f
   expect(await prepare("dependency_restart", "disk", "third")).toEqual({ ok: false, because: "it depends on nothing" });
 });
 
+test("SYN-4 a job that has done its work is no dependency that a person has stopped: rung 4 passes over it", async () => {
+  await open(chain());
+  rig.stands.set("disk", { is: "stopped", done: true });
+  expect((await remedies.examine("engine")).dependencies).toEqual([{ name: "queue", stands: "well" }]);
+  rig.stands.set("queue", { is: "down" });
+  expect(await prepare("dependency_restart")).toEqual({ ok: true, because: "brought back, in order: queue" });
+  expect(rig.asked).toEqual(["restart queue"]);
+});
+
 test("DOL-6 twenty that wait for one dependency do not keep it from its own recovery", async () => {
   const waiting = Array.from({ length: 20 }, (_, n) => specOf({ name: `w${n}`, dependsOn: ["queue"] }));
   const conf = join(dir, "queue.conf");

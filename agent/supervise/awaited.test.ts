@@ -143,3 +143,35 @@ test("a step of its playbook that may fail and has failed is written down: the t
   one.tell({ is: "cleared", trigger: "high-latency" });
   expect(incidentAt(one)).toBe("probation");
 });
+
+test("a trigger that fires again while it is waited for holds again: a service that is still slow was told as recovered", () => {
+  const one = restarted();
+  one.tell({ is: "lapsed", trigger: "api-timeouts" });
+  one.pass(30_000);
+  one.tell({ is: "symptom", symptom: timeouts });
+  one.pass(verifyMs);
+  expect(one.state.incident?.recoveredWallMs).toBeUndefined();
+  expect(one.state.incident?.attempts[0]).toMatchObject({ rung: "quick_restart", ok: false });
+  const other = running();
+  other.tell({ is: "symptom", symptom: slow });
+  other.tell({ is: "cleared", trigger: "high-latency" });
+  other.tell({ is: "symptom", symptom: slow });
+  other.tell({ is: "remedied", id: other.remedyId(), ok: true, because: "done" });
+  expect(incidentAt(other)).toBe("verifying");
+});
+
+test("a service that stays slow is left running once a person was called: it was restarted every two minutes for ever", () => {
+  const one = running();
+  one.facts = { ...noFacts, bootstrapAllowed: false };
+  one.tell({ is: "symptom", symptom: timeouts });
+  for (let n = 0; n < 3000 && one.state.treatment?.at !== "resting"; n++) {
+    if (one.phase === "stopping") one.crash(0);
+    one.pass(1000);
+  }
+  expect(one.state.incident?.needsPerson).toBe(true);
+  const id = one.id();
+  one.pass(600_000);
+  expect([one.phase, one.id(), one.state.incident?.at]).toEqual(["running", id, "open"]);
+  one.tell({ is: "cleared", trigger: "api-timeouts" });
+  expect(incidentAt(one)).toBe("probation");
+});

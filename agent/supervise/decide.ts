@@ -150,12 +150,17 @@ function retry(
     now,
   );
   const after: State = { ...plan.state, incident: begun, because: words };
-  if (waitMs > 0) return to(after, waiting(waitMs, slow || plan.exhausted, now), words, noted(begun));
+  if (waitMs > 0) return to(after, waiting(waitMs, slow || plan.exhausted, now, root), words, noted(begun));
   return spawnNow(after, noted(begun), now);
 }
 
-function waiting(waitMs: number, slow: boolean, now: Moment): Phase {
-  return { at: "backoff", untilMs: now.ms + waitMs, ...(slow && { slow }) };
+function waiting(waitMs: number, slow: boolean, now: Moment, waitsFor?: string): Phase {
+  return {
+    at: "backoff",
+    untilMs: now.ms + waitMs,
+    ...(slow && { slow }),
+    ...(waitsFor !== undefined && { waitsFor }),
+  };
 }
 
 /** Something has to be prepared before the next start. */

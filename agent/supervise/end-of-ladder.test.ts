@@ -4,6 +4,8 @@ import { specOf } from "../../test/support/spec.ts";
 import { bench } from "../../test/support/workload-bench.ts";
 import { type Facts, noFacts } from "../diagnosis/facts.ts";
 import type { WorkloadSpec } from "./spec.ts";
+import { wokenBy } from "./stands.ts";
+import { fresh, type State } from "./state.ts";
 
 const full: Facts = { ...noFacts, exhausted: ["the disk of /data is full"], diskFull: true };
 
@@ -120,4 +122,44 @@ test("SYN-4 a version that was well itself, and has not changed lately, is not t
   Object.assign(other.remedies, { backup_restore: false, config_rollback: true });
   crashesFor(other, 200_000);
   expect(asked(other, "config_rollback")).toBe(1);
+});
+
+test("SYN-4 what waits for another one starts as soon as that is well, and not when its slow retry comes; a page's wait is not cut short", () => {
+  const down: Facts = { ...noFacts, dependencies: [{ name: "db", stands: "down" }] };
+  const api = running({ dependsOn: ["db"] }, down);
+  api.remedies.dependency_restart = false;
+  crashesFor(api, 100_000);
+  while (api.phase !== "backoff") crashesFor(api, 100);
+  expect(api.state.phase).toMatchObject({ at: "backoff", slow: true, waitsFor: "db" });
+  api.tell({ is: "needsMet" });
+  expect(api.phase).toBe("backoff");
+  api.tell({ is: "rootWell" });
+  expect(api.phase).toBe("starting");
+  api.pass(5000);
+  expect(api.incidents.at(-1)).toMatchObject({ at: "probation", needsPerson: false });
+  const alone = running({}, { ...noFacts, bootstrapAllowed: false });
+  crashesFor(alone, 60_000);
+  while (alone.phase !== "backoff") crashesFor(alone, 100);
+  alone.tell({ is: "rootWell" });
+  expect(alone.phase).toBe("backoff");
+});
+
+test("SYN-4 it is woken once its root is well, and all that it depends on itself: a database that still starts would only be in its way", () => {
+  const waits = { at: "backoff", untilMs: 9e6, slow: true, waitsFor: "disk" } as const;
+  const api = { spec: { name: "api", dependsOn: ["db"] }, state: { ...fresh("boot-1", 7), phase: waits } };
+  const up = {
+    at: "running",
+    readySinceMs: 0,
+    instance: { id: "i", pid: 1, startTicks: 1, sinceMs: 0, sinceWallMs: 0, adopted: false },
+  } as const;
+  const one = (name: string, phase: State["phase"]) => ({
+    spec: { name, dependsOn: [] },
+    state: { ...fresh("boot-1", 7), phase },
+  });
+  const restarts = { at: "spawning", id: "x" } as const;
+  expect(wokenBy([api, one("db", restarts), one("disk", up)])).toEqual([]);
+  expect(wokenBy([api, one("db", up), one("disk", restarts)])).toEqual([]);
+  expect(wokenBy([api, one("db", up), one("disk", up)])).toEqual(["api"]);
+  // The root has left the config: it is retried slowly, as ever.
+  expect(wokenBy([api, one("db", up)])).toEqual([]);
 });

@@ -23,7 +23,16 @@ import { audit, cleanThen, closing, noted, spawnNow, stay, to, withoutIncident }
 import { attemptEnded, recovered, revise } from "./recovery.ts";
 import { faultWall, late, probed, seen } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import type { Effect, Event, IncidentFacts, Instance, Phase, State, Step } from "./state.ts";
+import {
+  type Effect,
+  type Event,
+  type IncidentFacts,
+  type Instance,
+  mayRun,
+  type Phase,
+  type State,
+  type Step,
+} from "./state.ts";
 import { cleared, holding, lapsed, overdue, played, symptom, watched } from "./treatment.ts";
 
 /** A clean-up that failed is tried again after this long: what cannot be killed (state D) does not get better by hurry. */
@@ -41,6 +50,8 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
       return state.phase.at === "waiting"
         ? cleanThen(state, "start", undefined, "what it depends on has started", [])
         : stay(state);
+    case "rootWell":
+      return rootWell(state, now);
     case "spawned":
       return spawned(spec, state, event.instance, now);
     case "spawnFailed":
@@ -223,6 +234,13 @@ function cleanFailed(state: State, because: string, now: Moment): Step {
     audit("workload.clean", "agent", because, "failure"),
     ...noted(incident),
   ]);
+}
+
+/** It has waited at the end of its ladder for another one, whose failure was its own: it need not wait any longer. */
+function rootWell(state: State, now: Moment): Step {
+  const { phase } = state;
+  if (phase.at !== "backoff" || phase.waitsFor === undefined || !mayRun(state)) return stay(state);
+  return spawnNow({ ...state, because: `${phase.waitsFor}, for which it waited, is well again` }, [], now);
 }
 
 // ── time passes ──────────────────────────────────────────────────────────────────────────────────────────────────────

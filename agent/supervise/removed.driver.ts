@@ -1,10 +1,13 @@
 import type { Moment } from "@blueflame/shared/time/clock.ts";
+import { inTime } from "../remedies/patience.driver.ts";
 import { closing, withoutIncident } from "./moves.ts";
 import type { SupervisorParts } from "./parts.ts";
 import { incidentOf } from "./report.ts";
 import type { State } from "./state.ts";
 
 const because = "it is no longer in the config";
+/** A disk that has not answered by then holds up no start of the others, as with every other step. */
+const actAfterMs = 500;
 
 /** A workload that is in no config any more. */
 export interface Removed {
@@ -17,19 +20,19 @@ export interface Removed {
 
 /**
  * What runs of it is ended and then forgotten, and its incident is closed: nobody recovers it any more. What refuses to end, and what
- * the disk refuses, is tried again at the next start of the agent. Never rejects.
+ * the disk refuses, is tried again at the next start of the agent. Never rejects, and waits for no disk.
  */
 export async function dismiss(parts: SupervisorParts, { name, state, lives }: Removed, now: Moment): Promise<void> {
   const { processes, store, log } = parts;
   const cleaned = lives ? await processes.clean({ name, clean: { files: [], sockets: [], ports: [] } }) : undefined;
   if (cleaned && !cleaned.ok) return log("error", { workload: name }, cleaned.because);
   if (cleaned) log("info", { workload: name }, `${because} and was ended`);
-  try {
+  const written = async () => {
     if (state?.incident) await closeIncident(parts, name, state, now);
     if (lives) await store.forgetWorkload(name);
-  } catch {
-    // The store says itself that it is in trouble.
-  }
+  };
+  // Of what the disk refuses the store says itself that it is in trouble.
+  await inTime(parts.clock, actAfterMs, written());
 }
 
 async function closeIncident(parts: SupervisorParts, name: string, before: State, now: Moment): Promise<void> {

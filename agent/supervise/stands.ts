@@ -1,4 +1,5 @@
 /** How a workload stands for those who wait for it. Pure. */
+import type { WorkloadSpec } from "./spec.ts";
 import type { State } from "./state.ts";
 
 /** It runs, or it has ended or failed in a way that waiting does not mend. */
@@ -32,4 +33,31 @@ export function standsOf(state: State): "well" | "recovering" | "down" | "stoppe
     default:
       return state.intent === "stopped" || state.held ? "stopped" : "recovering";
   }
+}
+
+/**
+ * Who waits at the end of its ladder for another workload, in which its failure began, and need not any more: that one is up, and
+ * all that it depends on, as the diagnosis sees it. Asked when a workload has come up, and of one whose wait begins: its root may
+ * have been faster.
+ */
+export function wokenBy(
+  all: Iterable<{ readonly spec: Pick<WorkloadSpec, "name" | "dependsOn">; readonly state: State }>,
+): string[] {
+  const actors = [...all];
+  const well = new Set(actors.filter(({ state }) => isUp(state)).map(({ spec }) => spec.name));
+  return actors
+    .filter(
+      ({ spec, state: { phase } }) =>
+        phase.at === "backoff" &&
+        phase.waitsFor !== undefined &&
+        [...spec.dependsOn, phase.waitsFor].every((need) => well.has(need)),
+    )
+    .map(({ spec }) => spec.name);
+}
+
+/** May this step have ended somebody's wait, or begun one? The agent's first word counts, for a root may have come up without it. */
+export function maySettleWaits(before: State, after: State, event: { readonly is: string }): boolean {
+  const gotUp = isUp(after) && !isUp(before);
+  const waits = after.phase.at === "backoff" && after.phase.waitsFor !== undefined;
+  return gotUp || (waits && (event.is === "boot" || after.phase !== before.phase));
 }

@@ -66,8 +66,10 @@ export type Phase =
   | {
       readonly at: "backoff";
       readonly untilMs: number;
-      /** The wait of a slow retry: only a person ends it sooner. */
+      /** The wait of a slow retry: only a person ends it sooner, or what it waits for. */
       readonly slow?: true;
+      /** Its failure began in this other workload: once that is well again it starts at once. */
+      readonly waitsFor?: string;
     }
   /** The intent is durable; the process may or may not exist yet, marked with this id. */
   | { readonly at: "spawning"; readonly id: string }
@@ -242,6 +244,8 @@ export type Event =
     }
   /** What it waits for has started, or has had its time. */
   | { readonly is: "needsMet" }
+  /** The workload in which its failure began, and all that it depends on, are well again. */
+  | { readonly is: "rootWell" }
   | { readonly is: "spawned"; readonly instance: Instance }
   | { readonly is: "spawnFailed"; readonly because: string }
   | {

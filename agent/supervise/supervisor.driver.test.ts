@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -7,6 +7,7 @@ import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FakeRemedies } from "../../test/support/fake-remedies.ts";
 import { specOf } from "../../test/support/spec.ts";
+import { noFacts } from "../diagnosis/facts.ts";
 import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
 import { Families } from "./family.driver.ts";
 import { step } from "./machine.ts";
@@ -38,7 +39,11 @@ afterEach(async () => {
 });
 
 /** One life of the agent. */
-async function life(bootId = "boot-1", bend: (real: ProcessPort) => void = () => undefined): Promise<void> {
+async function life(
+  bootId = "boot-1",
+  bend: (real: ProcessPort) => void = () => undefined,
+  remedies = new FakeRemedies(specs),
+): Promise<void> {
   store = await openAgentStore(dir, { clock, random: Math.random, nodeId: "n1", bootId });
   processes = realProcesses({ owner: store.identity.generation, logDir: join(dir, "logs"), clock });
   bend(processes);
@@ -50,7 +55,7 @@ async function life(bootId = "boot-1", bend: (real: ProcessPort) => void = () =>
     store,
     processes,
     signs: { watch: () => undefined, unwatch: () => undefined },
-    remedies: new FakeRemedies(specs),
+    remedies,
     clock,
     random: Math.random,
     envFor: () => ({}),
@@ -321,4 +326,45 @@ test("a workload that is removed from the config leaves no incident open: it is 
   await life();
   await runs("broken");
   expect(supervisor.state("broken").incident).toBeUndefined();
+});
+
+test("SYN-4 a service that waits for its database starts as soon as that is well, and not minutes later by its slow retry", async () => {
+  const shell = (line: string) => ["/bin/sh", "-c", `${line}; exec sleep 600`] as const;
+  specs = [
+    specOf({
+      name: "db",
+      cwd: dir,
+      command: shell("test -e db.ok || exit 1; touch db.up"),
+      backoff: { baseMs: 50, capMs: 400, resetAfterMs: 10_000 },
+    }),
+    specOf({
+      name: "api",
+      cwd: dir,
+      command: shell("test -e db.up || exit 1"),
+      dependsOn: ["db"],
+      backoff: { baseMs: 50, capMs: 600_000, resetAfterMs: 10_000 },
+    }),
+  ];
+  const remedies = new FakeRemedies(specs);
+  remedies.answers.set("dependency_restart", { ok: false, because: "db, on which it depends, did not get well" });
+  remedies.examine = async (name) => ({ ...noFacts, dependencies: supervisor.needs(name) });
+  await life("boot-1", undefined, remedies);
+  const waits = ({ phase }: State) => phase.at === "backoff" && phase.waitsFor === "db";
+  expect(await supervisor.until("api", waits, 20_000)).toBe(true);
+  writeFileSync(join(dir, "db.ok"), "");
+  expect(await supervisor.until("api", ({ phase }) => phase.at === "running", 60_000)).toBe(true);
+  expect(supervisor.state("api").incident).toMatchObject({ at: "probation", needsPerson: false });
+}, 90_000);
+
+test("DOL-9 a disk that hangs while a workload that left the config is written off keeps nobody else from starting", async () => {
+  specs = [specOf({ name: "broken", cwd: dir, command: ["/bin/sh", "-c", "exit 3"] })];
+  await life();
+  await until(() => (supervisor.state("broken").incident?.failures ?? 0) > 1);
+  await death();
+  specs = [sleeper("fresh")];
+  await life("boot-1", () => {
+    const real = store.saveStep.bind(store);
+    store.saveStep = (write, how) => (write.workload === "broken" ? new Promise(() => undefined) : real(write, how));
+  });
+  await runs("fresh");
 });

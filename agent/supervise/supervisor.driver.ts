@@ -24,7 +24,7 @@ import { Recorder } from "./recorder.driver.ts";
 import { dismiss } from "./removed.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import { standsOf } from "./stands.ts";
+import { maySettleWaits, standsOf, wokenBy } from "./stands.ts";
 import { starting, tightened } from "./start-spec.ts";
 import { type Event, type IncidentFacts, type Instance, instanceOf, remembered, type State } from "./state.ts";
 
@@ -252,6 +252,8 @@ export class Supervisor {
       if (matters) this.#parts.changed();
     }
     if (matters) for (const waiter of actor.waiters.splice(0)) waiter();
+    if (maySettleWaits(before, result.state, event))
+      for (const name of wokenBy(this.#actors.values())) this.post(name, { is: "rootWell" });
   }
 
   /** Whoever hears of incidents may be wrong; the supervision goes on. */

@@ -2,7 +2,8 @@
  * A trigger has fired for a workload that runs. Restarts go the way of every failure; what works beside the running workload
  * is a treatment: its playbook plays, then the trigger has to be over within {@link verifyMs}, else the ladder goes on. So it is
  * watched after a restart that a trigger has asked for, too. What nothing is known of by then is judged by its health alone. What is
- * only of low severity never leads to anything harsher than its playbook. Pure, a part of `machine.ts`.
+ * only of low severity never leads to anything harsher than its playbook, and what was left to a person runs on as it is. Pure, a
+ * part of `machine.ts`.
  */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Symptom } from "../triggers/symptom.ts";
@@ -41,7 +42,9 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
   if (state.phase.at !== "running" || spec.restart === "never") return stay(state);
   const { instance } = state.phase;
   const open = state.incident;
-  if (open && open.at !== "probation" && open.at !== "closed") return alsoSeen(state, open, seen, now);
+  // Whatever was known of its end: it holds again.
+  if (open && open.at !== "probation" && open.at !== "closed")
+    return alsoSeen(holding(state, seen.trigger).state, open, seen, now);
   const relapse = open?.at === "probation";
   const byItself = seen.own ? undefined : restarts[seen.playbook];
   const restart = byItself ?? (seen.playbook === "" || relapse ? { gentle: true } : undefined);
@@ -213,9 +216,13 @@ function noHelp(spec: WorkloadSpec, before: State, because: string, effects: rea
   const { treatment, incident, ...rest } = before;
   if (!treatment || !incident) return stay(rest);
   const failure = audit(`playbook.${treatment.playbook}`, "agent", because, "failure");
-  const ended = revise(attemptEnded(incident, false, because, now), now, "remedy", because);
+  const leftToPerson = incident.needsPerson && before.phase.at === "running";
+  const words = leftToPerson ? `${because}; a person was called, and it runs on as it is` : because;
+  const failedFacts = attemptEnded(incident, false, because, now);
+  const ended = revise(leftToPerson ? { ...failedFacts, at: "open" } : failedFacts, now, "remedy", words);
   const instance = instanceOf(before.phase);
-  if (treatment.severity === "low" || !instance || before.phase.at !== "running") {
+  // Every rung had its turn and a person was called: it works, if badly, and one more restart each two minutes would take that too.
+  if (treatment.severity === "low" || leftToPerson || !instance || before.phase.at !== "running") {
     const resting: State = { ...rest, incident: ended, treatment: { ...treatment, at: "resting" } };
     return { state: resting, effects: [...effects, failure, ...noted(ended)] };
   }

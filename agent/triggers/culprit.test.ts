@@ -72,3 +72,21 @@ test("a process that was started anew is not blamed for what the one before took
   expect(fired[0]?.culprit).toBe("api");
   expect(fired.at(-1)?.culprit).toBe("db");
 });
+
+test("GRC-4 the node is still busy, but by strangers: for who was healed for it that is over, and it does not climb the ladder for them", () => {
+  const bench = triggerBench({ triggers });
+  bench.see(takes({ api: [0.1, gib] }));
+  bench.pass(70_000);
+  bench.see(takes({ api: [3.6, gib] }, busy));
+  bench.pass(12_000);
+  expect(bench.steps.flatMap(({ fired }) => fired)).toMatchObject([{ trigger: "cpu-high", culprit: "api" }]);
+  bench.see(takes({ api: [0.1, gib] }, { ...node, cpu_busy_ratio: 0.97, ours_cpu_ratio: 0.03 }));
+  bench.pass(12_000);
+  expect(bench.steps.flatMap(({ cleared }) => cleared)).toEqual([{ trigger: "cpu-high", workload: "" }]);
+  // Ours again, and no more than once in a cooldown.
+  bench.see(takes({ api: [3.6, gib] }, busy));
+  bench.pass(60_000);
+  expect(bench.steps.flatMap(({ fired }) => fired)).toHaveLength(1);
+  bench.pass(60_000);
+  expect(bench.steps.flatMap(({ fired }) => fired)).toHaveLength(2);
+});

@@ -11,8 +11,9 @@
  *                                                                          └── holds for holdMs ───────────┘
  *
  * Between the threshold and the clear threshold nothing begins and nothing ends. An excuse (it is not our fault) holds a
- * pending one back and is NOTED; when the excuse ends, the hold begins anew. Nothing that flickers fires more than once in a
- * cooldown: the mark of the last firing outlives the stand.
+ * pending one back and is NOTED; when the excuse ends, the hold begins anew. One that has fired is over by an excuse as by its end:
+ * nobody is healed on for what strangers do. Nothing that flickers fires more than once in a cooldown: the mark of the last firing
+ * outlives the stand.
  *
  * What is known of a process ends with it ({@link lapse}): then nothing fires, and what has fired is over for the next process. Its
  * hold begins anew; when it holds again within the cooldown it is HOLDING, which calls nobody: who waits for its end goes on waiting.
@@ -85,7 +86,8 @@ export function move(
     case "firing":
     case "clearing": {
       const known = { ...without(stand), ...facts(finding), knownMs };
-      if (finding.is === "over") return fadeOut(timing, known, mark, nowMs);
+      // What has become somebody else's doing is over for whoever is being healed for it.
+      if (finding.is === "over" || known.excuse !== undefined) return fadeOut(timing, known, mark, nowMs);
       const firing: Stand = known.at === "firing" ? known : { ...known, at: "firing", sinceMs: nowMs };
       return again(timing, firing, mark, nowMs);
     }

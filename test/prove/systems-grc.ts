@@ -25,6 +25,7 @@ const actsMs = 10;
 const detectMs = 90_000;
 /** In the short form: what a spinning unit gets of a core even beside others. */
 const busyShare = "15%";
+const calmShare = "10%";
 /** GRC-14. */
 const downtimeMs = 30_000;
 
@@ -137,7 +138,7 @@ class GraceWard {
     // What falls below in an incident falls again as soon as that is over.
     if (trigger === "trust-drop") return { cooldown: "5s" };
     const of = this.placed.filter(({ line }) => line.name === "CPU").map(({ patient }) => patient.name);
-    return trigger === "unit-cpu" && this.#pace.short ? { above: busyShare, clear: "10%", workloads: of } : {};
+    return trigger === "unit-cpu" && this.#pace.short ? { above: busyShare, clear: calmShare, workloads: of } : {};
   }
 
   #playbooks(): string {
@@ -147,7 +148,7 @@ class GraceWard {
     copyFileSync(inRoot("examples", "grace", own), join(folder, own));
     if (this.#pace.short) {
       const text = readFileSync(join(folder, own), "utf8");
-      writeFileSync(join(folder, own), text.replace("above: 85%", `above: ${busyShare}`));
+      writeFileSync(join(folder, own), text.replace("above: 75%", `above: ${calmShare}`));
       const box = readFileSync(inRoot("agent", "playbooks", "run-diagnostics.yaml"), "utf8");
       writeFileSync(join(folder, "run-diagnostics.yaml"), box.replace("for: 62s", "for: 2s"));
     }

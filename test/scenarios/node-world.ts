@@ -19,7 +19,7 @@ import type { RemedyResult } from "@blueflame/agent/remedies/ports.ts";
 import { adoptable } from "@blueflame/agent/supervise/adopt.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
 import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
-import { hasStarted } from "@blueflame/agent/supervise/stands.ts";
+import { hasStarted, maySettleWaits, wokenBy } from "@blueflame/agent/supervise/stands.ts";
 import type { Effect, Event, IncidentFacts } from "@blueflame/agent/supervise/state.ts";
 import type { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { perform } from "./node-deeds.ts";
@@ -247,6 +247,8 @@ export class NodeWorld extends Ground {
     if (moves && phase.at === "backoff") this.see(moved);
     this.#schedule(name, actor);
     if (this.#waiting.size > 0) this.#release();
+    if (maySettleWaits(before, actor.state, event))
+      for (const woken of wokenBy(this.actors.values())) this.soon(1, () => this.tell(woken, { is: "rootWell" }));
   }
 
   tellNode(event: NodeEvent): void {

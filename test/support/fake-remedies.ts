@@ -24,7 +24,7 @@ export class FakeRemedies implements RemedyPort {
   cancel(id: string): void {
     this.cancelled.push(id);
   }
-  async examine(): Promise<Facts> {
+  async examine(_workload: string): Promise<Facts> {
     return this.facts;
   }
   specInUse(workload: string): WorkloadSpec {
