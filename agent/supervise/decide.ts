@@ -14,6 +14,8 @@ const playbookBudgetMs = 120_000;
 
 /** What relapses again and again, each time after its start budget's window, is not healed by one more restart. */
 const relapsesPerStart = 3;
+/** Each of its restarts has had a minute and a half to end its trigger (treatment.ts), and none has. */
+const vainPerStart = 1;
 
 /** The facts are there. */
 export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Moment): Step {
@@ -33,7 +35,7 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   );
   // The list of attempts is bounded; failures are counted on. After the bootstrap it is slow, and a person's (design.md, rule 11).
   const restarts = incident.failures - new Set(tried).size;
-  const atEnd = tried.includes("full_bootstrap") || restarts > relapsesPerStart * spec.starts.max;
+  const atEnd = tried.includes("full_bootstrap") || restarts > (state.awaited ? vainPerStart : relapsesPerStart) * spec.starts.max;
   const left = quickLeft(spec, state, now.ms) && !atEnd && !incident.needsPerson;
   const prepared = diagnosis.playbook;
   if (prepared !== undefined && !incident.attempts.some(({ playbook }) => playbook === prepared)) {

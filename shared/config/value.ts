@@ -131,10 +131,11 @@ function number(field: DescField, figure: number | undefined, refused: Read): Re
   if (figure === undefined) return refused;
   switch (field.scalar) {
     case ScalarType.UINT64:
-      return { ok: true, value: BigInt(figure) };
+      return figure < 0 ? refused : { ok: true, value: BigInt(figure) };
     case ScalarType.UINT32:
-      return figure < 0 ? refused : { ok: true, value: figure };
+      return figure < 0 || figure > 2 ** 32 - 1 ? refused : { ok: true, value: figure };
     case ScalarType.INT32:
+      return Math.abs(figure) > 2 ** 31 - 1 ? refused : { ok: true, value: figure };
     case ScalarType.DOUBLE:
       return { ok: true, value: figure };
     default:
@@ -153,9 +154,7 @@ function figureWithin({ min, max }: Rule, { text }: Written, parse: Parse): numb
 }
 
 function parseInteger(text: string): number | undefined {
-  if (!/^-?\d{1,15}$/.test(text)) return undefined;
-  const figure = Number(text);
-  return figure >= -(2 ** 31) && figure <= 2 ** 32 - 1 ? figure : undefined;
+  return /^-?\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 function parseDecimal(text: string): number | undefined {
