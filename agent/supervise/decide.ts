@@ -35,7 +35,8 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   );
   // The list of attempts is bounded; failures are counted on. After the bootstrap it is slow, and a person's (design.md, rule 11).
   const restarts = incident.failures - new Set(tried).size;
-  const atEnd = tried.includes("full_bootstrap") || restarts > (state.awaited ? vainPerStart : relapsesPerStart) * spec.starts.max;
+  const atEnd =
+    tried.includes("full_bootstrap") || restarts > (state.awaited ? vainPerStart : relapsesPerStart) * spec.starts.max;
   const left = quickLeft(spec, state, now.ms) && !atEnd && !incident.needsPerson;
   const prepared = diagnosis.playbook;
   if (prepared !== undefined && !incident.attempts.some(({ playbook }) => playbook === prepared)) {
