@@ -57,7 +57,7 @@ class Watching {
 /** At most this many looks of 100 may be taken for an anomaly by mistake. Measured: 0.2, 0, 0, 0.7. */
 const mistaken = { steady: 0.5, flat: 0, spiky: 0.1, heavy: 1.5 };
 
-const cases = Object.keys(mistaken).flatMap((kind) => [1, 2, 3].map((seed) => [kind, seed] as const));
+const cases = Object.keys(mistaken).flatMap((kind) => [1, 2].map((seed) => [kind, seed] as const));
 test.each(cases)(
   "PRA-8 3000 looks at calm %s noise, seed %i: hardly one is an anomaly, and never three in a row",
   (kind, seed) => {
@@ -83,7 +83,7 @@ const troubles: readonly [string, Sample][] = [
   ["memory_usage_mb", { memory_usage_mb: 700 }],
 ];
 
-test.each(troubles.flatMap(([name, out]) => [1, 2].map((seed) => [name, seed, out] as const)))(
+test.each(troubles.flatMap(([name, out]) => [1].map((seed) => [name, seed, out] as const)))(
   "PRA-8 trouble with %s is seen at the first look and explained, seed %i",
   (name, seed, out) => {
     const g = noise(seed);

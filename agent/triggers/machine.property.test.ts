@@ -41,7 +41,7 @@ test.each(levels.map((one) => [one.name, one] as const))(
           expect(fired.length).toBeLessThanOrEqual(Math.ceil(1_000_000 / trigger.cooldownMs));
         },
       ),
-      { numRuns: 30 },
+      { numRuns: 8 },
     );
   },
 );
@@ -57,7 +57,7 @@ test.each(levels.map((one) => [one.name, one] as const))(
         bench.pass(500_000);
         expect(bench.log).toEqual([]);
       }),
-      { numRuns: 20 },
+      { numRuns: 6 },
     );
   },
 );
@@ -195,7 +195,7 @@ test("whatever is seen and told in whatever order: what is over had fired, state
         expect(nextLookMs(catalogue, state, now)).toBeLessThanOrEqual(ms + 10_000);
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 150 },
   );
 });
 

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { GuardRig } from "../../test/support/guard-rig.ts";
 import { agentPolicy, type GuardPolicy, watchdogPolicy } from "./policy.ts";
 
-const runs = Number(process.env.RUNS ?? 400);
+const runs = Number(process.env.RUNS ?? 150);
 
 /** What may befall the pair, in any order and at any moment. */
 const fault = fc.oneof(

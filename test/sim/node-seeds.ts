@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { Outcome } from "./node-run.ts";
 
 const only = process.env.SEED;
-const count = Number(process.env.NODE_SEEDS ?? 40);
+const count = Number(process.env.NODE_SEEDS ?? 12);
 const seeds = only === undefined ? Array.from({ length: count }, (_, index) => index + 1) : [Number(only)];
 
 /**
