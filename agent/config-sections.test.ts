@@ -319,7 +319,6 @@ test.each([
     workload("data: {paths: [db, ./db]}"),
     /data\.paths\[1\]: .* lies in \/etc\/node\/db already/,
   ],
-  ["a safe mode like the full one", workload("safe_mode: {}"), /safe_mode: neither command nor env/],
   [
     "memory for nobody",
     workload("limits: {memory: 512B}"),

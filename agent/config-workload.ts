@@ -33,9 +33,6 @@ export function recoveryOf(
     draft.add(`${path}.pool`, `there is no pool "${workload.pool}"`, allowed, nearest(workload.pool, pools));
   }
   if (safeMode) checkEnv(safeMode.env, `${path}.safe_mode`, draft);
-  if (safeMode && safeMode.command.length === 0 && Object.keys(safeMode.env).length === 0)
-    if (!draft.isBroken(`${path}.safe_mode`))
-      draft.add(`${path}.safe_mode`, "neither command nor env", "allowed is what is different in safe mode");
   checkLimits(limits, `${path}.limits`, draft);
   if (performance && !isWebAddress(performance.url) && !draft.isBroken(`${path}.performance.url`))
     draft.add(`${path}.performance.url`, "not a URL", "allowed is an http:// or https:// URL");
