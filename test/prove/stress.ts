@@ -19,6 +19,8 @@ const startMs = 120_000;
 const minuteMs = 60_000;
 /** What would have been done to a workload, or by the agent to itself. */
 const actions = /^(workload\.(?!spawn)|remedy\.|playbook\.|agent\.restart)/;
+/** At three in the morning the node looks after itself: its daily and weekly checks are no recoveries. */
+const isCheck = /\b(daily|weekly)-maintenance\b/;
 
 export const stress: Trial = {
   name: "stress",
@@ -116,7 +118,10 @@ async function seen(
   const opened = (await rig.everyIncident()).filter(({ detectedAt }) => at(detectedAt) >= sinceMs);
   for (const { workload, summary, symptom } of opened)
     say(`incident of ${workload || "the node"}: ${symptom}: ${summary}`);
-  const done = (await rig.audit()).filter((one) => at(one.at) >= sinceMs && actions.test(one.action));
+  const done = (await rig.audit()).filter(
+    ({ at: when, action, because }) =>
+      at(when) >= sinceMs && actions.test(action) && !isCheck.test(`${action} ${because}`),
+  );
   for (const { action, target, because } of done.slice(0, 20)) say(`${action} on ${target}: ${because}`);
   const row = (measure: string, value: number): Row => ({
     name: "stress healthy workloads",
