@@ -9,6 +9,7 @@ export const tools = {
   nginx: { package: "nginx-light", for: "guarding a real nginx" },
   promtool: { package: "prometheus", for: "checking /metrics" },
   runsv: { package: "runit", for: "comparing with runit" },
+  chromium: { package: "chromium", for: "the status page in a real browser" },
   tmux: { package: "tmux", for: "trying the commands on a real terminal" },
   python3: { package: "python3", for: "a program that writes over its own environment" },
   "systemd-notify": { package: "systemd", for: "the notify protocol without C functions" },

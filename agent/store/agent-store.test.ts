@@ -243,7 +243,7 @@ test("CARD-4 an agent killed in the middle of writing, again and again, finds ev
 }, 60_000);
 
 test.skipIf(!canMount())(
-  "on a full disk steps fail by name, and go on by themselves when there is space again",
+  "on a full disk steps fail by name, and go on by themselves when there is space again (needs the right to mount)",
   async () => {
     const disk = smallDisk(48 * 1024 * 1024);
     try {

@@ -183,7 +183,7 @@ test("what a writer left that died is removed by the next one", async () => {
   expect(readdirSync(join(dir, "snapshots"))).toEqual(["1"]);
 });
 
-test.skipIf(!canMount())("a disk that is nearly full is left to the store", async () => {
+test.skipIf(!canMount())("a disk that is nearly full is left to the store (needs the right to mount)", async () => {
   const disk = smallDisk(48 * 1024 * 1024);
   try {
     disk.fill(1024 * 1024);

@@ -11,9 +11,10 @@ import {
 } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { build } from "esbuild";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, type TestOptions, test } from "vitest";
 import { bundleOptions } from "../../deploy/bundle.ts";
 import { type MemoryFleet, memoryFleet } from "../../test/support/fleet.ts";
+import { requireTool } from "../../test/tools.ts";
 import { type HttpDoor, serveHttp } from "../api/http.driver.ts";
 import { type TopView, topScreen } from "./top-screen.ts";
 
@@ -57,7 +58,12 @@ test("a lost hub is said above everything, for as long as it lasts", () => {
   expect(lines.join("\n")).toContain("STALE for 1m02s: no answer. Trying again.");
 });
 
-const inTmux = test.skipIf(spawnSync("tmux", ["-V"]).error !== undefined);
+/** Without tmux the test is skipped, and says what to do. */
+const inTmux = (name: string, options: TestOptions, run: () => Promise<void>) =>
+  test(name, options, async (context) => {
+    requireTool(context, "tmux");
+    await run();
+  });
 const socket = `bf-top-${process.pid}`;
 const tmux = (...args: string[]) => spawnSync("tmux", ["-L", socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
 /** Each test has a session of its own: a server whose last session ends goes away, and a new one may meet it leaving. */

@@ -71,7 +71,7 @@ test(
 );
 
 test.runIf(process.getuid?.() === 0)(
-  "SYN-5 what belongs to somebody else is given back, and nothing runs as root that did not before",
+  "SYN-5 what belongs to somebody else is given back, and nothing runs as root that did not before (needs root)",
   async () => {
     const nobody = { uid: 65_534, gid: 65_534 };
     const other = new DamageRig();

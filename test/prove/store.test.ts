@@ -24,7 +24,7 @@ test("PHX-9 a writer that is killed at twelve random moments, while it opens, ch
 });
 
 test.skipIf(!canLoop())(
-  "PHX-9 CARD-4 the power is cut three times while the store is written: what was synced is there",
+  "PHX-9 CARD-4 the power is cut three times while the store is written: what was synced is there (needs loop devices)",
   async () => {
     expect(await proved(powerCuts, 3)).toContain("3 cuts");
   },
@@ -34,9 +34,12 @@ test("PHX-9 some of every single fault of the store's files: none passes in sile
   expect(await proved(storeFaults, 0.008)).toContain("FILE, FAULT");
 });
 
-test.skipIf(!canMount())("PHX-9 a disk that is full at some write loses nothing that was acknowledged", async () => {
-  expect(await proved(diskFull, 2)).toContain("2 values of k");
-});
+test.skipIf(!canMount())(
+  "PHX-9 a disk that is full at some write loses nothing that was acknowledged (needs the right to mount)",
+  async () => {
+    expect(await proved(diskFull, 2)).toContain("2 values of k");
+  },
+);
 
 test("CARD-4 PHX-5 without a hub and with another boot id all workloads are back, with their state and their last config", async () => {
   expect(await proved(offlineReboot, 1)).not.toContain("WRONG");

@@ -1,11 +1,7 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-
-/** Where a browser is on this machine, undefined where there is none. */
-export const chromiumPath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) => existsSync(path));
 
 /** One page of a real browser, driven over its own debugging protocol; needs no package. */
 export interface BrowserPage {

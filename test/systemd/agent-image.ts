@@ -11,7 +11,7 @@ import type { ImageMachine } from "./machine.ts";
 const dataDir = "/var/lib/blueflame";
 export const unit = "blueflame-agent.service";
 /** What a person has brought to the node. */
-const brought = "/root/blueflame";
+const brought = "/srv/blueflame";
 /** What a person has stopped. */
 const resting = "resting";
 

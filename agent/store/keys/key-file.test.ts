@@ -52,7 +52,7 @@ test.each([0o640, 0o604, 0o660, 0o666, 0o610])("SYN-5 a key file with mode %o is
 });
 
 test.skipIf(process.getuid?.() !== 0)(
-  "a key file of somebody else is refused, that of the folder's owner is not",
+  "a key file of somebody else is refused, that of the folder's owner is not (needs root)",
   () => {
     makeKeyFile(dataDir);
     chownSync(keyFileOf(dataDir), 4242, 4242);

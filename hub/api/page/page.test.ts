@@ -1,9 +1,10 @@
 import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { type BrowserPage, chromiumPath, openChromium } from "../../../test/support/chromium.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, type TestOptions, test } from "vitest";
+import { type BrowserPage, openChromium } from "../../../test/support/chromium.ts";
 import { type MemoryFleet, memoryFleet } from "../../../test/support/fleet.ts";
+import { findTool, requireTool } from "../../../test/tools.ts";
 import { type HttpDoor, serveHttp } from "../http.driver.ts";
 import { html, Markup } from "./html.ts";
 import { rowsMost, statusPage } from "./page.ts";
@@ -42,15 +43,21 @@ test("SYN-4 the page shows cause and remedy of an incident, and what is special 
   expect(page).not.toContain("<img src=x");
 });
 
-const inBrowser = test.skipIf(chromiumPath === undefined);
+/** Without the browser the test is skipped, and says what to do. */
+const inBrowser = (name: string, options: TestOptions, run: () => Promise<void>) =>
+  test(name, options, async (context) => {
+    requireTool(context, "chromium");
+    await run();
+  });
 let browser: BrowserPage;
 let fleet: MemoryFleet;
 let door: HttpDoor;
 
 beforeAll(async () => {
-  if (chromiumPath !== undefined) browser = await openChromium(chromiumPath);
+  const chromium = findTool("chromium");
+  if (chromium !== undefined) browser = await openChromium(chromium);
 });
-afterAll(() => (chromiumPath === undefined ? undefined : browser.close()));
+afterAll(() => browser?.close());
 beforeEach(async () => {
   fleet = memoryFleet();
   fleet.putNode({ id: "edge-1" });

@@ -274,7 +274,7 @@ test("when an acknowledged write is gone after an error the store takes nothing 
 });
 
 test.skipIf(!canMount())(
-  "after a full disk was freed writing resumes, and no acknowledged write was lost",
+  "after a full disk was freed writing resumes, and no acknowledged write was lost (needs the right to mount)",
   async () => {
     const disk: SmallDisk = smallDisk(48 * megabytes);
     let database: Database | undefined;

@@ -42,7 +42,7 @@ test("what a killed process held by lease is deleted at the next open, as one co
 });
 
 test.skipIf(!canMount())(
-  "a commit on a full disk says whether it failed or is unknown, and the count goes on right",
+  "a commit on a full disk says whether it failed or is unknown, and the count goes on right (needs the right to mount)",
   async () => {
     const disk = smallDisk(48 * megabytes);
     try {
