@@ -31,7 +31,9 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
   const suspected = suspicion(dataDir);
   if (suspected) {
     try {
-      await mend(suspected.is === "rolledBack" ? { is: "newLife" } : undefined);
+      await mend();
+      // What was mended begins a new life anyway.
+      if (suspected.is === "rolledBack" && mended?.is === "sound") await mend({ is: "newLife" });
       clear(dataDir);
     } catch (error) {
       // Three damaged copies lie there, or no way is left: the store is opened as it is, and what is wrong stays said.
