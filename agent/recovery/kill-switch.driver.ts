@@ -1,6 +1,7 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { syncFolder } from "@blueflame/shared/store/folder.ts";
 import { places } from "../constants.ts";
 import { letGoInOrder } from "../supervise/in-order.ts";
 import { hasStarted } from "../supervise/stands.ts";
@@ -60,12 +61,7 @@ export class KillSwitch {
   #durably(change: () => void): void {
     try {
       change();
-      const folder = openSync(this.#dataDir, "r");
-      try {
-        fsyncSync(folder);
-      } finally {
-        closeSync(folder);
-      }
+      syncFolder(this.#dataDir);
     } catch (cause) {
       throw new Fault("STORE_WRITE_FAILED", `the kill switch was not turned: ${(cause as Error).message}`, { cause });
     }

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { replaceFile } from "@blueflame/shared/store/folder.ts";
 import type { OpenedAgentStore } from "./agent-store.ts";
 import type { StepWrite, StoredWorkload } from "./ports.ts";
 
@@ -41,14 +42,7 @@ export function writeMirror(dataDir: string, mirror: Mirror): void {
   const path = fileOf(dataDir);
   try {
     const said = { format, ...mirror };
-    writeFileSync(`${path}.new`, JSON.stringify({ ...said, sum: sumOf(said) }), { mode: 0o600, flush: true });
-    renameSync(`${path}.new`, path);
-    const folder = openSync(dataDir, "r");
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
+    replaceFile(path, JSON.stringify({ ...said, sum: sumOf(said) }));
   } catch (cause) {
     throw new Fault("STORE_WRITE_FAILED", `cannot write '${path}': ${(cause as Error).message}`, { cause });
   }

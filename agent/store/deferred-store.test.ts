@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -160,4 +160,26 @@ test("two agents never guard one directory, whether the store opens or not", asy
   await start();
   expect(await code(start())).toBe("STORE_LOCKED");
   unblock();
+});
+
+test("a store that is gone when the disk is back is not made anew, empty, under an agent that guards from memory", async () => {
+  await (await start()).close();
+  block();
+  const store = await start();
+  for (const name of ["store", "aside", "store.made"]) rmSync(join(dir, name), { recursive: true });
+  await until(() => /STORE_MISSING/.test(store.trouble() ?? ""));
+  expect(store.deferred).toBe(true);
+  expect(existsSync(join(dir, "store"))).toBe(false);
+});
+
+test("an older copy that lies there when the disk is back is another life", async () => {
+  await (await start()).close();
+  cpSync(join(dir, "store"), join(dir, "older"), { recursive: true });
+  await (await start()).close();
+  block();
+  const store = await start();
+  for (const name of ["store", "store.witness"]) rmSync(join(dir, name));
+  renameSync(join(dir, "older"), join(dir, "store"));
+  await until(() => opened.length > 0);
+  expect([opened, store.deferred]).toEqual([[true], false]);
 });

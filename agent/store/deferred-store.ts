@@ -8,6 +8,8 @@
  * While deferred every write and every read of what is in the store rejects with the fault: nothing is acknowledged, nothing
  * is said to be absent. What must not be undone or doubled comes from the mirror: who stays down, and whose families are ours.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Cancel } from "@blueflame/shared/time/clock.ts";
@@ -312,8 +314,11 @@ class DeferredStore implements StartedStore {
   }
 
   async #openLate(): Promise<MirroredStore> {
-    const { dataDir, options } = this.#parts;
-    const opened = await openAgentStore(dataDir, { ...options, nodeId: this.#identity.nodeId });
+    const { dataDir, options, mirror } = this.#parts;
+    // A mirror is of a store that was: none is made in its place, and one that knows less than the mirror is another life.
+    const make = existsSync(join(dataDir, "store", "CURRENT"));
+    const { nodeId } = this.#identity;
+    const opened = await openAgentStore(dataDir, { ...options, nodeId, make, witness: mirror });
     try {
       await tellOfLateOpening(opened, { wallMs: this.#sinceWallMs, because: this.#fault.saw }, options);
       return await mirrored(opened, dataDir, options.isAtRest);

@@ -194,6 +194,24 @@ test("the agent's own start mends too, and says so", async () => {
   expect(await states(store)).toEqual({ halted: 1, risk: 2 });
 });
 
+test("a store that went together with its marker is not made anew, empty: it is restored, and without a snapshot reported", async () => {
+  await lived();
+  const before = readMirror(dir);
+  const remove = () => {
+    for (const name of ["store", "store.made", "store.witness"])
+      rmSync(join(dir, name), { recursive: true, force: true });
+  };
+  remove();
+  const store = await start();
+  expect(await states(store)).toEqual({ halted: 1, risk: 2 });
+  expect(store.identity.generation).not.toBe(before?.generation);
+  await close(store);
+  remove();
+  rmSync(join(dir, "snapshots"), { recursive: true });
+  expect(await start().catch(code)).toBe("STORE_MISSING");
+  expect(readdirSync(dir)).not.toContain("store");
+});
+
 test("a snapshot that was changed is not used, the one before it is", async () => {
   await lived();
   let store = await start();

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
@@ -30,7 +31,9 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
   const suspected = suspicion(dataDir);
   if (suspected) {
     try {
-      await mend(suspected.is === "rolledBack" ? { is: "newLife" } : undefined);
+      await mend();
+      // What was mended begins a new life anyway.
+      if (suspected.is === "rolledBack" && mended?.is === "sound") await mend({ is: "newLife" });
       clear(dataDir);
     } catch (error) {
       // Three damaged copies lie there, or no way is left: the store is opened as it is, and what is wrong stays said.
@@ -39,7 +42,7 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
     }
   }
   // LevelDB looks at the checksums of what it has to read only, drops what does not fit, and ends the whole process on some of it.
-  else if (looksDamaged(dataDir)) await mend();
+  else if (looksDamagedOrGone(dataDir)) await mend();
   const opened = await open().catch(async (error: unknown) => {
     if (!isDamage(error) && !isFault(error, "STORE_MISSING")) throw error;
     await mend();
@@ -55,10 +58,14 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
   return notes.length > 0 ? { ...opened, notes: [...notes, ...opened.notes] } : opened;
 }
 
-/** Only a hint while another process may have it open: the mending takes the lock first, and looks again. A disk that refuses is the opening's to report. */
-function looksDamaged(dataDir: string): boolean {
+/**
+ * Only a hint while another process may have it open: the mending takes the lock first, and looks again. A disk that refuses is the opening's to report.
+ * Gone is mended too: the opening knows the store's own marker only, and where that went with it would make an empty one.
+ */
+function looksDamagedOrGone(dataDir: string): boolean {
   try {
-    return examine(placeOf(join(dataDir, "store")).path).is === "damaged";
+    const { is } = examine(placeOf(join(dataDir, "store")).path);
+    return is === "damaged" || (is === "absent" && existsSync(dataDir));
   } catch {
     return false;
   }

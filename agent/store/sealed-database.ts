@@ -11,7 +11,7 @@ const damagedMax = 100;
 
 /**
  * The agent's LevelDB as its tables see it: keys and values in the clear, and on the disk neither. A record that does not open
- * rejects the read that met it with what is wrong with it, and stays named in {@link damaged}; it is never left out as if it
+ * rejects the read that met it with what is wrong with it, and stays named in {@link trouble}; it is never left out as if it
  * were not there.
  *
  * Hidden names (see the codec) cost order: a range inside `table/owner\0` is read whole, opened and put into order here, so
@@ -33,9 +33,6 @@ export class SealedDatabase {
     this.#onDamage = onDamage;
   }
 
-  get made(): boolean {
-    return this.#raw.made;
-  }
   get repairs(): number {
     return this.#raw.repairs;
   }
@@ -89,10 +86,6 @@ export class SealedDatabase {
     if (!found.some((place) => place.includes("\0"))) return found;
     return (await this.entries(range)).map(([key]) => key);
   }
-  /** The keys as they stand on the disk, names hidden: to count rows without opening them. */
-  places(range: KeyRange): Promise<string[]> {
-    return this.#raw.keys(this.#places(range).places);
-  }
   /** Entries until `take` says no to one; not for ranges inside `table/owner\0`. */
   async entriesWhile(range: KeyRange, take: (value: Uint8Array) => boolean): Promise<[string, Uint8Array][]> {
     const { places } = this.#places(range);
@@ -113,10 +106,6 @@ export class SealedDatabase {
     });
   }
 
-  /** Records that did not open, the first hundred, by their place. */
-  damaged(): readonly Fault[] {
-    return [...this.#damaged.values()];
-  }
   /** The error line while writes are refused or a record is damaged; undefined while all is well. */
   trouble(): string | undefined {
     return this.#raw.trouble() ?? this.#damaged.values().next().value?.message;

@@ -27,6 +27,7 @@ import { openWithEscrow } from "./keys/open-with.ts";
 import { mendStore, verifyStore } from "./mend.ts";
 import { startSnapshots } from "./snapshot.ts";
 import { snapshotNumbers } from "./snapshot-file.ts";
+import { suspect } from "./suspect.ts";
 
 const clock = realClock();
 function pems({ publicKey, privateKey }: { publicKey: KeyObject; privateKey: KeyObject }) {
@@ -162,6 +163,19 @@ test("a record that does not open while the agent runs is mended at the next sta
   expect(await next.memory("slo")).toBeUndefined();
   expect(next.notes.join()).toMatch(/mended.*1 values of the store cannot be read/);
   expect(next.identity.incarnation).toBe(2n);
+  expect(existsSync(join(dir, "store.suspect"))).toBe(false);
+});
+
+test("a damaged record does not hide from the next opening that the store was rolled back", async () => {
+  const start = () => startStore(dir, { ...mending, onOpened: () => undefined });
+  const first = await start();
+  stores.add(first);
+  suspect(dir, "a record did not open, and is whole again");
+  expect(first.rolledBack("the hub remembers more")).toBe(true);
+  await close(first);
+  const next = await start();
+  stores.add(next);
+  expect(next.identity.generation).not.toBe(first.identity.generation);
   expect(existsSync(join(dir, "store.suspect"))).toBe(false);
 });
 

@@ -7,9 +7,10 @@
  * also by another process.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { syncFolder } from "@blueflame/shared/store/folder.ts";
 import {
   entriesOf,
   manifestOf,
@@ -100,12 +101,16 @@ export class Arriving {
     this.#file = file;
     this.bytes = bytes;
   }
-  /** What an earlier try has left is kept, to its last whole part. The caller calls `finish` or `close`. */
+  /** What an earlier try has left is kept, to its last whole part; what is left of other parcels goes. The caller calls `finish` or `close`. */
   static async begin(dataDir: string, id: string): Promise<Arriving> {
     const folder = snapshotsIn(dataDir);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const file = await open(pathOf(folder, id), "a+", 0o600);
-    const { size } = await stat(pathOf(folder, id));
+    const path = pathOf(folder, id);
+    for (const name of await readdir(folder)) {
+      if (isPart(name) && join(folder, name) !== path) await rm(join(folder, name), { force: true });
+    }
+    const file = await open(path, "a+", 0o600);
+    const { size } = await stat(path);
     const bytes = size - (size % partBytes);
     await file.truncate(bytes);
     return new Arriving(folder, id, file, bytes);
@@ -128,6 +133,7 @@ export class Arriving {
       // Its values are looked at when a store is made of it: the key may not be here yet.
       await verifySnapshot(draft, () => undefined);
       await rename(draft, join(this.#folder, String(number)));
+      syncFolder(this.#folder);
       return join(this.#folder, String(number));
     } finally {
       await rm(draft, { recursive: true, force: true });
@@ -137,6 +143,7 @@ export class Arriving {
 }
 
 const pathOf = (folder: string, id: string) => join(folder, `hub-${id.slice(0, 16)}.part`);
+const isPart = (name: string) => /^hub-[0-9a-f]*\.part$/.test(name);
 
 async function unwrap(path: string, id: string, draft: string): Promise<void> {
   const bytes = await readFile(path);

@@ -23,6 +23,7 @@ import { Ring } from "./keys/ring.ts";
 import { unreadable } from "./readable.ts";
 import { startSnapshots } from "./snapshot.ts";
 import { entriesOf, snapshotNumbers, verifySnapshot } from "./snapshot-file.ts";
+import { Arriving, partBytes } from "./snapshot-parcel.ts";
 
 const hour = 3_600_000;
 const ring = Ring.make("g1", kekOf(Buffer.alloc(32, 1), "test", "file"), undefined, 0);
@@ -181,6 +182,19 @@ test("what a writer left that died is removed by the next one", async () => {
   begin();
   await pass(5000);
   expect(readdirSync(join(dir, "snapshots"))).toEqual(["1"]);
+});
+
+test("fetchings that were given up do not heap up: the next one keeps its own part only", async () => {
+  const parts = () => readdirSync(join(dir, "snapshots"));
+  const [one, two] = ["a", "b"].map((digit) => digit.repeat(64)) as [string, string];
+  const first = await Arriving.begin(dir, one);
+  await first.add(new Uint8Array(partBytes));
+  await first.close();
+  const again = await Arriving.begin(dir, one);
+  expect(again.bytes).toBe(partBytes);
+  await again.close();
+  await (await Arriving.begin(dir, two)).close();
+  expect(parts()).toEqual([`hub-${two.slice(0, 16)}.part`]);
 });
 
 test.skipIf(!canMount())("a disk that is nearly full is left to the store (needs the right to mount)", async () => {

@@ -1,17 +1,23 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { replaceFile } from "@blueflame/shared/store/folder.ts";
 
 /** What the next opening has to do before anybody uses the store. */
 export interface Suspicion {
-  /** `damage`: look at all of it and mend what is damaged. `rolledBack`: an older copy was put back; begin a new life. */
+  /** `damage`: look at all of it and mend what is damaged. `rolledBack`: an older copy was put back; begin a new life as well. */
   readonly is: "damage" | "rolledBack";
   readonly because: string;
 }
 
-/** Leaves word beside the store; never throws. False when there is word already, which stays, or the disk refuses. */
+/**
+ * Leaves word beside the store; never throws. False when there is word already, which stays, or the disk refuses. That an older
+ * copy was put back takes the place of word of damage: the opening looks for that too then.
+ */
 export function suspect(dataDir: string, because: string, is: Suspicion["is"] = "damage"): boolean {
   try {
-    writeFileSync(fileOf(dataDir), JSON.stringify({ is, because }), { mode: 0o600, flush: true, flag: "wx" });
+    const text = JSON.stringify({ is, because });
+    if (is === "rolledBack" && suspicion(dataDir)?.is === "damage") replaceFile(fileOf(dataDir), text);
+    else writeFileSync(fileOf(dataDir), text, { mode: 0o600, flush: true, flag: "wx" });
     return true;
   } catch {
     return false;

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { Fault } from "../errors/fault.ts";
 
@@ -22,4 +22,23 @@ function make(path: string): void {
     make(dirname(path));
     mkdirSync(path, { mode: 0o700 });
   }
+}
+
+/** Names that were made, changed or removed in the folder survive a power cut on return. Throws the disk's own error. */
+export function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/** Replaces a file of mode 0600, whole or not at all, by way of `<path>.new`; durable on return. Throws the disk's own error. */
+export function replaceFile(path: string, content: string | Uint8Array): void {
+  const draft = `${path}.new`;
+  rmSync(draft, { force: true }); // one that was left over keeps the mode that it had
+  writeFileSync(draft, content, { mode: 0o600, flag: "wx", flush: true });
+  renameSync(draft, path);
+  syncFolder(dirname(path));
 }

@@ -15,7 +15,6 @@ import {
   closeSync,
   existsSync,
   fstatSync,
-  fsyncSync,
   openSync,
   readSync,
   renameSync,
@@ -25,6 +24,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { syncFolder } from "@blueflame/shared/store/folder.ts";
 
 /** What the credential is called; its unit line stands in the README. */
 export const credentialName = "blueflame-store-key";
@@ -165,13 +165,4 @@ function unreadable(path: string, saw: string, cause?: unknown): Fault {
 
 function ownerOf(path: string): number | undefined {
   return statSync(path, { throwIfNoEntry: false })?.uid;
-}
-
-function syncFolder(path: string): void {
-  const folder = openSync(path, "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

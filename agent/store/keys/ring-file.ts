@@ -1,6 +1,7 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { replaceFile } from "@blueflame/shared/store/folder.ts";
 import { encodeRing, parseRing, type StoredRing } from "./ring.ts";
 import { type Escrow, escrowOf } from "./wrap.ts";
 
@@ -18,7 +19,7 @@ export function readRingFile(dataDir: string): StoredRing | undefined {
 
 /** Replaces it, whole or not at all; durable on return. Throws STORE_WRITE_FAILED. */
 export function writeRingFile(dataDir: string, ring: StoredRing): void {
-  replace(dataDir, fileOf(dataDir), encodeRing(ring));
+  replace(fileOf(dataDir), encodeRing(ring));
 }
 
 /** The public key that the owner of the node has left here; undefined when there is none. Throws CONFIG_INVALID. */
@@ -29,7 +30,7 @@ export function readEscrow(dataDir: string): Escrow | undefined {
 /** Leaves a public key here. Throws CONFIG_INVALID, STORE_WRITE_FAILED. */
 export function writeEscrow(dataDir: string, pem: string): Escrow {
   const escrow = escrowOf(pem);
-  replace(dataDir, escrowFileOf(dataDir), Buffer.from(pem));
+  replace(escrowFileOf(dataDir), Buffer.from(pem));
   return escrow;
 }
 
@@ -40,16 +41,9 @@ function escrowFileOf(dataDir: string): string {
   return join(dataDir, "store.escrow.pem");
 }
 
-function replace(dataDir: string, path: string, bytes: Uint8Array): void {
+function replace(path: string, bytes: Uint8Array): void {
   try {
-    writeFileSync(`${path}.new`, bytes, { mode: 0o600, flush: true });
-    renameSync(`${path}.new`, path);
-    const folder = openSync(dataDir, "r");
-    try {
-      fsyncSync(folder);
-    } finally {
-      closeSync(folder);
-    }
+    replaceFile(path, bytes);
   } catch (cause) {
     throw new Fault("STORE_WRITE_FAILED", `cannot write '${path}': ${(cause as Error).message}`, { cause });
   }

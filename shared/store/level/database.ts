@@ -77,8 +77,6 @@ export class Database {
   #barrier: Cancel | undefined;
   #retry: Cancel | undefined;
   #closing: Promise<void> | undefined;
-  /** The store was made by this open. */
-  readonly made: boolean;
   /** How often the store was damaged and repaired in its life: what was acknowledged before may be missing. */
   readonly repairs: number;
   /** The format it was found in; below the opener's own it has to be migrated. */
@@ -97,7 +95,6 @@ export class Database {
     this.#witness = new Witness(opened.place.witness);
     this.#space = new Space(opened.place.path, options.clock, options.bytesMax ?? defaultBytesMax);
     this.format = opened.format;
-    this.made = opened.made;
     this.repairs = opened.repairs;
     this.notes = opened.notes;
   }
@@ -326,7 +323,6 @@ export interface Opened {
   readonly handle: Handle;
   readonly flush: number;
   readonly format: number;
-  readonly made: boolean;
   readonly repairs: number;
   readonly notes: readonly string[];
 }

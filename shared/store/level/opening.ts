@@ -3,6 +3,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { Level } from "level";
 import { Fault, isFault } from "../../errors/fault.ts";
+import { syncFolder } from "../folder.ts";
 
 /** The library's handle, as this folder uses it: text keys in byte order, values as bytes. */
 export type Handle = Level<string, Uint8Array>;
@@ -160,12 +161,7 @@ export function markMade(place: Place, wallMs: number): void {
   } finally {
     closeSync(file);
   }
-  const folder = openSync(dirname(place.marker), "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
+  syncFolder(dirname(place.marker));
 }
 
 export function exists(path: string): boolean {

@@ -7,20 +7,10 @@
  *
  * All of this is called under the store's lock, with the store closed.
  */
-import {
-  closeSync,
-  cpSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { Fault } from "../../errors/fault.ts";
+import { syncFolder } from "../folder.ts";
 import { marksFrom } from "./marks.ts";
 import { decodeNumber, encodeNumber } from "./numbers.ts";
 import {
@@ -153,14 +143,5 @@ function asideOf(place: Place, wallMs: number): string {
   for (let at = Math.floor(wallMs); ; at++) {
     const aside = `${place.path}.damaged-${at}`;
     if (!existsSync(aside)) return aside;
-  }
-}
-
-function syncFolder(path: string): void {
-  const folder = openSync(path, "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
   }
 }
