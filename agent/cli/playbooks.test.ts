@@ -1,6 +1,4 @@
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   PlaybookInfoSchema,
@@ -8,29 +6,20 @@ import {
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { type CliRig, openCliRig } from "../../test/support/cli-rig.ts";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
-import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
 import { boxPlaybooks } from "../playbooks/box.ts";
 import { playbookOf } from "../playbooks/draft.ts";
 import { stepWords } from "../playbooks/words.ts";
 
-let dir: string;
-let program: string;
 let node: MemoryNode;
-let api: LocalApi;
+let rig: CliRig;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), "bf-playbooks-cli-"));
-  program = join(dir, "cli.mjs");
-  await bundle(join(import.meta.dirname, "../../test/support/agent-cli.main.ts"), program);
   node = memoryNode(["web"]);
-  api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {}, onDown: () => {} });
+  rig = await openCliRig(node);
 });
-afterAll(async () => {
-  await api.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => rig.close());
 beforeEach(() => {
   node.playbookList = boxPlaybooks.map(({ file, text }) => {
     const { name, description, steps, added } = playbookOf(text, file, false);
@@ -38,18 +27,7 @@ beforeEach(() => {
   });
 });
 
-function cli(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const env = { ...process.env, BLUEFLAME_DATA_DIR: dir, NO_COLOR: "1" };
-  const child = spawn(process.execPath, [program, "playbooks", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
-  let [out, err] = ["", ""];
-  child.stdout.on("data", (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    err += chunk;
-  });
-  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
-}
+const cli = (...args: string[]) => rig.cli("playbooks", ...args);
 
 test("GRC-3 the nine playbooks are listed, and one is shown with its steps", async () => {
   const { code, out } = await cli();
@@ -98,7 +76,7 @@ test("a run that has failed says so by its exit code, and which step it was", as
 
 test("GRC-3 a file of one's own is checked before any agent reads it, and one of the box is where to begin", async () => {
   const begun = await cli("resource-cleanup", "--yaml");
-  const mine = join(dir, "mine.yaml");
+  const mine = join(rig.dir, "mine.yaml");
   writeFileSync(mine, begun.out.replace("name: resource-cleanup", "name: mine"));
   const good = await cli("check", mine);
   expect(good).toMatchObject({ code: 0, out: expect.stringMatching(/WHAT mine DOES/) });
@@ -107,6 +85,6 @@ test("GRC-3 a file of one's own is checked before any agent reads it, and one of
     code: 2,
     err: expect.stringMatching(/mine\.yaml:4:22 .*absolute path/),
   });
-  expect(await cli("check", join(dir, "none.yaml"))).toMatchObject({ code: 2 });
+  expect(await cli("check", join(rig.dir, "none.yaml"))).toMatchObject({ code: 2 });
   expect(await cli("--yaml")).toMatchObject({ code: 2, err: expect.stringMatching(/restart-kernel/) });
 });

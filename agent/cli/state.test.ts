@@ -1,21 +1,11 @@
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { type CliRig, openCliRig } from "../../test/support/cli-rig.ts";
 import { memoryAgent } from "../../test/support/memory-agent.ts";
 import { memoryNode } from "../../test/support/node.ts";
-import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
 
-let dir: string;
-let program: string;
-let api: LocalApi;
+let rig: CliRig;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), "bf-state-"));
-  program = join(dir, "cli.mjs");
-  await bundle(join(import.meta.dirname, "../../test/support/agent-cli.main.ts"), program);
   const node = memoryNode(["engine", "quiet"]);
   const space = node.workloads.get("engine")?.state;
   if (!space) throw new Error("there is a workload");
@@ -26,25 +16,11 @@ beforeAll(async () => {
     { trade: { id: "t-1", profit: -250, exposure: 1000 } },
     { lock: "the feed is wrong" },
   ]);
-  api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {}, onDown: () => {} });
+  rig = await openCliRig(node);
 });
-afterAll(async () => {
-  await api.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => rig.close());
 
-function cli(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const env = { ...process.env, BLUEFLAME_DATA_DIR: dir, NO_COLOR: "1" };
-  const child = spawn(process.execPath, [program, "state", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
-  let [out, err] = ["", ""];
-  child.stdout.on("data", (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    err += chunk;
-  });
-  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
-}
+const cli = (...args: string[]) => rig.cli("state", ...args);
 
 test("PHX-9 state list shows each workload with its lock first of all; of one its keys, logs and risk", async () => {
   const all = await cli("list");

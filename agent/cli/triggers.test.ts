@@ -1,48 +1,25 @@
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { type CliRig, openCliRig } from "../../test/support/cli-rig.ts";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
 import { healthy, quiet, triggerBench } from "../../test/support/trigger-bench.ts";
-import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
 import { triggerInfos } from "../triggers/present.ts";
 import { fresh } from "../triggers/state.ts";
 import { catalogue } from "../triggers/trigger.ts";
 
-let dir: string;
-let program: string;
 let node: MemoryNode;
-let api: LocalApi;
+let rig: CliRig;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), "bf-triggers-"));
-  program = join(dir, "cli.mjs");
-  await bundle(join(import.meta.dirname, "../../test/support/agent-cli.main.ts"), program);
   node = memoryNode(["web"]);
-  api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {}, onDown: () => {} });
+  rig = await openCliRig(node);
 });
-afterAll(async () => {
-  await api.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => rig.close());
 beforeEach(() => {
   node.triggerList = triggerInfos(catalogue, fresh(), 0);
 });
 
-function cli(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const env = { ...process.env, BLUEFLAME_DATA_DIR: dir, NO_COLOR: "1" };
-  const child = spawn(process.execPath, [program, "triggers", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
-  let [out, err] = ["", ""];
-  child.stdout.on("data", (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    err += chunk;
-  });
-  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
-}
+const cli = (...args: string[]) => rig.cli("triggers", ...args);
 
 /** The node with a slow workload, a stranger on its CPU, and one trigger switched off. */
 function troubled(): void {
@@ -114,7 +91,7 @@ test("an unknown trigger is not found, with what was meant", async () => {
 });
 
 test("--metrics lists what a trigger of one's own may look at, also while no agent runs", async () => {
-  const { code, out } = await cli("--metrics", "--data-dir", join(dir, "nowhere"));
+  const { code, out } = await cli("--metrics", "--data-dir", join(rig.dir, "nowhere"));
   expect(code).toBe(0);
   expect(out).toMatch(/^p95_latency_ms +workload +95 of 100 of its requests are faster · a duration with its unit/m);
   expect(out).toMatch(/^disk_used_ratio +node +.* · a share with a percent sign, such as 85%, at most 100%$/m);

@@ -1,53 +1,18 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { MemorySpace } from "../../test/support/memory-space.ts";
-import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
-import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
-import { type Agent, connect, connectOptional } from "./client.driver.ts";
+import { ClientRig } from "../../test/support/client-rig.ts";
+import { connect, connectOptional } from "./client.driver.ts";
 
-let dir: string;
-let socket: string;
-let node: MemoryNode;
-let api: LocalApi | undefined;
-let agents: Agent[];
-
+let rig: ClientRig;
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), "bf-client-"));
-  socket = join(dir, "agent.sock");
-  node = memoryNode(["firewall"]);
-  agents = [];
-  await up();
+  rig = await ClientRig.open();
 });
-
-afterEach(async () => {
-  for (const agent of agents) agent.close();
-  await api?.close();
-  rmSync(dir, { recursive: true, force: true });
-});
-
-async function up(): Promise<void> {
-  api = await serveLocalApi({ node, socketPath: socket, log: () => {} });
-}
-
-function connected(options: { patienceMs?: number; token?: string } = {}): Agent {
-  const agent = connect({ socket, token: "token-of-firewall", ...options });
-  agents.push(agent);
-  return agent;
-}
-
-function space(): MemorySpace {
-  const found = node.workloads.get("firewall")?.state;
-  if (!found) throw new Error("there is a workload");
-  return found;
-}
+afterEach(() => rig.close());
 
 function kept(): string {
-  return Buffer.from(space().peek("risk")?.value ?? []).toString();
+  return Buffer.from(rig.space.peek("risk")?.value ?? []).toString();
 }
 
 test("a program that no agent started is told so, or goes on without", () => {
@@ -56,35 +21,35 @@ test("a program that no agent started is told so, or goes on without", () => {
   delete process.env.BLUEFLAME_TOKEN;
   try {
     expect(connectOptional()).toBeUndefined();
-    expect(connectOptional({ socket })).toBeUndefined();
+    expect(connectOptional({ socket: rig.socket })).toBeUndefined();
     expect(() => connect()).toThrow("[USAGE] BLUEFLAME_SOCKET and BLUEFLAME_TOKEN are not set");
-    process.env.BLUEFLAME_SOCKET = socket;
+    process.env.BLUEFLAME_SOCKET = rig.socket;
     process.env.BLUEFLAME_TOKEN = "token-of-firewall";
-    agents.push(connect());
+    rig.closes(connect());
   } finally {
     process.env = before;
   }
 });
 
 test("a beat arrives with its status and says when the next one is due", async () => {
-  expect(await connected().beat("bar 7", false)).toBe(3000);
-  expect(node.workloads.get("firewall")?.beats).toEqual([{ ready: false, status: "bar 7" }]);
+  expect(await rig.connected().beat("bar 7", false)).toBe(3000);
+  expect(rig.node.workloads.get("firewall")?.beats).toEqual([{ ready: false, status: "bar 7" }]);
 });
 
 test("a beat with a wrong token is denied, and one without an agent is unreachable at once", async () => {
-  await expect(connected({ token: "guessed" }).beat()).rejects.toMatchObject({ code: "DENIED" });
-  await api?.close();
-  await expect(connected().beat()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
+  await expect(rig.connected({ token: "guessed" }).beat()).rejects.toMatchObject({ code: "DENIED" });
+  await rig.down();
+  await expect(rig.connected().beat()).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
 });
 
 test("startBeating goes on over a restart of the agent and ends with close", async () => {
-  const beats = node.workloads.get("firewall")?.beats ?? [];
-  const agent = connected();
+  const beats = rig.node.workloads.get("firewall")?.beats ?? [];
+  const agent = rig.connected();
   agent.startBeating(20, () => "well");
   await until(() => beats.length >= 3);
-  await api?.close();
+  await rig.down();
   await pause(100);
-  await up();
+  await rig.up();
   const before = beats.length;
   await until(() => beats.length >= before + 3);
   agent.close();
@@ -95,7 +60,7 @@ test("startBeating goes on over a restart of the agent and ends with close", asy
 });
 
 test("a value is read back with the revision to put the next one on", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   expect(await agent.get("risk")).toBeUndefined();
   expect(await agent.put("risk", Buffer.from("one"), 0n)).toBe(1n);
   expect(await agent.put("risk", Buffer.from("two"), 1n)).toBe(2n);
@@ -106,40 +71,40 @@ test("a value is read back with the revision to put the next one on", async () =
 });
 
 test("PHX-9 a put waits for an agent that is being restarted, and is written once", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   await agent.put("risk", Buffer.from("one"), 0n);
-  await api?.close();
+  await rig.down();
   const put = agent.put("risk", Buffer.from("two"), 1n);
   const got = agent.get("other");
   await pause(700);
-  await up();
+  await rig.up();
   expect(await put).toBe(2n);
   expect(await got).toBeUndefined();
   expect(kept()).toBe("two");
 });
 
 test("PHX-9 a put whose answer was lost with the agent is recognised as written, not written again", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   let lose = true;
-  space().onCommit = async (moment) => {
+  rig.space.onCommit = async (moment) => {
     if (moment !== "after" || !lose) return;
     lose = false;
     // The agent dies between its write and its answer; the next one comes up at the same place.
-    const dying = api?.close();
+    const dying = rig.down();
     await dying;
-    await up();
+    await rig.up();
   };
   expect(await agent.put("risk", Buffer.from("one"), 0n)).toBe(1n);
-  expect(space().peek("risk")?.revision).toBe(1);
+  expect(rig.space.peek("risk")?.revision).toBe(1);
 });
 
 test("a conflict with somebody else is reported even after a try of unknown outcome", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   let first = true;
-  space().onCommit = (moment) => {
+  rig.space.onCommit = (moment) => {
     if (moment !== "before" || !first) return;
     first = false;
-    space().plant("risk", Buffer.from("theirs"), 1);
+    rig.space.plant("risk", Buffer.from("theirs"), 1);
     throw new Fault("STORE_WRITE_FAILED", "the disk refused");
   };
   await expect(agent.put("risk", Buffer.from("mine"), 0n)).rejects.toMatchObject({ code: "STATE_CONFLICT" });
@@ -148,20 +113,20 @@ test("a conflict with somebody else is reported even after a try of unknown outc
 
 test("a disk that refuses for a while delays a put and loses nothing", async () => {
   let refusals = 3;
-  space().onCommit = (moment) => {
+  rig.space.onCommit = (moment) => {
     if (moment === "before" && refusals-- > 0) throw new Fault("STORE_WRITE_FAILED", "no space left");
   };
-  expect(await connected().put("risk", Buffer.from("one"), 0n)).toBe(1n);
+  expect(await rig.connected().put("risk", Buffer.from("one"), 0n)).toBe(1n);
   expect(kept()).toBe("one");
 });
 
 test("patience ends with the code for an agent that is away, also when it is frozen rather than gone", async () => {
-  await api?.close();
-  const agent = connected({ patienceMs: 300 });
+  await rig.down();
+  const agent = rig.connected({ patienceMs: 300 });
   await expect(agent.put("risk", Buffer.from("x"), 0n)).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
   await expect(agent.get("risk")).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
   const frozen = net.createServer(() => {});
-  await new Promise<void>((listening) => frozen.listen(socket, listening));
+  await new Promise<void>((listening) => frozen.listen(rig.socket, listening));
   const started = performance.now();
   await expect(agent.get("risk")).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });
   expect(performance.now() - started).toBeGreaterThanOrEqual(250);
@@ -170,8 +135,8 @@ test("patience ends with the code for an agent that is away, also when it is fro
 });
 
 test("close ends what waits", async () => {
-  await api?.close();
-  const agent = connected();
+  await rig.down();
+  const agent = rig.connected();
   const waiting = agent.put("risk", Buffer.from("x"), 0n);
   setTimeout(() => agent.close(), 100);
   await expect(waiting).rejects.toMatchObject({ code: "AGENT_UNREACHABLE" });

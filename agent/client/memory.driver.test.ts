@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { StateService } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
@@ -8,50 +5,21 @@ import type { WatchResponse } from "@blueflame/shared/gen/blueflame/node/v1/stat
 import { client } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { MemorySpace } from "../../test/support/memory-space.ts";
-import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
-import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
+import { ClientRig } from "../../test/support/client-rig.ts";
 import { stateMax } from "../state/bounds.ts";
-import { type Agent, connect } from "./client.driver.ts";
 import type { Change } from "./memory.driver.ts";
 
-let dir: string;
-let socket: string;
-let node: MemoryNode;
-let api: LocalApi | undefined;
-let agents: { close(): void }[];
-
+let rig: ClientRig;
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), "bf-memory-"));
-  socket = join(dir, "agent.sock");
-  node = memoryNode(["firewall"]);
-  agents = [];
-  await up();
+  rig = await ClientRig.open();
 });
-afterEach(async () => {
-  for (const agent of agents) agent.close();
-  await api?.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => rig.close());
 
-async function up(): Promise<void> {
-  api = await serveLocalApi({ node, socketPath: socket, log: () => {} });
-}
-function connected(): Agent {
-  const agent = connect({ socket, token: "token-of-firewall" });
-  agents.push(agent);
-  return agent;
-}
-function space(): MemorySpace {
-  const found = node.workloads.get("firewall")?.state;
-  if (!found) throw new Error("there is a workload");
-  return found;
-}
 function bare() {
-  const states = client(StateService, `unix:${socket}`, grpc.credentials.createInsecure());
+  const states = client(StateService, `unix:${rig.socket}`, grpc.credentials.createInsecure());
   const metadata = new grpc.Metadata();
   metadata.set("authorization", "Bearer token-of-firewall");
-  agents.push(states);
+  rig.closes(states);
   return { states, metadata };
 }
 const code = (error: unknown) => (isFault(error) ? error.code : String(error));
@@ -64,7 +32,7 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 test("PHX-9 a trade is booked with streak, session, exposure and lock in one answer, and is found again with all that was told of it", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   await agent.commit([{ limits: { lossStreak: 2 } }, { beginSession: "2026-11-26" }]);
   await agent.recordTrade({ id: "a", exposure: 500, openExposure: 500, data: bytes("buy") });
   await agent.recordTrade({ id: "b", profit: -40, openExposure: 0 });
@@ -92,13 +60,13 @@ test("PHX-9 a trade is booked with streak, session, exposure and lock in one ans
 });
 
 test("PHX-9 a trade whose answer was lost with the agent is booked once, and so is one that the program repeats under its name", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   let lose = true;
-  space().onCommit = async (moment) => {
+  rig.space.onCommit = async (moment) => {
     if (moment !== "after" || !lose) return;
     lose = false;
-    await api?.close();
-    await up();
+    await rig.down();
+    await rig.up();
   };
   await agent.recordTrade({ profit: -1 }, "trade-1");
   await agent.recordTrade({ profit: -1 }, "trade-1");
@@ -107,7 +75,7 @@ test("PHX-9 a trade whose answer was lost with the agent is booked once, and so 
 });
 
 test("a log is read page by page from any index, keys are listed by prefix, and what was deleted is gone", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   for (let at = 0; at < 3; at++) {
     await agent.append("steps", ...Array.from({ length: 100 }, (_, n) => bytes(`${at * 100 + n + 1}`)));
   }
@@ -125,7 +93,7 @@ test("a log is read page by page from any index, keys are listed by prefix, and 
 });
 
 test("a watch tells what is there and then each change, goes on over a restart of the agent, and ends with the line", async () => {
-  const agent = connected();
+  const agent = rig.connected();
   await agent.put("before", bytes("1"));
   const seen: string[] = [];
   const words = (change: Change) => {
@@ -139,16 +107,16 @@ test("a watch tells what is there and then each change, goes on over a restart o
   await until(() => seen.length === 2);
   await agent.put("after", bytes("2"));
   await until(() => seen.includes("after=2"));
-  await api?.close();
+  await rig.down();
   // Changes while nobody listens: told when the next agent is there, each thing as it is then.
-  await space().commit({
+  await rig.space.commit({
     id: "",
     digest: "",
     onlyWhileOpen: false,
     operations: [{ is: "delete", key: "before", expected: undefined }],
   });
-  await space().commit({ id: "", digest: "", onlyWhileOpen: false, operations: [{ is: "lock", because: "asked" }] });
-  await up();
+  await rig.space.commit({ id: "", digest: "", onlyWhileOpen: false, operations: [{ is: "lock", because: "asked" }] });
+  await rig.up();
   await until(() => seen.includes("risk"));
   expect(seen.filter((word) => word !== "caughtUp")).toEqual(["before=1", "after=2", "before gone", "risk"]);
   agent.close();
@@ -157,7 +125,7 @@ test("a watch tells what is there and then each change, goes on over a restart o
 
 test("a watcher that asks from what is not known any more is told to list again; the ninth is refused", async () => {
   const { states, metadata } = bare();
-  await connected().put("k", bytes("v"));
+  await rig.connected().put("k", bytes("v"));
   const first = (afterRevision: bigint) =>
     new Promise<WatchResponse | string>((resolve) => {
       const stream = states.watch({ afterRevision }, { metadata });

@@ -80,7 +80,10 @@ export interface OwnState {
   trades(after?: number): AsyncGenerator<BookedTrade>;
   /** Sets the risk lock. Nothing that a workload can say opens it. */
   lockRisk(because: string): Promise<Risk>;
-  /** What is there and then what changes, over restarts of the agent, until the loop is left or the line is closed. */
+  /**
+   * What is there and then what changes, over restarts of the agent, until the loop is left or the line is closed. With a prefix:
+   * keys that begin with it, and nothing of logs and risk.
+   */
   watch(prefix?: string): AsyncGenerator<Change>;
 }
 

@@ -12,14 +12,22 @@ import { changeOf, indexOf, ownerOf, readEntry, readValue, writesOf } from "./wo
 /** Which generation's contents were counted. */
 const countedRow = "meta/spaces";
 
-/** Does nothing, and says so by false, for a store whose generation was counted. */
+/**
+ * Does nothing, and says so by false, for a store whose generation was counted; else {@link keepCounted} ends it, so that a crash
+ * before that leaves nothing half done: it is counted again, with the same outcome.
+ */
 export async function recount(database: SealedDatabase, generation: string): Promise<boolean> {
   const counted = await database.get(countedRow);
   if (counted && textOf(counted) === generation) return false;
   const writes = [...(await keyWrites(database)), ...(await logWrites(database))];
-  const mark: Write = { type: "put", key: countedRow, value: Buffer.from(generation) };
-  await database.submit({ build: () => [...writes, mark] }, true);
+  await database.submit({ build: () => writes }, true);
   return true;
+}
+
+/** Everything that a store of this generation had to begin anew is on the disk. */
+export async function keepCounted(database: SealedDatabase, generation: string): Promise<void> {
+  const mark: Write = { type: "put", key: countedRow, value: Buffer.from(generation) };
+  await database.submit({ build: () => [mark] }, true);
 }
 
 async function keyWrites(database: SealedDatabase): Promise<Write[]> {

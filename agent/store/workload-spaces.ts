@@ -18,7 +18,7 @@ import {
   valueRow,
   writesOf,
 } from "./workload-keys.ts";
-import { recount } from "./workload-recount.ts";
+import { keepCounted, recount } from "./workload-recount.ts";
 
 /** What one workload keeps. Every write is on the disk before it resolves; every answer is from the disk's state. */
 export interface WorkloadSpace {
@@ -103,6 +103,7 @@ export class WorkloadSpaces {
       }
     }
     if (counted && heir) for (const space of this.#spaces.values()) await space.beginAnew();
+    if (counted) await keepCounted(this.#database, generation);
     // A config that is rolled back later must not loosen what this one has tightened, also when nothing was traded meanwhile.
     for (const workload of limits?.keys() ?? []) await this.of(workload).keepLimits();
   }

@@ -51,7 +51,7 @@ async function live(command: readonly string[], env: Record<string, string>, ms:
   const killed = whole === undefined;
   if (killed && child.pid) process.kill(-child.pid, "SIGKILL");
   await ended;
-  life = undefined;
+  if (life === child) life = undefined; // a test that was cut short goes on beside the next one
   return !killed && whole === true;
 }
 async function logged(log: string): Promise<string[]> {
@@ -85,6 +85,24 @@ test("PHX-9 a shell script keeps its steps at the agent by buf curl, and none is
   expect(steps.length).toBeGreaterThanOrEqual(3);
   expect(steps).toEqual(steps.map((_, at) => `step ${at + 1}`));
   expect(Buffer.from(space.peek("steps")?.value ?? []).toString()).toBe(String(steps.length));
+});
+
+test("a shell script whose agent is gone ends, instead of asking for ever", async () => {
+  await api.close();
+  const command = ["/bin/sh", inRoot("examples", "shell-steps", "steps.sh")];
+  const env = { BUF: inRoot("node_modules", ".bin", "buf"), PAUSE_S: "0.05", GIVE_UP_AFTER: "2" };
+  // Nothing is written any more, so only its own end lets this go on.
+  expect(await live(command, env, 0)).toBe(false);
+});
+
+test("a shell script goes on step by step where the agent's revision is not the step's number, as after a restore", async () => {
+  space.plant("steps", Buffer.from("7"), 40);
+  const env = { BUF: inRoot("node_modules", ".bin", "buf"), PAUSE_S: "0.05" };
+  const living = live(["/bin/sh", inRoot("examples", "shell-steps", "steps.sh")], env, 60_000);
+  while ((await logged("steps")).length < 2) await pause(20);
+  if (life?.pid) process.kill(-life.pid, "SIGKILL");
+  await living;
+  expect((await logged("steps")).slice(0, 2)).toEqual(["step 8", "step 9"]);
 });
 
 test.each(["importer", "shell-steps"])("the config of %s is one that the agent takes", (name) => {

@@ -14,28 +14,40 @@ call() {
 # field NAME: the value of a field in the JSON on stdin.
 field() { sed -n "s/.*\"$1\": *\"\\{0,1\\}\\([^\",}]*\\).*/\\1/p" | head -n 1; }
 
-while :; do
+# recall: how far it has come, and the revision that the next count is put on.
+recall() {
   if kept=$(call StateService/Get '{"key":"steps"}' 2>&1); then
     n=$(printf '%s' "$kept" | field value | base64 -d)
     revision=$(printf '%s' "$kept" | field revision)
-    break
+  else
+    n=0 revision=0
+    case $kept in *not_found*) ;; *) return 1 ;; esac
   fi
-  case $kept in *not_found*) n=0 revision=0 && break ;; esac
-  sleep 1 # the agent is away; it comes back
-done
-echo "go on after step $n"
+}
 
-while :; do
+# advance: takes the step after $n.
+advance() {
   step=$((n + 1))
   count=$(printf '%s' "$step" | base64)
   line=$(printf 'step %s' "$step" | base64)
   commit='{"requestId":"step-'$step'","operations":[
     {"put":{"key":"steps","value":"'$count'","expectedRevision":"'$revision'"}},
     {"append":{"log":"steps","entries":["'$line'"]}}]}'
-  if call StateService/Commit "$commit" >/dev/null 2>&1; then
-    n=$step revision=$step
-    echo "step $n"
+  call StateService/Commit "$commit" >/dev/null 2>&1
+}
+
+# What is kept decides, not what this script remembers. An agent that is away comes back; without one it is over: the agent starts
+# what has ended, and nobody is left behind by an agent that is gone.
+failed=0
+while [ "$failed" -lt "${GIVE_UP_AFTER:-60}" ]; do
+  if recall && advance; then
+    failed=0
+    echo "step $step"
+  else
+    failed=$((failed + 1))
   fi
-  call BeatService/Beat '{"status":"step '"$n"'"}' >/dev/null 2>&1
+  call BeatService/Beat '{"status":"after step '"$n"', '"$failed"' failed"}' >/dev/null 2>&1
   sleep "${PAUSE_S:-1}"
 done
+echo "no step came through in $failed tries" >&2
+exit 1
