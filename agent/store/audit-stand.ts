@@ -63,13 +63,14 @@ export function headerOf(nodeId: string, stand: AuditStand, signed: SignedHeads,
     const link = at < anchored ? head : at === anchored ? linkOf(anchor) : undefined;
     return { generation: head.generation, head, ...(link && { anchor: link }) };
   });
+  // All of them taken away, and none behind them: their running hash is still what the first record of the chain names.
   const left = chainlessTo - anchor.row;
   return {
     nodeId,
     source: "node",
     owner,
     chains,
-    ...(left > 0 && { chainless: { hash: anchor.hash, records: left } }),
+    ...(chainlessTo > 0 && left >= 0 && { chainless: { hash: anchor.hash, records: left } }),
     keep,
     signed: signed.heads,
     ...(signed.hubKey && { hubKey: signed.hubKey }),

@@ -189,17 +189,19 @@ test("a store that forgot how its audit stands says so in the audit, and goes on
   expect(await findings(header, records)).toEqual([]);
 });
 
+/** As an older version left it: no stand, no numbers, no hashes. */
+function withoutChain(rows: Map<string, Uint8Array>): void {
+  rows.delete("meta/audit");
+  for (const key of auditKeys(rows)) {
+    const record = fromBinary(AuditRecordSchema, rows.get(key) as Uint8Array);
+    const plain = { ...record, number: 0n, previous: new Uint8Array(), generation: "" };
+    rows.set(key, canonical(plain));
+  }
+}
+
 test("a store that is older than chains is sealed as it is: what stands before is named by the first record", async () => {
   await append(await open(), 4);
-  await tamper((rows) => {
-    // As an older version left it: no stand, no numbers, no hashes.
-    rows.delete("meta/audit");
-    for (const key of auditKeys(rows)) {
-      const record = fromBinary(AuditRecordSchema, rows.get(key) as Uint8Array);
-      const plain = { ...record, number: 0n, previous: new Uint8Array(), generation: "" };
-      rows.set(key, canonical(plain));
-    }
-  });
+  await tamper(withoutChain);
   let store = await open();
   await append(store, 3, 4);
   const { records } = await read(store);
@@ -283,4 +285,14 @@ test("a countersigned head beyond our own end, or of another record, is written 
   await append(store, 5);
   await store.countersigned({ ...good, number: 10, hash: "00".repeat(32) }, "key");
   expect((await read(store)).records.filter(({ action }) => action === "audit.differs")).toHaveLength(1);
+});
+
+test("a store from before the chain was called edited once retention had taken just all that was without one", async () => {
+  await append(await open({ auditMax: 50 }), 250);
+  await tamper(withoutChain);
+  const store = await open({ auditMax: 50 });
+  await append(store, 49); // with the one that begins the chain: 50 behind the 251, and one more than may gather
+  await expect.poll(async () => (await read(store)).records.length).toBe(50);
+  expect((await read(store)).records[0]).toMatchObject({ action: "audit.begin", number: 1n });
+  expect(await verified(store)).toEqual([]);
 });

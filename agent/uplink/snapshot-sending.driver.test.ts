@@ -86,6 +86,16 @@ test("PRA-10 CARD-4 a snapshot goes to the hub by itself, over a sending that wa
   expect(readdirSync(snapshotsIn(dataDir("new")))).toEqual(["1"]);
 });
 
+test("a snapshot that the hub had was read from end to end at every look", async () => {
+  await snapshot("old", 1, partBytes);
+  sending("old");
+  await until("it is whole", async () => (await kept()).some(({ storedBytes, bytes }) => storedBytes === bytes));
+  await pause(100); // a look or two
+  rmSync(join(snapshotsIn(dataDir("old")), "1", "entries"));
+  await pause(200);
+  expect(warned).toEqual([]);
+});
+
 test("what is not sealed never leaves the node, and that is said once", async () => {
   await snapshot("old", 0, 100);
   sending("old");

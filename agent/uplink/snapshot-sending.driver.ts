@@ -3,7 +3,7 @@ import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { KeptSnapshot } from "@blueflame/shared/gen/blueflame/link/v1/snapshot_service_pb.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { snapshotNumbers, snapshotsIn } from "../store/snapshot-file.ts";
+import { manifestOf, snapshotNumbers, snapshotsIn } from "../store/snapshot-file.ts";
 import { type Parcel, parcelOf, partBytes } from "../store/snapshot-parcel.ts";
 import type { HubTarget, LinkView, UplinkLog } from "./ports.ts";
 import { lineFault, type SnapshotLine, snapshotLine } from "./snapshot-line.driver.ts";
@@ -15,6 +15,8 @@ const bytesPerSecond = 512 * 1024;
 /** A part that brings it no further is sent so often. */
 const stuckMax = 3;
 const earlyMs = 1000;
+/** A hub that asks for a longer break than this is wrong. */
+const waitMaxMs = 60_000;
 
 export interface SnapshotSendingOptions {
   readonly target: HubTarget;
@@ -46,14 +48,24 @@ export function sendSnapshots(options: SnapshotSendingOptions): { close(): Promi
         resolve();
       };
     });
+  let last: { readonly place: string; readonly parcel: Parcel } | undefined;
+  /** Wrapping one reads all of it twice: not at every look. */
+  const parcelAt = async (place: string): Promise<Parcel> => {
+    const { sha256, takenWallMs } = await manifestOf(place);
+    const held = last?.place === place ? last.parcel : undefined;
+    if (held?.manifest.sha256 === sha256 && held.manifest.takenWallMs === takenWallMs) return held;
+    last = { place, parcel: await parcelOf(place) };
+    return last.parcel;
+  };
   const look = async () => {
     const { state, hub } = options.link();
     if (state !== "connected") return;
     try {
       line = snapshotLine(options.target, hub);
-      await send(line, options.dataDir, pause, () => closed);
+      await send(line, options.dataDir, parcelAt, pause, () => closed);
       said = undefined;
     } catch (failed) {
+      last = undefined; // the disk may say something else by now
       const error = lineFault(failed);
       const because = isFault(error) ? error.message : String(error);
       if (because !== said && !closed) log.warn({ hub }, `no snapshot of the store is kept at the hub: ${because}`);
@@ -87,13 +99,14 @@ export function sendSnapshots(options: SnapshotSendingOptions): { close(): Promi
 async function send(
   { service, within }: SnapshotLine,
   dataDir: string,
+  parcelAt: (place: string) => Promise<Parcel>,
   pause: (ms: number) => Promise<void>,
   left: () => boolean,
 ): Promise<void> {
   const numbers = snapshotNumbers(snapshotsIn(dataDir));
   if (numbers.length === 0) return;
   const kept = (await service.listSnapshots({}, within)).snapshots;
-  const parcel = await chosen(dataDir, numbers, kept);
+  const parcel = await chosen(dataDir, parcelAt, numbers, kept);
   const at = kept.find(({ id }) => id === parcel.id);
   if (at && at.storedBytes === at.bytes) return;
   const { manifest } = parcel;
@@ -122,17 +135,22 @@ async function send(
     }
     offset = Number(storedBytes);
     const ownMs = (data.byteLength * 1000) / bytesPerSecond;
-    if (offset < parcel.bytes) await pause(Math.max(ownMs, wait ? durationMs(wait) : 0));
+    if (offset < parcel.bytes) await pause(Math.max(ownMs, Math.min(wait ? durationMs(wait) : 0, waitMaxMs)));
   }
 }
 
-async function chosen(dataDir: string, numbers: readonly number[], kept: readonly KeptSnapshot[]): Promise<Parcel> {
+async function chosen(
+  dataDir: string,
+  parcelAt: (place: string) => Promise<Parcel>,
+  numbers: readonly number[],
+  kept: readonly KeptSnapshot[],
+): Promise<Parcel> {
   const [youngest = 0, ...others] = numbers;
   const place = (number: number) => join(snapshotsIn(dataDir), String(number));
   const begun = kept.find(({ storedBytes, bytes }) => storedBytes < bytes && Number(bytes) > partBytes);
   for (const number of begun ? others : []) {
-    const one = await parcelOf(place(number)).catch(() => undefined);
+    const one = await parcelAt(place(number)).catch(() => undefined);
     if (one?.id === begun?.id && one) return one;
   }
-  return parcelOf(place(youngest));
+  return parcelAt(place(youngest));
 }

@@ -32,10 +32,13 @@ export async function anchorChains(log: Log, commits: Commits, chains: Chains, b
     after = items.at(-1)?.id;
     if (items.length < pageSize) break;
   }
-  const ops = [...newest.values()].flatMap(({ nodeId, link }): Op[] => {
-    if ((chains.anchor(nodeId, link.generation)?.number ?? 0) >= link.number) return [];
-    chains.setAnchor(nodeId, link);
-    return [{ put: anchorKey(nodeId, link.generation), value: linkBytes(link) }];
-  });
-  if (ops.length > 0) await commits.write(ops);
+  const moved = [...newest.values()].filter(
+    ({ nodeId, link }) => (chains.anchor(nodeId, link.generation)?.number ?? 0) < link.number,
+  );
+  if (moved.length === 0) return;
+  await commits.write(
+    moved.map(({ nodeId, link }): Op => ({ put: anchorKey(nodeId, link.generation), value: linkBytes(link) })),
+  );
+  // Only now: one that is not on the disk would count as written at the next try, and the records would go without it.
+  for (const { nodeId, link } of moved) chains.setAnchor(nodeId, link);
 }

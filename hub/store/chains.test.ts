@@ -1,10 +1,18 @@
 import { beginAction, canonical, genesis, hashOf, placed } from "@blueflame/shared/audit/chain.ts";
+import { ChainCheck } from "@blueflame/shared/audit/check.ts";
+import { ChainOrder } from "@blueflame/shared/audit/order.ts";
 import { type AuditRecord, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { memoryLog } from "@blueflame/shared/store/memory/memory-log.ts";
+import { memoryState } from "@blueflame/shared/store/memory/memory-state.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { worthSigning } from "../audit-heads.ts";
-import { type Chain, compared, followed } from "./chains.ts";
+import { anchorChains } from "./chain-anchor.ts";
+import { type Chain, Chains, compared, followed } from "./chains.ts";
+import { openHubStore } from "./hub-store.ts";
+import { streams } from "./keys.ts";
 
 function records(count: number, generation = "g1", because = ""): AuditRecord[] {
   const made: AuditRecord[] = [];
@@ -12,7 +20,13 @@ function records(count: number, generation = "g1", because = ""): AuditRecord[] 
   for (let number = 1; number <= count; number++) {
     const begin =
       number === 1 ? { action: beginAction, afterJson: JSON.stringify({ owner: "owner", generation }) } : {};
-    const fact = create(AuditRecordSchema, { id: `${number}`, because, at: timestampFromMs(number), ...begin });
+    const fact = create(AuditRecordSchema, {
+      id: `${number}`,
+      nodeId: "n1",
+      because,
+      at: timestampFromMs(number),
+      ...begin,
+    });
     const bytes = placed(canonical(fact), number, hash, generation);
     hash = hashOf(bytes);
     made.push(fromBinary(AuditRecordSchema, bytes));
@@ -68,4 +82,66 @@ test("a node gets the head of its own chain when it grew, and at first that of t
   expect(numbers(true, 0)).toEqual(["g0 3", "g1 5"]);
   expect(numbers(false, 3)).toEqual(["g1 5"]);
   expect(numbers(false, 5)).toEqual([]);
+});
+
+/** As an outbox has them, each with a seq of its own. */
+const sent = (all: readonly AuditRecord[], seq: number) =>
+  all.map((value, n) =>
+    create(RecordSchema, { seq: BigInt(seq + n), at: timestampFromMs(1000), kind: { case: "audit", value } }),
+  );
+
+test("a store that began a new life sent the rest of the old one's audit, and the hub called it broken", async () => {
+  const hub = await openHubStore(memoryState(), memoryLog(), () => 2000);
+  const old = records(6, "g1");
+  const keep = (generation: string, batch: ReturnType<typeof sent>) =>
+    hub.keep({ nodeId: "n1", site: "", generation, records: batch });
+  await keep("g1", sent(old.slice(0, 3), 1));
+  // Its Ack was lost: the first three come once more under the name of the new life, then the three that never came.
+  const kept = await keep("g2", [...sent(old, 1), ...sent(records(2, "g2"), 7)]);
+  expect(kept.brokenAudit).toEqual([]);
+  expect(hub.chains("n1").map(({ generation, number }) => [generation, number])).toEqual([
+    ["g1", 6],
+    ["g2", 2],
+  ]);
+  const header = { nodeId: "n1", source: "hub", chains: hub.stands("n1"), signed: [] } as const;
+  const check = new ChainCheck(header);
+  const order = new ChainOrder(header);
+  for (const record of (await hub.chained("n1", "")).records) for (const one of order.take(record)) check.take(one);
+  for (const one of order.rest()) check.take(one);
+  expect(check.end()).toMatchObject({ findings: [], records: 8 });
+});
+
+test("another's record that does not hang on the old life's last one is nobody's, and changes no chain", async () => {
+  const hub = await openHubStore(memoryState(), memoryLog(), () => 2000);
+  const batch = (generation: string, all: readonly AuditRecord[], seq: number) =>
+    hub.keep({ nodeId: "n1", site: "", generation, records: sent(all, seq) });
+  await batch("g1", records(3, "g1"), 1);
+  const before = hub.chains("n1");
+  await batch("g2", [...records(5, "g1", "another story").slice(3), ...records(2, "made-up")], 1);
+  expect(hub.chains("n1")).toEqual(before);
+  expect((await hub.chained("n1", "")).records).toHaveLength(3);
+});
+
+test("what a trim notes of a chain was lost when the disk refused it once, and the trim after it took the records all the same", async () => {
+  const log = memoryLog();
+  const data = canonical(records(1)[0] as AuditRecord);
+  await log.append(streams.audit, [{ id: "n1/g1/1", at: 1, data }]);
+  const chains = new Chains();
+  const written: string[] = [];
+  let full = true;
+  const write = async (ops: readonly { readonly put?: string }[]) => {
+    if (full) throw new Error("no space");
+    for (const { put } of ops) if (put) written.push(put);
+  };
+  const commits = { write } as unknown as Parameters<typeof anchorChains>[1];
+  await expect(anchorChains(log, commits, chains, 10)).rejects.toThrow("no space");
+  full = false;
+  await anchorChains(log, commits, chains, 10);
+  expect(written).toHaveLength(1);
+});
+
+test("a broken audit is not told once more at every session", () => {
+  const broken = follow([...records(5), ...records(3)], undefined);
+  expect(broken?.broken).toBeDefined();
+  expect(compared(broken, { generation: "g1", number: 3, hash: "00" })).toBeUndefined();
 });

@@ -58,6 +58,15 @@ export function followed(chain: Chain | undefined, record: AuditRecord, seq: big
   return { ...next, ...kept };
 }
 
+/**
+ * True for the record that hangs on the last one of a whole chain. Such a one is taken from the outbox of a later life too: what was
+ * not sent when the store began anew comes then. Any other of an earlier life came before, or is nobody's.
+ */
+export function isNext(chain: Chain | undefined, record: AuditRecord): boolean {
+  if (!chain || chain.broken !== undefined) return false;
+  return Number(record.number) === chain.number + 1 && previousOf(record) === chain.hash;
+}
+
 function begun(record: AuditRecord, next: Omit<Chain, "gaps">): Chain {
   const previous = previousOf(record);
   if (next.number > 1) {
@@ -68,9 +77,9 @@ function begun(record: AuditRecord, next: Omit<Chain, "gaps">): Chain {
   return { ...next, gaps: [], broken: `its first record is not the beginning of generation ${next.generation}` };
 }
 
-/** Where a node's own word about its audit and the hub's differ; undefined when they agree or cannot be compared. */
+/** Where a node's own word about its audit and the hub's differ; undefined when they agree, cannot be compared, or when that was told. */
 export function compared(chain: Chain | undefined, own: Link | undefined): string | undefined {
-  if (!chain || !own || chain.generation !== own.generation) return undefined;
+  if (!chain || chain.broken !== undefined || !own || chain.generation !== own.generation) return undefined;
   if (own.number < chain.number) {
     const lost = chain.number - own.number;
     return `the audit of its store ends with record ${own.number}, but ${chain.number} are here: its last ${lost} records were cut off`;

@@ -50,8 +50,11 @@ export function history(log: Log): History {
         const items = await log.range(streams.audit, { limit: chainedPage, ...(next !== "" && { after: next }) });
         const own = items
           .filter(({ id }) => id.startsWith(`${nodeId}/`))
-          .map(({ data }) => fromBinary(AuditRecordSchema, data));
-        records.push(...own.filter(({ number }) => number > 0n));
+          .map(({ id, data }) => ({ id, record: fromBinary(AuditRecordSchema, data) }))
+          // What a later life sent once more of an earlier one stands under that life's name.
+          .filter(({ id, record }) => record.number > 0n && id.startsWith(`${nodeId}/${record.generation}/`))
+          .map(({ record }) => record);
+        records.push(...own);
         next = items.length < chainedPage ? "" : (items.at(-1)?.id ?? "");
         if (next === "") break;
       }

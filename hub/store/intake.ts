@@ -18,7 +18,7 @@ import type { Item, Log } from "@blueflame/shared/store/log.ts";
 import type { Op } from "@blueflame/shared/store/state.ts";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { type Chain, type Chains, chainBytes, followed } from "./chains.ts";
+import { type Chain, type Chains, chainBytes, followed, isNext } from "./chains.ts";
 import type { Commits } from "./commits.ts";
 import { chainKey, closedIncidentItem, incidentKey, streams, throughKey } from "./keys.ts";
 import { incidentBytes, rowBytes } from "./rows.ts";
@@ -157,7 +157,7 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
   const orderResults: OrderResult[] = [];
   let unknown = 0;
   for (const record of batch.records) {
-    const put = (stream: string, data: Uint8Array) => {
+    const put = (stream: string, data: Uint8Array, generation = batch.generation) => {
       const fits = data.length <= itemLimits.bytes;
       const because = `a record of ${data.length} bytes for '${stream}' is larger than any may be: it was dropped`;
       // Refused for good, it would come again for ever and hold up all that is behind it.
@@ -167,7 +167,7 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
             before: { bytes: data.length },
             after: { bytes: 0 },
           });
-      const item = { id: itemId(batch, record.seq), at: recordedAt(record.at, nowMs), data: kept };
+      const item = { id: itemId({ ...batch, generation }, record.seq), at: recordedAt(record.at, nowMs), data: kept };
       logged.push({ stream: fits ? stream : streams.audit, item });
     };
     switch (record.kind.case) {
@@ -188,12 +188,15 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
       }
       case "audit": {
         const audit = { ...record.kind.value, nodeId: batch.nodeId };
-        put(streams.audit, toBinary(AuditRecordSchema, audit));
         const { generation, number } = audit;
-        // Another generation than that of the outbox it came in is nobody's chain.
-        if (number === 0n || generation !== batch.generation) break;
         const known = audited.get(generation) ?? chains.get(batch.nodeId, generation);
-        audited.set(generation, followed(known, audit, record.seq, nowMs));
+        const own = generation === batch.generation;
+        const chained = number > 0n && (own || isNext(known, audit));
+        put(streams.audit, toBinary(AuditRecordSchema, audit), chained ? generation : batch.generation);
+        if (!chained) break;
+        // The seqs of another life's outbox say nothing of what came in this one.
+        const seq = own ? record.seq : (known?.seq ?? 0n) + 1n;
+        audited.set(generation, { ...followed(known, audit, seq, nowMs), ...(!own && known && { seq: known.seq }) });
         break;
       }
       case "decision":

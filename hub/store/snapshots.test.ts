@@ -99,3 +99,21 @@ test("a hub that is full refuses what would be one too many, by name", async () 
   }
   expect(refused).toBe("LIMIT_REACHED");
 });
+
+test("a snapshot that was told smaller at first than it is got past the bound of the hub", async () => {
+  snapshots = await hubSnapshots(state, log, commits, { ...bounds, allBytes: 1e9 });
+  const one = made(3 * partBytes);
+  await snapshots.put(nodeId, { ...one.row, bytes: 2 * partBytes }, 0, partOf(one.bytes, 0));
+  const more = snapshots.put(nodeId, one.row, partBytes, partOf(one.bytes, partBytes)).catch(code);
+  await expect(more).resolves.toBe("BAD_REQUEST");
+});
+
+test("a snapshot of which the hub had lost a part could never be finished, nor begun anew", async () => {
+  snapshots = await hubSnapshots(state, log, commits, { ...bounds, allBytes: 1e9 });
+  const one = made(2 * partBytes);
+  await send(one, 0, partBytes);
+  await log.trim(`snapshot/${nodeId}/${one.row.id.slice(0, 40)}`, Number.MAX_SAFE_INTEGER);
+  await expect(send(one, partBytes).catch(code)).resolves.toBe("BAD_REQUEST");
+  await send(one);
+  expect((await back(one.row.id)).equals(one.bytes)).toBe(true);
+});

@@ -7,7 +7,7 @@
  * A part is in the log before the row counts it; a snapshot leaves the row before its parts go, and is named there until they are gone.
  */
 import { createHash } from "node:crypto";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Log } from "@blueflame/shared/store/log.ts";
 import type { State } from "@blueflame/shared/store/state.ts";
 import type { Commits } from "./commits.ts";
@@ -91,7 +91,12 @@ export async function hubSnapshots(
   };
   const isWhole = async (nodeId: string, { id, bytes }: KeptSnapshotRow): Promise<boolean> => {
     const hash = createHash("sha256");
-    for (let offset = 0; offset < bytes; offset += partBytes) hash.update(await partAt(nodeId, id, offset));
+    try {
+      for (let offset = 0; offset < bytes; offset += partBytes) hash.update(await partAt(nodeId, id, offset));
+    } catch (error) {
+      if (isFault(error, "NOT_FOUND")) return false; // a part that was lost here does not come back by asking for the last one
+      throw error;
+    }
     return hash.digest("hex") === id;
   };
   const partAt = async (nodeId: string, id: string, offset: number): Promise<Uint8Array> => {
@@ -118,6 +123,9 @@ export async function hubSnapshots(
         checkPart(snapshot, offset, data, bounds);
         let now = await remove(nodeId, await read(nodeId));
         const known = now.snapshots.find(({ id }) => id === snapshot.id);
+        // Room was found for the size that was told first.
+        if (known && known.bytes !== snapshot.bytes)
+          throw bad(`the snapshot has ${known.bytes} bytes by its first part`);
         if (!known) {
           checkRoom(nodeId, snapshot.bytes, now);
           // One at a time: what else was on its way is given up.
