@@ -17,8 +17,8 @@ export const stateMax = {
   operations: 100,
   commitBytes: 896 * 1024,
   idChars: 64,
-  /** The newest are known again when they are repeated. */
-  requests: 1000,
+  /** The newest are known again when they are repeated: those of the 30 s in which the client repeats, at 330 in each. */
+  requests: 10_000,
   /** The newest can be read; a session may not have more, so that it can always be read whole. */
   trades: 20_000,
   tradeBytes: 1024,
