@@ -17,7 +17,7 @@ export const stateMax = {
   operations: 100,
   commitBytes: 896 * 1024,
   idChars: 64,
-  /** The newest are known again when they are repeated: those of the 30 s in which the client repeats, at 330 in each. */
+  /** The newest are known again when they are repeated: those of the 30 s in which the client repeats, at 330 a second. */
   requests: 10_000,
   /** The newest can be read; a session may not have more, so that it can always be read whole. */
   trades: 20_000,
