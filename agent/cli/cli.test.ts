@@ -21,6 +21,8 @@ let built: string;
 let program: string;
 let dir: string;
 let node: MemoryNode;
+/** What {@link node} does of itself, whatever {@link slowly} made of it. */
+let plain: MemoryNode;
 let api: LocalApi;
 let children: ChildProcess[];
 
@@ -35,6 +37,7 @@ beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "bf-cli-"));
   mkdirSync(join(dir, "logs", "workloads"), { recursive: true });
   node = memoryNode(["firewall", "cache"]);
+  plain = { ...node };
   node.dataDir = dir;
   children = [];
   await up();
@@ -186,9 +189,9 @@ test("GRC-9 stop, start and restart act on the named workload, in the name of wh
   for (const { actor } of records) expect(actor).toMatch(/^person:\S+$/);
 });
 
-/** The workload `cache` takes so long after it was asked for, and ends in `phase`. */
+/** The workload `cache` takes so long after it was asked for, and ends in `phase`; what was said of the verb before is over. */
 function slowly(verb: "startWorkload" | "restartWorkload", ms: number, phase: WorkloadPhase): void {
-  const act = node[verb].bind(node);
+  const act = plain[verb];
   node[verb] = async (name, who) => {
     await act(name, who);
     const workload = node.workloads.get(name);
