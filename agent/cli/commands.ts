@@ -15,7 +15,7 @@ import { audit, decisions, incidents, type RecordsOptions, recordCount } from ".
 import { addState } from "./state-commands.ts";
 import { type StatusOptions, status } from "./status.ts";
 import type { FetchOptions, RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
-import type { RotateOptions } from "./store-keys.ts";
+import type { EntrustOptions, RotateOptions } from "./store-keys.ts";
 import { addTriggers } from "./triggers.ts";
 
 /**
@@ -168,6 +168,10 @@ function addStore(program: Command): void {
     .option("--from <folder>", "a snapshot that lies elsewhere")
     .option("--from-hub", "the last one that the hub keeps of this node, or the one that --snapshot names", false)
     .option("--config <file>", "for --from-hub: where the hub is, and with which certificate it is asked")
+    .option(
+      "--open-with <key>",
+      "for --from-hub: a private escrow key (PEM) or an earlier store.key that opens it; not kept",
+    )
     .option("--empty", "begin with an empty store: give up everything that no snapshot holds", false)
     .action(async (_options, self: Command) => (await desk()).restore(self.optsWithGlobals<RestoreOptions>()));
   command("fetch", "bring a snapshot of this node from the hub, and put it among those here")
@@ -179,12 +183,13 @@ function addStore(program: Command): void {
     .option("--kek", "change the key-encryption key, the one in the file, instead of the data key", false)
     .action(async (_options, self: Command) => (await keys()).rotateKey(self.optsWithGlobals<RotateOptions>()));
   command("entrust", "let the holder of a private key open the store too, also while the agent runs")
-    .argument("<public-key>", "its public key: a PEM file, X25519 or RSA")
-    .action(async (file: string, _options, self: Command) =>
-      (await keys()).entrust(file, self.optsWithGlobals<StoreOptions>()),
+    .argument("[public-key]", "its public key: a PEM file, X25519 or RSA")
+    .option("--nobody", "no one else can open it any more", false)
+    .action(async (file: string | undefined, _options, self: Command) =>
+      (await keys()).entrust(file, self.optsWithGlobals<EntrustOptions>()),
     );
-  command("open-with", "open the store with the private key it was entrusted to, when its own key is lost")
-    .argument("<private-key>", "a PEM file; it is read and not kept")
+  command("open-with", "open the store and its snapshots with another key of theirs, when its own key is lost")
+    .argument("<key>", "the private key it was entrusted to (PEM), or an earlier store.key; it is read and not kept")
     .action(async (file: string, _options, self: Command) =>
       (await keys()).openWith(file, self.optsWithGlobals<StoreOptions>()),
     );

@@ -6,13 +6,18 @@ import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { openAgentStore } from "../store/agent-store.ts";
 import { keyChanged } from "../store/key-audit.ts";
-import { openWithEscrow } from "../store/keys/open-with.ts";
+import { nobody } from "../store/keys/entrusted.ts";
+import { openWithKey } from "../store/keys/open-with.ts";
 import { bootId } from "../supervise/proc.driver.ts";
 import { ask, personHere } from "./ask.driver.ts";
 import type { StoreOptions } from "./store.ts";
 
 export interface RotateOptions extends StoreOptions {
   readonly kek: boolean;
+}
+
+export interface EntrustOptions extends StoreOptions {
+  readonly nobody: boolean;
 }
 
 interface Change {
@@ -30,16 +35,21 @@ export async function rotateKey(options: RotateOptions): Promise<void> {
   print({ did: options.kek ? "another key opens the store" : "another key seals the store", key }, options);
 }
 
-/** Lets the holder of a private key open the store too. Rejects as {@link rotateKey}, and with CONFIG_INVALID. */
-export async function entrust(file: string, options: StoreOptions): Promise<void> {
-  const key = await change(options.dataDir, "data", read(file));
-  print({ did: "the holder of this key can open the store too", key }, options);
+/** Lets the holder of a private key open the store too, or nobody any more. Rejects as {@link rotateKey}, and with CONFIG_INVALID, USAGE. */
+export async function entrust(file: string | undefined, options: EntrustOptions): Promise<void> {
+  if ((file === undefined) !== options.nobody) throw new Fault("USAGE", "give a public key, or --nobody");
+  const key = await change(options.dataDir, "data", file === undefined ? nobody : readKeyFile(file).toString());
+  const did = file === undefined ? "nobody else can open the store" : "the holder of this key can open the store too";
+  print({ did, key }, options);
 }
 
-/** Gives the store a new key-encryption key by the private key that it was entrusted to. Rejects with STORE_KEY_*, STORE_LOCKED, STORE_MISSING. */
+/**
+ * Gives the store and its snapshots a key again by the private key that they were entrusted to, or by an earlier key. Rejects with
+ * STORE_KEY_*, STORE_LOCKED, STORE_MISSING.
+ */
 export async function openWith(file: string, options: StoreOptions): Promise<void> {
-  const key = await openWithEscrow(options.dataDir, read(file));
-  print({ did: "the key in the data directory opens the store again", key }, options);
+  const key = await openWithKey(options.dataDir, readKeyFile(file), file);
+  print({ did: "the key in the data directory opens it again", key }, options);
 }
 
 /** Asks the agent; without one it is done here. */
@@ -64,9 +74,10 @@ async function change(dataDir: string, which: "data" | "kek", escrowPem: string)
   }
 }
 
-function read(file: string): string {
+/** A file of keys that a person names. Throws CONFIG_NOT_FOUND. */
+export function readKeyFile(file: string): Buffer {
   try {
-    return readFileSync(file, "utf8");
+    return readFileSync(file);
   } catch (cause) {
     throw new Fault("CONFIG_NOT_FOUND", `cannot read '${file}': ${(cause as Error).message}`, { cause });
   }

@@ -6,6 +6,7 @@ import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { readAgentConfig } from "../config.driver.ts";
 import { readTarget } from "../identity.driver.ts";
+import { openWithKey } from "../store/keys/open-with.ts";
 import { type Mended, type MendOptions, mendStore, verifyStore, type Wish } from "../store/mend.ts";
 import { choose } from "../store/mend-choice.ts";
 import { snapshotNumbers, snapshotsIn, verifySnapshot } from "../store/snapshot-file.ts";
@@ -15,6 +16,7 @@ import { isAtRest, type State } from "../supervise/state.ts";
 import type { HubTarget } from "../uplink/ports.ts";
 import { fetchSnapshot } from "../uplink/snapshot-fetching.driver.ts";
 import { personHere } from "./ask.driver.ts";
+import { readKeyFile } from "./store-keys.ts";
 
 /** The flags of `store` and its commands. */
 export interface StoreOptions extends OutputOptions {
@@ -31,6 +33,7 @@ export interface RestoreOptions extends StoreOptions {
   readonly empty: boolean;
   readonly fromHub: boolean;
   readonly config?: string;
+  readonly openWith?: string;
 }
 export interface FetchOptions extends StoreOptions {
   readonly config: string;
@@ -108,6 +111,9 @@ export async function restore(options: RestoreOptions): Promise<void> {
   if ([snapshot !== undefined && !fromHub, from !== undefined, empty, fromHub].filter(Boolean).length > 1) {
     throw new Fault("USAGE", "give one of --snapshot, --from, --from-hub and --empty");
   }
+  if (options.openWith !== undefined && !fromHub) {
+    throw new Fault("USAGE", "--open-with is for --from-hub; for what lies here there is `store open-with`");
+  }
   if (empty) return mend(options, { is: "empty" });
   if (!fromHub) {
     const place = snapshot === undefined ? from && resolve(from) : join(snapshotsIn(dataDir), snapshot);
@@ -115,7 +121,9 @@ export async function restore(options: RestoreOptions): Promise<void> {
   }
   if (config === undefined)
     throw new Fault("USAGE", "--from-hub needs --config: it says where the hub is, and who this node is");
+  const secret = options.openWith === undefined ? undefined : readKeyFile(options.openWith);
   const { place, highestIncarnation } = await fetchSnapshot(hubIn(config), dataDir, snapshot);
+  if (secret) await openWithKey(dataDir, secret, options.openWith ?? "");
   await mend(options, { is: "restore", from: place, above: highestIncarnation });
 }
 

@@ -234,7 +234,7 @@ async function assemble(
   return {
     identity,
     outbox,
-    notes: raw.notes,
+    notes: [...raw.notes, ...storeKeys.notes],
     workloads: () => workloads(database),
     saveStep: (write, durability) => saveStep(database, tables, write, durability === "synced"),
     async forgetWorkload(name) {
@@ -296,13 +296,14 @@ async function assemble(
     },
     copyTo: (each) => raw.scan(wholeRange, (key, sealed) => (isReading(key) ? undefined : each(key, sealed))),
     ring: () => storeKeys.stored(),
+    onRewrapped: (wake) => storeKeys.onRewrapped(wake),
     problem: (place, sealed) => unreadable(form, place, sealed),
     async rotateKey(which) {
       if (which === "kek") return (await storeKeys.rotateKek()).id;
       await storeKeys.rotate(database);
       return String(storeKeys.current);
     },
-    entrust: async (pem) => (await storeKeys.entrust(pem)).id,
+    entrust: (pem) => storeKeys.entrust(pem),
     rolledBack: (because) => suspect(dataDir, because, "rolledBack"),
     storeEpoch: () => BigInt(raw.epoch),
     trouble: () => database.trouble(),

@@ -57,7 +57,7 @@ test("a tag cut to four bytes does not open, although the cipher itself would ta
 });
 
 test("what an unknown key sealed is named so", () => {
-  const later = ring.rotated(kek, undefined, 1);
+  const later = ring.rotated([kek], undefined, 1);
   const sealed = new Codec(later).seal("audit/1", Buffer.from("v"));
   expect(code(() => new Codec(ring).open("audit/1", sealed))).toBe("STORE_DATA_KEY_UNKNOWN");
   expect(text(new Codec(later).open("audit/1", new Codec(ring).seal("audit/1", Buffer.from("old"))).value)).toBe("old");
@@ -67,7 +67,7 @@ test("PHX-9 a name that a workload chose stands in no key: it is a keyed hash, t
   const codec = new Codec(ring);
   const place = codec.placeOf("kv/firewall\0api-secret");
   expect(place).toMatch(/^kv\/firewall\0[0-9a-f]{32}$/);
-  const later = ring.rotated(kek, undefined, 1).rewrapped([kekOf(Buffer.alloc(32, 2), "other", "file")], undefined);
+  const later = ring.rotated([kek], undefined, 1).rewrapped([kekOf(Buffer.alloc(32, 2), "other", "file")], undefined);
   expect(new Codec(later).placeOf("kv/firewall\0api-secret")).toBe(place);
   expect(codec.placeOf("kv/other\0api-secret").slice(-32)).not.toBe(place.slice(-32));
   expect(new Codec(Ring.make("owner-1", kek, undefined, 0)).placeOf("kv/firewall\0api-secret")).not.toBe(place);

@@ -110,8 +110,8 @@ class DeferredStore implements StartedStore {
   readonly #parts: Parts;
   readonly #sinceWallMs: number;
   readonly #identity: StoreIdentity;
-  /** Each with what ends its subscription at the store, once that is open. */
-  readonly #wakes = new Map<() => void, () => void>();
+  /** How to subscribe at the store once it is open, each with what ends that. */
+  readonly #late = new Map<(store: MirroredStore) => () => void, () => void>();
   readonly notes: readonly string[];
   #fault: Fault;
   #store: MirroredStore | undefined;
@@ -158,12 +158,10 @@ class DeferredStore implements StartedStore {
     depth: () => this.#store?.outbox.depth() ?? 0n,
     onAppend: (wake) => {
       if (this.#store) return this.#store.outbox.onAppend(wake);
-      const own = () => wake();
-      this.#wakes.set(own, () => undefined);
-      return () => {
-        this.#wakes.get(own)?.();
-        this.#wakes.delete(own);
-      };
+      return this.#whenOpen((store) => {
+        wake();
+        return store.outbox.onAppend(wake);
+      });
     },
   };
 
@@ -258,6 +256,9 @@ class DeferredStore implements StartedStore {
   ring() {
     return this.#opened().ring();
   }
+  onRewrapped(wake: () => void): () => void {
+    return this.#whenOpen((store) => store.onRewrapped(wake));
+  }
   async rotateKey(which: "data" | "kek"): Promise<string> {
     return this.#opened().rotateKey(which);
   }
@@ -288,6 +289,15 @@ class DeferredStore implements StartedStore {
     return this.#store;
   }
 
+  #whenOpen(subscribe: (store: MirroredStore) => () => void): () => void {
+    if (this.#store) return subscribe(this.#store);
+    this.#late.set(subscribe, () => undefined);
+    return () => {
+      this.#late.get(subscribe)?.();
+      this.#late.delete(subscribe);
+    };
+  }
+
   #tryLater(): void {
     const { clock } = this.#parts.options;
     this.#cancel.now = clock.wakeAt(clock.monotonicMs() + retryMs, () => {
@@ -306,10 +316,7 @@ class DeferredStore implements StartedStore {
       return;
     }
     keepUp(this.#store, options, this.#cancel);
-    for (const wake of this.#wakes.keys()) {
-      this.#wakes.set(wake, this.#store.outbox.onAppend(wake));
-      wake();
-    }
+    for (const subscribe of this.#late.keys()) this.#late.set(subscribe, subscribe(this.#store));
     if (!this.#closed) options.onOpened(this.#store.identity.generation !== this.#identity.generation);
   }
 

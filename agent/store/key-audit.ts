@@ -8,6 +8,7 @@ import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { nobody } from "./keys/entrusted.ts";
 
 /** What the audit says of a changed key: its id, which tells nothing to whoever does not have it. */
 export function keyChanged(change: {
@@ -23,13 +24,16 @@ export function keyChanged(change: {
   const { which, escrowPem, id, person, nodeId, clock, random } = change;
   const wallMs = clock.wallMs();
   const what = which === "kek" ? "the key-encryption key" : "the data key";
+  const entrusted =
+    escrowPem === nobody ? "nobody else can open the store any more" : `the holder of ${id} can open the store too`;
+  const because = escrowPem === "" ? `${what} is ${id} from now on` : entrusted;
   return create(AuditRecordSchema, {
     id: uuid7(wallMs, random),
     at: timestampFromMs(Math.round(wallMs)),
     actor: `person:${person}`,
     action: escrowPem === "" ? "store.rotate_key" : "store.entrust",
     target: `node/${nodeId}`,
-    because: escrowPem === "" ? `${what} is ${id} from now on` : `the holder of ${id} can open the store too`,
+    because,
     outcome: AuditOutcome.SUCCESS,
     nodeId,
   });

@@ -130,12 +130,14 @@ export interface AgentStore {
   problem(key: string, sealed: Uint8Array): string | undefined;
   /** The wrapped keys that a copy of the rows needs beside the key-encryption key; nothing in it is secret. */
   ring(): StoredRing;
+  /** Called when the store got other holders of its keys: copies from before need the earlier ones. Returns how to end that. */
+  onRewrapped(wake: () => void): () => void;
   /**
    * Another key: `data` seals from now on, and what is there is sealed anew by and by; `kek` opens the data keys from now on.
    * Resolves with the new key's id when that is durable.
    */
   rotateKey(which: "data" | "kek"): Promise<string>;
-  /** From now on the holder of the private half of this key (PEM) can open the store too. Resolves with its id; rejects with CONFIG_INVALID. */
+  /** From now on the holder of the private half of this key (PEM), with `nobody` no one, can open the store too. Resolves with its id; rejects with CONFIG_INVALID. */
   entrust(pem: string): Promise<string>;
   /** Groups of writes on the disk: it only grows within a generation, and a store that was put back has a lower one. */
   storeEpoch(): bigint;

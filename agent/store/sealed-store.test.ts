@@ -23,7 +23,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
 import { startStore } from "./deferred-store.ts";
 import { plainForm } from "./form.ts";
-import { openWithEscrow } from "./keys/open-with.ts";
+import { openWithKey } from "./keys/open-with.ts";
 import { mendStore, verifyStore } from "./mend.ts";
 import { startSnapshots } from "./snapshot.ts";
 import { snapshotNumbers } from "./snapshot-file.ts";
@@ -262,9 +262,9 @@ test("with its key lost the holder of the escrow key opens the store again, also
   await close(store);
   rmSync(join(dir, "store.key"));
   const stranger = pems(generateKeyPairSync("x25519")).privateKey;
-  expect(await openWithEscrow(dir, stranger).catch(code)).toBe("STORE_KEY_WRONG");
+  expect(await openWithKey(dir, Buffer.from(stranger), "test").catch(code)).toBe("STORE_KEY_WRONG");
   expect(existsSync(join(dir, "store.key"))).toBe(false);
-  await openWithEscrow(dir, pair.privateKey);
+  await openWithKey(dir, Buffer.from(pair.privateKey), "test");
   expect(text(await (await open()).get("risk", "canary-name"))).toBe("canary-value");
 });
 

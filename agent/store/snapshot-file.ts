@@ -12,6 +12,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { type FileHandle, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { replaceFile } from "@blueflame/shared/store/folder.ts";
 import type { StoredRing } from "./keys/ring.ts";
 
 /** 1 had its values plain, and no ring. */
@@ -182,6 +183,13 @@ export function ringOf(place: string): StoredRing | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Gives a snapshot other wraps of its keys, whole or not at all; durable on return. Throws what the disk says. */
+export function rewriteRing(place: string, ring: StoredRing): void {
+  const path = join(place, "manifest.json");
+  const manifest = JSON.parse(readFileSync(path, "utf8")) as object;
+  replaceFile(path, JSON.stringify({ ...manifest, ring }));
 }
 
 /** Its entries; throws STORE_DAMAGED, at the latest behind the last one, when they are not what the manifest says. */

@@ -59,6 +59,7 @@ function storeOf(rows: Map<string, Uint8Array>, generation = "g1") {
     identity: { nodeId: "n", generation, owner: "g1", incarnation: 1n, session: 2n, previousBootId: "" },
     trouble: () => undefined as string | undefined,
     ring: () => ring.stored,
+    onRewrapped: () => () => undefined,
     problem: check,
     async copyTo(each: (key: string, sealed: Uint8Array) => Promise<void> | void) {
       for (const [key, sealed] of [...rows].sort(([a], [b]) => (a < b ? -1 : 1))) await each(key, sealed);

@@ -2,6 +2,7 @@ import { rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { holdersOf } from "./keys/ring.ts";
 import type { AgentStore } from "./ports.ts";
 import {
   type Check,
@@ -22,7 +23,7 @@ const againMs = 60_000;
 const freeFloor = { bytes: 64 * 1024 * 1024, ratio: 0.1 };
 
 export interface SnapshotOptions {
-  readonly store: Pick<AgentStore, "identity" | "copyTo" | "trouble" | "ring" | "problem">;
+  readonly store: Pick<AgentStore, "identity" | "copyTo" | "trouble" | "ring" | "problem" | "onRewrapped">;
   readonly clock: Clock;
   readonly dataDir: string;
   /** Between two snapshots. Default of the agent: an hour. */
@@ -37,7 +38,8 @@ export interface SnapshotOptions {
 
 /**
  * Takes a snapshot of the store now and then, through the handle that is open: nobody reads LevelDB's files beside it. One is
- * due when the newest is older than `everyMs` or of an earlier life; it is looked for 5 s after the start and then every
+ * due when the newest is older than `everyMs`, of an earlier life, or opens for other holders of the keys than the store does; it is looked for 5 s
+ * after the start, when the holders change, and then every
  * `everyMs`, or a minute after one that could not be taken. A snapshot that cannot be taken (a full disk, a value that cannot be read) leaves the earlier ones as they are.
  * The caller closes, before the store; that waits for the one on its way.
  */
@@ -73,9 +75,17 @@ export function startSnapshots(options: SnapshotOptions): { close(): Promise<voi
     });
   };
   later(Math.min(firstMs, everyMs));
+  const unheard = options.store.onRewrapped(() => {
+    cancel();
+    void working.then(() => {
+      cancel();
+      if (!closed) later(0);
+    });
+  });
   return {
     async close() {
       closed = true;
+      unheard();
       cancel();
       await working;
       cancel();
@@ -89,6 +99,7 @@ async function isDue({ store, clock, dataDir, everyMs }: SnapshotOptions): Promi
   if (newest === undefined) return true;
   const manifest = await manifestOf(join(folder, String(newest))).catch(() => undefined);
   if (manifest?.generation !== store.identity.generation) return true;
+  if (manifest.ring && holdersOf(manifest.ring) !== holdersOf(store.ring())) return true;
   const ageMs = clock.wallMs() - manifest.takenWallMs;
   return ageMs < 0 || ageMs >= everyMs; // from the future: the date went back
 }

@@ -83,17 +83,26 @@ export function beginChange(dataDir: string): Kek {
   return writeKeyFile(path, dataDir);
 }
 
-/** The new key takes the place of the old one. Durable on return; harmless when there is none. */
+/** The new key takes the place of the old one. Durable on return; harmless when there is none. Throws STORE_WRITE_FAILED: either may lie there then. */
 export function endChange(dataDir: string): void {
   const path = keyFileOf(dataDir);
   if (!existsSync(`${path}.new`)) return;
-  renameSync(`${path}.new`, path);
-  syncFolder(dirname(path));
+  try {
+    renameSync(`${path}.new`, path);
+    syncFolder(dirname(path));
+  } catch (cause) {
+    throw new Fault("STORE_WRITE_FAILED", `cannot replace '${path}': ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** The key that these bytes are; `from` is for a person. */
 export function kekOf(bytes: Uint8Array, from: string, is: Kek["is"]): Kek {
   return { id: Buffer.from(hkdfSync("sha256", bytes, "", "blueflame kek id", 8)).toString("hex"), bytes, from, is };
+}
+
+/** The key in these bytes, which somebody has kept elsewhere. Throws STORE_KEY_UNREADABLE. */
+export function kekFrom(bytes: Uint8Array, from: string): Kek {
+  return kekOf(parse(from, bytes), from, "file");
 }
 
 function writeKeyFile(path: string, dataDir: string): Kek {

@@ -1,33 +1,74 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { takeLock } from "@blueflame/shared/store/level/lock.ts";
 import { type Place, placeOf, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
-import { findKeks, makeKeyFile } from "./key-file.ts";
-import { Ring } from "./ring.ts";
-import { readEscrow, ringKey, writeRingFile } from "./ring-file.ts";
-import { storedRing } from "./store-keys.ts";
+import { rewriteRing, ringOf, snapshotNumbers, snapshotsIn } from "../snapshot-file.ts";
+import { entrusted } from "./entrusted.ts";
+import { findKeks, type Kek, kekFrom, makeKeyFile } from "./key-file.ts";
+import { merged, type Opener, Ring, type StoredRing } from "./ring.ts";
+import { ringKey, writeRingFile } from "./ring-file.ts";
+import { openRing, storedRing } from "./store-keys.ts";
 import { EscrowHolder } from "./wrap.ts";
 
 /**
- * Gives a store, or the snapshots of one, a key-encryption key again by the private key that it was entrusted to: the one that
- * is there, else a new file. Resolves with its id. Rejects with STORE_LOCKED, STORE_MISSING when there are no wrapped keys,
- * STORE_KEY_WRONG when they were not entrusted to this key, STORE_KEY_LOOSE, STORE_KEY_UNREADABLE.
+ * Gives a store and its snapshots, also those that came from the hub, a key-encryption key again: by the private key that they were
+ * entrusted to (PEM), or by a key-encryption key of theirs that is no longer the one in use. It is the one that is there, else a new
+ * file; `secret` is not kept. Resolves with its id. Rejects with STORE_LOCKED, STORE_MISSING when there are no wrapped keys,
+ * STORE_KEY_WRONG when nothing here opens with it, STORE_KEY_LOOSE, STORE_KEY_UNREADABLE.
  */
-export async function openWithEscrow(dataDir: string, pem: string): Promise<string> {
-  const holder = new EscrowHolder(pem);
+export async function openWithKey(dataDir: string, secret: Uint8Array, from: string): Promise<string> {
+  const opener = openerOf(secret, from);
   const place = placeOf(join(dataDir, "store"));
   const lock = takeLock(place.lock);
   try {
-    const stored = storedRing(await rowOf(place), dataDir);
-    if (!stored) throw new Fault("STORE_MISSING", `there are no wrapped keys in '${dataDir}'`);
-    const ring = Ring.open(stored, [holder]);
-    const kek = findKeks({ dataDir })[0] ?? makeKeyFile(dataDir);
-    // Later than the row in the store: the next opening takes this one, and writes it there too.
-    writeRingFile(dataDir, ring.rewrapped([kek], readEscrow(dataDir)).stored);
-    return kek.id;
+    return reopen(await rowOf(place), dataDir, opener).id;
   } finally {
     lock.release();
+  }
+}
+
+function openerOf(secret: Uint8Array, from: string): Opener {
+  const text = Buffer.from(secret).toString("latin1");
+  return text.includes("-----BEGIN ") ? new EscrowHolder(text) : kekFrom(secret, from);
+}
+
+function reopen(row: Uint8Array | undefined, dataDir: string, opener: Opener): Kek {
+  const stored = storedRing(row, dataDir);
+  if (!stored) throw new Fault("STORE_MISSING", `there are no wrapped keys in '${dataDir}'`);
+  const own = orWrong(() => Ring.open(stored, [opener]));
+  const others = snapshotNumbers(snapshotsIn(dataDir)).flatMap((number) => {
+    const place = join(snapshotsIn(dataDir), String(number));
+    const ring = ringOf(place);
+    return ring ? [{ place, ring }] : [];
+  });
+  const found = others.flatMap(({ place, ring }) => {
+    const opened = orWrong(() => Ring.open(merged(ring, stored) ?? ring, [opener]));
+    return opened ? [{ place, opened }] : [];
+  });
+  // Nothing is made for a key that opens nothing: the fault names the keys.
+  if (!own && found.length === 0) Ring.open(stored, [opener]);
+  const kek = findKeks({ dataDir })[0] ?? makeKeyFile(dataDir);
+  // Later than the row in the store: the next opening takes this one, and writes it there too.
+  if (own) writeRingFile(dataDir, own.rewrapped([kek], entrusted(dataDir, own).escrow).stored);
+  for (const { place, opened } of found) {
+    // A ring of the same store opens it already; that of another store, or of an earlier one, has to lie with it.
+    if (!opensNow(place, row, dataDir)) rewriteRing(place, opened.rewrapped([kek], "asBefore").stored);
+  }
+  return kek;
+}
+
+function opensNow(place: string, row: Uint8Array | undefined, dataDir: string): boolean {
+  const ring = ringOf(place) as StoredRing;
+  return orWrong(() => openRing(merged(ring, storedRing(row, dataDir)) ?? ring, dataDir)) !== undefined;
+}
+
+function orWrong<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (isFault(error, "STORE_KEY_WRONG")) return undefined;
+    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { replaceFile } from "@blueflame/shared/store/folder.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { replaceFile, syncFolder } from "@blueflame/shared/store/folder.ts";
 import { encodeRing, parseRing, type StoredRing } from "./ring.ts";
 import { type Escrow, escrowOf } from "./wrap.ts";
 
@@ -22,16 +22,23 @@ export function writeRingFile(dataDir: string, ring: StoredRing): void {
   replace(fileOf(dataDir), encodeRing(ring));
 }
 
-/** The public key that the owner of the node has left here; undefined when there is none. Throws CONFIG_INVALID. */
-export function readEscrow(dataDir: string): Escrow | undefined {
+/** The public key that lies beside the store: undefined when there is none, a Fault (CONFIG_INVALID) when it is none or cannot be read. */
+export function readEscrow(dataDir: string): Escrow | Fault | undefined {
   const path = escrowFileOf(dataDir);
-  return existsSync(path) ? escrowOf(readFileSync(path, "utf8")) : undefined;
+  try {
+    return existsSync(path) ? escrowOf(readFileSync(path, "utf8")) : undefined;
+  } catch (cause) {
+    return isFault(cause) ? cause : new Fault("CONFIG_INVALID", `'${path}': ${(cause as Error).message}`, { cause });
+  }
 }
-/** Leaves a public key here. Throws CONFIG_INVALID, STORE_WRITE_FAILED. */
-export function writeEscrow(dataDir: string, pem: string): Escrow {
-  const escrow = escrowOf(pem);
-  replace(escrowFileOf(dataDir), Buffer.from(pem));
-  return escrow;
+/** Leaves a public key here, or none. Throws STORE_WRITE_FAILED. */
+export function writeEscrow(dataDir: string, escrow: Escrow | undefined): void {
+  const path = escrowFileOf(dataDir);
+  if (escrow) replace(path, Buffer.from(escrow.pem));
+  else if (existsSync(path)) {
+    rmSync(path);
+    syncFolder(dataDir);
+  }
 }
 
 function fileOf(dataDir: string): string {

@@ -46,13 +46,13 @@ test("a data key is worn after 90 days, and after 2^31 values", () => {
   expect(ring.worn(90 * day)).toBe("age");
   expect(ring.counted(2 ** 31 - 1).worn(0)).toBeUndefined();
   expect(ring.counted(2 ** 31).worn(0)).toBe("values");
-  const next = ring.counted(2 ** 31).rotated(kek, undefined, 91 * day);
+  const next = ring.counted(2 ** 31).rotated([kek], undefined, 91 * day);
   expect([next.current, next.worn(91 * day), key(next, 1)]).toEqual([2, undefined, key(ring, 1)]);
 });
 
 test("so many data keys are kept and no more; the root and the youngest stay", () => {
   let ring = Ring.make("o", kek, undefined, 0);
-  for (let n = 0; n < keysMax + 5; n++) ring = ring.rotated(kek, undefined, n);
+  for (let n = 0; n < keysMax + 5; n++) ring = ring.rotated([kek], undefined, n);
   const ids = ring.stored.keys.map(({ id }) => id);
   expect(ids).toHaveLength(keysMax + 1);
   expect([ids[0], ids.at(-1)]).toEqual([0, keysMax + 6]);
@@ -60,7 +60,7 @@ test("so many data keys are kept and no more; the root and the youngest stay", (
 });
 
 test("while the key-encryption key is changed the ring opens with both, then with the new one only", () => {
-  const ring = Ring.make("o", kek, undefined, 0).rotated(kek, undefined, 1);
+  const ring = Ring.make("o", kek, undefined, 0).rotated([kek], undefined, 1);
   const both = ring.rewrapped([kek, other], undefined);
   expect(key(Ring.open(both.stored, [kek]), 2)).toBe(key(ring, 2));
   expect(key(Ring.open(both.stored, [other]), 1)).toBe(key(ring, 1));
@@ -92,7 +92,7 @@ test.each([
 
 test("one changed byte of a ring makes it no ring, and two copies heal each other", () => {
   const old = Ring.make("o", kek, undefined, 0);
-  const next = old.rotated(kek, undefined, 1);
+  const next = old.rotated([kek], undefined, 1);
   const bytes = Buffer.from(encodeRing(next.stored));
   expect(parseRing(bytes)).toEqual(next.stored);
   for (const at of [5, 40, bytes.length - 5]) {

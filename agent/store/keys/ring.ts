@@ -40,7 +40,13 @@ export interface StoredRing {
   /** Every value in the store is sealed with this key or a younger one. */
   readonly swept: number;
   readonly keys: readonly StoredKey[];
+  /** Whom it is entrusted to (PEM), so that a spoilt or lost file beside the store loses nobody; absent: nobody, or an earlier version wrote it. */
+  readonly escrow?: string;
 }
+
+/** Whom a ring is wrapped for beside the KEK. `asBefore`: that key cannot be read here; what is wrapped for it stays so. */
+export type Entrusted = Escrow | "asBefore" | undefined;
+const escrowPrefix = "escrow:";
 
 /** Whoever may open a ring. */
 export type Opener = Kek | EscrowHolder;
@@ -62,8 +68,9 @@ export class Ring {
 
   /** The ring of a new store. */
   static make(owner: string, kek: Kek, escrow: Escrow | undefined, wallMs: number): Ring {
-    const bare = new Ring({ version, owner, revision: 0, swept: 1, keys: [] }, new Map());
-    return bare.#with(0, wallMs, kek, escrow).#with(1, wallMs, kek, escrow);
+    const told = escrow && { escrow: escrow.pem };
+    const bare = new Ring({ version, owner, revision: 0, swept: 1, keys: [], ...told }, new Map());
+    return bare.#with(0, wallMs, [kek], escrow).#with(1, wallMs, [kek], escrow);
   }
   /** Throws STORE_KEY_WRONG when none of `openers` opens it, STORE_NEWER. Keys that only an older KEK opened are left out. */
   static open(stored: StoredRing, openers: readonly Opener[]): Ring {
@@ -111,8 +118,8 @@ export class Ring {
     return wallMs - key.madeWallMs >= ageMaxMs ? "age" : undefined;
   }
   /** With a next data key; the oldest beyond the bound is dropped. */
-  rotated(kek: Kek, escrow: Escrow | undefined, wallMs: number): Ring {
-    const next = this.#with(this.current + 1, wallMs, kek, escrow);
+  rotated(keks: readonly Kek[], escrow: Entrusted, wallMs: number): Ring {
+    const next = this.#with(this.current + 1, wallMs, keks, escrow);
     const keys = next.stored.keys.filter(({ id }) => id === 0 || id > next.current - keysMax);
     return new Ring({ ...next.stored, keys }, next.#open);
   }
@@ -127,27 +134,36 @@ export class Ring {
     return new Ring({ ...this.stored, revision: this.stored.revision + 1, swept: from }, this.#open);
   }
   /** Every key wrapped for these and nobody else. */
-  rewrapped(keks: readonly Kek[], escrow: Escrow | undefined): Ring {
+  rewrapped(keks: readonly Kek[], escrow: Entrusted): Ring {
     const { owner } = this;
+    const { escrow: before, ...rest } = this.stored;
+    const pem = escrow === "asBefore" ? before : escrow?.pem;
     const keys = this.stored.keys.map((key) => {
       const secret = this.#open.get(key.id);
       return secret ? { ...key, wraps: wrapsOf(owner, key, secret, keks, escrow) } : key;
     });
-    return new Ring({ ...this.stored, revision: this.stored.revision + 1, keys }, this.#open);
+    return new Ring({ ...rest, ...(pem && { escrow: pem }), revision: this.stored.revision + 1, keys }, this.#open);
   }
-  /** True when it is wrapped for exactly these. */
-  isFor(kek: Kek, escrow: Escrow | undefined): boolean {
-    const wanted = [kek.id, ...(escrow ? [escrow.id] : [])].sort().join();
+  /** True when it is wrapped for exactly these, and says so. */
+  isFor(kek: Kek, escrow: Entrusted): boolean {
+    const known = escrow !== "asBefore";
+    if (known && this.stored.escrow !== escrow?.pem) return false;
+    const wanted = [kek.id, ...(known && escrow ? [escrow.id] : [])].sort().join();
+    const counts = (id: string) => known || !id.startsWith(escrowPrefix);
     return this.stored.keys.every(
-      ({ id, wraps }) => !this.#open.has(id) || Object.keys(wraps).sort().join() === wanted,
+      ({ id, wraps }) => !this.#open.has(id) || Object.keys(wraps).filter(counts).sort().join() === wanted,
     );
   }
+  /** Whom it was entrusted to by its newest key: the id of an escrow key; undefined when to nobody. */
+  get entrustedTo(): string | undefined {
+    return Object.keys(this.#stored(this.current).wraps).find((id) => id.startsWith(escrowPrefix));
+  }
 
-  #with(id: number, wallMs: number, kek: Kek, escrow: Escrow | undefined): Ring {
+  #with(id: number, wallMs: number, keks: readonly Kek[], escrow: Entrusted): Ring {
     const { stored } = this;
     const secret = randomBytes(32);
     const key = { id, madeWallMs: Math.round(wallMs), values: 0 };
-    const added = { ...key, wraps: wrapsOf(stored.owner, key, secret, [kek], escrow) };
+    const added = { ...key, wraps: wrapsOf(stored.owner, { ...key, wraps: {} }, secret, keks, escrow) };
     const next = { ...stored, revision: stored.revision + 1, keys: [...stored.keys, added] };
     return new Ring(next, new Map(this.#open).set(id, secret));
   }
@@ -186,6 +202,13 @@ function sumOf(ring: StoredRing): string {
   return createHash("sha256").update(JSON.stringify(ring)).digest("hex");
 }
 
+/** Who can open its newest key, as one word to compare. */
+export function holdersOf({ keys }: StoredRing): string {
+  return Object.keys(keys.at(-1)?.wraps ?? {})
+    .sort()
+    .join();
+}
+
 function openOne(owner: string, key: StoredKey, openers: readonly Opener[]): Uint8Array | undefined {
   for (const opener of openers) {
     const text = key.wraps[opener.id];
@@ -200,14 +223,18 @@ function openOne(owner: string, key: StoredKey, openers: readonly Opener[]): Uin
 
 function wrapsOf(
   owner: string,
-  key: Omit<StoredKey, "wraps">,
+  key: Omit<StoredKey, "values">,
   secret: Uint8Array,
   keks: readonly Kek[],
-  escrow: Escrow | undefined,
+  escrow: Entrusted,
 ): Record<string, string> {
   const place = placeOf(owner, key);
   const wraps = keks.map((kek) => [kek.id, base64(wrap(kek, place, secret))] as const);
   if (!escrow) return Object.fromEntries(wraps);
+  if (escrow === "asBefore") {
+    const before = Object.entries(key.wraps).filter(([id]) => id.startsWith(escrowPrefix));
+    return Object.fromEntries([...wraps, ...before]);
+  }
   return Object.fromEntries([...wraps, [escrow.id, base64(wrapFor(escrow, place, secret))]]);
 }
 

@@ -4,25 +4,29 @@
  *   data key   made ─▶ durable in `!ring` and `store.keys` ─▶ seals from now on ─▶ sweep: the rest is sealed anew, bit by bit
  *   KEK        new one beside the old ─▶ ring wrapped for both, durable ─▶ the new one takes its place ─▶ ring for it alone
  *
- * A death between any two of these leaves a ring that what lies there opens.
+ * A death between any two of these leaves a ring that what lies there opens. While it is not sure which of two KEKs lies on the disk, all is
+ * wrapped for both.
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { Database } from "@blueflame/shared/store/level/database.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import type { Codec } from "../codec.ts";
 import type { SealedDatabase } from "../sealed-database.ts";
 import { ringOf, snapshotNumbers, snapshotsIn } from "../snapshot-file.ts";
+import { entrusted, nobody } from "./entrusted.ts";
 import { beginChange, endChange, findKeks, type Kek, keyFileOf, makeKeyFile } from "./key-file.ts";
-import { countStep, encodeRing, merged, parseRing, Ring, type StoredRing } from "./ring.ts";
+import { countStep, type Entrusted, encodeRing, merged, parseRing, Ring, type StoredRing } from "./ring.ts";
 import { readEscrow, readRingFile, ringKey, writeEscrow, writeRingFile } from "./ring-file.ts";
-import type { Escrow } from "./wrap.ts";
+import { escrowOf } from "./wrap.ts";
 
 /** How often the age of the key and the count of its values are looked at. */
 const lookMs = 60_000;
 /** A sweep takes so many rows at a time, with this pause between: a store of 100,000 rows is done in a minute. */
 const sweep = { rows: 100, pauseMs: 50 } as const;
+/** The keys of so many changes that the disk has refused may lie on it; no other change is begun then. */
+const keksMax = 4;
 
 /**
  * The ring of a store: what its own row and the file beside it have together, else what the youngest snapshot has; undefined
@@ -51,14 +55,16 @@ export function openRing(stored: StoredRing, dataDir: string): { ring: Ring; kek
 /** A ring for a store that has none yet, with the key that is there or, when there is none, a new one. Not yet kept anywhere. */
 export function makeRing(dataDir: string, owner: string, wallMs: number): { ring: Ring; kek: Kek } {
   const kek = findKeks({ dataDir })[0] ?? makeKeyFile(dataDir);
-  return { ring: Ring.make(owner, kek, readEscrow(dataDir), wallMs), kek };
+  const escrow = readEscrow(dataDir);
+  return { ring: Ring.make(owner, kek, isFault(escrow) ? undefined : escrow, wallMs), kek };
 }
 
 interface Parts {
   readonly raw: Database;
   readonly codec: Codec;
   readonly kek: Kek;
-  readonly escrow: Escrow | undefined;
+  readonly escrow: Entrusted;
+  readonly notes: readonly string[];
   readonly dataDir: string;
   readonly clock: Clock;
 }
@@ -69,29 +75,35 @@ export class StoreKeys {
   readonly #codec: Codec;
   readonly #dataDir: string;
   readonly #clock: Clock;
-  #kek: Kek;
-  #escrow: Escrow | undefined;
+  /** Whom all is wrapped for; several while it is not sure which of them a power cut leaves. The first is the newest. */
+  #keks: readonly Kek[];
+  #escrow: Entrusted;
   /** Values that the durable count covers. */
   #counted = countStep;
   #turn: Promise<void> = Promise.resolve();
   #cancel: Cancel = () => undefined;
   #wake: () => void = () => undefined;
   #closed = false;
+  readonly #rewrapped = new Set<() => void>();
 
-  private constructor({ raw, codec, kek, escrow, dataDir, clock }: Parts) {
+  /** What a person should know of the keys; empty when all was well. */
+  readonly notes: readonly string[];
+
+  private constructor({ raw, codec, kek, escrow, notes, dataDir, clock }: Parts) {
     this.#raw = raw;
     this.#codec = codec;
-    this.#kek = kek;
+    this.#keks = [kek];
+    this.notes = notes;
     this.#escrow = escrow;
     this.#dataDir = dataDir;
     this.#clock = clock;
   }
 
   /** Brings both copies of the ring up to date, wrapped for the key of today; drops what a change left that was cut short. */
-  static async start(parts: Omit<Parts, "escrow">): Promise<StoreKeys> {
-    const escrow = readEscrow(parts.dataDir);
-    const keys = new StoreKeys({ ...parts, escrow });
+  static async start(parts: Omit<Parts, "escrow" | "notes">): Promise<StoreKeys> {
     const { ring } = parts.codec;
+    const { escrow, note } = entrusted(parts.dataDir, ring);
+    const keys = new StoreKeys({ ...parts, escrow, notes: note === undefined ? [] : [note] });
     const wrapped = ring.isFor(parts.kek, escrow) ? ring : ring.rewrapped([parts.kek], escrow);
     await keys.#keep(wrapped.counted(countStep));
     rmSync(`${keyFileOf(parts.dataDir)}.new`, { force: true });
@@ -124,33 +136,55 @@ export class StoreKeys {
       this.watch(database);
     });
   }
-  /** Another key-encryption key. Rejects with STORE_KEY_WRONG when the service manager has it: then it is changed there. */
+  /**
+   * Another key-encryption key. Rejects with BAD_REQUEST when the service manager has it: then it is changed there; with
+   * STORE_WRITE_FAILED when the disk refuses: the store then opens with the old key and with the new one, whichever lies there.
+   */
   rotateKek(): Promise<Kek> {
     return this.#inTurn(async () => {
-      const old = this.#kek;
-      if (old.is === "credential") {
+      const before = this.#keks;
+      const [old] = before;
+      if (old?.is === "credential") {
         throw new Fault("BAD_REQUEST", `the key is the service manager's ('${old.from}'): change it there and restart`);
       }
+      if (before.length >= keksMax) {
+        throw new Fault(
+          "STORE_WRITE_FAILED",
+          "the disk has refused several changes: mend it and restart the agent first",
+        );
+      }
       const next = beginChange(this.#dataDir);
-      await this.#keep(this.#codec.ring.rewrapped([old, next], this.#escrow));
+      await this.#keep(this.#codec.ring.rewrapped([next, ...before], this.#escrow));
+      this.#keks = [next, ...before];
       endChange(this.#dataDir);
-      this.#kek = next;
+      this.#keks = [next];
       await this.#keep(this.#codec.ring.rewrapped([next], this.#escrow));
+      this.#tell();
       return next;
     });
   }
-  /** From now on the holder of this key can open the store too. Rejects with CONFIG_INVALID. */
-  entrust(pem: string): Promise<Escrow> {
+  /** From now on the holder of this key can open the store too, and nobody who could before. Resolves with its id. Rejects with CONFIG_INVALID. */
+  entrust(pem: string): Promise<string> {
     return this.#inTurn(async () => {
-      const escrow = writeEscrow(this.#dataDir, pem);
+      const escrow = pem === nobody ? undefined : escrowOf(pem);
+      await this.#keep(this.#codec.ring.rewrapped(this.#keks, escrow));
       this.#escrow = escrow;
-      await this.#keep(this.#codec.ring.rewrapped([this.#kek], escrow));
-      return escrow;
+      this.#tell();
+      writeEscrow(this.#dataDir, escrow);
+      return escrow?.id ?? nobody;
     });
   }
   /** The data key that seals. */
   get current(): number {
     return this.#codec.ring.current;
+  }
+  /** Called when the store got other holders: what was copied before still needs the earlier ones. Returns how to end that. */
+  onRewrapped(wake: () => void): () => void {
+    this.#rewrapped.add(wake);
+    return () => this.#rewrapped.delete(wake);
+  }
+  #tell(): void {
+    for (const wake of this.#rewrapped) wake();
   }
   /** What a snapshot has to hold beside the rows. */
   stored(): StoredRing {
@@ -169,7 +203,7 @@ export class StoreKeys {
     this.#counted += countStep;
   }
   async #rotate(): Promise<void> {
-    await this.#keep(this.#codec.ring.rotated(this.#kek, this.#escrow, this.#clock.wallMs()));
+    await this.#keep(this.#codec.ring.rotated(this.#keks, this.#escrow, this.#clock.wallMs()));
   }
   async #sweep(database: SealedDatabase): Promise<void> {
     const target = this.#codec.ring.current;

@@ -25,6 +25,8 @@ export interface Escrow {
   /** Of its public half: `escrow:` and 16 hexadecimal digits. */
   readonly id: string;
   readonly key: KeyObject;
+  /** The same as PEM text. */
+  readonly pem: string;
 }
 
 /** `nonce(12) | ciphertext | tag(16)`, bound to `place`. */
@@ -49,7 +51,7 @@ export function escrowOf(pem: string): Escrow {
   if (key.asymmetricKeyType !== "x25519" && !(key.asymmetricKeyType === "rsa" && bits >= 2048)) {
     throw new Fault("CONFIG_INVALID", saw);
   }
-  return { id: idOf(key), key };
+  return { id: idOf(key), key, pem: String(key.export({ format: "pem", type: "spki" })) };
 }
 
 /** X25519: `public(32) | nonce | ciphertext | tag` under a key of this one wrap. RSA: OAEP with SHA-256, the place as its label. */

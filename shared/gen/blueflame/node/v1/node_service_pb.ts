@@ -2015,7 +2015,8 @@ export type RotateStoreKeyRequest = Message<"blueflame.node.v1.RotateStoreKeyReq
   kek: boolean;
 
   /**
-   * A public key (PEM: X25519, RSA) whose holder can open the store too from now on; empty: none. No key is changed then.
+   * A public key (PEM: X25519, RSA) whose holder can open the store too from now on, or `nobody`: no one else can any more. No key
+   * is changed then. Empty: a key is changed.
    *
    * @generated from field: string escrow_public_key = 2;
    */
