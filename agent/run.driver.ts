@@ -8,6 +8,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
+import { peerOf } from "./api/peer.driver.ts";
 import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config.ts";
@@ -293,6 +294,9 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
         socketPath,
         log: (fact) => log.info(fact, "local API"),
         onDown: options.onDown,
+        whoCalls: (calling) => peerOf(calling, (one) => processes.families.whose(one)),
+        holderOf: (token) => tokens.known(token),
+        refused: (said) => recovery.voice.audit({ ...said, outcome: "refused" }),
         clock,
         specs: config.workloads,
         assumeBeat,

@@ -27,9 +27,14 @@ export class Tokens {
 
   /** Throws DENIED for a token that no living workload holds. Looked up by hash: timing tells nothing of the token. */
   holder(token: string): string {
-    const workload = this.#workloadOf.get(hashOf(token));
+    const workload = this.known(token);
     if (workload === undefined) throw new Fault("DENIED", "the token belongs to no workload of this node");
     return workload;
+  }
+
+  /** As `holder`; undefined where that throws. */
+  known(token: string): string | undefined {
+    return this.#workloadOf.get(hashOf(token));
   }
 }
 

@@ -5,12 +5,13 @@ const personCharsMax = 100;
 /** What of a call the services look at. */
 export interface Caller {
   readonly metadata: { get(key: string): (string | Buffer)[] };
+  /** The address of the connection, as `server.driver.ts` has named it. */
+  getPeer(): string;
 }
 
 /** The workload's token. Throws DENIED when none was sent. */
 export function tokenOf(call: Caller): string {
-  const sent = String(call.metadata.get("authorization")[0] ?? "");
-  const token = /^Bearer ([\x21-\x7e]{1,256})$/i.exec(sent)?.[1];
+  const token = sentToken(call);
   if (token === undefined) {
     throw new Fault(
       "DENIED",
@@ -18,6 +19,12 @@ export function tokenOf(call: Caller): string {
     );
   }
   return token;
+}
+
+/** The token that was sent, whoever holds it; undefined for none. */
+export function sentToken(call: Caller): string | undefined {
+  const sent = String(call.metadata.get("authorization")[0] ?? "");
+  return /^Bearer ([\x21-\x7e]{1,256})$/i.exec(sent)?.[1];
 }
 
 /** One line without control characters: it goes into the audit as it is. */

@@ -1,39 +1,75 @@
+import { closeSync, openSync } from "node:fs";
 import type net from "node:net";
 import { koffi, type Native } from "../libc.driver.ts";
-import { environOf, procStat } from "../supervise/proc.driver.ts";
+import { environOf, type ProcStat, procStat } from "../supervise/proc.driver.ts";
+import type { Peer } from "./admission.ts";
 
 /** Of socket(7), the same on all Linux that we run on. */
 const solSocket = 1;
 const soPeerCred = 17;
 /** struct ucred: pid, uid, gid. */
 const credBytes = 12;
-/** Families are not deeper; a loop in what /proc says ends here. */
+/** No person's shell lies deeper; what does is taken for a workload that hides. */
 const ancestorsMax = 64;
 
 let getsockopt: Native | undefined;
 
+/** Of whose family one process is, without a look at its ancestors; undefined for none of this agent's. */
+export type Whose = (process: ProcStat) => string | undefined;
+
 /**
- * True when the process at the other end of a unix socket is part of a workload, or of anything else that this agent has started: it
- * or an ancestor carries a workload's token, or descends from this process. False for a person's command, and where the kernel
- * cannot be asked (another system, or without the addon: `doctor` says so); a token that is sent is looked at in any case.
- *
- * It keeps honest programs from a person's rights. Who runs as the same user and hides its descent is not kept out by this: it
- * could write the store's files, too. Run workloads as another user where that matters.
+ * Who is at the other end of a unix socket: the kernel says which process has connected, /proc and the signs of the families whose it
+ * is. It keeps honest programs from a person's rights. Who runs as the same user and hides its descent (another session, another
+ * environment, no cgroups on this machine) is not kept out by this: it could write the store's files, too. Run workloads as
+ * another user where that matters.
  */
-export function startedByAgent(socket: net.Socket): boolean {
-  const pid = peerPid(socket);
-  return pid !== undefined && pid !== process.pid && isOfAgent(pid);
+export function peerOf(socket: net.Socket, whose: Whose = () => undefined): Peer {
+  const cred = credOf(socket);
+  if (!cred) return unseen(0, "this agent cannot ask the system who calls", withAddon);
+  const { pid, uid } = cred;
+  if (pid === 0) return unseen(pid, "the call comes from another container or PID namespace", inside);
+  if (pid === process.pid) return { is: "person", pid };
+  const found = descentOf(pid, whose);
+  // Nothing that a user who is not root has started becomes root by itself.
+  if (found.is === "unseen" && uid === 0 && process.getuid?.() !== 0) return { is: "person", pid };
+  return found;
 }
 
-function isOfAgent(pid: number): boolean {
-  for (let at = pid, depth = 0; at > 1 && depth < ancestorsMax; depth++) {
-    if (at === process.pid || environOf(at, "BLUEFLAME_TOKEN") !== undefined) return true;
-    at = procStat(at)?.ppid ?? 0;
+function descentOf(pid: number, whose: Whose): Peer {
+  if (!mayRead(`/proc/${pid}/environ`)) return unseen(pid, `process ${pid} hides its environment`, asRoot);
+  let at = pid;
+  for (let depth = 0; depth < ancestorsMax; depth++) {
+    if (at === process.pid) return { is: "helper", pid };
+    if (at <= 1) return { is: "person", pid };
+    const stat = procStat(at);
+    if (!stat) return unseen(pid, `process ${at}, from which the call comes, cannot be seen`, asRoot);
+    const workload = whose(stat);
+    if (workload !== undefined) return { is: "workload", pid, workload };
+    if (environOf(at, "BLUEFLAME_TOKEN") !== undefined) return { is: "workload", pid, workload: "" };
+    at = stat.ppid;
   }
-  return false;
+  return { is: "workload", pid, workload: "" };
 }
 
-function peerPid(socket: net.Socket): number | undefined {
+const asRoot = "ask from a root shell on this machine (where the agent is not root itself)";
+const inside = "ask from a shell in the agent's own container (docker exec, kubectl exec, nsenter)";
+const withAddon =
+  "start the agent with its optional packages (`blueflame-agent doctor`, native calls); its workloads go on";
+
+function unseen(pid: number, because: string, instead: string): Peer {
+  return { is: "unseen", pid, because, instead };
+}
+
+function mayRead(path: string): boolean {
+  try {
+    closeSync(openSync(path, "r"));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function credOf(socket: net.Socket): { readonly pid: number; readonly uid: number } | undefined {
   // Node has no public way to a socket's descriptor.
   const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
   const addon = koffi();
@@ -43,6 +79,5 @@ function peerPid(socket: net.Socket): number | undefined {
   const size = Buffer.alloc(4);
   size.writeUInt32LE(credBytes);
   if (getsockopt(fd, solSocket, soPeerCred, cred, size) !== 0) return undefined;
-  const pid = cred.readInt32LE(0);
-  return pid > 0 ? pid : undefined; // 0: of another namespace
+  return { pid: Math.max(0, cred.readInt32LE(0)), uid: cred.readUInt32LE(4) };
 }

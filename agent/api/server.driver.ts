@@ -1,3 +1,4 @@
+import type net from "node:net";
 import {
   BeatService,
   NodeService,
@@ -5,12 +6,15 @@ import {
   StateService,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { Health } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
-import { addService, serverOptions } from "@blueflame/shared/rpc/definition.ts";
+import { addService, type Handlers, serverOptions } from "@blueflame/shared/rpc/definition.ts";
 import { addHealth } from "@blueflame/shared/rpc/health.ts";
 import { addReflection } from "@blueflame/shared/rpc/reflection.ts";
+import type { DescService } from "@bufbuild/protobuf";
 import * as grpc from "@grpc/grpc-js";
 import type { Node } from "../node.ts";
-import { startedByAgent } from "./peer.driver.ts";
+import { denied, type Peer, type Refusal, refusalOf, refused, Told } from "./admission.ts";
+import { type Caller, sentToken } from "./caller.ts";
+import { peerOf } from "./peer.driver.ts";
 import { beatService, nodeService, reportService } from "./services.ts";
 import { listenOnSocket } from "./socket.driver.ts";
 import { stateService } from "./state-services.ts";
@@ -25,6 +29,12 @@ export interface LocalApiOptions {
   readonly log: (fact: Readonly<Record<string, unknown>>) => void;
   /** Called once a Down was answered: the process may end. Default: nothing happens. */
   readonly onDown?: () => void;
+  /** Whose process has connected. Default: {@link peerOf}, without the signs of the families. */
+  readonly whoCalls?: (socket: net.Socket) => Peer;
+  /** Who holds a token; undefined for nobody. Default: it is not compared with who sends it. */
+  readonly holderOf?: (token: string) => string | undefined;
+  /** Told of each refusal once a minute. */
+  readonly refused?: (refusal: Refusal) => void;
 }
 
 /** A served local API; whoever served it closes it. */
@@ -45,13 +55,17 @@ const streamsPerConnectionMax = 64;
  * agent answers there) or DATA_DIR_UNUSABLE.
  */
 export async function serveLocalApi(options: LocalApiOptions): Promise<LocalApi> {
-  const { socketPath, log } = options;
-  // Who it is that calls is known of a connection, not of a call: each kind has a server of its own.
-  const people = serverFor(options, false);
-  const workloads = serverFor(options, true);
-  // An own listener instead of grpc-js's: it binds with our mask, and its connections can be bounded.
+  const { socketPath, log, whoCalls = peerOf } = options;
+  const peers = new Map<string, Peer>();
+  let connections = 0;
+  const { server, injector } = serverFor(options, peers);
+  // An own listener instead of grpc-js's: it binds with our mask, and its connections can be bounded and asked who they are.
   const listening = await listenOnSocket(socketPath, (socket) => {
-    const { injector } = startedByAgent(socket) ? workloads : people;
+    const address = `connection-${++connections}`;
+    peers.set(address, whoCalls(socket));
+    socket.once("close", () => peers.delete(address));
+    // A unix socket has no address, and this is where grpc-js looks for one: `getPeer` of each call gives it back.
+    Object.defineProperty(socket, "remoteAddress", { value: address });
     injector.injectConnection(socket);
   });
   log({ api: "listening", socket: socketPath });
@@ -59,9 +73,9 @@ export async function serveLocalApi(options: LocalApiOptions): Promise<LocalApi>
   let closed: Promise<void> | undefined;
   const close = async () => {
     const gone = listening.close();
-    for (const { injector } of [people, workloads]) injector.drain(graceMs);
+    injector.drain(graceMs);
     await gone;
-    for (const { server } of [people, workloads]) server.forceShutdown();
+    server.forceShutdown();
     log({ api: "closed", socket: socketPath });
   };
   return {
@@ -73,20 +87,55 @@ export async function serveLocalApi(options: LocalApiOptions): Promise<LocalApi>
   };
 }
 
-function serverFor({ node, onDown }: LocalApiOptions, byWorkload: boolean) {
+function serverFor(options: LocalApiOptions, peers: ReadonlyMap<string, Peer>) {
+  const { node, onDown } = options;
   const server = new grpc.Server({
     ...serverOptions,
     "grpc.max_receive_message_length": messageBytesMax,
     "grpc.max_concurrent_streams": streamsPerConnectionMax,
   });
   const afterAnswer = () => setImmediate(() => onDown?.());
-  addService(server, BeatService, beatService(node));
-  addService(server, ReportService, reportService(node));
-  addService(server, StateService, stateService(node, watchState));
-  addService(server, NodeService, nodeService(node, afterAnswer, byWorkload));
+  const admit = admission(options, peers);
+  addService(server, BeatService, guarded(BeatService, beatService(node), admit));
+  addService(server, ReportService, guarded(ReportService, reportService(node), admit));
+  addService(server, StateService, guarded(StateService, stateService(node, watchState), admit));
+  addService(server, NodeService, guarded(NodeService, nodeService(node, afterAnswer), admit));
   const services = [BeatService, ReportService, StateService, NodeService];
   const health = addHealth(server);
   for (const service of services) health.setServing(service.typeName, true);
   addReflection(server, [...services, Health]);
   return { server, injector: server.createConnectionInjector(grpc.ServerCredentials.createInsecure()) };
+}
+
+type Admit = (service: DescService, method: string, call: Caller) => void;
+
+/** Throws DENIED for what the caller may not ask, and says so once a minute. */
+function admission({ holderOf, refused: tell, log }: LocalApiOptions, peers: ReadonlyMap<string, Peer>): Admit {
+  const told = new Told();
+  return (service, method, call) => {
+    // Without a name in the table nobody knows who it is, and then it is nobody.
+    const peer = peers.get(call.getPeer()) ?? { is: "workload", pid: 0, workload: "" };
+    const token = sentToken(call);
+    const holder = token === undefined ? undefined : holderOf?.(token);
+    const because = refusalOf(peer, { service: service.typeName, method, holder });
+    if (because === undefined) return;
+    const refusal = refused(peer, method, because);
+    if (told.isNew(`${refusal.actor} ${refusal.action}`, performance.now())) {
+      log({ api: "refused", ...refusal });
+      tell?.(refusal);
+    }
+    throw denied(because);
+  };
+}
+
+/** The handlers of a service, each behind the door. */
+function guarded<S extends DescService>(service: S, handlers: Handlers<S>, admit: Admit): Handlers<S> {
+  const behind = Object.entries(handlers).map(([method, handle]) => {
+    const asked = (...given: unknown[]) => {
+      admit(service, method, given.at(-1) as Caller); // the call is what every kind of handler is given last
+      return (handle as (...all: unknown[]) => unknown)(...given);
+    };
+    return [method, asked];
+  });
+  return Object.fromEntries(behind) as Handlers<S>;
 }

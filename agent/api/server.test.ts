@@ -9,8 +9,9 @@ import { Health } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
 import { client, faultFrom } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
-import { type LocalApi, serveLocalApi } from "./server.driver.ts";
+import { asPerson, type MemoryNode, memoryNode } from "../../test/support/node.ts";
+import type { Peer, Refusal } from "./admission.ts";
+import { type LocalApi, type LocalApiOptions, serveLocalApi } from "./server.driver.ts";
 
 const run = promisify(execFile);
 const root = resolve(import.meta.dirname, "../..");
@@ -30,8 +31,12 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function serve(socketPath = join(dir, "agent.sock"), onDown = () => {}): Promise<LocalApi> {
-  const api = await serveLocalApi({ node, socketPath, log: () => {}, onDown });
+async function serve(
+  socketPath = join(dir, "agent.sock"),
+  onDown = () => {},
+  more: Partial<LocalApiOptions> = { whoCalls: asPerson },
+): Promise<LocalApi> {
+  const api = await serveLocalApi({ node, socketPath, log: () => {}, onDown, ...more });
   closers.push(() => api.close());
   return api;
 }
@@ -56,8 +61,13 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
 }
 
 async function curl(...args: string[]): Promise<string> {
+  const [file = "", ...words] = curlCommand(...args);
+  return (await run(file, words, { cwd: dir })).stdout;
+}
+
+function curlCommand(...args: string[]): string[] {
   const flags = ["curl", "--http2-prior-knowledge", "--protocol", "grpc", "--unix-socket", join(dir, "agent.sock")];
-  return (await run(join(root, "node_modules/.bin/buf"), [...flags, ...args], { cwd: dir })).stdout;
+  return [join(root, "node_modules/.bin/buf"), ...flags, ...args];
 }
 
 test("CARD-5 `buf curl` finds the services by reflection, beats, keeps state and asks the health service on the unix socket", async () => {
@@ -218,6 +228,60 @@ test("GRC-9 start, stop and restart reach the node with the person's name, and i
     "person:unnamed workload.restart",
     "person:asha[31m intent.start",
   ]);
+});
+
+test("a workload that runs as the same user read the others' state and could stop the agent: it is refused, once a minute in the audit", async () => {
+  const told: Refusal[] = [];
+  const peer: Peer = { is: "workload", pid: 42, workload: "cache" };
+  const holderOf = (token: string) => /^token-of-(.*)$/.exec(token)?.[1];
+  const api = await serve(undefined, undefined, {
+    whoCalls: () => peer,
+    holderOf,
+    refused: (one) => told.push(one),
+  });
+  const nodes = open(NodeService, api.socketPath);
+  for (const asked of [
+    () => nodes.getState({ workload: "firewall", key: "risk" }),
+    () => nodes.readStateLog({ workload: "firewall", log: "" }),
+    () => nodes.listState({}),
+    () => nodes.stopWorkload({ name: "firewall", person: "asha" }),
+    () => nodes.unlockRisk({ workload: "cache", person: "asha", reason: "let me" }),
+    () => nodes.down({ person: "asha" }),
+    () => nodes.down({ person: "asha" }, bearer("token-of-cache")),
+  ]) {
+    expect(await codeOf(asked())).toBe("DENIED");
+  }
+  expect(told).toHaveLength(6);
+  expect(told[5]).toMatchObject({ actor: "workload:cache", action: "api.down", target: "workload/cache" });
+  expect(node.actions).toEqual([]);
+  // Its own services are open to it, with its own token; another's, read from that one's environment, is none of its own.
+  const states = open(StateService, api.socketPath);
+  await states.put({ key: "mine", value: Buffer.from("1") }, bearer("token-of-cache"));
+  expect(await codeOf(states.get({ key: "risk" }, bearer("token-of-firewall")))).toBe("DENIED");
+  expect(told[6]?.because).toBe("the token of 'firewall' was sent by process 42 of workload 'cache'");
+});
+
+test("a command that the agent has started looks at the node, and gives no orders; inside a workload it does not even look", async () => {
+  await serve(undefined, undefined, {}); // this process serves, so whatever it starts is started by the agent
+  const status = ["-d", "{}", "http://localhost/blueflame.node.v1.NodeService/GetStatus"];
+  expect(JSON.parse(await curl(...status))).toMatchObject({ nodeId: "node-under-test" });
+  const down = ["-d", "{}", "http://localhost/blueflame.node.v1.NodeService/Down"];
+  await expect(curl(...down)).rejects.toThrow("may only look at how the node is");
+  const env = { ...process.env, BLUEFLAME_TOKEN: "token-of-cache" };
+  await expect(run("/bin/sh", ["-c", `exec "$@"`, "sh", ...curlCommand(...status)], { env })).rejects.toThrow(
+    "asks what only people may",
+  );
+  expect(node.actions).toEqual([]);
+});
+
+test("an agent that cannot see who calls took everybody for a person: it opens no risk lock, and says what to do", async () => {
+  const unseen: Peer = { is: "unseen", pid: 0, because: "process 9 cannot be seen", instead: "ask from a root shell" };
+  const api = await serve(undefined, undefined, { whoCalls: () => unseen });
+  const nodes = open(NodeService, api.socketPath);
+  expect((await nodes.getStatus({})).nodeId).toBe("node-under-test");
+  await expect(nodes.unlockRisk({ workload: "cache", person: "asha", reason: "checked" })).rejects.toThrow(
+    /process 9 cannot be seen, and a risk lock is opened by a person only: ask from a root shell/,
+  );
 });
 
 test("Down is answered before the process is told that it may end", async () => {

@@ -49,12 +49,11 @@ export function reportService(node: Node): Handlers<typeof ReportService> {
 }
 
 /**
- * What people ask. `onDown` runs after the answer to Down was given: the process may end now. `byWorkload` is true for a process that
- * the agent has started.
+ * What people ask; `admission.ts` has looked at who they are. `onDown` runs after the answer to Down was given: the process may end now.
  */
-export function nodeService(node: Node, onDown: () => void, byWorkload: boolean): Handlers<typeof NodeService> {
+export function nodeService(node: Node, onDown: () => void): Handlers<typeof NodeService> {
   return {
-    ...stateDesk(node, byWorkload),
+    ...stateDesk(node),
     getStatus: () => node.status(),
     startWorkload: async ({ name, person }) => ({ workload: await node.startWorkload(name, personOf(person)) }),
     stopWorkload: async ({ name, person }) => ({ workload: await node.stopWorkload(name, personOf(person)) }),

@@ -81,10 +81,9 @@ export function stateService(node: Node, watch: Watch): Handlers<typeof StateSer
   };
 }
 
-/** What people ask about the state of workloads. `byWorkload` is true for a process that the agent has started: it opens no lock. */
+/** What people ask about the state of workloads. */
 export function stateDesk(
   node: Node,
-  byWorkload: boolean,
 ): Pick<Handlers<typeof NodeService>, "listState" | "getState" | "readStateLog" | "unlockRisk"> {
   return {
     async listState({ workload, page }) {
@@ -106,7 +105,7 @@ export function stateDesk(
     },
     async unlockRisk({ workload, person, reason }, call) {
       // A token among the metadata is a workload's, whoever has forwarded it.
-      if (byWorkload || call.metadata.get("authorization").length > 0) {
+      if (call.metadata.get("authorization").length > 0) {
         throw new Fault("DENIED", "a risk lock is opened by a person at the node, never by a workload");
       }
       const why = oneLine(reason, stateMax.becauseChars);

@@ -39,7 +39,7 @@ test("a node that nothing can keep down says so, line by line", () => {
     "snapshots ok: 3 kept, the youngest is sound and 1h00m old",
     "good copy ok: version 0.1.0, 3 files as their checksums say",
     "limits ok: 1 limit is held by cgroups",
-    "native calls ok: posix_spawn and systemd's notify protocol are there",
+    "native calls ok: posix_spawn, systemd's notify protocol and who calls are there",
   ]);
 });
 
@@ -113,6 +113,6 @@ test("DOL-5 who holds each limit is said: the kernel, watching, or for CPU witho
 
 test("what this system cannot do is said, never pretended", () => {
   expect(changed({ native: false })).toEqual([
-    "native calls warn: not on this system: starts are slower, and workloads with `notify` are guarded without the protocol",
+    "native calls warn: not on this system: starts are slower, `notify` is guarded without the protocol, and nobody can open a risk lock: who asks is not seen",
   ]);
 });

@@ -132,11 +132,12 @@ function limitCheck(limits: RecoveryFindings["limits"]): Check {
 
 function nativeCheck(native: boolean): Check {
   const check = "native calls";
-  if (native) return { check, state: "ok", saw: "posix_spawn and systemd's notify protocol are there", remedy: "" };
+  if (native)
+    return { check, state: "ok", saw: "posix_spawn, systemd's notify protocol and who calls are there", remedy: "" };
   return {
     check,
     state: "warn",
-    saw: "not on this system: starts are slower, and workloads with `notify` are guarded without the protocol",
+    saw: "not on this system: starts are slower, `notify` is guarded without the protocol, and nobody can open a risk lock: who asks is not seen",
     remedy: "Install with optional packages on Linux (x64, arm64), or go on without.",
   };
 }

@@ -14,7 +14,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { bundle } from "../../test/support/bundle.ts";
-import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
+import { asPerson, type MemoryNode, memoryNode } from "../../test/support/node.ts";
 import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
 
 let built: string;
@@ -55,6 +55,7 @@ async function up(): Promise<void> {
     socketPath: join(dir, "agent.sock"),
     log: () => {},
     onDown: () => void api.close(),
+    whoCalls: asPerson,
   });
 }
 

@@ -75,6 +75,20 @@ export class Families {
     return owner === this.#owner ? { workload, instance } : "another";
   }
 
+  /** Of whose family one process is, by cgroup, marker or session; undefined for none of ours. Its ancestors are not looked at. */
+  whose({ pid, session, startTicks }: ProcStat): string | undefined {
+    const within = kernelText(`/proc/${pid}/cgroup`)?.split(`/${this.folder}/`)[1];
+    if (within !== undefined) return /^[^/\n]*/.exec(within)?.[0];
+    const mark = this.markOf(pid);
+    if (mark !== undefined && mark !== "another") return mark.workload;
+    for (const [workload, leader] of this.#leaders) {
+      if (leader.pid !== session || startTicks < leader.startTicks) continue;
+      const now = procStat(leader.pid);
+      if (!now || now.startTicks === leader.startTicks) return workload; // else the number leads another session by now
+    }
+    return undefined;
+  }
+
   /** The one listener for main processes that are enlisted from now on. */
   onEnlist(enlisted: (workload: string, pid: number) => void): void {
     this.#enlisted = enlisted;

@@ -93,6 +93,20 @@ test("PHX-4 the clean-up ends the whole family, also grandchildren that left the
   expect(left.some(lives)).toBe(false);
 });
 
+test("a process is known for its workload's by marker or cgroup, and by its session where it has shed both", async () => {
+  const families = new Families(owner);
+  start(sh(`echo $$ > marked; env -i /bin/sh -c 'echo $$ > bare; exec sleep 60' & exec sleep 60`), "i1");
+  await until(() => existsSync(join(dir, "bare")) && readFileSync(join(dir, "bare"), "utf8") !== "");
+  const whose = (name: string, by: Families) => {
+    const stat = procStat(Number(readFileSync(join(dir, name), "utf8")));
+    return stat && by.whose(stat);
+  };
+  const { families: own } = port as ReturnType<typeof realProcesses>;
+  expect([whose("marked", families), whose("marked", own), whose("bare", own)]).toEqual(Array(3).fill(specOf().name));
+  const self = procStat(process.pid);
+  expect(self && own.whose(self)).toBeUndefined();
+});
+
 test("PHX-4 without any cgroup the marker in the environment finds the family as well", async () => {
   const spec = sh(`setsid sh -c 'echo $$ > far; exec sleep 60' & exec sleep 60`);
   start(spec);

@@ -50,9 +50,15 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
     '-H "authorization: Bearer $BLUEFLAME_TOKEN"',
   );
   const open = call("NodeService/UnlockRisk", '{"workload":"engine","person":"asha","reason":"let me"}', "");
+  // In a session of its own and without a marker in its environment: its parent, or a cgroup, still says whose it is.
+  const down = `${curl} --unix-socket "$0" -d "{}" http://localhost/blueflame.node.v1.NodeService/Down`;
+  const hidden = `setsid env -i PATH="$PATH" HOME="$HOME" /bin/sh -c '${down}' "$BLUEFLAME_SOCKET"`;
   rig = new AgentRig({
     workloads: [
-      { name: "engine", command: ["/bin/sh", "-c", `${lock}; ${open}; echo tried; while :; do sleep 1; done`] },
+      {
+        name: "engine",
+        command: ["/bin/sh", "-c", `${lock}; ${open}; ${hidden}; echo tried; while :; do sleep 1; done`],
+      },
     ],
   });
   await rig.start();
@@ -61,7 +67,7 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
     ask(node.dataDir, async (desk) => (await desk.listState({ workload: "engine" })).workloads[0]?.risk);
   const output = async () => (await ran(node.command("logs", "engine"))).out;
   await rig.until("the workload has tried", async () => (await output()).includes("tried"));
-  expect(await output()).toContain("a risk lock is opened by a person at the node, never by a workload");
+  expect((await output()).match(/of workload 'engine' asks what only people may/g)).toHaveLength(2);
   expect(await state())?.toMatchObject({
     lock: { cause: RiskLockCause.WORKLOAD, because: "the daily limit is reached" },
   });
@@ -84,10 +90,12 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
   >[];
   expect(
     audit
-      .filter(({ action }) => action?.startsWith("risk."))
+      .filter(({ action }) => /^(risk|api)\./.test(action ?? ""))
       .map(({ action, actor, because }) => [action, actor, because]),
   ).toEqual([
     ["risk.release", expect.stringMatching(/^person:/), "compared with the broker (opened)"],
+    ["api.down", "workload:engine", expect.stringContaining("asks what only people may")],
+    ["api.unlockRisk", "workload:engine", expect.stringContaining("asks what only people may")],
     ["risk.lock", "workload:engine", "the daily limit is reached"],
   ]);
   // An older copy of the store was put back: what was lost since is not known.

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serveLocalApi } from "@blueflame/agent/api/server.driver.ts";
 import { bundle } from "./bundle.ts";
-import type { MemoryNode } from "./node.ts";
+import { asPerson, type MemoryNode } from "./node.ts";
 
 /** The agent's command line as a program of its own, asking a node in memory over a real socket. Whoever opened closes. */
 export interface CliRig {
@@ -19,7 +19,13 @@ export async function openCliRig(node: MemoryNode): Promise<CliRig> {
   const dir = mkdtempSync(join(tmpdir(), "bf-cli-"));
   const program = join(dir, "cli.mjs");
   await bundle(join(import.meta.dirname, "agent-cli.main.ts"), program);
-  const api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {}, onDown: () => {} });
+  const api = await serveLocalApi({
+    node,
+    socketPath: join(dir, "agent.sock"),
+    log: () => {},
+    onDown: () => {},
+    whoCalls: asPerson,
+  });
   return {
     dir,
     cli(...args) {

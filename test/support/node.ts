@@ -58,6 +58,9 @@ export interface MemoryNode extends Node {
   dataDir: string;
 }
 
+/** For a command that a test starts itself although it serves the socket: it would count as started by the agent. */
+export const asPerson = () => ({ is: "person", pid: 0 }) as const;
+
 /** A node that behaves like the real one towards its doors, and forgets everything when the test ends. */
 export function memoryNode(names: readonly string[]): MemoryNode {
   const workloads = new Map<string, MemoryWorkload>();
