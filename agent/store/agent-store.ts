@@ -17,7 +17,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Limits } from "../state/risk.ts";
-import { AuditTrail } from "./audit-trail.ts";
+import { AuditTrail, type TrailOwner } from "./audit-trail.ts";
 import { Codec, textOf } from "./codec.ts";
 import { ConfigVersions } from "./config-versions.ts";
 import { type Form, sealedForm, storeFormat } from "./form.ts";
@@ -26,7 +26,9 @@ import { Incidents } from "./incidents.ts";
 import { ringKey } from "./keys/ring-file.ts";
 import { makeRing, openRing, StoreKeys, storedRing } from "./keys/store-keys.ts";
 import { migratePlain, ownerOfPlain } from "./migrate.ts";
-import { DurableOutbox, isReading, type OutboxMax } from "./outbox.ts";
+import { DurableOutbox, type OutboxMax } from "./outbox.ts";
+import { kindNames } from "./outbox-record.ts";
+import { type BadRow, isReading } from "./outbox-rows.ts";
 import type { AgentStore, StepWrite, StoredWorkload } from "./ports.ts";
 import { unreadable } from "./readable.ts";
 import { type Part, Rows, writeParts } from "./rows.ts";
@@ -79,7 +81,7 @@ export interface OpenedAgentStore extends AgentStore {
  * STORE_LOCKED, STORE_MISSING, STORE_DAMAGED, STORE_NEWER, STORE_WRITE_FAILED, DATA_DIR_UNUSABLE, DATA_DIR_OF_ANOTHER.
  *
  *   !ring                  -> the wrapped data keys (keys/ring.ts)
- *   meta/identity          -> node id, generation, incarnation, session, boot id of the last open, as JSON
+ *   meta/identity          -> node id, generation, incarnation, session, boot id of the last open, lives in the outbox, as JSON
  *   meta/hub-epoch         -> highest epoch seen
  *   meta/acked             -> highest seq the hub has acknowledged
  *   meta/sent              -> the hub may have seen records up to this seq
@@ -120,7 +122,7 @@ export async function openAgentStore(dir: string, options: AgentStoreOptions): P
     const sealed = await sealedBy(raw, dir, options);
     keys = sealed.keys;
     const { database } = sealed;
-    const identity = await countOpen(database, {
+    const { identity, lives } = await countOpen(database, {
       nodeId: options.nodeId,
       defaultNodeId: options.defaultNodeId ?? hostname(),
       bootId: options.bootId,
@@ -128,14 +130,29 @@ export async function openAgentStore(dir: string, options: AgentStoreOptions): P
       newId: () => uuid7(clock.wallMs(), random),
       witness: options.witness,
     });
-    const outbox = new DurableOutbox(database, clock, options.outboxMax ?? keeps.outbox);
-    onSynced = () => outbox.synced();
     const newId = () => uuid7(clock.wallMs(), random);
     const { nodeId, owner, generation } = identity;
+    const told = ({ record, because }: BadRow) =>
+      auditOf(tables, { nodeId, wallMs: () => clock.wallMs(), newId })({
+        actor: "agent",
+        action: "outbox.damaged",
+        target: `node/${nodeId}`,
+        because: `record ${record.seq} (${kindNames[record.kind]}) of the outbox was given up, the hub is told so: ${because}`,
+        outcome: AuditOutcome.FAILURE,
+      });
+    const outbox = new DurableOutbox(database, clock, options.outboxMax ?? keeps.outbox, { lives, told });
+    onSynced = () => outbox.synced();
     const tables: Tables = {
       audit: new AuditTrail(
         database,
-        { nodeId, owner, generation, wallMs: () => clock.wallMs(), newId },
+        {
+          nodeId,
+          owner,
+          generation,
+          wallMs: () => clock.wallMs(),
+          newId,
+          told: (record) => auditParts(tables, tables.audit.bytesOf(record)),
+        },
         options.auditMax ?? keeps.audit,
       ),
       decisions: new Rows(database, "decision", keeps.decisions),
@@ -187,6 +204,15 @@ interface Tables {
   readonly outbox: DurableOutbox;
 }
 
+/** How a table puts a record into the audit, as a part of its own batch. */
+function auditOf(tables: Tables, { nodeId, wallMs, newId }: Pick<TrailOwner, "nodeId" | "wallMs" | "newId">) {
+  return (said: Said & { readonly outcome?: AuditOutcome }): readonly Part[] => {
+    const at = timestampFromMs(Math.floor(wallMs()));
+    const facts = { outcome: AuditOutcome.SUCCESS, ...said, id: newId(), at, nodeId };
+    return auditParts(tables, tables.audit.bytesOf(create(AuditRecordSchema, facts)));
+  };
+}
+
 async function openSpaces(
   database: SealedDatabase,
   identity: AgentStore["identity"],
@@ -194,23 +220,14 @@ async function openSpaces(
   { clock, random, riskLimits }: AgentStoreOptions,
 ): Promise<WorkloadSpaces> {
   const { nodeId, generation, owner } = identity;
-  const audit = ({ actor, action, target, because }: Said): readonly Part[] => {
-    const wallMs = Math.floor(clock.wallMs());
-    const at = timestampFromMs(wallMs);
-    const id = uuid7(wallMs, random);
-    const outcome = AuditOutcome.SUCCESS;
-    return auditParts(
-      tables,
-      tables.audit.bytesOf(create(AuditRecordSchema, { id, at, actor, action, target, because, outcome, nodeId })),
-    );
-  };
+  const wallMs = () => clock.wallMs();
   const spaces = new WorkloadSpaces(database, {
-    wallMs: () => clock.wallMs(),
+    wallMs,
     generation,
     nodeId,
     // The owner is the generation of the node's first store.
     heir: generation !== owner,
-    audit,
+    audit: auditOf(tables, { nodeId, wallMs, newId: () => uuid7(wallMs(), random) }),
     limits: riskLimits,
   });
   await spaces.load();

@@ -296,3 +296,20 @@ test("a store from before the chain was called edited once retention had taken j
   expect((await read(store)).records[0]).toMatchObject({ action: "audit.begin", number: 1n });
   expect(await verified(store)).toEqual([]);
 });
+
+test("a row of the audit that could not be read kept retention from taking any, and nobody heard of it", async () => {
+  await append(await open({ auditMax: 10 }), 255);
+  for (const one of opened.splice(0)) await one.close();
+  const handle = await reopenHandle(placeOf(join(dir, "store")), {});
+  const keys = await handle.keys({ gte: "audit/", lt: "audit0" }).all();
+  // In the middle, and where the part that goes ends: 251 of the 261 that make it take some.
+  for (const row of [5, 6, 251, 252]) await handle.put(keys[row - 1] ?? "", Buffer.from("what is left of it"));
+  await handle.close();
+  const store = await open({ auditMax: 10 });
+  await append(store, 6, 255);
+  await expect.poll(async () => (await store.audit(1))[0]?.action, { timeout: 10_000 }).toBe("audit.damaged");
+  const { header, records } = await read(store);
+  expect(header.chains[0]?.anchor?.number).toBe(252);
+  expect(await findings(header, records)).toEqual([]);
+  expect(records.at(-1)).toMatchObject({ because: expect.stringMatching(/^4 rows, the first one 5 /) });
+});

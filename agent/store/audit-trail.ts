@@ -1,4 +1,13 @@
-import { beginAction, canonical, genesis, hashOf, placed, rolled, running } from "@blueflame/shared/audit/chain.ts";
+import {
+  beginAction,
+  canonical,
+  genesis,
+  hashOf,
+  placed,
+  previousOf,
+  rolled,
+  running,
+} from "@blueflame/shared/audit/chain.ts";
 import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
@@ -21,7 +30,7 @@ import {
   standText,
   withHead,
 } from "./audit-stand.ts";
-import { ordinal, textOf } from "./codec.ts";
+import { isDamage, ordinal, textOf } from "./codec.ts";
 import type { AuditPage } from "./ports.ts";
 import { type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
@@ -33,12 +42,16 @@ export interface TrailOwner {
   readonly generation: string;
   readonly wallMs: () => number;
   readonly newId: () => string;
+  /** Parts that append a record and put it into the outbox, for a batch of the trail's own. */
+  readonly told?: (record: AuditRecord) => readonly Part[];
 }
 
 /** Retention takes so many rows at once at most, and lets so many gather first. */
 const trimStep = 1000;
 const trimSlack = 250;
 const pageRecords = 500;
+/** So many rows that could not be read are named. */
+const badMax = 100;
 
 /**
  * The chained audit: rows `audit/<n>`, and `meta/audit` with how they stand, written together. Each record carries the hash of
@@ -249,27 +262,99 @@ export class AuditTrail {
         this.#trimming = undefined;
       });
   }
-  /** Takes the oldest rows away; the anchor says what the next one hangs on. */
+  /**
+   * Takes the oldest rows away; the anchor says what the next one hangs on. A row that cannot be read goes too, named in the
+   * audit: what hung on it says what its hash was.
+   */
   async #trim(): Promise<void> {
     const { row, anchor } = this.#stand;
     const to = Math.min(row - this.#keep, anchor.row + trimStep);
-    const found = await this.#database.entries({ gte: keyOf(anchor.row + 1), lt: keyOf(to + 1) });
-    const moved = { ...anchor, row: to }; // its hash rolls over what is taken away
-    for (const [, bytes] of found) {
-      const { number, generation } = fromBinary(AuditRecordSchema, bytes);
-      moved.hash = number > 0n ? hashOf(bytes) : rolled(moved.hash, bytes);
-      moved.number = Number(number);
-      moved.generation = generation;
+    const rows = await this.#rows(anchor.row + 1, to);
+    for (let next = to + 1; rows.at(-1)?.record === null && next <= row; next++) {
+      rows.push(...(await this.#rows(next, next)));
     }
+    const { moved, bad } = this.#moved(rows, to);
     await writeParts(this.#database, false, () => {
       const before = this.#stand;
       this.#stand = { ...before, anchor: moved };
-      const gone = found.map(([key]) => ({ type: "del", key }) as const);
+      const gone = rows.filter(({ at }) => at <= moved.row).map(({ at }) => ({ type: "del", key: keyOf(at) }) as const);
       const undo = () => {
         this.#stand = { ...this.#stand, anchor: before.anchor };
       };
-      return [{ writes: [...gone, this.#standWrite()], undo }];
+      const trimmed = { writes: [...gone, this.#standWrite()], undo };
+      return [trimmed, ...(bad.length > 0 ? (this.#who.told?.(this.#damageRecord(bad)) ?? []) : [])];
     });
+  }
+  /** The anchor behind row `to`, and behind those that follow it and cannot be read. */
+  #moved(rows: readonly AuditRow[], to: number): { moved: AuditStand["anchor"]; bad: number[] } {
+    const { anchor, generation, number, hash, earlier } = this.#stand;
+    const moved = { ...anchor, row: to }; // its hash rolls over what is taken away
+    const bad: number[] = [];
+    let unknown = false;
+    for (const { at, bytes, record } of rows) {
+      if (record && unknown) {
+        const ended = [...earlier, { generation, number, hash }];
+        const before = ended[ended.findIndex((one) => one.generation === record.generation) - 1];
+        if (record.number === 1n && before) Object.assign(moved, before);
+        else if (record.number > 1n) {
+          const last = Number(record.number) - 1;
+          Object.assign(moved, { generation: record.generation, number: last, hash: previousOf(record) });
+        }
+      }
+      unknown = record === null;
+      if (record && at > to) break;
+      moved.row = Math.max(to, at);
+      if (!record) {
+        bad.push(at);
+        continue;
+      }
+      moved.hash = record.number > 0n ? hashOf(bytes) : rolled(moved.hash, bytes);
+      moved.number = Number(record.number);
+      moved.generation = record.generation;
+    }
+    return { moved: unknown ? { ...moved, generation, number, hash } : moved, bad };
+  }
+  async #rows(from: number, to: number): Promise<AuditRow[]> {
+    const range = { gte: keyOf(from), lt: keyOf(to + 1) };
+    try {
+      return (await this.#database.entries(range)).map(([key, bytes]) => rowFrom(key, bytes));
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+    }
+    const rows: AuditRow[] = [];
+    for (const key of await this.#database.keys(range)) {
+      const found = await this.#database.getMany([key]).catch((error: unknown) => {
+        if (!isDamage(error)) throw error;
+        return [];
+      });
+      rows.push(rowFrom(key, found[0]));
+    }
+    return rows;
+  }
+  #damageRecord(bad: readonly number[]): AuditRecord {
+    const which = `${bad.length === 1 ? "row" : `${bad.length} rows, the first one`} ${bad[0]}`;
+    return this.#record({
+      action: "audit.damaged",
+      because: `${which} of the audit could not be read; retention took it away unread`,
+      outcome: AuditOutcome.FAILURE,
+      beforeJson: JSON.stringify({ rows: bad.slice(0, badMax) }),
+      afterJson: JSON.stringify({ rows: [] }),
+    });
+  }
+}
+
+/** A row on its way out; `null`: it cannot be read. */
+interface AuditRow {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+  readonly record: AuditRecord | null;
+}
+function rowFrom(key: string, bytes: Uint8Array = new Uint8Array()): AuditRow {
+  try {
+    const record = bytes.byteLength > 0 ? fromBinary(AuditRecordSchema, bytes) : null;
+    return { at: rowOf(key), bytes, record };
+  } catch {
+    return { at: rowOf(key), bytes, record: null };
   }
 }
 

@@ -1,5 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { textOf } from "./codec.ts";
+import { lastSeqIn } from "./outbox.ts";
+import { type Life, unknownLife, waitingLives } from "./outbox-lives.ts";
 import type { StoreIdentity } from "./ports.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
@@ -30,10 +32,20 @@ export interface Stored {
   readonly bootId: string;
   /** How often the store had been repaired. */
   readonly repairs: number;
+  /** Which earlier lives made records that still wait for the hub, oldest first; absent: none. */
+  readonly lives?: readonly Life[];
+  /** The life that ended was an older copy that had gone on: what it numbered since may stand under other numbers at the hub. */
+  readonly doubted?: boolean;
+}
+
+/** Who this store belongs to, and which earlier lives made what waits in its outbox. */
+export interface Counted {
+  readonly identity: StoreIdentity;
+  readonly lives: readonly Life[];
 }
 
 /** Counts this open and makes it durable. Throws DATA_DIR_OF_ANOTHER, STORE_DAMAGED, STORE_WRITE_FAILED. */
-export async function countOpen(database: SealedDatabase, opener: Opener): Promise<StoreIdentity> {
+export async function countOpen(database: SealedDatabase, opener: Opener): Promise<Counted> {
   const stored = await read(database);
   if (!stored && database.repairs > 0) throw new Fault("STORE_DAMAGED", "the repaired store does not say whose it is");
   if (stored && opener.nodeId !== undefined && stored.nodeId !== opener.nodeId) {
@@ -54,6 +66,7 @@ export async function countOpen(database: SealedDatabase, opener: Opener): Promi
     session: goesOn ? BigInt(goesOn.session) + 1n : 1n,
     previousBootId: stored?.bootId ?? "",
   };
+  const lives = stored ? livesNow(stored, generation, await lastSeqIn(database)) : [];
   const next: Stored = {
     nodeId: identity.nodeId,
     generation,
@@ -62,10 +75,20 @@ export async function countOpen(database: SealedDatabase, opener: Opener): Promi
     session: String(identity.session),
     bootId: opener.bootId,
     repairs: database.repairs,
+    ...(lives.length > 0 && { lives }),
   };
   const value = Buffer.from(JSON.stringify(next));
   await database.submit({ build: () => [{ type: "put", key: identityKey, value }] }, true);
-  return identity;
+  return { identity, lives };
+}
+
+function livesNow(
+  { generation, lives, doubted }: Stored,
+  now: string,
+  outbox: { last: number; acked: number },
+): Life[] {
+  const ended = { generation: doubted ? unknownLife : generation, through: outbox.last };
+  return waitingLives(generation === now ? (lives ?? []) : [...(lives ?? []), ended], outbox.acked);
 }
 
 async function read(database: SealedDatabase): Promise<Stored | undefined> {
@@ -77,9 +100,10 @@ async function read(database: SealedDatabase): Promise<Stored | undefined> {
 export function storedIdentity(bytes: Uint8Array): Stored {
   try {
     const found = JSON.parse(textOf(bytes)) as Partial<Stored>;
-    const { nodeId, generation, owner, incarnation, session, bootId, repairs } = found;
+    const { nodeId, generation, owner, incarnation, session, bootId, repairs, lives, doubted } = found;
     if (nodeId && generation && incarnation && session && bootId !== undefined && repairs !== undefined) {
-      return { nodeId, generation, ...(owner && { owner }), incarnation, session, bootId, repairs };
+      const more = { ...(owner && { owner }), ...(lives && { lives }), ...(doubted && { doubted }) };
+      return { nodeId, generation, incarnation, session, bootId, repairs, ...more };
     }
   } catch (cause) {
     throw new Fault("STORE_DAMAGED", `'${identityKey}' cannot be read`, { cause });

@@ -48,6 +48,8 @@ export interface MendOptions {
   /** Whose an empty store becomes when nothing else tells. */
   readonly defaultNodeId: string;
   readonly isAtRest: (state: unknown) => boolean;
+  /** The store is an older copy that was put back and may have gone on since: nobody knows what its last seqs name at the hub. */
+  readonly doubted?: boolean;
 }
 
 /** What a person asked for; without it, whatever the findings ask for is done. */
@@ -269,7 +271,8 @@ async function settle(
     notes.push(`${broken.length} values could not be read and are not in it, as ${broken[0]?.saw}`);
   const sealed = await handle.get(identityKey);
   const stored = sealed && storedIdentity(form.open(identityKey, sealed).value);
-  const identity = heirOf(stored, task, by);
+  const doubted = options.doubted === true || task.wish?.is === "newLife";
+  const identity = { ...heirOf(stored, task, by), ...(doubted && { doubted }) };
   const changes = restAgain(
     await statesIn(made, form),
     found.mirror?.resting ?? {},

@@ -7,7 +7,7 @@ import type { Codec } from "./codec.ts";
 import { plainForm, sealedForm, storeFormat } from "./form.ts";
 import { identityKey, type Stored, storedIdentity } from "./identity.ts";
 import type { StoredRing } from "./keys/ring.ts";
-import { isReading } from "./outbox.ts";
+import { isReading } from "./outbox-rows.ts";
 import { unreadable } from "./readable.ts";
 import { manifestOf, SnapshotWriter, snapshotNumbers, snapshotsIn } from "./snapshot-file.ts";
 

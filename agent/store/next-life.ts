@@ -9,13 +9,14 @@ const neverCounted = -1;
  * that is no older than any that is known. The opening that follows counts it up. Undefined when nobody knows.
  */
 export function heir(stored: Stored | undefined, mirror: Mirror | undefined): Stored | undefined {
-  const known = stored ?? (mirror && { ...mirror, bootId: "" });
+  const known: Omit<Stored, "repairs"> | undefined = stored ?? (mirror && { ...mirror, bootId: "" });
   if (!known) return undefined;
   const { nodeId, generation, session, bootId } = known;
   const lives = [stored?.incarnation, mirror?.incarnation].map((one) => BigInt(one ?? 0));
   const incarnation = String(lives.reduce((a, b) => (a > b ? a : b)));
   const owner = mirror?.owner ?? stored?.owner ?? generation;
-  return { nodeId, generation, owner, incarnation, session, bootId, repairs: neverCounted };
+  const waiting = { ...(known.lives && { lives: known.lives }), ...(known.doubted && { doubted: true }) };
+  return { nodeId, generation, owner, incarnation, session, bootId, repairs: neverCounted, ...waiting };
 }
 
 /** A workload's state before and after the store was mended; `undefined` forgets it, and it begins anew. */

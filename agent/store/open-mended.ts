@@ -25,15 +25,16 @@ export async function openMended(dataDir: string, options: OpenOptions): Promise
   const open = () => openAgentStore(dataDir, { ...options, repair: false, witness: mirror });
   let mended: Mended | undefined;
   const notes: string[] = [];
-  const mend = async (wish?: Wish) => {
-    mended = await mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent" }, wish);
-  };
   const suspected = suspicion(dataDir);
+  const doubted = suspected?.is === "rolledBack";
+  const mend = async (wish?: Wish) => {
+    mended = await mendStore(dataDir, { defaultNodeId: hostname(), ...options, actor: "agent", doubted }, wish);
+  };
   if (suspected) {
     try {
       await mend();
       // What was mended begins a new life anyway.
-      if (suspected.is === "rolledBack" && mended?.is === "sound") await mend({ is: "newLife" });
+      if (doubted && mended?.is === "sound") await mend({ is: "newLife" });
       clear(dataDir);
     } catch (error) {
       // Three damaged copies lie there, or no way is left: the store is opened as it is, and what is wrong stays said.

@@ -32,12 +32,37 @@ export class OutboxIndex {
   records = 0;
   bytes = 0;
 
-  /** Seqs ascend within a kind. */
+  /** Behind all of its kind, but for one that takes another's place. */
   add({ kind, seq, bytes }: Indexed): void {
-    this.#lines[kind].seqs.push(seq);
-    this.#lines[kind].sizes.push(bytes);
+    const { seqs, sizes } = this.#lines[kind];
+    const at = firstAbove(seqs, seq);
+    seqs.splice(at, 0, seq);
+    sizes.splice(at, 0, bytes);
     this.records++;
     this.bytes += bytes;
+  }
+  has({ kind, seq }: Indexed): boolean {
+    const { seqs } = this.#lines[kind];
+    return seqs[firstAbove(seqs, seq) - 1] === seq;
+  }
+  /** Ascending, of all kinds: above `after` up to `through`, at most `limit` and, behind the first, `bytesMax` together. */
+  between(after: number, through: number, limit: number, bytesMax: number): Indexed[] {
+    const heads = (Object.keys(this.#lines) as Kind[]).map((kind) => {
+      const { seqs, sizes } = this.#lines[kind];
+      return { kind, seqs, sizes, at: firstAbove(seqs, after) };
+    });
+    const found: Indexed[] = [];
+    for (let bytes = 0; found.length < limit; ) {
+      let next: (typeof heads)[number] | undefined;
+      for (const head of heads) if (seqAt(head) < seqAt(next)) next = head;
+      if (!next || seqAt(next) > through) break;
+      const size = next.sizes[next.at] ?? 0;
+      bytes += size;
+      if (found.length > 0 && bytes > bytesMax) break;
+      found.push({ kind: next.kind, seq: seqAt(next), bytes: size });
+      next.at++;
+    }
+    return found;
   }
   /** At most `limit` of the records up to `through`; not in the order of their seqs. */
   through(through: number, limit: number): Indexed[] {
@@ -70,14 +95,7 @@ export class OutboxIndex {
   /** How many of a kind are above `after`. */
   countAbove(kind: Kind, after: number): number {
     const { seqs } = this.#lines[kind];
-    let low = 0;
-    let high = seqs.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((seqs[middle] ?? 0) > after) high = middle;
-      else low = middle + 1;
-    }
-    return seqs.length - low;
+    return seqs.length - firstAbove(seqs, after);
   }
   remove(gone: readonly Indexed[]): void {
     const byKind = Map.groupBy(gone, (record) => record.kind);
@@ -101,4 +119,20 @@ export class OutboxIndex {
       line.sizes.length = kept;
     }
   }
+}
+
+/** Where the first seq above `after` stands. */
+function firstAbove(seqs: readonly number[], after: number): number {
+  if ((seqs.at(-1) ?? 0) <= after) return seqs.length;
+  let low = 0;
+  let high = seqs.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((seqs[middle] ?? 0) > after) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+function seqAt(head: { readonly seqs: readonly number[]; readonly at: number } | undefined): number {
+  return head?.seqs[head.at] ?? Number.POSITIVE_INFINITY;
 }

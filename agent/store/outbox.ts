@@ -7,20 +7,29 @@ import {
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Outbox } from "../uplink/ports.ts";
-import { ordinal, textOf } from "./codec.ts";
+import type { Outbox, Waiting } from "../uplink/ports.ts";
+import { textOf } from "./codec.ts";
 import { type Droppable, droppable, type Indexed, OutboxIndex } from "./outbox-index.ts";
+import { type Life, madeIn } from "./outbox-lives.ts";
 import { encodeRecord, type Kind, kindNames, type Payload, payloadOf } from "./outbox-record.ts";
-import { recordBytes, smaller, tiers } from "./outbox-rollup.ts";
+import { smaller, tiers } from "./outbox-rollup.ts";
+import { type BadRow, inPlaceOf, keyOf, parseKey, parted, type Row, rowsOf } from "./outbox-rows.ts";
 import { type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
 /** What it needs of the database. */
-type File = Pick<SealedDatabase, "submit" | "sync" | "get" | "getMany" | "keys" | "entriesWhile">;
+type File = Pick<SealedDatabase, "submit" | "sync" | "get" | "getMany" | "keys">;
 /** The most that waits for the hub. */
 export interface OutboxMax {
   readonly records: number;
   readonly bytes: number;
+}
+/** What it has to know of its store. */
+interface OutboxOf {
+  /** Which earlier lives of the store made what still waits. */
+  readonly lives?: readonly Life[];
+  /** What the audit says of a row that was taken aside, as a part of the same batch. */
+  readonly told?: (row: BadRow) => readonly Part[];
 }
 /** So many rows are forgotten in one batch. */
 const forgetStep = 2000;
@@ -51,6 +60,8 @@ export class DurableOutbox implements Outbox {
   readonly #database: File;
   readonly #clock: Pick<Clock, "wallMs">;
   readonly #max: OutboxMax;
+  readonly #lives: readonly Life[];
+  readonly #told: (row: BadRow) => readonly Part[];
   readonly #index = new OutboxIndex();
   /** Of each incident the last revision that nobody has read: a newer one takes its place. */
   readonly #revisions = new Map<string, Indexed>();
@@ -68,14 +79,15 @@ export class DurableOutbox implements Outbox {
   #turn: Promise<void> = Promise.resolve();
   #trimming = false;
 
-  constructor(database: File, clock: Pick<Clock, "wallMs">, max: OutboxMax) {
+  constructor(database: File, clock: Pick<Clock, "wallMs">, max: OutboxMax, { lives = [], told }: OutboxOf = {}) {
+    this.#lives = lives;
+    this.#told = told ?? (() => []);
     this.#database = database;
     this.#clock = clock;
     this.#max = max;
   }
   async load(): Promise<void> {
-    const acked = await this.#database.get(ackedKey);
-    this.#landed = acked ? Number(textOf(acked)) : 0;
+    this.#landed = await ackedIn(this.#database);
     const sent = await this.#database.get(sentKey);
     this.#sentTo = sent ? Number(textOf(sent)) : 0;
     this.#readTo = this.#sentTo;
@@ -128,31 +140,48 @@ export class DurableOutbox implements Outbox {
     for (const wake of [...this.#wakes]) wake();
   }
 
-  read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]> {
-    return this.#inTurn(() => this.#read(after, limit, maxBytes));
+  read(after: bigint, limit: number, maxBytes: number): Promise<Waiting[]> {
+    return this.#inTurn(() => this.#read(Number(after), limit, maxBytes));
   }
-  async #read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]> {
-    const from = Number(after) + 1;
+  async #read(after: number, limit: number, maxBytes: number): Promise<Waiting[]> {
     // Nothing synced is left to read: rather than wait for the barrier, ask for it.
-    if (from > this.#synced && from <= this.#landed) await this.#database.sync();
-    if (from > this.#synced || limit < 1) return [];
-    let bytes = 0;
-    let count = 0;
-    const found = await this.#database.entriesWhile(
-      { gte: `outbox/${ordinal(from)}`, lt: `outbox/${ordinal(this.#synced + 1)}`, limit },
-      (value) => {
-        bytes += value.byteLength;
-        return count++ === 0 || bytes <= maxBytes;
-      },
-    );
-    const records = found.map(([key, value]) => {
-      const { seq, kind } = parseKey(key);
-      return { seq: BigInt(seq), bytes: recordBytes(kind, value) };
-    });
-    const last = Number(records.at(-1)?.seq ?? 0);
+    if (after >= this.#synced && after < this.#landed) await this.#database.sync();
+    const due = this.#index.between(after, this.#synced, limit, maxBytes);
+    const last = due.at(-1)?.seq ?? 0;
+    // From now on no newer revision takes the place of one of them.
     this.#readTo = Math.max(this.#readTo, last);
+    const { good, named } = await this.#rows(due);
     if (last > this.#sentTo) await this.#sent(last + sentAhead);
-    return records;
+    return [...good.map(({ record, bytes }) => ({ seq: record.seq, bytes })), ...named]
+      .sort((a, b) => a.seq - b.seq)
+      .map(({ seq, bytes }) => {
+        const generation = madeIn(this.#lives, seq);
+        return { seq: BigInt(seq), bytes, ...(generation !== undefined && { generation }) };
+      });
+  }
+  /**
+   * The rows of these records. What is bad is taken aside, durably, before anybody hears of it: a Dropped record stands in its
+   * place, and the audit names it.
+   */
+  async #rows(records: readonly Indexed[]): Promise<{ good: Row[]; named: { seq: number; bytes: Uint8Array }[] }> {
+    const { good, bad: found } = parted(await rowsOf(this.#database, records));
+    if (found.length === 0) return { good, named: [] };
+    // A row that has just been replaced by a newer revision is no bad one.
+    await this.#database.submit({ build: () => [] }, false);
+    const bad = found.filter(({ record }) => this.#index.has(record));
+    const placed = bad.map((row) => inPlaceOf(row, this.#clock.wallMs()));
+    const replaced: Part = {
+      writes: placed.map(({ indexed, bytes }) => ({ type: "put", key: keyOf(indexed), value: bytes })),
+      landed: () => {
+        for (const { indexed } of placed) this.#index.add(indexed);
+      },
+    };
+    await writeParts(this.#database, true, () => [
+      this.#removal(bad.map(({ record }) => record)),
+      replaced,
+      ...bad.flatMap((row) => this.#told(row)),
+    ]);
+    return { good, named: placed.map(({ indexed, bytes }) => ({ seq: indexed.seq, bytes })) };
   }
   /** A disk that refuses must not keep records from the hub: at worst a later agent rolls up what the hub has. */
   async #sent(upTo: number): Promise<void> {
@@ -227,14 +256,10 @@ export class DurableOutbox implements Outbox {
     }).catch(() => {}); // the store refuses writes and says so; later readings try again
   }
   async #rollOnce(tier: (typeof tiers)[number], count: number): Promise<void> {
-    const gone = this.#index.oldest(tier.from, this.#readTo, { records: count, bytes: 0, limit: count });
-    const keys = gone.map(keyOf);
-    const values = await this.#database.getMany(keys);
-    const found = gone.flatMap((record, at) => {
-      const value = values[at];
-      return value ? [{ record, bytes: value }] : [];
-    });
-    const rolled = (await smaller(tier, found)).map(({ seq, bytes }) => {
+    const due = this.#index.oldest(tier.from, this.#readTo, { records: count, bytes: 0, limit: count });
+    const { good } = await this.#rows(due);
+    const gone = good.map(({ record }) => record);
+    const rolled = (await smaller(tier, good)).map(({ seq, bytes }) => {
       const record = { kind: tier.to, seq, bytes: bytes.byteLength };
       const key = keyOf(record);
       return { record, write: { type: "put", key, value: bytes } as const };
@@ -296,16 +321,9 @@ export class DurableOutbox implements Outbox {
   }
   /** When the first and the last of them were recorded. */
   async #timesOf(gone: readonly Indexed[]): Promise<(Timestamp | undefined)[]> {
-    const keys = [gone[0], gone.at(-1)].flatMap((one) => (one ? [keyOf(one)] : []));
-    const values = await this.#database.getMany(keys);
-    return values.map((value, at) => {
-      try {
-        const key = keys[at] ?? "";
-        return value && fromBinary(RecordSchema, recordBytes(parseKey(key).kind, value)).at;
-      } catch {
-        return undefined; // what cannot be read is dropped without its time
-      }
-    });
+    const ends = [gone[0], gone.at(-1)].flatMap((one) => one ?? []);
+    // What cannot be read is dropped without its time.
+    return (await rowsOf(this.#database, ends)).map((row) => ("because" in row ? undefined : timeIn(row.bytes)));
   }
   /** Of one kind, oldest first; what the uplink has read may be on its way, and goes only when nothing else can. */
   #victims(records: number, bytes: number): Indexed[] {
@@ -319,29 +337,27 @@ export class DurableOutbox implements Outbox {
   }
 }
 
+async function ackedIn(database: Pick<File, "get">): Promise<number> {
+  const acked = await database.get(ackedKey);
+  return acked ? Number(textOf(acked)) : 0;
+}
+/** The highest seq that the outbox of a store has, and up to which the hub has acknowledged them; before it is loaded. */
+export async function lastSeqIn(database: Pick<File, "get" | "keys">): Promise<{ last: number; acked: number }> {
+  const acked = await ackedIn(database);
+  const [last] = await database.keys({ gte: "outbox/", lt: "outbox0", reverse: true, limit: 1 });
+  return { last: Math.max(acked, last === undefined ? 0 : parseKey(last).seq), acked };
+}
+
+function timeIn(bytes: Uint8Array): Timestamp | undefined {
+  try {
+    return fromBinary(RecordSchema, bytes).at;
+  } catch {
+    return undefined;
+  }
+}
 function isSmallerLater(kind: Kind): boolean {
   return tiers.some(({ from }) => from === kind);
 }
 function isDroppable(kind: Kind | undefined): kind is Droppable {
   return droppable.some((one) => one === kind);
-}
-/** What the row of an outbox record holds. Throws STORE_DAMAGED. */
-export function recordOf(key: string, stored: Uint8Array): Uint8Array {
-  return recordBytes(parseKey(key).kind, stored);
-}
-/** True of the row of a reading: there are many, and they are the first that may be lost. */
-export function isReading(key: string): boolean {
-  return key.startsWith("outbox/") && kindNames[parseKey(key).kind] === "readings";
-}
-/** The key carries what the index needs, so that opening reads no values: seq, kind, size. */
-function keyOf({ kind, seq, bytes }: Indexed): string {
-  return `outbox/${ordinal(seq)}${kind}${bytes.toString(36)}`;
-}
-function parseKey(key: string): Indexed {
-  const at = "outbox/".length;
-  return {
-    seq: Number.parseInt(key.slice(at, at + 14), 16),
-    kind: key.slice(at + 14, at + 15) as Kind,
-    bytes: Number.parseInt(key.slice(at + 15), 36),
-  };
 }

@@ -8,7 +8,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { shown } from "./codec.ts";
 import type { Form } from "./form.ts";
 import { identityKey, storedIdentity } from "./identity.ts";
-import { recordOf } from "./outbox.ts";
+import { recordOf } from "./outbox-rows.ts";
 
 /** How the value of each table is read; the first whose prefix the key begins with. Tables of a later version are taken as they are. */
 const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array, key: string) => unknown])[] = [

@@ -31,13 +31,22 @@ export interface Self {
   readonly inventory: Inventory;
 }
 
+/** A record as it waits. */
+export interface Waiting {
+  readonly seq: bigint;
+  /** A serialized Record. */
+  readonly bytes: Uint8Array;
+  /** The life of the store that made it, where that is an earlier one. */
+  readonly generation?: string;
+}
+
 /**
  * The durable queue towards the hub. Implemented by `agent/store/`. Records get ascending seqs when they are appended; the
  * bound drops readings first, then decisions, then audit, and appends a Dropped record that says so.
  */
 export interface Outbox {
-  /** Ascending records with seq > `after`; at most `limit` and about `maxBytes` of them. Each is a serialized Record. */
-  read(after: bigint, limit: number, maxBytes: number): Promise<{ seq: bigint; bytes: Uint8Array }[]>;
+  /** Ascending records with seq > `after`; at most `limit` and about `maxBytes` of them. */
+  read(after: bigint, limit: number, maxBytes: number): Promise<Waiting[]>;
   /** The hub has everything up to `through`: forget it. */
   acknowledge(through: bigint): Promise<void>;
   /** Highest seq ever given, 0n when none. */

@@ -8,6 +8,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type Duration, timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Waiting } from "./ports.ts";
 import type { Event } from "./state.ts";
 
 /** Milliseconds of a protobuf duration; 0 when it is unset or negative. */
@@ -23,23 +24,27 @@ export const recordBytesMax = 1_000_000;
  * A stored record as it goes on the wire. One that cannot be decoded or is larger than the hub accepts would end every
  * stream it is sent on, and nothing behind it would ever arrive: in its place goes a Dropped record that says so.
  */
-export function recordFrom(stored: { readonly seq: bigint; readonly bytes: Uint8Array }): {
+export function recordFrom(stored: Waiting): {
   readonly record: LinkRecord;
   readonly dropped?: "undecodable" | "oversize";
 } {
-  if (stored.bytes.byteLength > recordBytesMax) return tombstone(stored.seq, "oversize");
+  const { seq, bytes, generation = "" } = stored;
+  if (bytes.byteLength > recordBytesMax) {
+    return tombstone(stored, "oversize", `it has ${bytes.byteLength} bytes, more than the link takes`);
+  }
   try {
-    const record = fromBinary(RecordSchema, stored.bytes);
-    record.seq = stored.seq;
+    const record = fromBinary(RecordSchema, bytes);
+    record.seq = seq;
+    record.generation = generation;
     return { record };
   } catch {
-    return tombstone(stored.seq, "undecodable");
+    return tombstone(stored, "undecodable", "it cannot be decoded");
   }
 }
 
-function tombstone(seq: bigint, kind: "undecodable" | "oversize") {
-  const value = create(DroppedSchema, { kind, count: 1n, firstSeq: seq, lastSeq: seq });
-  return { record: create(RecordSchema, { seq, kind: { case: "dropped", value } }), dropped: kind };
+function tombstone({ seq, generation = "" }: Waiting, kind: "undecodable" | "oversize", because: string) {
+  const value = create(DroppedSchema, { kind, count: 1n, firstSeq: seq, lastSeq: seq, because });
+  return { record: create(RecordSchema, { seq, generation, kind: { case: "dropped", value } }), dropped: kind };
 }
 
 /** The head that the hub has countersigned, when the message is one. */

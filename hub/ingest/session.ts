@@ -71,7 +71,7 @@ export function greet(
   if (claim.incarnation > incarnationMax) {
     return refuse("LINK_PROTOCOL", `${certified} said Hello with the incarnation ${claim.incarnation}`);
   }
-  if (claim.generation === "" || claim.generation.length > generationMax || !/^[\w.-]+$/.test(claim.generation)) {
+  if (!isGeneration(claim.generation)) {
     return refuse("LINK_PROTOCOL", `${certified} said Hello with the store generation '${clip(claim.generation)}'`);
   }
   if (claim.incarnation < known.incarnation) {
@@ -133,6 +133,11 @@ export function outOfTurn(nodeId: string, got: string, opened: boolean): Refusal
 /** The epoch above which this hub has to be, of what a node says that it has seen; 0 where it says what no hub can be at. */
 export function credibleEpoch(seen: bigint): bigint {
   return seen > epochMax ? 0n : seen;
+}
+
+/** True of what can be a part of keys: the generation of a node's store. */
+export function isGeneration(text: string): boolean {
+  return text !== "" && text.length <= generationMax && /^[\w.-]+$/.test(text);
 }
 
 /** Text from a peer, short enough for a log line, and well-formed also where the cut goes through a pair: it may be a key. */

@@ -57,6 +57,46 @@ test("a node's place is its own, and another generation of its store begins anew
   expect(await store.durableThrough("edge-2", "g1")).toBe(0n);
 });
 
+test("PHX-11 what an earlier life of a store had sent came again with the next one, and stood here twice", async () => {
+  const { store } = await fresh();
+  const order = (seq: number) => record(seq, { case: "orderResult", value: { orderId: `o${seq}` } });
+  const ofOne = (...records: LinkRecord[]) => records.map((one) => ({ ...one, generation: "g1" }));
+  await store.keep(batch(audit(1), audit(2), order(3), incident(4, { revision: 2n })));
+  const resent = ofOne(audit(2), order(3), incident(4, { revision: 1n }), audit(5), order(6));
+  const next = () => ({ ...batch(...resent, audit(7)), generation: "g2" });
+  const kept = await store.keep(next());
+  expect(kept.orderResults.map(({ orderId }) => orderId)).toEqual(["o6"]);
+  expect(kept.incidents).toEqual([]);
+  expect((await store.remembered()).incidents.map(({ revision }) => revision)).toEqual([2n]);
+  const ids = async () => (await store.audit({ limit: 50 })).map(({ id }) => id).sort();
+  const all = ["a1", "a2", "a5", "a7", `edge-1/g1/${"3".padStart(20, "0")}`, `edge-1/g1/${"6".padStart(20, "0")}`];
+  expect(await ids()).toEqual(all);
+  expect(await store.durableThrough("edge-1", "g1")).toBe(6n);
+  expect(await store.durableThrough("edge-1", "g2")).toBe(7n);
+  // A third life that has only old things to say: they are acknowledged, and nothing is there once more.
+  await store.keep({ ...batch(...resent), generation: "g3" });
+  expect(await ids()).toEqual(all);
+  expect(await store.durableThrough("edge-1", "g3")).toBe(6n);
+});
+
+test("a record that names a life that can be no key, or one of too many, counts as the session's own", async () => {
+  const { store } = await fresh();
+  const lives = ["a/b", "x".repeat(65), ...Array.from({ length: 20 }, (_, n) => `life-${n}`)];
+  await store.keep(batch(...lives.map((generation, at) => ({ ...audit(at + 1), generation }))));
+  expect(await store.audit({ limit: 50 })).toHaveLength(22);
+  expect(await store.durableThrough("edge-1", "g1")).toBe(22n);
+  const known = await Promise.all(lives.slice(2).map((life) => store.durableThrough("edge-1", life)));
+  expect(known.filter((through) => through > 0n)).toHaveLength(8);
+});
+
+test("a record that a node gave up is told with what is wrong with it, not as a full outbox", async () => {
+  const { store } = await fresh();
+  const dropped = { kind: "decision", count: 1n, firstSeq: 4n, lastSeq: 4n, because: "it does not open" };
+  await store.keep(batch(record(4, { case: "dropped", value: dropped })));
+  const because = "record 4 of kind decision was given up by its node: it does not open";
+  expect((await store.audit({ limit: 5 }))[0]).toMatchObject({ action: "outbox.drop", because });
+});
+
 test("batches of many nodes that arrive at once are all kept, each under its own name", async () => {
   const { store } = await fresh();
   const nodes = Array.from({ length: 200 }, (_, n) => `edge-${n}`);

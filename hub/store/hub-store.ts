@@ -104,11 +104,15 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
   }
   const open: OpenIncidents = new Map();
   for (const { value } of (await state.list("incident/")).entries) noteOpen(open, incidentOf(value));
+  const throughOf = async (nodeId: string, generation: string) => {
+    const entry = await state.get(throughKey(nodeId, generation));
+    return entry ? BigInt(String(rowOf(entry.value)?.through ?? 0)) : 0n;
+  };
   const snapshots = await hubSnapshots(state, log, commits);
   return {
     ...history(log),
     snapshots,
-    keep: intake(log, commits, wallMs, open, chains).keep,
+    keep: intake({ log, commits, wallMs, open, chains, throughOf }).keep,
     chains: (nodeId) => chains.of(nodeId),
     stands: (nodeId) => chains.of(nodeId).map((chain) => standOf(chain, chains.anchor(nodeId, chain.generation))),
     epoch: commits.epoch,
@@ -135,10 +139,7 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
       const ops = opsOf(step);
       if (ops.length > 0) await commits.write(ops);
     },
-    async durableThrough(nodeId, generation) {
-      const entry = await state.get(throughKey(nodeId, generation));
-      return entry ? BigInt(String(rowOf(entry.value)?.through ?? 0)) : 0n;
-    },
+    durableThrough: throughOf,
     async trim(keep, nodeIds) {
       const now = wallMs();
       await log.trim(streams.decisions, now - keep.decisionsMs);

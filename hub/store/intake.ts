@@ -18,6 +18,7 @@ import type { Item, Log } from "@blueflame/shared/store/log.ts";
 import type { Op } from "@blueflame/shared/store/state.ts";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { isGeneration } from "../ingest/session.ts";
 import { type Chain, type Chains, chainBytes, followed, isNext } from "./chains.ts";
 import type { Commits } from "./commits.ts";
 import { chainKey, closedIncidentItem, incidentKey, streams, throughKey } from "./keys.ts";
@@ -52,21 +53,35 @@ interface Waiting {
 const incidentBytesMax = 256 * 1024;
 /** A node with a hundred workloads has at most a hundred; open ones stand in memory, so no node may have them without end. */
 export const openIncidentsMax = 1_000;
+/** A batch of a window has hardly more than one; the records of any further one count as the session's own. */
+const livesPerBatch = 8;
 /** So much shares one write; beyond it the next write takes it. More records at once would keep beats waiting. */
 const batchesPerWrite = 64;
 const recordsPerWrite = 2_000;
+
+/** What it works with. */
+interface Intake {
+  readonly log: Log;
+  readonly commits: Commits;
+  readonly wallMs: () => number;
+  readonly open: OpenIncidents;
+  readonly chains: Chains;
+  /** The highest durable seq of an outbox. */
+  readonly throughOf: (nodeId: string, generation: string) => Promise<bigint>;
+}
 
 /**
  * Writes batches of many nodes together, one write after the other. What a record is goes into the logs first, where
  * writing it again is harmless; the node's place in its outbox follows, in one commit with its incidents. A crash at any
  * point in between makes the node send the same records again, and they are found to be there: exactly once.
  */
-export function intake(log: Log, commits: Commits, wallMs: () => number, open: OpenIncidents, chains: Chains) {
+export function intake({ log, commits, wallMs, open, chains, throughOf }: Intake) {
   let waiting: Waiting[] = [];
   let running = false;
 
   const writeAll = async (batches: readonly Batch[]): Promise<Kept[]> => {
-    const sorted = batches.map((batch) => sortOut(batch, wallMs(), open.get(batch.nodeId), chains));
+    const fresh = await Promise.all(batches.map((batch) => withoutKnown(batch, throughOf)));
+    const sorted = fresh.map((batch) => sortOut(batch, wallMs(), open.get(batch.nodeId), chains));
     const items = new Map<string, Item[]>();
     for (const { logged } of sorted) {
       for (const { stream, item } of logged) {
@@ -141,6 +156,31 @@ export function noteOpen(open: OpenIncidents, { id, nodeId, state }: Incident): 
   else open.set(nodeId, ids);
 }
 
+/** A batch of which every record is news. */
+interface Fresh extends Batch {
+  /** The seq of the last one that came: all up to it counts as taken in. */
+  readonly through: bigint;
+  /** The earlier lives whose word for a record's place is taken. */
+  readonly lives: ReadonlySet<string>;
+}
+
+/**
+ * Without what an earlier life of the node's store has sent already: a later one sends again what it got no Ack for. Their own
+ * session knows the seqs of its own generation only.
+ */
+async function withoutKnown(batch: Batch, throughOf: Intake["throughOf"]): Promise<Fresh> {
+  const claimed = new Set(batch.records.map(({ generation }) => generation));
+  const lives = [...claimed].filter((one) => one !== batch.generation && isGeneration(one)).slice(0, livesPerBatch);
+  const known = new Map<string, bigint>();
+  for (const life of lives) known.set(life, await throughOf(batch.nodeId, life));
+  const records = batch.records.filter(({ generation, seq }) => seq > (known.get(generation) ?? -1n));
+  return { ...batch, records, through: batch.records.at(-1)?.seq ?? 0n, lives: new Set(lives) };
+}
+/** Whose seq the record's is. */
+function madeIn({ generation, lives }: Fresh, record: LinkRecord): string {
+  return lives.has(record.generation) ? record.generation : generation;
+}
+
 interface Sorted {
   readonly nodeId: string;
   /** The chains of the node's audit as they are once this is written. */
@@ -150,13 +190,17 @@ interface Sorted {
   readonly kept: Kept;
 }
 
-function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Set(), chains: Chains): Sorted {
+function sortOut(whole: Fresh, nowMs: number, open: ReadonlySet<string> = new Set(), chains: Chains): Sorted {
   const audited = new Map<string, Chain>();
   const logged: { stream: string; item: Item }[] = [];
   const incidents = new Map<string, Incident>();
   const orderResults: OrderResult[] = [];
   let unknown = 0;
-  for (const record of batch.records) {
+  const throughs = new Map<string, bigint>();
+  for (const record of whole.records) {
+    const made = madeIn(whole, record);
+    const batch = made === whole.generation ? whole : { ...whole, generation: made };
+    throughs.set(batch.generation, record.seq);
     const put = (stream: string, data: Uint8Array, generation = batch.generation) => {
       const fits = data.length <= itemLimits.bytes;
       const because = `a record of ${data.length} bytes for '${stream}' is larger than any may be: it was dropped`;
@@ -212,7 +256,10 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
       case "dropped": {
         const { kind, count, firstSeq, lastSeq, firstAt, lastAt } = record.kind.value;
         const when = firstAt && lastAt ? `, made from ${isoOf(firstAt)} to ${isoOf(lastAt)},` : "";
-        const because = `the outbox was full: ${count} records of kind ${kind} between ${firstSeq} and ${lastSeq}${when} were dropped`;
+        const why = record.kind.value.because;
+        const because = why
+          ? `record ${firstSeq} of kind ${kind} was given up by its node: ${why}`
+          : `the outbox was full: ${count} records of kind ${kind} between ${firstSeq} and ${lastSeq}${when} were dropped`;
         const stand = { before: { kind, waiting: Number(count) }, after: { kind, waiting: 0 } };
         put(streams.audit, auditBytes(batch, record, "outbox.drop", because, AuditOutcome.FAILURE, stand));
         break;
@@ -240,15 +287,19 @@ function sortOut(batch: Batch, nowMs: number, open: ReadonlySet<string> = new Se
   );
   const brokenAudit: string[] = [];
   for (const [generation, chain] of audited) {
-    ops.push({ put: chainKey(batch.nodeId, generation), value: chainBytes(chain) });
-    if (chain.broken !== undefined && chains.get(batch.nodeId, generation)?.broken === undefined)
+    ops.push({ put: chainKey(whole.nodeId, generation), value: chainBytes(chain) });
+    if (chain.broken !== undefined && chains.get(whole.nodeId, generation)?.broken === undefined)
       brokenAudit.push(chain.broken);
   }
-  const last = batch.records.at(-1);
-  // The place goes last: what is split over two commits is then sent again as a whole.
-  if (last) ops.push({ put: throughKey(batch.nodeId, batch.generation), value: rowBytes({ through: `${last.seq}` }) });
+  // The places go last, the session's own at the end: what is split over two commits is then sent again as a whole.
+  if (whole.through > 0n) {
+    throughs.delete(whole.generation);
+    throughs.set(whole.generation, whole.through);
+  }
+  for (const [generation, through] of throughs)
+    ops.push({ put: throughKey(whole.nodeId, generation), value: rowBytes({ through: `${through}` }) });
   const kept = { incidents: newest, orderResults, unknown, brokenAudit };
-  return { nodeId: batch.nodeId, followed: [...audited.values()], logged, ops, kept };
+  return { nodeId: whole.nodeId, followed: [...audited.values()], logged, ops, kept };
 }
 
 function itemId(batch: Batch, seq: bigint): string {

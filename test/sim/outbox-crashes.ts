@@ -4,6 +4,8 @@
  * either side may die at any step.
  */
 import { DurableOutbox } from "@blueflame/agent/store/outbox.ts";
+import { type Life, waitingLives } from "@blueflame/agent/store/outbox-lives.ts";
+import { parseKey } from "@blueflame/agent/store/outbox-rows.ts";
 import { writeParts } from "@blueflame/agent/store/rows.ts";
 import { Forgetting, readChunk } from "@blueflame/agent/uplink/outbox-feed.driver.ts";
 import { defaults, type Policy } from "@blueflame/agent/uplink/policy.ts";
@@ -21,8 +23,11 @@ import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { MemoryDatabase, MemoryFile } from "../support/memory-database.ts";
 
-/** Who dies at which step, counted from 1 over both sides; `power`: the machine of the agent, with what was not synced. */
-export type Deaths = ReadonlyMap<number, "process" | "power">;
+/**
+ * Who dies at which step, counted from 1 over both sides. `power`: the machine of the agent, with what was not synced. `restored`: the
+ * agent, and its store is then made from the copy that was taken last, as a new life. `copy` is no death.
+ */
+export type Deaths = ReadonlyMap<number, "process" | "power" | "restored" | "copy">;
 
 const node = "edge-1";
 const latencyMs = 5;
@@ -45,6 +50,8 @@ export interface Told {
   readonly arrived: readonly string[];
   readonly waiting: number;
   readonly steps: number;
+  /** Of `acknowledged`: written after a copy that took the store's place; only the hub may have them. */
+  readonly lost: ReadonlySet<string>;
 }
 
 /** Lets a node record while it is on the link, and gives both sides time to come back. */
@@ -62,10 +69,27 @@ export async function drain(deaths: Deaths, records = 9): Promise<Told> {
   return world.told();
 }
 
+/** Which life of the store goes on, and which earlier ones made what waits. */
+interface Lived {
+  readonly generation: string;
+  readonly lives: readonly Life[];
+}
+
+/** A copy of what is on the disk, and how many writes had been answered. */
+interface Copied {
+  readonly rows: ReadonlyMap<string, Uint8Array>;
+  readonly life: Lived;
+  readonly acknowledged: number;
+}
+
 class World {
   readonly clock = new VirtualClock(1000);
   readonly file = new MemoryFile();
   readonly acknowledged: string[] = [];
+  life: Lived = { generation: "g1", lives: [] };
+  #copy: Copied | undefined;
+  #lifes = 1;
+  readonly #lost = new Set<string>();
   readonly #deaths: Deaths;
   readonly #disk: { state: State; log: Log } = { state: memoryState(), log: memoryLog() };
   #steps = 0;
@@ -84,8 +108,10 @@ class World {
   async record(id: string): Promise<void> {
     const agent = this.#agent;
     if (!agent) return;
+    const { life } = this;
     await agent.record(id);
     this.acknowledged.push(id);
+    if (life !== this.life) this.#lost.add(id); // its answer came in the moment in which the copy took its place
   }
   async pass(ms: number): Promise<void> {
     for (let passed = 0; passed <= ms; passed += latencyMs) {
@@ -100,25 +126,39 @@ class World {
     const items = await this.#disk.log.range("audit", { limit: 10_000 });
     const arrived = items.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map(({ data }) => idOf(data));
     const waiting = Number(this.#agent?.outbox.depth() ?? -1n);
-    return { acknowledged: this.acknowledged, arrived, waiting, steps: this.#steps };
+    return { acknowledged: this.acknowledged, arrived, waiting, steps: this.#steps, lost: this.#lost };
   }
 
   /** A step of a side; whoever dies at it never comes back from it. */
   step(side: "agent" | "hub", alive: () => boolean): Promise<void> {
     if (!alive()) return forEver();
     const death = this.#deaths.get(++this.#steps);
-    if (death === undefined) return Promise.resolve();
-    if (side === "hub") this.#killHub();
+    if (death === "copy") {
+      const { file, life, acknowledged } = this;
+      this.#copy = { rows: file.synced(), life, acknowledged: acknowledged.length };
+    }
+    if (death === undefined || death === "copy") return Promise.resolve();
+    if (side === "hub" && death !== "restored") this.#killHub();
     else this.#killAgent(death);
-    return forEver();
+    return side === "hub" && death === "restored" ? Promise.resolve() : forEver();
   }
 
-  #killAgent(death: "process" | "power"): void {
+  #killAgent(death: "process" | "power" | "restored"): void {
     this.#agent?.die();
     this.#agent = undefined;
     this.hub?.lose();
     if (death === "power") this.file.cutPower();
+    if (death === "restored" && this.#copy) this.#restore(this.#copy);
     this.clock.wakeAt(this.clock.monotonicMs() + 30, () => void this.#startAgent());
+  }
+  /** What came after the copy is lost, unless the hub has it: that is what a copy is. */
+  #restore({ rows, life, acknowledged }: Copied): void {
+    this.file.rows = new Map(rows);
+    this.file.sync();
+    const [last = 0, acked = 0] = [lastIn(rows), Number(Buffer.from(rows.get("meta/acked") ?? []).toString())];
+    const ended = { generation: life.generation, through: Math.max(last, acked) };
+    this.life = { generation: `g${++this.#lifes}`, lives: waitingLives([...life.lives, ended], acked) };
+    for (const id of this.acknowledged.slice(acknowledged)) this.#lost.add(id);
   }
   #killHub(): void {
     this.hub?.die();
@@ -142,6 +182,7 @@ class Agent {
   readonly #world: World;
   readonly #forgetting: Forgetting;
   readonly #database: MemoryDatabase;
+  readonly generation: string;
   #link: Link;
   #alive = true;
 
@@ -150,7 +191,9 @@ class Agent {
     const { clock, file } = world;
     const onSynced = () => this.outbox.synced();
     this.#database = new MemoryDatabase(file, onSynced, () => world.step("agent", () => this.#alive));
-    this.outbox = new DurableOutbox(this.#database, clock, { records: 1000, bytes: 1e9 });
+    const { generation, lives } = world.life;
+    this.generation = generation;
+    this.outbox = new DurableOutbox(this.#database, clock, { records: 1000, bytes: 1e9 }, { lives });
     this.#forgetting = new Forgetting(this.outbox, quiet);
     this.#link = start(policy, 7, 0n, clock.monotonicMs());
   }
@@ -237,13 +280,14 @@ class Hub {
     this.#session = undefined;
   }
   async hello(agent: Agent, lastSeq: bigint): Promise<void> {
-    const durableThrough = (await this.#store?.durableThrough(node, "g1")) ?? 0n;
+    const { generation } = agent;
+    const durableThrough = (await this.#store?.durableThrough(node, generation)) ?? 0n;
     const claim = {
       nodeId: node,
       incarnation: 1n,
       session: 1n,
       bootId: "b",
-      generation: "g1",
+      generation,
       lastSeq,
       storeEpoch: 0n,
     };
@@ -261,7 +305,7 @@ class Hub {
     session.open = verdict.session;
     this.#storing = this.#storing.then(async () => {
       if (verdict.fresh.length > 0) {
-        await this.#store?.keep({ nodeId: node, site: "", generation: "g1", records: verdict.fresh });
+        await this.#store?.keep({ nodeId: node, site: "", generation: agent.generation, records: verdict.fresh });
       }
       const through = verdict.session.takenThrough;
       if (this.#alive && this.#session === session)
@@ -273,6 +317,10 @@ class Hub {
   }
 }
 
+function lastIn(rows: ReadonlyMap<string, Uint8Array>): number {
+  const keys = [...rows.keys()].filter((key) => key.startsWith("outbox/"));
+  return Math.max(0, ...keys.map((key) => parseKey(key).seq));
+}
 function idOf(data: Uint8Array): string {
   return fromBinary(AuditRecordSchema, data).id;
 }

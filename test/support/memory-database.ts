@@ -15,6 +15,10 @@ export class MemoryFile {
       else this.rows.delete(write.key);
     }
   }
+  /** What a power cut leaves, as a copy. */
+  synced(): Map<string, Uint8Array> {
+    return new Map(this.#synced);
+  }
   sync(): void {
     this.#synced = new Map(this.rows);
   }
@@ -59,21 +63,12 @@ export class MemoryDatabase implements File {
   async get(key: string): Promise<Uint8Array | undefined> {
     return this.#file.rows.get(key);
   }
-  async getMany(keys: string[]): Promise<(Uint8Array | undefined)[]> {
+  async getMany(keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
+    await this.#step("before a read");
     return keys.map((key) => this.#file.rows.get(key));
   }
   async keys({ gte, lt, limit = Number.POSITIVE_INFINITY, reverse }: KeyRange): Promise<string[]> {
     const found = [...this.#file.rows.keys()].filter((key) => key >= gte && key < lt).sort();
     return (reverse ? found.reverse() : found).slice(0, limit);
-  }
-  async entriesWhile(range: KeyRange, take: (value: Uint8Array) => boolean): Promise<[string, Uint8Array][]> {
-    await this.#step("before a read");
-    const found: [string, Uint8Array][] = [];
-    for (const key of await this.keys(range)) {
-      const value = this.#file.rows.get(key);
-      if (!value || !take(value)) break;
-      found.push([key, value]);
-    }
-    return found;
   }
 }
