@@ -27,6 +27,31 @@ test("PHX-5 without a stamp, what is the beginning of the config that ran before
   expect(tornBecause("", undefined)).toBeUndefined();
 });
 
+test("PHX-5 a config that an editor had saved with other line ends was refused as torn", () => {
+  const windows = (text: string) => `\ufeff${text.replaceAll("\n", "\r\n")}`;
+  expect(tornBecause(windows(yaml), yaml)).toBeUndefined();
+  expect(tornBecause(yaml, windows(yaml))).toBeUndefined();
+  const whole = stamped(yaml);
+  expect([stampOf(windows(whole)), tornBecause(windows(whole), whole)]).toEqual(["whole", undefined]);
+  expect(stampOf(stamped(windows(yaml)))).toBe("whole");
+  expect(tornBecause(windows(yaml).slice(0, 50), yaml)).toContain("characters of the one that ran before");
+});
+
+test("PHX-5 a config whose last section a person had taken away was refused as torn", () => {
+  const more = `${yaml}# how well it has to be\nslo:\n  p95: 1s\nsensors:\n  every: 5s\n`;
+  const until = (end: string) => more.slice(0, more.indexOf(end));
+  expect(tornBecause(until("sensors:"), more)).toBeUndefined();
+  expect(tornBecause(until("slo:"), more)).toBeUndefined();
+  expect(tornBecause(until("# how"), more)).toBeUndefined();
+  expect(tornBecause(`${until("# how")}\n`, more)).toBeUndefined();
+  // In the middle of a section, of a line, at the end of a block of the disk, or without any workload: nobody can tell.
+  for (const end of ["  every:", "ors:", "  - name: other"]) expect(tornBecause(until(end), more), end).toBeDefined();
+  expect(tornBecause(until("slo:").trimEnd(), more)).toBeDefined();
+  const block = `site: a\n${"#".repeat(503)}\n`;
+  expect(tornBecause(block, `${block}slo:\n  p95: 1s\n`)).toBeDefined();
+  expect(tornBecause("site: a\n", `site: a\n${yaml}`)).toBeDefined();
+});
+
 test("stamping is idempotent, and says of any text that it is whole", () => {
   fc.assert(
     fc.property(fc.string(), (text) => {

@@ -19,7 +19,7 @@ import { fileURLToPath } from "node:url";
 import { isNewEnough } from "@blueflame/shared/cli/launch.mjs";
 import { withHub } from "@blueflame/shared/config/edit.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { makeFolder } from "@blueflame/shared/store/folder.ts";
+import { makeFolder, syncFolder } from "@blueflame/shared/store/folder.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { type GoodFile, writeGoodCopy } from "./bootstrap/good-copy.ts";
 import { places } from "./constants.ts";
@@ -132,7 +132,9 @@ function placeFile(source: string, target: string): void {
     mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
     copyFileSync(source, `${target}.new`);
     chmodSync(`${target}.new`, 0o755);
+    syncFolder(`${target}.new`); // the file itself: a program without its end would be the one that starts
     renameSync(`${target}.new`, target);
+    syncFolder(dirname(target));
   });
 }
 
@@ -142,6 +144,7 @@ function writeWhole(target: string, text: string, mode: number): void {
     writeFileSync(`${target}.new`, text, { mode, flush: true });
     chmodSync(`${target}.new`, mode);
     renameSync(`${target}.new`, target);
+    syncFolder(dirname(target));
   });
 }
 
@@ -156,6 +159,7 @@ function placeCommand(layout: Layout): void {
     rmSync(`${layout.command}.new`, { force: true });
     symlinkSync(command[0] ?? "", `${layout.command}.new`);
     renameSync(`${layout.command}.new`, layout.command);
+    syncFolder(dirname(layout.command));
   });
 }
 

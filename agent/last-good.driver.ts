@@ -1,5 +1,6 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { replaceFile } from "@blueflame/shared/store/folder.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Received } from "./config-memory.driver.ts";
 import { sumOf } from "./config-stamp.ts";
@@ -16,11 +17,9 @@ export interface LastGood {
 
 /** Keeps the config that was checked and is in use; a torn or bad file can then not keep the workloads down. Never throws. */
 export function keepLastGood(dataDir: string, config: AgentConfig, given: Received): boolean {
-  const path = fileOf(dataDir);
   try {
     const sum = sumOf(JSON.stringify({ config, given }));
-    writeFileSync(`${path}.new`, JSON.stringify({ format, sum, config, given }), { mode: 0o600, flush: true });
-    renameSync(`${path}.new`, path);
+    replaceFile(fileOf(dataDir), JSON.stringify({ format, sum, config, given }));
     return true;
   } catch {
     return false;

@@ -106,6 +106,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     defaultNodeId: defaultNodeId(),
     bootId: boot,
     isAtRest: (state) => isAtRest(state as State),
+    told: (text) => log.info(text),
     riskLimits: new Map(config.workloads.flatMap(({ name, risk }) => (risk ? [[name, risk] as const] : []))),
     onOpened: (newLife) => {
       log.warn("the store is open: everything is durable again");

@@ -1,5 +1,16 @@
-/** Questions to a disk that may be in any state: what cannot be seen is not there. */
-import { lstatSync, readdirSync, type Stats, statSync } from "node:fs";
+/** Questions to a disk that may be in any state: what cannot be seen is not there. And how a file is replaced for good. */
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
 
 export function statOr(path: string): Stats | undefined {
   try {
@@ -32,4 +43,21 @@ export function namesIn(path: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** A file, or the names in a folder, survive a power cut on return. Throws the disk's own error. */
+export function syncFile(path: string): void {
+  const file = openSync(path, "r");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Replaces a file of mode 0600, whole or not at all, by way of `<path>.new`; durable on return. Throws the disk's own error. */
+export function replaceFile(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
+  renameSync(`${path}.new`, path);
+  syncFile(dirname(path));
 }

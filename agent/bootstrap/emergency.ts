@@ -1,9 +1,10 @@
 /** `blueflame-agent emergency`: looks, decides, acts, and looks again, until nothing is left to do. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { homedir, uptime } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { places } from "../constants.ts";
 import { act, give } from "./act.ts";
+import { replaceFile } from "./disk.ts";
 import type { Findings } from "./findings.ts";
 import { alone } from "./lock.ts";
 import { Look } from "./look.ts";
@@ -174,11 +175,7 @@ function autoAgoMs(dataDir: string): number | undefined {
 
 function noteAuto(dataDir: string): void {
   try {
-    const path = autoFile(dataDir);
-    writeFileSync(`${path}.new`, JSON.stringify({ boot: bootId(), uptimeS: uptime(), wallMs: Date.now() }), {
-      mode: 0o600,
-    });
-    renameSync(`${path}.new`, path);
+    replaceFile(autoFile(dataDir), JSON.stringify({ boot: bootId(), uptimeS: uptime(), wallMs: Date.now() }));
   } catch {
     // A disk that refuses: whoever calls it has a bound of his own.
   }

@@ -14,7 +14,6 @@ import {
   closeSync,
   copyFileSync,
   existsSync,
-  fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -26,6 +25,7 @@ import {
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { places } from "../constants.ts";
+import { replaceFile, syncFile } from "./disk.ts";
 
 const format = 1;
 const chunkBytes = 1024 * 1024;
@@ -243,10 +243,7 @@ function settled(dataDir: string): string {
 }
 
 function writeManifest(place: string, manifest: GoodManifest): void {
-  const path = join(place, "manifest.json");
-  writeFileSync(`${path}.new`, `${JSON.stringify({ format, ...manifest }, null, 2)}\n`, { mode: 0o600, flush: true });
-  renameSync(`${path}.new`, path);
-  syncFile(place);
+  replaceFile(join(place, "manifest.json"), `${JSON.stringify({ format, ...manifest }, null, 2)}\n`);
 }
 
 function readManifest(place: string): GoodManifest {
@@ -269,13 +266,4 @@ function sha256Of(path: string): string {
     closeSync(file);
   }
   return hash.digest("hex");
-}
-
-function syncFile(path: string): void {
-  const file = openSync(path, "r");
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
 }

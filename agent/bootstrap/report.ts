@@ -1,20 +1,10 @@
 /** Says what was found and done: to the person who asked, to a person who did not, and to the log. */
-import {
-  appendFileSync,
-  chmodSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { appendFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { places } from "../constants.ts";
 import { run } from "./child.ts";
-import { statOr } from "./disk.ts";
+import { replaceFile, statOr } from "./disk.ts";
 import { type Done, type Step, type Trouble, type Verdict, wordsOf } from "./steps.ts";
 
 /** Beyond this the log becomes `.1`, and the `.1` before it is gone. */
@@ -154,9 +144,7 @@ export async function page(
 function write(folder: string, name: string, text: string, owned: (path: string) => void): void {
   if (mkdirSync(folder, { recursive: true, mode: 0o700 }) !== undefined) owned(folder);
   const path = join(folder, name);
-  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
-  chmodSync(`${path}.new`, 0o600);
-  renameSync(`${path}.new`, path);
+  replaceFile(path, text);
   owned(path);
   const ours = readdirSync(folder)
     .filter((one) => one.endsWith("-emergency.json"))

@@ -1,6 +1,7 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { places } from "../constants.ts";
+import { replaceFile } from "./disk.ts";
 
 const format = 1;
 
@@ -18,10 +19,8 @@ export interface Start {
 
 /** Remembers how this agent was started. Never throws; false when the disk refused, and the earlier one is then kept. */
 export function keepStart(dataDir: string, start: Start): boolean {
-  const path = join(dataDir, places.start);
   try {
-    writeFileSync(`${path}.new`, `${JSON.stringify({ format, ...start })}\n`, { mode: 0o600, flush: true });
-    renameSync(`${path}.new`, path);
+    replaceFile(join(dataDir, places.start), `${JSON.stringify({ format, ...start })}\n`);
     return true;
   } catch {
     return false;

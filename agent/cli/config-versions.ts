@@ -1,9 +1,11 @@
 import { renameSync, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { type OutputOptions, printRows } from "@blueflame/shared/cli/print.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
 import { readConfigFile } from "@blueflame/shared/config/machine.driver.ts";
 import { type ConfigVersion, ConfigVersionSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import { syncFolder } from "@blueflame/shared/store/folder.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { agentConfigAt } from "../config.driver.ts";
@@ -46,4 +48,5 @@ export function stampConfig(file: string): void {
   const { mode } = statSync(file);
   writeFileSync(`${file}.new`, stamped(text), { mode, flush: true });
   renameSync(`${file}.new`, file);
+  syncFolder(dirname(file));
 }

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import type { Alert } from "./alert.ts";
@@ -60,6 +60,8 @@ export class Alerts {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     await writeFile(`${path}.new`, `${JSON.stringify({ at, ...facts }, null, 2)}\n`, { mode: 0o600, flush: true });
     await rename(`${path}.new`, path);
+    const folder = await open(this.#dir, "r");
+    await folder.sync().finally(() => folder.close());
     if (alert.page) this.#page(path);
     const files = (await readdir(this.#dir)).filter((file) => file.endsWith(".json")).sort();
     for (const old of files.slice(0, Math.max(0, files.length - filesMax)))

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { syncFolder } from "@blueflame/shared/store/folder.ts";
+import { replaceFile, syncFolder } from "@blueflame/shared/store/folder.ts";
 import { places } from "../constants.ts";
 import { letGoInOrder } from "../supervise/in-order.ts";
 import { hasStarted } from "../supervise/stands.ts";
@@ -46,22 +46,20 @@ export class KillSwitch {
 
   /** Durable on return. Throws STORE_WRITE_FAILED, and then nothing has changed. */
   turnOn(killed: Killed): void {
-    const path = join(this.#dataDir, places.killSwitch);
-    this.#durably(() => {
-      writeFileSync(`${path}.new`, `${JSON.stringify(killed)}\n`, { mode: 0o600, flush: true });
-      renameSync(`${path}.new`, path);
-    });
+    this.#durably(() => replaceFile(join(this.#dataDir, places.killSwitch), `${JSON.stringify(killed)}\n`));
   }
 
   /** As {@link KillSwitch.turnOn}. */
   turnOff(): void {
-    this.#durably(() => rmSync(join(this.#dataDir, places.killSwitch), { force: true }));
+    this.#durably(() => {
+      rmSync(join(this.#dataDir, places.killSwitch), { force: true });
+      syncFolder(this.#dataDir);
+    });
   }
 
   #durably(change: () => void): void {
     try {
       change();
-      syncFolder(this.#dataDir);
     } catch (cause) {
       throw new Fault("STORE_WRITE_FAILED", `the kill switch was not turned: ${(cause as Error).message}`, { cause });
     }

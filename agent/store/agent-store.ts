@@ -13,6 +13,7 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Database } from "@blueflame/shared/store/level/database.ts";
 import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
+import type { Compacted } from "@blueflame/shared/store/level/space.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -66,6 +67,8 @@ export interface AgentStoreOptions {
   readonly riskLimits?: ReadonlyMap<string, Limits>;
   /** False: a store that never was is STORE_MISSING; by default it is made. */
   readonly make?: boolean;
+  /** Told what the store does by itself that a person should know. */
+  readonly told?: (text: string) => void;
   /** What is known of the last open from outside the store. */
   readonly witness?: { readonly generation: string; readonly session: string } | undefined;
 }
@@ -116,6 +119,7 @@ export async function openAgentStore(dir: string, options: AgentStoreOptions): P
     format: storeFormat,
     bytesMax: keeps.storeBytes,
     onSynced: () => onSynced(),
+    onCompacted: (done) => options.told?.(compactedText(done)),
   });
   let keys: StoreKeys | undefined;
   try {
@@ -336,6 +340,11 @@ async function assemble(
 const epochKey = "meta/hub-epoch";
 /** Every table; the keys before it are the database's own. */
 const wholeRange = { gte: "a", lt: "\x7f" };
+
+function compactedText({ because, beforeBytes, afterBytes, tookMs, failed }: Compacted): string {
+  const how = failed === undefined ? "" : `, and ended early: ${failed}`;
+  return `the store's files were merged (${because}): ${beforeBytes} bytes became ${afterBytes} in ${Math.round(tookMs)} ms${how}`;
+}
 
 /** Sets keep the order of adding: the first is the oldest. */
 function noteOrder(seen: Set<string>, id: string): void {

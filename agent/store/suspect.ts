@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { replaceFile } from "@blueflame/shared/store/folder.ts";
+import { replaceFile, syncFolder } from "@blueflame/shared/store/folder.ts";
 
 /** What the next opening has to do before anybody uses the store. */
 export interface Suspicion {
@@ -17,7 +17,10 @@ export function suspect(dataDir: string, because: string, is: Suspicion["is"] = 
   try {
     const text = JSON.stringify({ is, because });
     if (is === "rolledBack" && suspicion(dataDir)?.is === "damage") replaceFile(fileOf(dataDir), text);
-    else writeFileSync(fileOf(dataDir), text, { mode: 0o600, flush: true, flag: "wx" });
+    else {
+      writeFileSync(fileOf(dataDir), text, { mode: 0o600, flush: true, flag: "wx" });
+      syncFolder(dataDir);
+    }
     return true;
   } catch {
     return false;

@@ -1,5 +1,5 @@
 /** A person's word about the whole node, in a file: written before it is obeyed, and only a person takes it back. */
-import { readFileSync, rmSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { places } from "../constants.ts";
 import { onPromises } from "./lazily.ts";
@@ -13,11 +13,13 @@ export type Word = "down" | "stop";
 /** Durable when it resolves with true; false when the disk refuses. One that hangs is not waited for here. */
 export async function keepWord(dataDir: string, word: Word, by: string): Promise<boolean> {
   const path = join(dataDir, places.intent);
-  const { rename, writeFile } = onPromises();
+  const { open, rename, writeFile } = onPromises();
   try {
     const text = JSON.stringify({ format, word, by, at: new Date().toISOString(), boot: bootId() });
     await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600, flush: true });
     await rename(`${path}.new`, path);
+    const folder = await open(dataDir, "r");
+    await folder.sync().finally(() => folder.close());
     return true;
   } catch {
     return false;
@@ -39,8 +41,14 @@ export function wordOf(dataDir: string): Word | undefined {
 export function clearWord(dataDir: string, only?: Word): void {
   if (only !== undefined && wordOf(dataDir) !== only) return;
   try {
-    rmSync(join(dataDir, places.intent), { force: true });
+    rmSync(join(dataDir, places.intent));
+    const folder = openSync(dataDir, "r");
+    try {
+      fsyncSync(folder); // a word that is back after a power cut would keep the node down
+    } finally {
+      closeSync(folder);
+    }
   } catch {
-    // A disk that refuses: who is started by a person runs all the same, and after a crash is not revived from this disk.
+    // There was none. Or a disk that refuses: who is started by a person runs all the same, and after a crash is not revived from this disk.
   }
 }

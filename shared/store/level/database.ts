@@ -4,7 +4,7 @@ import type { Cancel, Clock } from "../../time/clock.ts";
 import { lostIn, markOf } from "./marks.ts";
 import { decodeNumber, encodeNumber } from "./numbers.ts";
 import { type Handle, levelCode, type Place, reopenHandle, type Sizes } from "./opening.ts";
-import { Space } from "./space.ts";
+import { type Compacted, Space } from "./space.ts";
 import { Witness } from "./witness.ts";
 import { type Durability, type Group, type Job, Unsettled, Waiting } from "./writer.ts";
 
@@ -14,6 +14,9 @@ const barrierMs = 50;
 const retryMs = 500;
 /** Reopening writes a manifest, a log and perhaps the last memtable: below this much free space, or part of a small disk, it waits. */
 const reopenFree = { bytes: 8 * 1024 * 1024, ratio: 0.1 };
+
+/** By the first letter of the key; what is the database's own, which is overwritten with each group, stands before the letters. */
+const slices = ["!", ..."abcdefghijklmnopqrstuvwxyz"];
 
 const nothing: Job = { build: () => [] };
 const closedFault = () => new Fault("STORE_WRITE_FAILED", "the store is closed");
@@ -38,6 +41,8 @@ export interface DatabaseOptions {
   readonly bytesMax?: number;
   /** Called after a synced batch: everything landed before is durable over a power cut. */
   readonly onSynced?: () => void;
+  /** Called after the files were merged because space is low: see space.ts. */
+  readonly onCompacted?: (done: Compacted) => void;
 }
 
 const defaultBytesMax = 1024 * 1024 * 1024;
@@ -93,7 +98,13 @@ export class Database {
     this.#flush = opened.flush;
     this.#synced = opened.flush;
     this.#witness = new Witness(opened.place.witness);
-    this.#space = new Space(opened.place.path, options.clock, options.bytesMax ?? defaultBytesMax);
+    this.#space = new Space({
+      path: opened.place.path,
+      clock: options.clock,
+      bytesMax: options.bytesMax ?? defaultBytesMax,
+      compact: () => this.#compactAll(),
+      onCompacted: options.onCompacted,
+    });
     this.format = opened.format;
     this.repairs = opened.repairs;
     this.notes = opened.notes;
@@ -174,6 +185,14 @@ export class Database {
   /** Gives the space of deleted and overwritten entries back; what was overwritten is then no longer in the files. */
   compact(range: KeyRange): Promise<void> {
     return this.#read((handle) => compactIn(handle, range));
+  }
+
+  /** In slices, so that whoever closes waits for one at most. */
+  async #compactAll(): Promise<void> {
+    for (const [at, gte] of slices.entries()) {
+      if (this.#closing) return;
+      await this.compact({ gte, lt: slices[at + 1] ?? "\x7f" });
+    }
   }
 
   /** The error line while writes are refused; undefined while they work. */

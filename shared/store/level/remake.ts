@@ -66,6 +66,7 @@ export async function remake(place: Place, making: Making, known = format): Prom
         await handle.close();
         syncFolder(target);
         writeFileSync(`${target}.json`, JSON.stringify({ wholeSince: wallMs }), { mode: 0o600, flush: true });
+        syncFolder(dirname(target));
         return swap(place, wallMs);
       },
       async drop() {
