@@ -13,7 +13,7 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Database } from "@blueflame/shared/store/level/database.ts";
 import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
-import type { Compacted } from "@blueflame/shared/store/level/space.ts";
+import { compactedText } from "@blueflame/shared/store/level/space.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -340,11 +340,6 @@ async function assemble(
 const epochKey = "meta/hub-epoch";
 /** Every table; the keys before it are the database's own. */
 const wholeRange = { gte: "a", lt: "\x7f" };
-
-function compactedText({ because, beforeBytes, afterBytes, tookMs, failed }: Compacted): string {
-  const how = failed === undefined ? "" : `, and ended early: ${failed}`;
-  return `the store's files were merged (${because}): ${beforeBytes} bytes became ${afterBytes} in ${Math.round(tookMs)} ms${how}`;
-}
 
 /** Sets keep the order of adding: the first is the oldest. */
 function noteOrder(seen: Set<string>, id: string): void {

@@ -138,6 +138,12 @@ function lowIn({ freeBytes, floorBytes, bytes }: Sight, bytesMax: number): strin
   return bytes > bytesMax ? `the store has ${bytes} bytes, its bound is ${bytesMax}` : undefined;
 }
 
+/** For the log. */
+export function compactedText({ because, beforeBytes, afterBytes, tookMs, failed }: Compacted): string {
+  const how = failed === undefined ? "" : `, and ended early: ${failed}`;
+  return `the store's files were merged (${because}): ${beforeBytes} bytes became ${afterBytes} in ${Math.round(tookMs)} ms${how}`;
+}
+
 /** Of the files in a folder; one that goes meanwhile counts for nothing. */
 async function sizeOf(path: string): Promise<number> {
   const sizes = (await readdir(path)).map((file) =>
