@@ -31,6 +31,7 @@ import { create } from "@bufbuild/protobuf";
 import type { KeptConfig } from "./config-memory.ts";
 import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
+import { lockedBecause } from "./state/risk.ts";
 import { keyChanged } from "./store/key-audit.ts";
 import type { AgentStore } from "./store/ports.ts";
 import { duration, standOf, timestamp } from "./supervise/report.ts";
@@ -118,10 +119,10 @@ export class RunningNode implements Node {
     const { store } = this.#parts;
     if (store.trouble() !== undefined) return []; // what cannot be read is said there
     return store.spaces().flatMap((name) => {
-      const { lock } = store.space(name).risk().risk;
-      if (!lock) return [];
-      const since = new Date(lock.sinceWallMs).toISOString();
-      return [new Fault("RISK_LOCKED", `'${name}' may not trade since ${since}: ${lock.because}`).message];
+      const { risk } = store.space(name).risk();
+      if (!risk.lock) return [];
+      const since = new Date(risk.lock.sinceWallMs).toISOString();
+      return [new Fault("RISK_LOCKED", `'${name}' may not trade since ${since}: ${lockedBecause(risk)}`).message];
     });
   }
 

@@ -15,7 +15,7 @@ import { stateMax } from "../state/bounds.ts";
 import type { Answer } from "../state/commit.ts";
 import type { WorkloadSpace } from "../store/workload-spaces.ts";
 import { type Caller, oneLine, personOf, tokenOf } from "./caller.ts";
-import { keyOf, logOf, pageOf, requestOf, wireLog, wireRisk, wireTrade } from "./state-wire.ts";
+import { keyOf, logOf, pageOf, requestOf, wireLock, wireLog, wireRisk, wireTrade } from "./state-wire.ts";
 
 /** Tells one stream what changes in a space, until it ends. */
 export type Watch = (
@@ -103,7 +103,7 @@ export function stateDesk(
       const { entries } = await readLog(space, logOf(log), Math.max(0, lastOf(space, log) - page), page);
       return { entries };
     },
-    async unlockRisk({ workload, person, reason }, call) {
+    async unlockRisk({ workload, person, reason, causesSeen }, call) {
       // A token among the metadata is a workload's, whoever has forwarded it.
       if (call.metadata.get("authorization").length > 0) {
         throw new Fault("DENIED", "a risk lock is opened by a person at the node, never by a workload");
@@ -111,8 +111,8 @@ export function stateDesk(
       const why = oneLine(reason, stateMax.becauseChars);
       if (why === "") throw new Fault("BAD_REQUEST", "a risk lock is opened with a reason, for the audit");
       const space = node.stateOf(workload);
-      const opened = await space.release(personOf(person), why);
-      return { opened, risk: wireRisk(space.risk()) };
+      const opened = await space.release(personOf(person), why, causesSeen);
+      return { opened: opened.length > 0, risk: wireRisk(space.risk()), locks: opened.map(wireLock) };
     },
   };
 }

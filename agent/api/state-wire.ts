@@ -6,7 +6,9 @@ import {
   type LogInfo,
   LogInfoSchema,
   type RiskLimits,
+  type RiskLock,
   RiskLockCause,
+  RiskLockSchema,
   type RiskState,
   RiskStateSchema,
   type TradeRecord,
@@ -18,7 +20,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { stateMax } from "../state/bounds.ts";
 import type { Operation, Request } from "../state/commit.ts";
-import { type Cause, type Limits, mayTrade, type Trade } from "../state/risk.ts";
+import { type Cause, type Limits, type Lock, mayTrade, type Trade } from "../state/risk.ts";
 import { type Booked, type KeptRisk, type LogMeta, logBytes } from "../state/space.ts";
 
 const nameForm = /^[A-Za-z0-9._/-]+$/;
@@ -81,9 +83,13 @@ export function logOf(log: string): string {
   return checkName("log", log, stateMax.keyChars);
 }
 
+export function wireLock({ sinceWallMs, cause, because }: Lock): RiskLock {
+  return create(RiskLockSchema, { since: timestampFromMs(sinceWallMs), cause: causes[cause], because });
+}
+
 /** What a person or a program is told of the risk state. */
 export function wireRisk({ risk, changed }: KeptRisk): RiskState {
-  const { session, lock } = risk;
+  const { session, lock, also = [] } = risk;
   return create(RiskStateSchema, {
     revision: BigInt(changed),
     mayTrade: mayTrade(risk),
@@ -101,9 +107,8 @@ export function wireRisk({ risk, changed }: KeptRisk): RiskState {
       firstTradeIndex: BigInt(session.firstTrade),
       closedBecause: session.closedBecause,
     },
-    ...(lock && {
-      lock: { since: timestampFromMs(lock.sinceWallMs), cause: causes[lock.cause], because: lock.because },
-    }),
+    ...(lock && { lock: wireLock(lock) }),
+    also: also.map(wireLock),
     limits: {
       lossStreak: risk.limits.lossStreak,
       sessionLoss: BigInt(risk.limits.sessionLoss),

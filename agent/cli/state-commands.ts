@@ -1,7 +1,7 @@
 import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import type { Command } from "commander";
 import { recordCount } from "./records.ts";
-import { type StateOptions, stateGet, stateList, stateLog, stateUnlock } from "./state.ts";
+import { type StateOptions, stateGet, stateList, stateLog, stateUnlock, type UnlockOptions } from "./state.ts";
 
 /** Adds `state list`, `get`, `log` and `unlock`: what workloads keep at their agent. */
 export function addState(program: Command): void {
@@ -30,7 +30,8 @@ export function addState(program: Command): void {
   add("unlock", "open a workload's risk lock: you answer for it, and the audit says so")
     .argument("<workload>")
     .requiredOption("--reason <words>", "why it may trade again")
+    .option("-y, --yes", "at a terminal: do not ask")
     .action((workload: string, _options, self: Command) =>
-      stateUnlock(workload, String(self.opts().reason), options(self)),
+      stateUnlock(workload, self.optsWithGlobals<UnlockOptions>()),
     );
 }

@@ -47,4 +47,13 @@ test("what is not there ends with 3, an unlock without a reason with 2", async (
   expect((await cli("log", "engine", "none")).code).toBe(3);
   expect((await cli("unlock", "engine")).code).toBe(2);
   expect((await cli("unlock", "engine", "--reason", " ")).code).toBe(2);
+  expect((await cli("unlock", "nobody", "--reason", "looked at it")).code).toBe(3);
+});
+
+test("GRC-7 an unlock says every cause that it has opened", async () => {
+  const { code, out } = await cli("unlock", "engine", "--reason", "compared with the broker", "-o", "table");
+  expect(code).toBe(0);
+  expect(out).toMatch(/^opened: since \S+Z: the feed is wrong\nengine is open, 1 losses in a row\n$/);
+  const again = await cli("unlock", "engine", "--reason", "compared with the broker", "-o", "json");
+  expect(JSON.parse(again.out)).toMatchObject({ opened: false, locks: [], risk: { mayTrade: true } });
 });

@@ -1,4 +1,6 @@
+import { createInterface } from "node:readline/promises";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import { interruption } from "@blueflame/shared/cli/run.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
@@ -12,6 +14,8 @@ import {
   KeyInfoSchema,
   type LogEntry,
   LogEntrySchema,
+  type RiskLock,
+  RiskLockSchema,
   type RiskState,
   RiskStateSchema,
   type TradeRecord,
@@ -77,27 +81,71 @@ export async function stateLog(workload: string, log: string | undefined, option
   printRows(entries, entryColumns, { ...options, json: (row) => toJson(LogEntrySchema, row) });
 }
 
+/** What an unlock takes beside the flags of all. */
+export interface UnlockOptions extends StateOptions {
+  readonly reason: string;
+  /** Does not ask; without a terminal nobody is asked anyway. */
+  readonly yes?: boolean;
+}
+
 /**
- * A person opens a workload's risk lock, with the reason for the audit, and takes the limits of the config as they are now. Rejects
- * with DENIED inside a workload, and with BAD_REQUEST without a reason.
+ * A person opens a workload's risk lock, with the reason for the audit, and takes the limits of the config as they are now. At a
+ * terminal every cause is shown and has to be confirmed. Rejects with DENIED inside a workload or without a yes, with BAD_REQUEST
+ * without a reason, and with CONDITION_FALSE when another cause has come since it was shown.
  */
-export async function stateUnlock(workload: string, reason: string, options: StateOptions): Promise<void> {
+export async function stateUnlock(workload: string, options: UnlockOptions): Promise<void> {
   if (process.env.BLUEFLAME_TOKEN) {
     throw new Fault("DENIED", "this command runs inside a workload; a risk lock is opened by a person at the node");
   }
-  const request = { workload, person: personHere(), reason };
-  const { opened, risk } = await ask(options.dataDir, (desk) => desk.unlockRisk(request));
+  const { dataDir, reason } = options;
+  const seen = await ask(dataDir, (desk) => desk.listState({ workload }));
+  const causes = locksOf(seen.workloads[0]?.risk);
+  if (causes.length > 0 && !options.yes) await confirmed(workload, causes);
+  const request = { workload, person: personHere(), reason, causesSeen: causes.length };
+  const { opened, risk, locks } = await ask(dataDir, (desk) => desk.unlockRisk(request));
   if ((options.output ?? "table") !== "table") {
-    const answer = { opened, risk: risk ? toJson(RiskStateSchema, risk) : null };
+    const answer = {
+      opened,
+      locks: locks.map((one) => toJson(RiskLockSchema, one)),
+      risk: risk ? toJson(RiskStateSchema, risk) : null,
+    };
     return printOne(answer, [], { ...options, json: (row) => row });
   }
-  process.stdout.write(`${opened ? "opened" : "there was no lock"}; ${clean(workload)} is ${riskLine(risk)}\n`);
+  const lines = locks.map((one) => `opened: ${lockLine(one)}`);
+  process.stdout.write(
+    [...lines, `${opened ? "" : "there was no lock; "}${clean(workload)} is ${riskLine(risk)}`, ""].join("\n"),
+  );
+}
+
+/** Rejects with DENIED unless whoever sits at the terminal says yes. */
+async function confirmed(workload: string, causes: readonly RiskLock[]): Promise<void> {
+  const { stdin, stderr } = process;
+  if (!stdin.isTTY) return;
+  const lines = causes.map((one) => `  ${lockLine(one)}`);
+  stderr.write(["You answer for all of this:", ...lines, ""].join("\n"));
+  const terminal = createInterface({ input: stdin, output: stderr });
+  try {
+    const answer = await terminal.question(`May '${clean(workload)}' trade again? [yes/no] `, {
+      signal: interruption(),
+    });
+    if (!/^y(es)?$/i.test(answer.trim())) throw new Fault("DENIED", "nobody said yes: the lock stays");
+  } finally {
+    terminal.close();
+  }
+}
+
+function locksOf(risk: RiskState | undefined): readonly RiskLock[] {
+  return risk?.lock ? [risk.lock, ...risk.also] : [];
+}
+
+function lockLine({ since, because }: RiskLock): string {
+  return `since ${time(since)}: ${clean(because)}`;
 }
 
 function riskLine(risk: RiskState | undefined): string {
   if (!risk) return "without a risk state";
   const { lock, session, lossStreak } = risk;
-  if (lock) return `LOCKED since ${time(lock.since)}: ${clean(lock.because)}`;
+  if (lock) return `LOCKED ${locksOf(risk).map(lockLine).join("; and ")}`;
   if (session?.closedBecause) return `closed until the next session: ${clean(session.closedBecause)}`;
   return `open, ${lossStreak} losses in a row`;
 }

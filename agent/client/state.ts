@@ -5,6 +5,7 @@ import {
   RiskLockCause,
   type RiskState,
   type TradeRecord,
+  type RiskLock as WireLock,
   type Operation as WireOperation,
   type Trade as WireTrade,
 } from "@blueflame/shared/gen/blueflame/node/v1/state_pb.ts";
@@ -61,12 +62,20 @@ export interface Risk {
     readonly closedBecause: string;
   };
   /** Only a person opens it: `blueflame-agent state unlock`. */
-  readonly lock: { readonly since: Date; readonly cause: LockCause; readonly because: string } | undefined;
+  readonly lock: RiskLock | undefined;
+  /** What would have locked while it was, each of another cause: the release opens these, too. */
+  readonly also: readonly RiskLock[];
   readonly limits: Required<Limits>;
   /** All trades ever booked. */
   readonly trades: number;
 }
 
+/** Why trading is locked. */
+interface RiskLock {
+  readonly since: Date;
+  readonly cause: LockCause;
+  readonly because: string;
+}
 export type LockCause = "workload" | "limit" | "restored" | "unknown";
 
 /** One part of a commit. */
@@ -148,14 +157,15 @@ export function riskFrom(state: RiskState | undefined): Risk {
       firstTrade: Number(session?.firstTradeIndex ?? 1n),
       closedBecause: session?.closedBecause ?? "",
     },
-    lock: lock && {
-      since: lock.since ? timestampDate(lock.since) : new Date(0),
-      cause: causes[lock.cause] ?? "unknown",
-      because: lock.because,
-    },
+    lock: lock && lockFrom(lock),
+    also: (state?.also ?? []).map(lockFrom),
     limits: limitsFrom(limits),
     trades: Number(state?.trades ?? 0n),
   };
+}
+
+function lockFrom({ since, cause, because }: WireLock): RiskLock {
+  return { since: since ? timestampDate(since) : new Date(0), cause: causes[cause] ?? "unknown", because };
 }
 
 function limitsFrom(limits: RiskLimits | undefined): Required<Limits> {

@@ -179,9 +179,23 @@ test("PHX-9 state of another store than the one that a person has seen is locked
   // A trade that has happened is booked all the same, and the lock is on the disk from then on.
   commit(space, request("", trade(5)), restored);
   expect(space.risk?.risk.lock).toMatchObject({ cause: "restored" });
-  expect(releaseRisk(space, restored)).toMatchObject({ opened: true });
+  expect(releaseRisk(space, restored)).toMatchObject({ opened: [{ cause: "restored" }] });
   expect(riskOf(space, restored).risk.lock).toBeNull();
   expect(riskOf(space, { ...restored, mark: "other#1" }).risk.lock).toMatchObject({ cause: "restored" });
+});
+
+test("a release opens no more than the person has seen: a doubt that has come behind the lock is named first", () => {
+  const space = new Space();
+  commit(space, request("", { is: "lock", because: "the feed is wrong" }), context);
+  const restored = { ...context, mark: "other#0", doubtful: true, markedWallMs: 5 };
+  const refused = () => releaseRisk(space, restored, 1);
+  expect(refused).toThrow(/CONDITION_FALSE.*the feed is wrong; and the state came from a backup/);
+  expect(riskOf(space, restored).risk.lock).toMatchObject({ because: "the feed is wrong" });
+  // Also after it was written down under the new mark.
+  commit(space, request("", put("a")), restored);
+  expect(space.risk).toMatchObject({ mark: "other#0", risk: { also: [{ cause: "restored", sinceWallMs: 5 }] } });
+  expect(releaseRisk(space, restored, 2).opened.map(({ cause }) => cause)).toEqual(["workload", "restored"]);
+  expect(riskOf(space, restored).risk).toMatchObject({ lock: null });
 });
 
 test("an order that is committed only while open is refused in a closed session, and taken in the one that it begins", () => {

@@ -12,6 +12,8 @@ import {
   freshRisk,
   type Limits,
   lock,
+  lockedBecause,
+  locksOf,
   mayTrade,
   type Risk,
   release,
@@ -89,13 +91,20 @@ export function riskOf({ risk: kept }: Pick<Space, "risk">, context: Omit<Contex
   return risk === known.risk ? known : { ...known, risk };
 }
 
-/** What a person's word makes of the risk state; see `release` in `risk.ts`. `opened` is false when there was no lock. */
-export function releaseRisk(space: Space, context: Omit<Context, "through">) {
+/**
+ * What a person's word makes of the risk state; see `release` in `risk.ts`. `opened` is empty when there was no lock. Throws
+ * CONDITION_FALSE when there are more causes than the person has seen.
+ */
+export function releaseRisk(space: Space, context: Omit<Context, "through">, causesSeen = Number.POSITIVE_INFINITY) {
   const before = riskOf(space, context);
+  const opened = locksOf(before.risk);
+  if (opened.length > causesSeen) {
+    throw new Fault("CONDITION_FALSE", `there is more to answer for by now: ${lockedBecause(before.risk)}`);
+  }
   const risk = release(before.risk, context.declared);
   const kept: KeptRisk = { risk, changed: space.revision + 1, mark: context.mark };
   const change: Change = { is: "risk", kept };
-  return { opened: before.risk.lock !== null, kept, changes: [change], undo: apply(space, change) };
+  return { opened, kept, changes: [change], undo: apply(space, change) };
 }
 
 /**
@@ -159,7 +168,7 @@ class Work {
 
   checkOpen(): void {
     if (mayTrade(this.#risk)) return;
-    const because = this.#risk.lock?.because ?? this.#risk.session.closedBecause;
+    const because = lockedBecause(this.#risk) || this.#risk.session.closedBecause;
     throw new Fault("RISK_LOCKED", `'${this.#context.workload}' may not trade: ${because}`);
   }
 

@@ -8,6 +8,7 @@ import {
   freshRisk,
   type Limits,
   lock,
+  lockedBecause,
   mayTrade,
   noLimits,
   type Risk,
@@ -61,6 +62,18 @@ test("PHX-9 a lock stays over further trades, sessions, limits and locks, with i
   risk = tighten(beginSession(book(risk, trade(1000), 9), "day-2", 9), { ...noLimits, lossStreak: 1 }, 9);
   expect(risk.lock).toEqual({ sinceWallMs: 5, cause: "workload", because: "the feed is wrong" });
   expect(risk.trades).toBe(3);
+});
+
+test("a release of a lock opened the doubt of a restored store behind it without a word: every cause is kept, once, and goes with the release", () => {
+  const limitLocked = lose(limited({ lossStreak: 1 }), 2);
+  const doubted = lock(lock(limitLocked, "restored", "from a backup", 7), "restored", "again", 8);
+  expect(doubted.lock).toMatchObject({ cause: "limit" });
+  expect(doubted.also).toEqual([{ sinceWallMs: 7, cause: "restored", because: "from a backup" }]);
+  expect(lockedBecause(doubted)).toBe("1 losses in a row, the limit is 1; and from a backup");
+  expect(lockedBecause(freshRisk)).toBe("");
+  const released = release(doubted, undefined);
+  expect([released.lock, released.also]).toEqual([null, undefined]);
+  expect(lose(released, 1).also).toBeUndefined();
 });
 
 test("a closed session is no risk lock: the next one may trade, the same name again may not, and no day comes back", () => {

@@ -51,6 +51,8 @@ export interface Risk {
   readonly openExposure: number;
   readonly session: Session;
   readonly lock: Lock | null;
+  /** What would have locked while it was: the first of each other cause. A release answers for these, too. Absent: none. */
+  readonly also?: readonly Lock[];
   readonly limits: Limits;
   /** All trades ever booked: the index of the last one. */
   readonly trades: number;
@@ -136,9 +138,23 @@ export function expose(risk: Risk, openExposure: number, wallMs: number): Risk {
   return judged(risk, { ...risk, openExposure: atLeastZero(openExposure, "exposure") }, wallMs);
 }
 
-/** Set once: a lock that is set stays as it is. */
+/** Set once: a lock that is set stays as it is. What else would have locked is kept beside it, once for each cause. */
 export function lock(risk: Risk, cause: Cause, because: string, wallMs: number): Risk {
-  return risk.lock ? risk : { ...risk, lock: { sinceWallMs: wallMs, cause, because } };
+  const set: Lock = { sinceWallMs: wallMs, cause, because };
+  if (!risk.lock) return { ...risk, lock: set };
+  return locksOf(risk).some((one) => one.cause === cause) ? risk : { ...risk, also: [...(risk.also ?? []), set] };
+}
+
+/** The lock with everything that a release of it would open; empty when there is none. */
+export function locksOf({ lock: first, also = [] }: Pick<Risk, "lock" | "also">): readonly Lock[] {
+  return first ? [first, ...also] : [];
+}
+
+/** Why it is locked, with every cause; empty when it is not. */
+export function lockedBecause(risk: Pick<Risk, "lock" | "also">): string {
+  return locksOf(risk)
+    .map(({ because }) => because)
+    .join("; and ");
 }
 
 /** The counts of the session begin anew; streak, exposure and lock stay. Throws BAD_REQUEST for a name that would bring a day back. */
@@ -169,7 +185,8 @@ export function tighten(risk: Risk, declared: Limits, wallMs: number): Risk {
  * was reached before locks again when it becomes worse, not at the next thing that happens: one more loss, not the order before it.
  */
 export function release(risk: Risk, declared: Limits | undefined): Risk {
-  return { ...risk, lock: null, limits: declared ?? risk.limits };
+  const { also: _opened, ...rest } = risk;
+  return { ...rest, lock: null, limits: declared ?? risk.limits };
 }
 
 /** Each limit with its value, and how it is said. */

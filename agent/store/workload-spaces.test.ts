@@ -145,14 +145,14 @@ test("PHX-9 a lock outlives the store's next openings, and a release is in the a
   await open();
   expect((await open()).space("engine").risk().risk.lock).toMatchObject({ because: "the feed is wrong" });
   const space = await engine();
-  expect(await space.release("asha", "looked at it")).toBe(true);
-  expect(await space.release("asha", "again")).toBe(false);
+  expect(await space.release("asha", "looked at it")).toMatchObject([{ because: "the feed is wrong" }]);
+  expect(await space.release("asha", "again")).toEqual([]);
   expect((await engine()).risk().risk.lock).toBeNull();
   expect(
     (await store?.audit(3))?.map(({ actor, action, target, because }) => [actor, action, target, because]),
   ).toEqual([
     ["person:asha", "risk.release", "workload/engine", "again (there was no lock)"],
-    ["person:asha", "risk.release", "workload/engine", "looked at it (opened)"],
+    ["person:asha", "risk.release", "workload/engine", "looked at it (opened: the feed is wrong)"],
     ["workload:engine", "risk.lock", "workload/engine", "the feed is wrong"],
   ]);
 });

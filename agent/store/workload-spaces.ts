@@ -1,7 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { stateMax } from "../state/bounds.ts";
 import { type Answer, type Context, commit, type Request, releaseRisk, riskOf } from "../state/commit.ts";
-import { type Limits, noLimits } from "../state/risk.ts";
+import { type Limits, type Lock, noLimits } from "../state/risk.ts";
 import { apply, type Booked, type Change, type Entry, type KeptRisk, Space } from "../state/space.ts";
 import { textOf } from "./codec.ts";
 import { type Part, writeParts } from "./rows.ts";
@@ -38,8 +38,11 @@ export interface WorkloadSpace {
   readTrades(after: number, limit: number): Promise<Booked[]>;
   /** Wakes after each commit that changed something, until the returned function is called. */
   onChange(wake: () => void): () => void;
-  /** A person opens the lock; the audit says who and why, in the same batch. False when there was none. */
-  release(person: string, reason: string): Promise<boolean>;
+  /**
+   * A person opens the lock; the audit says who, why and what, in the same batch. Resolves with every cause, empty when there was
+   * no lock. Rejects with CONDITION_FALSE when there are more than the person has seen.
+   */
+  release(person: string, reason: string, causesSeen?: number): Promise<readonly Lock[]>;
 }
 
 /** What a space needs of its store. */
@@ -243,12 +246,13 @@ class OwnSpace implements WorkloadSpace {
     return answer;
   }
 
-  async release(person: string, reason: string): Promise<boolean> {
-    let opened = false;
+  async release(person: string, reason: string, causesSeen?: number): Promise<readonly Lock[]> {
+    let opened: readonly Lock[] = [];
     await this.#write(() => {
-      const made = releaseRisk(this.#staged, this.#context());
+      const made = releaseRisk(this.#staged, this.#context(), causesSeen);
       opened = made.opened;
-      const before = opened ? "opened" : "there was no lock";
+      const causes = opened.map(({ because }) => because).join("; and ");
+      const before = opened.length > 0 ? `opened: ${causes}` : "there was no lock";
       return { ...made, audit: this.#audit("risk.release", `person:${person}`, `${reason} (${before})`) };
     });
     return opened;

@@ -81,7 +81,7 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
   expect((await state())?.lock).toBeDefined();
   expect(await ran(unlock("--reason", "compared with the broker"))).toMatchObject({
     code: 0,
-    out: "opened; engine is open, 0 losses in a row\n",
+    out: expect.stringMatching(/^opened: since \S+Z: the daily limit is reached\nengine is open, 0 losses in a row\n$/),
   });
   expect((await state())?.mayTrade).toBe(true);
   const audit = JSON.parse((await ran(rig.command("audit", "-n", "500", "-o", "json"))).out) as Record<
@@ -93,7 +93,11 @@ test("PHX-9 GRC-7 a workload's lock outlives kill -9 and a restored store, its o
       .filter(({ action }) => /^(risk|api)\./.test(action ?? ""))
       .map(({ action, actor, because }) => [action, actor, because]),
   ).toEqual([
-    ["risk.release", expect.stringMatching(/^person:/), "compared with the broker (opened)"],
+    [
+      "risk.release",
+      expect.stringMatching(/^person:/),
+      "compared with the broker (opened: the daily limit is reached)",
+    ],
     ["api.down", "workload:engine", expect.stringContaining("asks what only people may")],
     ["api.unlockRisk", "workload:engine", expect.stringContaining("asks what only people may")],
     ["risk.lock", "workload:engine", "the daily limit is reached"],

@@ -41,8 +41,8 @@ export class MemorySpace implements WorkloadSpace {
     await this.onCommit("after", put?.key ?? "");
     return answer;
   }
-  async release(): Promise<boolean> {
-    const { opened, changes } = releaseRisk(this.#space, this.#now());
+  async release(_person = "", _reason = "", causesSeen?: number) {
+    const { opened, changes } = releaseRisk(this.#space, this.#now(), causesSeen);
     this.#keep(changes);
     return opened;
   }
