@@ -28,7 +28,25 @@ export function worthSigning(chains: readonly Chain[], generation: string, first
   return [...(first && other ? [other] : []), ...(own && own.number > signedTo ? [own] : [])];
 }
 
-export function headMessage({ generation, number, hash, signedAtMs, signature }: SignedHead): AuditHead {
+/**
+ * What one session of a node is given: at first also the head of the life before. `first` says that it asks for the first time.
+ * What could not be signed is owed at the next time; the node hears nothing of it before. Rejects as the signer does.
+ */
+export function headSigner(by: Countersigner, session: { readonly nodeId: string; readonly generation: string }) {
+  const { nodeId, generation } = session;
+  let signedTo = 0;
+  let owesOther = false;
+  return async (chains: readonly Chain[], first: boolean): Promise<AuditHead[]> => {
+    owesOther ||= first;
+    const worth = worthSigning(chains, generation, owesOther, signedTo);
+    const heads = await Promise.all(worth.map((chain) => countersigned(by, nodeId, chain)));
+    owesOther = false;
+    for (const head of heads) if (head.generation === generation) signedTo = Math.max(signedTo, head.number);
+    return heads.map(headMessage);
+  };
+}
+
+function headMessage({ generation, number, hash, signedAtMs, signature }: SignedHead): AuditHead {
   return create(AuditHeadSchema, {
     generation,
     number: BigInt(number),

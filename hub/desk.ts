@@ -9,14 +9,13 @@ import {
 import { type Hello, NodeHealth, OrderOutcome } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type Countersigner, countersigned, headMessage, linkOf, worthSigning } from "./audit-heads.ts";
+import { type Countersigner, headSigner, linkOf } from "./audit-heads.ts";
 import type { Health } from "./escalation/state.ts";
 import type { LinkDesk, SessionDesk } from "./ingest/desk.ts";
 import type { Quarantine } from "./ingest/quarantine.driver.ts";
 import { clip, credibleEpoch, type OpenSession } from "./ingest/session.ts";
 import type { Entry } from "./judge/entry.ts";
 import type { Judge } from "./judge/judge.ts";
-import { compared } from "./store/chains.ts";
 import type { HubStore } from "./store/hub-store.ts";
 import { openIncidentsMax } from "./store/intake.ts";
 import { type NodeRow, nodeBytes } from "./store/rows.ts";
@@ -65,6 +64,9 @@ export function linkDesk(options: DeskOptions): LinkDesk {
       const row = rowOf(session, hello, known?.row, Math.floor(clock.wallMs()));
       // A fleet that comes back after a restart of the hub is known already: no write for each of ten thousand nodes.
       if (!known || !sameRow(known.row, row)) await store.save({ nodes: [row] });
+      const own = linkOf(hello.auditHead);
+      // A store that was set back has lost its end as well: that is one thing to tell, not two.
+      const differs = own && !storeBehind ? await store.hear(session.nodeId, own) : undefined;
       const leftSite = known?.row.site;
       const entry = known ?? judge.add(row, undefined);
       // The level may have changed while the row was being written.
@@ -76,9 +78,6 @@ export function linkDesk(options: DeskOptions): LinkDesk {
       note(judge, entry.id, "session.open", because);
       log.info({ node: entry.id, session: `${session.session}`, because: clip(hello.because) }, "session opened");
       if (storeBehind) tellStoreBehind(judge, entry);
-      const own = linkOf(hello.auditHead);
-      const chain = store.chains(entry.id).find(({ generation }) => generation === own?.generation);
-      const differs = compared(chain, own);
       if (differs !== undefined) tellAudit(judge, entry, differs);
       nodeChanged(entry.id);
       return sessionDesk(options, entry, session);
@@ -127,7 +126,7 @@ function paceFor(nodes: number): number {
 
 function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): SessionDesk {
   const { judge, store, countersigner, nodeChanged } = options;
-  let signedTo = 0;
+  const signHeads = headSigner(countersigner, session);
   return {
     beat(heartbeat) {
       entry.heartbeat = heartbeat.readings.length > readingsMax ? { ...heartbeat, readings: [] } : heartbeat;
@@ -163,11 +162,7 @@ function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): 
       for (const because of kept.brokenAudit) tellAudit(judge, entry, because);
       if (kept.incidents.length > 0) nodeChanged(entry.id);
     },
-    async auditHeads(first) {
-      const chains = worthSigning(store.chains(entry.id), session.generation, first, signedTo);
-      for (const { generation, number } of chains) if (generation === session.generation) signedTo = number;
-      return Promise.all(chains.map(async (chain) => headMessage(await countersigned(countersigner, entry.id, chain))));
-    },
+    auditHeads: (first) => signHeads(store.chains(entry.id), first),
     closed() {
       note(judge, entry.id, "session.close", `the stream of session ${session.session} has ended`);
       entry.connected = false;

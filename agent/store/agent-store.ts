@@ -277,10 +277,8 @@ async function assemble(
     audit: (limit) => audit.newest(limit),
     auditHead: () => audit.head(),
     readAudit: (after) => audit.page(after),
-    async countersigned(head, hubKey) {
-      const difference = await audit.countersigned(head, hubKey);
-      if (difference) await appendAudit([difference]);
-    },
+    countersigned: (head, hubKey) =>
+      audit.countersigned(head, hubKey, (record) => auditParts(tables, audit.bytesOf(record))),
     decisions: async (limit) => (await decisions.newest(limit)).map((bytes) => fromBinary(DecisionRecordSchema, bytes)),
     async get(workload, key) {
       const found = await spaces.of(workload).get(key);

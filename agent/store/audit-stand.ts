@@ -15,8 +15,10 @@ export interface AuditStand {
   readonly anchor: Link & { readonly row: number };
   /** Rows up to here were written before there was a chain. */
   readonly chainlessTo: number;
-  /** How earlier generations ended, oldest first. */
+  /** How earlier generations ended, oldest first; the newest hundred. */
   readonly earlier: readonly Link[];
+  /** How many there were before those; absent: none. How one of them ended stands in the first record of the next. */
+  readonly forgotten?: number;
 }
 
 /** What the hub has said of the audit. */
@@ -49,20 +51,25 @@ export function standOf(text: string): AuditStand {
 
 /** The stand when its generation ends and another one begins. */
 export function endedBy(stand: AuditStand, generation: string): AuditStand {
-  const { generation: ended, number, hash } = stand;
-  const earlier = [...stand.earlier, { generation: ended, number, hash }].slice(-earlierMax);
-  return { ...stand, generation, number: 0, hash: "", earlier };
+  const { generation: ended, number, hash, forgotten = 0 } = stand;
+  const ends = [...stand.earlier, { generation: ended, number, hash }];
+  const earlier = ends.slice(-earlierMax);
+  const more = forgotten + ends.length - earlier.length;
+  return { ...stand, generation, number: 0, hash: "", earlier, ...(more > 0 && { forgotten: more }) };
 }
 
 /** What whoever checks the rows has to know. */
 export function headerOf(nodeId: string, stand: AuditStand, signed: SignedHeads, keep: number): ChainHeader {
-  const { owner, generation, number, hash, anchor, chainlessTo } = stand;
+  const { owner, generation, number, hash, anchor, chainlessTo, forgotten = 0 } = stand;
   const heads: Link[] = [...stand.earlier, { generation, number, hash }];
   const anchored = heads.findIndex((head) => head.generation === anchor.generation);
-  const chains = heads.map((head, at): ChainStand => {
+  const isUnlisted = anchored < 0 && forgotten > 0;
+  const listed = heads.map((head, at): ChainStand => {
     const link = at < anchored ? head : at === anchored ? linkOf(anchor) : undefined;
     return { generation: head.generation, head, ...(link && { anchor: link }) };
   });
+  const isCut = isUnlisted && anchor.generation !== "";
+  const chains = isCut ? [{ generation: anchor.generation, anchor: linkOf(anchor) }, ...listed] : listed;
   // All of them taken away, and none behind them: their running hash is still what the first record of the chain names.
   const left = chainlessTo - anchor.row;
   return {
@@ -70,6 +77,7 @@ export function headerOf(nodeId: string, stand: AuditStand, signed: SignedHeads,
     source: "node",
     owner,
     chains,
+    ...(isUnlisted && { forgotten }),
     ...(chainlessTo > 0 && left >= 0 && { chainless: { hash: anchor.hash, records: left } }),
     keep,
     signed: signed.heads,
@@ -85,7 +93,9 @@ export function withHead(signed: SignedHeads, head: SignedHead, hubKey: string):
   const held = signed.heads.find((one) => one.generation === head.generation);
   if (held && held.number >= head.number && signed.hubKey === hubKey) return undefined;
   const others = signed.heads.filter((one) => one !== held);
-  return { ...signed, heads: [...others, head].slice(-headsMax), hubKey };
+  const heads = [...others, head].slice(-headsMax);
+  const told = Object.entries(signed.told).filter(([generation]) => heads.some((one) => one.generation === generation));
+  return { heads, hubKey, told: Object.fromEntries(told) };
 }
 
 /** Where a countersigned head and the store differ; undefined when they agree, or when that was told before. */
@@ -93,7 +103,7 @@ export function differs(
   stand: AuditStand,
   signed: SignedHeads,
   head: SignedHead,
-  /** The hash of that record of the going chain, where it is here. */
+  /** The hash of that record, empty when it is missing; undefined when retention has taken it away, or nobody can know. */
   here: string | undefined,
 ): { readonly action: string; readonly because: string } | undefined {
   const { generation, number } = head;
@@ -108,5 +118,6 @@ export function differs(
     return { action: "audit.gap", because: `${said}, and this store has it up to ${known}: ${lost}` };
   }
   if (here === undefined || here === head.hash) return undefined;
+  if (here === "") return { action: "audit.gap", because: `${said}, and that record is missing here` };
   return { action: "audit.differs", because: `${said}, and the record that is here under that number is another one` };
 }

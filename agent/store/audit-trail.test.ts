@@ -11,13 +11,15 @@ import {
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { placeOf, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
+import type { Job } from "@blueflame/shared/store/level/writer.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
 import { withAuditAtRest } from "./audit-read.ts";
 import { formOf } from "./form.ts";
 import { mendStore } from "./mend.ts";
+import { SealedDatabase } from "./sealed-database.ts";
 
 let dir = "";
 let clock: VirtualClock;
@@ -218,9 +220,9 @@ test("a store that is older than chains is sealed as it is: what stands before i
   expect(await verified(store)).not.toEqual([]);
 });
 
-const mending = () => ({
+const mending = (seed = 7) => ({
   clock,
-  random: seeded(7),
+  random: seeded(seed),
   actor: "person:ann",
   bootId: "b",
   defaultNodeId: "n1",
@@ -312,4 +314,86 @@ test("a row of the audit that could not be read kept retention from taking any, 
   expect(header.chains[0]?.anchor?.number).toBe(252);
   expect(await findings(header, records)).toEqual([]);
   expect(records.at(-1)).toMatchObject({ because: expect.stringMatching(/^4 rows, the first one 5 /) });
+});
+
+/** What the store writes while `act` runs, batch by batch; with `refuse` the disk takes none of it. */
+async function batchesOf(act: () => Promise<void>, { refuse = false } = {}): Promise<string[][]> {
+  const batches: string[][] = [];
+  const { submit } = SealedDatabase.prototype;
+  const spy = vi.spyOn(SealedDatabase.prototype, "submit").mockImplementation(function (
+    this: SealedDatabase,
+    job: Job,
+    durability,
+  ) {
+    if (!refuse) {
+      const build = () => {
+        const writes = job.build();
+        batches.push(writes.map(({ key }) => key));
+        return writes;
+      };
+      return submit.call(this, { build, landed: () => job.landed?.(), lost: () => job.lost?.() }, durability);
+    }
+    job.build();
+    job.lost?.();
+    return Promise.reject(new Error("refused"));
+  });
+  try {
+    await act();
+  } finally {
+    spy.mockRestore();
+  }
+  return batches;
+}
+
+test("that a difference was told was on the disk before the difference: a crash in between hid it for ever", async () => {
+  const store = await open();
+  await append(store, 5);
+  const beyond = { ...head(store), number: 9 };
+  const batches = await batchesOf(() => store.countersigned(beyond, "key"));
+  const [first = [], ...more] = batches.filter((keys) => keys.includes("meta/audit-signed"));
+  expect(more).toEqual([]);
+  expect(first.some((key) => key.startsWith("audit/"))).toBe(true);
+  expect(batches).toHaveLength(1);
+});
+
+test("a countersigned head that the disk refused was taken for kept, and a difference for told", async () => {
+  const store = await open();
+  await append(store, 5);
+  const beyond = { ...head(store), number: 9 };
+  const refused = () => expect(store.countersigned(beyond, "key")).rejects.toThrow("refused");
+  await batchesOf(refused, { refuse: true });
+  expect((await read(store)).header.signed).toEqual([]);
+  expect((await read(store)).records.map(({ action }) => action)).not.toContain("audit.gap");
+  await store.countersigned(beyond, "key");
+  const { header, records } = await read(store);
+  expect(header.signed).toMatchObject([{ number: 9 }]);
+  expect(records.filter(({ action }) => action === "audit.gap")).toHaveLength(1);
+});
+
+test("a record that the hub has countersigned and that is missing here was not missed", async () => {
+  const first = await open();
+  await append(first, 5);
+  const signed = head(first);
+  await tamper((rows) => rows.delete(auditKeys(rows)[5] ?? ""));
+  const store = await open();
+  await store.countersigned(signed, "key");
+  const gap = (await read(store)).records.find(({ action }) => action === "audit.gap");
+  expect(gap?.because).toContain("record 6 of generation");
+});
+
+test("a store that forgot how its audit stands called a gap what retention had taken, and strays what earlier lives had left", async () => {
+  await append(await open({ auditMax: 50 }), 310);
+  for (let life = 1; life < 3; life++) {
+    for (const one of opened.splice(0)) await one.close();
+    await mendStore(dir, mending(life), { is: "newLife" });
+    await append(await open({ auditMax: 50 }), 5, 400 + life * 5);
+  }
+  await tamper((rows) => rows.delete("meta/audit"));
+  const store = await open({ auditMax: 50 });
+  await append(store, 2, 500);
+  const { header, records } = await read(store);
+  expect(Number(records[0]?.number)).toBeGreaterThan(1);
+  expect(new Set(records.map(({ generation }) => generation)).size).toBe(3);
+  expect(records.map(({ action }) => action)).toContain("audit.stand_lost");
+  expect(await findings(header, records)).toEqual([]);
 });

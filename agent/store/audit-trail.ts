@@ -1,13 +1,4 @@
-import {
-  beginAction,
-  canonical,
-  genesis,
-  hashOf,
-  placed,
-  previousOf,
-  rolled,
-  running,
-} from "@blueflame/shared/audit/chain.ts";
+import { beginAction, canonical, genesis, hashOf, placed, running } from "@blueflame/shared/audit/chain.ts";
 import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
@@ -18,6 +9,7 @@ import {
 import type { Write } from "@blueflame/shared/store/level/writer.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type AuditRow, beforeRow, keyOf, movedAnchor, rowFrom, rowOf } from "./audit-rows.ts";
 import {
   type AuditStand,
   differs,
@@ -30,7 +22,7 @@ import {
   standText,
   withHead,
 } from "./audit-stand.ts";
-import { isDamage, ordinal, textOf } from "./codec.ts";
+import { isDamage, textOf } from "./codec.ts";
 import type { AuditPage } from "./ports.ts";
 import { type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
@@ -82,7 +74,7 @@ export class AuditTrail {
     const lastRow = await this.#lastRow();
     if (stored) this.#goOn(standOf(textOf(stored)), lastRow);
     else if (lastRow === 0) this.#beginning = { because: "a new store", outcome: AuditOutcome.SUCCESS };
-    else await this.#takeChainless(lastRow);
+    else await this.#takeRows(lastRow);
   }
   #goOn(stored: AuditStand, lastRow: number): void {
     const { generation } = this.#who;
@@ -94,30 +86,38 @@ export class AuditTrail {
     this.#beginning = { because: ended, outcome: AuditOutcome.SUCCESS };
   }
   /** Records, and nothing that says how they stand: an older version wrote them, or somebody took it away. */
-  async #takeChainless(lastRow: number): Promise<void> {
-    let firstRow = 0;
-    let hash = "";
-    let number = 0;
-    let generation = "";
-    await this.#database.scan({ gte: "audit/", lt: "audit0" }, (key, sealed) => {
-      const record = fromBinary(AuditRecordSchema, sealed);
-      if (firstRow === 0) firstRow = rowOf(key);
-      hash = running(hash, record);
-      number = Number(record.number);
-      generation = record.generation;
-    });
-    const { generation: ours } = this.#who;
-    const anchor = { row: firstRow - 1, generation: "", number: 0, hash: "" };
-    if (generation === "") {
-      const because = `${lastRow - firstRow + 1} older records stand before it without a chain: from here on they are sealed as they are`;
-      this.#stand = { ...this.#stand, row: lastRow, anchor, chainlessTo: lastRow, hash };
+  async #takeRows(lastRow: number): Promise<void> {
+    const { generation } = this.#who;
+    const found = await this.#standOfRows();
+    const { anchor, chainlessTo } = found;
+    if (found.generation === "") {
+      const because = `${chainlessTo - anchor.row} older records stand before it without a chain: from here on they are sealed as they are`;
+      this.#stand = { ...found, generation, row: lastRow };
       this.#beginning = { because, outcome: AuditOutcome.SUCCESS };
       return;
     }
     const because = "what said how the audit stands was gone: it goes on behind the last record that is here";
-    this.#stand = { ...this.#stand, generation, number, hash, row: lastRow, anchor };
-    if (generation !== ours) this.#stand = endedBy(this.#stand, ours);
+    const stand = { ...found, row: lastRow };
+    this.#stand = found.generation === generation ? stand : endedBy(stand, generation);
     this.#beginning = { because, outcome: AuditOutcome.FAILURE };
+  }
+  /** How the audit stands by its rows alone: retention may have taken the first ones, and there may have been many lives. */
+  async #standOfRows(): Promise<AuditStand> {
+    let stand: AuditStand = { ...this.#stand, generation: "" };
+    await this.#database.scan(all, (key, bytes) => {
+      const record = fromBinary(AuditRecordSchema, bytes);
+      const row = rowOf(key);
+      const number = Number(record.number);
+      if (stand.row === 0) stand = { ...stand, anchor: beforeRow(row, record) };
+      if (number === 0 && stand.generation === "") {
+        stand = { ...stand, row, chainlessTo: row, hash: running(stand.hash, record) };
+      } else if (number > 0) {
+        const { generation } = record;
+        const going = stand.generation === "" || stand.generation === generation ? stand : endedBy(stand, generation);
+        stand = { ...going, generation, number, hash: running("", record), row };
+      }
+    });
+    return stand;
   }
 
   /** What stands before this chain, as its first record says it. */
@@ -221,22 +221,41 @@ export class AuditTrail {
   }
 
   /**
-   * Keeps what the hub has countersigned; the caller has checked the signature. What differs comes back as a record to be
-   * appended, once.
+   * Keeps what the hub has countersigned; the caller has checked the signature. What differs is written down once, as a record of
+   * which `append` makes the parts: that it was told is never on the disk without what was told.
    */
-  async countersigned(head: SignedHead, hubKey: string): Promise<AuditRecord | undefined> {
-    const next = withHead(this.#signed, head, hubKey);
+  async countersigned(head: SignedHead, hubKey: string, append: (record: AuditRecord) => readonly Part[]) {
     const stand = this.#stand;
-    const row = stand.row - (stand.number - head.number);
-    const [sealed] = head.generation === stand.generation ? await this.#database.getMany([keyOf(row)]) : [];
-    const here = sealed && hashOf(sealed);
-    const difference = differs(stand, this.#signed, head, here);
-    if (!next && !difference) return undefined;
-    const told = difference ? { ...this.#signed.told, [head.generation]: head.number } : this.#signed.told;
-    this.#signed = { ...(next ?? this.#signed), told };
-    const value = Buffer.from(JSON.stringify(this.#signed));
-    await writeParts(this.#database, false, () => [{ writes: [{ type: "put", key: signedKey, value }] }]);
-    if (!difference) return undefined;
+    const here = await this.#hashHere(stand, head);
+    const difference = () => differs(stand, this.#signed, head, here);
+    const isOther = difference() !== undefined;
+    if (!isOther && !withHead(this.#signed, head, hubKey)) return;
+    await writeParts(this.#database, isOther, () => {
+      const before = this.#signed;
+      const other = difference();
+      const kept = withHead(before, head, hubKey) ?? before;
+      this.#signed = other ? { ...kept, told: { ...kept.told, [head.generation]: head.number } } : kept;
+      const value = Buffer.from(JSON.stringify(this.#signed));
+      const undo = () => {
+        this.#signed = before;
+      };
+      const part: Part = { writes: [{ type: "put", key: signedKey, value }], undo };
+      return other ? [part, ...append(this.#differenceRecord(stand, head, other))] : [part];
+    });
+  }
+  /** Of the record that was countersigned: see {@link differs}. */
+  async #hashHere(stand: AuditStand, head: SignedHead): Promise<string | undefined> {
+    const { generation, number } = head;
+    if (generation !== stand.generation) {
+      return stand.earlier.find((one) => one.generation === generation && one.number === number)?.hash;
+    }
+    if (number > stand.number) return undefined;
+    const row = stand.row - (stand.number - number);
+    const [bytes] = await this.#database.getMany([keyOf(row)]);
+    if (bytes) return hashOf(bytes);
+    return row > this.#stand.anchor.row ? "" : undefined;
+  }
+  #differenceRecord(stand: AuditStand, head: SignedHead, difference: { action: string; because: string }): AuditRecord {
     const beforeJson = JSON.stringify({ generation: stand.generation, number: stand.number });
     const afterJson = JSON.stringify({ signed: { generation: head.generation, number: head.number, hash: head.hash } });
     return this.#record({ ...difference, outcome: AuditOutcome.FAILURE, beforeJson, afterJson });
@@ -273,7 +292,7 @@ export class AuditTrail {
     for (let next = to + 1; rows.at(-1)?.record === null && next <= row; next++) {
       rows.push(...(await this.#rows(next, next)));
     }
-    const { moved, bad } = this.#moved(rows, to);
+    const { moved, bad } = movedAnchor(this.#stand, rows, to);
     await writeParts(this.#database, false, () => {
       const before = this.#stand;
       this.#stand = { ...before, anchor: moved };
@@ -284,35 +303,6 @@ export class AuditTrail {
       const trimmed = { writes: [...gone, this.#standWrite()], undo };
       return [trimmed, ...(bad.length > 0 ? (this.#who.told?.(this.#damageRecord(bad)) ?? []) : [])];
     });
-  }
-  /** The anchor behind row `to`, and behind those that follow it and cannot be read. */
-  #moved(rows: readonly AuditRow[], to: number): { moved: AuditStand["anchor"]; bad: number[] } {
-    const { anchor, generation, number, hash, earlier } = this.#stand;
-    const moved = { ...anchor, row: to }; // its hash rolls over what is taken away
-    const bad: number[] = [];
-    let unknown = false;
-    for (const { at, bytes, record } of rows) {
-      if (record && unknown) {
-        const ended = [...earlier, { generation, number, hash }];
-        const before = ended[ended.findIndex((one) => one.generation === record.generation) - 1];
-        if (record.number === 1n && before) Object.assign(moved, before);
-        else if (record.number > 1n) {
-          const last = Number(record.number) - 1;
-          Object.assign(moved, { generation: record.generation, number: last, hash: previousOf(record) });
-        }
-      }
-      unknown = record === null;
-      if (record && at > to) break;
-      moved.row = Math.max(to, at);
-      if (!record) {
-        bad.push(at);
-        continue;
-      }
-      moved.hash = record.number > 0n ? hashOf(bytes) : rolled(moved.hash, bytes);
-      moved.number = Number(record.number);
-      moved.generation = record.generation;
-    }
-    return { moved: unknown ? { ...moved, generation, number, hash } : moved, bad };
   }
   async #rows(from: number, to: number): Promise<AuditRow[]> {
     const range = { gte: keyOf(from), lt: keyOf(to + 1) };
@@ -343,32 +333,11 @@ export class AuditTrail {
   }
 }
 
-/** A row on its way out; `null`: it cannot be read. */
-interface AuditRow {
-  readonly at: number;
-  readonly bytes: Uint8Array;
-  readonly record: AuditRecord | null;
-}
-function rowFrom(key: string, bytes: Uint8Array = new Uint8Array()): AuditRow {
-  try {
-    const record = bytes.byteLength > 0 ? fromBinary(AuditRecordSchema, bytes) : null;
-    return { at: rowOf(key), bytes, record };
-  } catch {
-    return { at: rowOf(key), bytes, record: null };
-  }
-}
-
 const all = { gte: "audit/", lt: "audit0" };
 /** What a record of no duration has all the same. */
 const whole = { took: durationFromMs(0) };
 
-function keyOf(row: number): string {
-  return `audit/${ordinal(row)}`;
-}
 function cursorOf(after: string): number[] {
   if (!/^\d{1,15}-\d{1,15}$/.test(after)) throw new Fault("BAD_REQUEST", "'after' is not what a page has said");
   return after.split("-").map(Number);
-}
-function rowOf(key: string): number {
-  return Number.parseInt(key.slice("audit/".length), 16);
 }

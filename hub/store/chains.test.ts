@@ -1,4 +1,4 @@
-import { beginAction, canonical, genesis, hashOf, placed } from "@blueflame/shared/audit/chain.ts";
+import { beginAction, canonical, genesis, hashOf, type Link, placed } from "@blueflame/shared/audit/chain.ts";
 import { ChainCheck } from "@blueflame/shared/audit/check.ts";
 import { ChainOrder } from "@blueflame/shared/audit/order.ts";
 import { type AuditRecord, AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
@@ -8,9 +8,9 @@ import { memoryState } from "@blueflame/shared/store/memory/memory-state.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { worthSigning } from "../audit-heads.ts";
+import { headSigner, worthSigning } from "../audit-heads.ts";
 import { anchorChains } from "./chain-anchor.ts";
-import { type Chain, Chains, compared, followed } from "./chains.ts";
+import { type Chain, Chains, compared as comparedWith, followed } from "./chains.ts";
 import { openHubStore } from "./hub-store.ts";
 import { streams } from "./keys.ts";
 
@@ -33,6 +33,7 @@ function records(count: number, generation = "g1", because = ""): AuditRecord[] 
   }
   return made;
 }
+const compared = (chain: Chain | undefined, own: Link) => comparedWith(chain, own, undefined);
 /** As they come in an outbox: each with a seq of its own. */
 const follow = (all: readonly AuditRecord[], from?: Chain, seq = 1) =>
   all.reduce<Chain | undefined>((chain, record, n) => followed(chain, record, BigInt(seq + n), 5), from);
@@ -144,4 +145,34 @@ test("a broken audit is not told once more at every session", () => {
   const broken = follow([...records(5), ...records(3)], undefined);
   expect(broken?.broken).toBeDefined();
   expect(compared(broken, { generation: "g1", number: 3, hash: "00" })).toBeUndefined();
+});
+
+test("a word of the node's about its end that differs is told once, also over restarts of the hub, and stands by what is verified", async () => {
+  const [state, log] = [memoryState(), memoryLog()];
+  const open = () => openHubStore(state, log, () => 2000);
+  const hub = await open();
+  const all = records(6);
+  await hub.keep({ nodeId: "n1", site: "", generation: "g1", records: sent(all, 1) });
+  const last = hashOf(canonical(all[5] as AuditRecord));
+  expect(await hub.hear("n1", { generation: "g1", number: 6, hash: last })).toBeUndefined();
+  expect(await hub.hear("n1", { generation: "g1", number: 9, hash: "00" })).toBeUndefined();
+  const cut = { generation: "g1", number: 4, hash: "00" };
+  expect(await hub.hear("n1", cut)).toContain("its last 2 records were cut off");
+  const next = await open();
+  expect(await next.hear("n1", cut)).toBeUndefined();
+  expect(next.stands("n1")).toMatchObject([{ head: { number: 6 }, heard: { ...cut, here: 6, atMs: 2000 } }]);
+  expect(await next.hear("n1", { ...cut, number: 3 })).toContain("its last 3 records were cut off");
+});
+
+test("a head that could not be signed counted as signed, and the node waited for the next record", async () => {
+  const chain = { ...(follow(records(5)) as Chain), atMs: 2 };
+  const before = { ...(follow(records(3, "g0")) as Chain), atMs: 1 };
+  let isAway = true;
+  const sign = () => (isAway ? Promise.reject(new Error("no key")) : Promise.resolve(new Uint8Array(64)));
+  const signHeads = headSigner({ sign, wallMs: () => 5 }, { nodeId: "n1", generation: "g1" });
+  await expect(signHeads([before, chain], true)).rejects.toThrow("no key");
+  isAway = false;
+  const numbers = async () => (await signHeads([before, chain], false)).map(({ number }) => Number(number));
+  expect(await numbers()).toEqual([3, 5]);
+  expect(await numbers()).toEqual([]);
 });

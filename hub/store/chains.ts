@@ -7,7 +7,7 @@ import {
   type Link,
   previousOf,
 } from "@blueflame/shared/audit/chain.ts";
-import type { ChainStand } from "@blueflame/shared/audit/check.ts";
+import type { ChainStand, Heard } from "@blueflame/shared/audit/check.ts";
 import type { AuditRecord } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { rowBytes, rowOf } from "./rows.ts";
@@ -77,9 +77,17 @@ function begun(record: AuditRecord, next: Omit<Chain, "gaps">): Chain {
   return { ...next, gaps: [], broken: `its first record is not the beginning of generation ${next.generation}` };
 }
 
-/** Where a node's own word about its audit and the hub's differ; undefined when they agree, cannot be compared, or when that was told. */
-export function compared(chain: Chain | undefined, own: Link | undefined): string | undefined {
+/**
+ * Where a node's own word about its audit and the hub's differ; undefined when they agree, cannot be compared, or when that was told:
+ * `heard` is the last word that differed.
+ */
+export function compared(
+  chain: Chain | undefined,
+  own: Link | undefined,
+  heard: Heard | undefined,
+): string | undefined {
   if (!chain || chain.broken !== undefined || !own || chain.generation !== own.generation) return undefined;
+  if (heard && heard.number === own.number && heard.hash === own.hash) return undefined;
   if (own.number < chain.number) {
     const lost = chain.number - own.number;
     return `the audit of its store ends with record ${own.number}, but ${chain.number} are here: its last ${lost} records were cut off`;
@@ -89,9 +97,10 @@ export function compared(chain: Chain | undefined, own: Link | undefined): strin
 }
 
 /** What a reader of the records has to know of it. `trimmed` is the last record that retention took away. */
-export function standOf({ generation, number, hash, first, gaps }: Chain, trimmed: Link | undefined): ChainStand {
+function standOf(chain: Chain, trimmed: Link | undefined, heard: Heard | undefined): ChainStand {
+  const { generation, number, hash, first, gaps } = chain;
   const anchor = (trimmed?.number ?? 0) > (first?.number ?? 0) ? trimmed : first;
-  return { generation, head: { generation, number, hash }, ...(anchor && { anchor }), gaps };
+  return { generation, head: { generation, number, hash }, ...(anchor && { anchor }), gaps, ...(heard && { heard }) };
 }
 
 export function linkBytes({ generation, number, hash }: Link): Uint8Array {
@@ -99,6 +108,12 @@ export function linkBytes({ generation, number, hash }: Link): Uint8Array {
 }
 export function linkOf(bytes: Uint8Array): Link | undefined {
   return rowOf(bytes) as unknown as Link | undefined;
+}
+export function heardBytes({ generation, number, hash, here, atMs }: Heard): Uint8Array {
+  return rowBytes({ generation, number, hash, here, atMs });
+}
+export function heardOf(bytes: Uint8Array): Heard | undefined {
+  return rowOf(bytes) as unknown as Heard | undefined;
 }
 export function chainBytes(chain: Chain): Uint8Array {
   return rowBytes({ ...(chain as unknown as JsonObject), seq: `${chain.seq}` });
@@ -112,6 +127,7 @@ export function chainOf(bytes: Uint8Array): Chain | undefined {
 export class Chains {
   readonly #byNode = new Map<string, Map<string, Chain>>();
   readonly #anchors = new Map<string, Link>();
+  readonly #heard = new Map<string, Heard>();
 
   get(nodeId: string, generation: string): Chain | undefined {
     return this.#byNode.get(nodeId)?.get(generation);
@@ -126,6 +142,17 @@ export class Chains {
   }
   setAnchor(nodeId: string, link: Link): void {
     this.#anchors.set(`${nodeId}/${link.generation}`, link);
+  }
+  heard(nodeId: string, generation: string): Heard | undefined {
+    return this.#heard.get(`${nodeId}/${generation}`);
+  }
+  setHeard(nodeId: string, heard: Heard): void {
+    this.#heard.set(`${nodeId}/${heard.generation}`, heard);
+  }
+  stands(nodeId: string): ChainStand[] {
+    return this.of(nodeId).map((chain) =>
+      standOf(chain, this.anchor(nodeId, chain.generation), this.heard(nodeId, chain.generation)),
+    );
   }
   /** The one that grew last comes last. */
   of(nodeId: string): Chain[] {

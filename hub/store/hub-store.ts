@@ -1,3 +1,4 @@
+import type { Link } from "@blueflame/shared/audit/chain.ts";
 import type { ChainStand } from "@blueflame/shared/audit/check.ts";
 import {
   type AuditRecord,
@@ -15,7 +16,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Order } from "../actions/order.ts";
 import type { Alert } from "../notify/alert.ts";
 import { anchorChains } from "./chain-anchor.ts";
-import { type Chain, Chains, chainOf, linkOf, standOf } from "./chains.ts";
+import { type Chain, Chains, chainOf, compared, heardBytes, heardOf, linkOf } from "./chains.ts";
 import { openCommits } from "./commits.ts";
 import { type History, history } from "./history.ts";
 import { type Batch, intake, type Kept, noteOpen, type OpenIncidents } from "./intake.ts";
@@ -23,6 +24,7 @@ import {
   alertKey,
   closedIncidentItem,
   fleetKey,
+  heardKey,
   incidentKey,
   nodeKey,
   orderKey,
@@ -86,6 +88,8 @@ export interface HubStore extends History {
   /** The chains of a node's audit, the one that grew last at the end, and what a reader has to know of them. */
   chains(nodeId: string): readonly Chain[];
   stands(nodeId: string): readonly ChainStand[];
+  /** Hears a node's own word about its newest record, and remembers one that differs from what is here; returns in which way, once. */
+  hear(nodeId: string, own: Link): Promise<string | undefined>;
   /** Forgets what is older than its time. */
   trim(keep: Keep, nodeIds: readonly string[]): Promise<void>;
 }
@@ -102,6 +106,10 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
     const anchor = linkOf(value);
     if (anchor) chains.setAnchor(key.split("/")[1] ?? "", anchor);
   }
+  for (const { key, value } of (await state.list("heard/")).entries) {
+    const heard = heardOf(value);
+    if (heard) chains.setHeard(key.split("/")[1] ?? "", heard);
+  }
   const open: OpenIncidents = new Map();
   for (const { value } of (await state.list("incident/")).entries) noteOpen(open, incidentOf(value));
   const throughOf = async (nodeId: string, generation: string) => {
@@ -114,7 +122,17 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
     snapshots,
     keep: intake({ log, commits, wallMs, open, chains, throughOf }).keep,
     chains: (nodeId) => chains.of(nodeId),
-    stands: (nodeId) => chains.of(nodeId).map((chain) => standOf(chain, chains.anchor(nodeId, chain.generation))),
+    stands: (nodeId) => chains.stands(nodeId),
+    async hear(nodeId, own) {
+      const { generation } = own;
+      const chain = chains.get(nodeId, generation);
+      const differs = compared(chain, own, chains.heard(nodeId, generation));
+      if (differs === undefined) return undefined;
+      const heard = { ...own, here: chain?.number ?? 0, atMs: Math.floor(wallMs()) };
+      await commits.write([{ put: heardKey(nodeId, generation), value: heardBytes(heard) }]);
+      chains.setHeard(nodeId, heard);
+      return differs;
+    },
     epoch: commits.epoch,
     raiseEpoch: commits.raise,
     remembered: () => remember(state),

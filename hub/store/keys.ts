@@ -18,6 +18,7 @@ import { incidentBytes } from "./rows.ts";
  *     through/<node>/<generation>  -> seq                  everything up to here of that outbox is durable
  *     chain/<node>/<generation>    -> Chain of chains.ts   how far the node's chained audit is here
  *     anchor/<node>/<generation>   -> Link                 the last record of it that retention took away
+ *     heard/<node>/<generation>    -> Heard                what the node said of its end that did not agree with what was here
  *   Log                                     what is large and only grows
  *     audit, decisions             id <node>/<generation>/<seq>, or hub/<uuid> of the hub's own
  *     incidents                    id <node>/<incident>    closed ones
@@ -36,6 +37,7 @@ export const throughKey = (nodeId: string, generation: string) => `through/${nod
 
 export const chainKey = (nodeId: string, generation: string) => `chain/${nodeId}/${generation}`;
 export const anchorKey = (nodeId: string, generation: string) => `anchor/${nodeId}/${generation}`;
+export const heardKey = (nodeId: string, generation: string) => `heard/${nodeId}/${generation}`;
 
 export const streams = {
   audit: "audit",

@@ -259,7 +259,9 @@ describe("a head that the hub has countersigned", () => {
   });
 
   test("is believed only when it is the hub's own hand", () => {
-    expect(wrongSignatures(header(9), undefined)).toEqual([]);
+    const own = hubKeyPem(publicKey);
+    expect(wrongSignatures(header(9), own)).toEqual([]);
+    expect(wrongSignatures(header(9), undefined)).toBeUndefined(); // not: none is wrong
     const other = hubKeyPem(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey);
     expect(wrongSignatures(header(9), other)).toHaveLength(1);
     for (const change of [
@@ -270,9 +272,9 @@ describe("a head that the hub has countersigned", () => {
       { signature: "AAAA" },
     ]) {
       const bent = { ...header(9), signed: [{ ...signed(9), ...change }] };
-      expect(wrongSignatures(bent, undefined), JSON.stringify(change)).toHaveLength(1);
+      expect(wrongSignatures(bent, own), JSON.stringify(change)).toHaveLength(1);
     }
-    expect(wrongSignatures({ ...header(9), nodeId: "edge-2" }, undefined)).toHaveLength(1);
+    expect(wrongSignatures({ ...header(9), nodeId: "edge-2" }, own)).toHaveLength(1);
     expect(() => wrongSignatures(header(9), "no key")).toThrow("CERT_UNUSABLE");
   });
 });
@@ -296,6 +298,36 @@ test("what a hub has by its time is brought into the order of its chains; a gap 
     chains: plain.chains.with(1, { ...(plain.chains[1] as ChainStand), gaps: [{ from: 3, to: 4 }] }),
   };
   const without = records.filter(({ generation, number }) => !(generation === "g2" && number >= 3n && number <= 4n));
-  const found = findings({ header: gapped, records: inOrder(without.toReversed()) });
-  expect(found.map(({ is, number, saw }) => [is, number, saw.includes("dropped")])).toEqual([["gap", 3, true]]);
+  const check = (all: readonly AuditRecord[]) => {
+    const checked = new ChainCheck(gapped);
+    for (const record of inOrder(all)) checked.take(record);
+    return checked.end();
+  };
+  // A gap that everybody knew of made the whole audit broken.
+  expect(check(without.toReversed())).toMatchObject({
+    findings: [],
+    knownGaps: [{ generation: "g2", from: 3, to: 4 }],
+  });
+  const more = without.filter(({ generation, number }) => !(generation === "g2" && number === 5n));
+  expect(check(more).findings.map(({ is, number }) => [is, number])).toEqual([["gap", 3]]);
+});
+
+test("what a node said of its own end is a finding of what the hub has, with the place from which they differ", () => {
+  const records = whole.records.filter(({ generation }) => generation === "g2");
+  const heardAs = (heard: { number: number; here: number }) => ({
+    ...whole.header,
+    source: "hub" as const,
+    chains: [
+      {
+        ...(whole.header.chains[1] as ChainStand),
+        heard: { generation: "g2", hash: "0".repeat(64), atMs: 5, ...heard },
+      },
+    ],
+    keep: 0,
+    signed: [],
+  });
+  const { chainless, ...header } = heardAs({ number: 4, here: 7 });
+  expect(findings({ header, records }).map(({ is, number }) => [is, number])).toEqual([["cut", 5]]);
+  const { chainless: _, ...other } = heardAs({ number: 6, here: 6 });
+  expect(findings({ header: other, records }).map(({ is, number }) => [is, number])).toEqual([["edited", 6]]);
 });

@@ -16,8 +16,23 @@ export interface ChainStand {
   readonly head?: Link;
   /** The last record that is not here any more, by retention; absent: all are here from the first one on. */
   readonly anchor?: Link;
-  /** Numbers that were missing already when the records came here. */
+  /** Numbers that were missing already when the records came here: the node had dropped them before it could send them. */
   readonly gaps?: readonly { readonly from: number; readonly to: number }[];
+  /** Of a hub: what the node said of its own end that did not agree with what was here then. */
+  readonly heard?: Heard;
+}
+
+/** A node's own word about its newest record, and the number of the newest one that was here at that time. */
+export interface Heard extends Link {
+  readonly here: number;
+  readonly atMs: number;
+}
+
+/** Records that are not here, as was known before. */
+export interface KnownGap {
+  readonly generation: string;
+  readonly from: number;
+  readonly to: number;
 }
 
 /** What goes with the records: everything that is claimed of them. */
@@ -28,6 +43,8 @@ export interface ChainHeader {
   /** Undefined: what the first records say. */
   readonly owner?: string;
   readonly chains: readonly ChainStand[];
+  /** Of a node: so many lives before the first that is listed with a head are not listed. Each next first record says how one ended. */
+  readonly forgotten?: number;
   /** Of a node whose oldest records are without a chain: the running hash before the first one, and how many are left. */
   readonly chainless?: { readonly hash: string; readonly records: number };
   /** So many records of a node are kept at least. */
@@ -54,11 +71,14 @@ export interface Verdict {
   readonly findings: readonly Finding[];
   /** More findings than these were made. */
   readonly more: number;
+  /** Not here, and no damage: the first hundred. */
+  readonly knownGaps: readonly KnownGap[];
   /** What a person may want to know and is no damage. */
   readonly notes: readonly string[];
 }
 
 const findingsMax = 100;
+const knownGapsMax = 100;
 
 interface Stand {
   readonly number: number;
@@ -72,6 +92,9 @@ export class ChainCheck {
   readonly #chains = new Map<string, Stand>();
   readonly #stands: ReadonlyMap<string, ChainStand>;
   readonly #findings: Finding[] = [];
+  readonly #knownGaps: KnownGap[] = [];
+  /** Lives that are not listed, and the records of which were here. */
+  readonly #forgotten = new Set<string>();
   readonly #notes: string[] = [];
   /** The running hash over all that came, for what a first record says of what stands before it. */
   #running: string;
@@ -115,7 +138,8 @@ export class ChainCheck {
       const expected = `at least the newest ${least} records, which retention keeps`;
       this.#find("cut", 0, this.#current, undefined, expected, `${this.#records}`);
     }
-    return { records: this.#records, findings: this.#findings, more: this.#more, notes: this.#notes };
+    const [findings, knownGaps, notes] = [this.#findings, this.#knownGaps, this.#notes];
+    return { records: this.#records, findings, more: this.#more, knownGaps, notes };
   }
 
   #takeChainless(record: AuditRecord): void {
@@ -127,7 +151,7 @@ export class ChainCheck {
   #takeChained(record: AuditRecord, number: number): void {
     const { generation } = record;
     const atMs = atOf(record);
-    if (!this.#stands.has(generation)) {
+    if (!this.#stands.has(generation) && !this.#isForgotten(generation)) {
       this.#find("stray", number, generation, atMs, "a record of this node's store", `generation '${generation}'`);
       return;
     }
@@ -156,6 +180,14 @@ export class ChainCheck {
     this.#current = generation;
     this.#chains.set(generation, { number, hash, atMs });
     this.#signedAt({ generation, number, hash }, atMs);
+  }
+
+  /** They stand in front of all that are listed, but for one of which only the end is left. */
+  #isForgotten(generation: string): boolean {
+    if (this.#forgotten.has(generation)) return true;
+    if (this.#stands.get(this.#current)?.head || this.#forgotten.size >= (this.#header.forgotten ?? 0)) return false;
+    this.#forgotten.add(generation);
+    return true;
   }
 
   #hangsOn(stand: Stand | undefined, record: AuditRecord, number: number, atMs: number | undefined): void {
@@ -204,13 +236,16 @@ export class ChainCheck {
 
   #gap(generation: string, from: number, to: number, atMs: number | undefined): void {
     const known = this.#stands.get(generation)?.gaps?.some((gap) => gap.from <= from && gap.to >= to) ?? false;
-    const saw = known
-      ? "they were missing when the records came here: the node had dropped them"
-      : "they are not there";
-    this.#find("gap", from, generation, atMs, from === to ? `record ${from}` : `records ${from} to ${to}`, saw);
+    if (known) {
+      if (this.#knownGaps.length < knownGapsMax) this.#knownGaps.push({ generation, from, to });
+      return;
+    }
+    const expected = from === to ? `record ${from}` : `records ${from} to ${to}`;
+    this.#find("gap", from, generation, atMs, expected, "they are not there");
   }
 
-  #endOf({ generation, head }: ChainStand): void {
+  #endOf({ generation, head, heard }: ChainStand): void {
+    if (heard) this.#heard(heard);
     const stand = this.#chains.get(generation);
     const last = stand?.number ?? 0;
     const signed = this.#header.signed.find((one) => one.generation === generation && one.number > last);
@@ -223,6 +258,16 @@ export class ChainCheck {
       this.#find("edited", last, generation, stand.atMs, `the last record as ${short(head.hash)}`, saw);
     } else if (head && last > head.number) {
       this.#find("stray", last, generation, stand?.atMs, `record ${head.number} as the last one`, `record ${last}`);
+    }
+  }
+
+  /** What is here may be whole, and the node's own may not. */
+  #heard({ generation, number, here, hash, atMs }: Heard): void {
+    const said = `the node itself said at ${new Date(atMs).toISOString()} that its last record is ${number}, ${short(hash)}`;
+    if (number < here) {
+      this.#find("cut", number + 1, generation, atMs, `records up to ${here}, which had come here`, said);
+    } else {
+      this.#find("edited", number, generation, atMs, `record ${number} as it came here`, said);
     }
   }
 

@@ -21,10 +21,9 @@ export function hubKeyPem(key: KeyObject): string {
   return key.export({ type: "spki", format: "pem" }).toString();
 }
 
-/** Heads whose signature is not the hub's; `ca` goes before the key that the header itself brings along. Throws CERT_UNUSABLE. */
-export function wrongSignatures(header: ChainHeader, ca: string | undefined): Finding[] {
-  const pem = ca ?? header.hubKey;
-  if (pem === undefined) return [];
+/** Heads whose signature is not the hub's; undefined when there is no key to check them by. Throws CERT_UNUSABLE. */
+export function wrongSignatures(header: ChainHeader, pem: string | undefined): Finding[] | undefined {
+  if (pem === undefined) return undefined;
   const key = hubKeyOf(pem);
   return header.signed
     .filter((head) => !isSignedBy(key, header.nodeId, head))

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createReadStream, readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { ChainCheck, type ChainHeader, type Finding, type Verdict } from "../audit/check.ts";
+import { ChainCheck, type ChainHeader, type Finding, type SignedHead, type Verdict } from "../audit/check.ts";
 import { headerLine, readHeader, readRecord, recordLine } from "../audit/lines.ts";
 import { ChainOrder } from "../audit/order.ts";
 import { wrongSignatures } from "../audit/signature.driver.ts";
@@ -71,11 +71,14 @@ export async function exportAudit({ header, records }: AuditSource): Promise<voi
 /** Checks it and prints what was found. Rejects with AUDIT_BROKEN when anything is wrong, CERT_UNUSABLE, and what reading rejects with. */
 export async function verifyAudit({ header, records }: AuditSource, options: VerifyOptions): Promise<void> {
   const check = new ChainCheck(header);
-  const wrong = wrongSignatures(header, options.ca === undefined ? undefined : caText(options.ca));
+  const ca = options.ca === undefined ? undefined : caText(options.ca);
+  const wrong = wrongSignatures(header, ca ?? header.hubKey);
   for await (const record of inOrder(header, records)) check.take(record);
   const verdict = check.end();
-  const findings = [...wrong, ...verdict.findings];
-  const row: Verified = { header, verdict: { ...verdict, findings } };
+  const findings = [...(wrong ?? []), ...verdict.findings];
+  const signatures =
+    wrong === undefined ? "not checked" : ca === undefined ? "by the key brought along" : "by the CA given";
+  const row: Verified = { header, signatures, verdict: { ...verdict, findings } };
   const lines =
     findings.length > 0
       ? tableLines(findings, findingColumns, layOut(findings, findingColumns), { headers: true })
@@ -110,29 +113,37 @@ function caText(path: string): string {
 
 interface Verified {
   readonly header: ChainHeader;
+  /** How the signatures were checked; of no matter when nothing is signed. */
+  readonly signatures: "not checked" | "by the key brought along" | "by the CA given";
   readonly verdict: Verdict;
 }
 const verifiedColumns: Column<Verified>[] = [
   { title: "NODE", value: ({ header }) => header.nodeId },
-  { title: "AUDIT", value: ({ verdict }) => (verdict.findings.length === 0 ? "whole" : "BROKEN") },
+  { title: "AUDIT", value: ({ verdict }) => wordOf(verdict) },
   { title: "RECORDS", value: ({ verdict }) => String(verdict.records) },
   {
     title: "CHAINS",
     value: ({ header }) =>
       header.chains.map(({ generation, head }) => `${generation} up to ${head?.number ?? 0}`).join(", ") || "-",
   },
+  { title: "COUNTERSIGNED", value: ({ header }) => header.signed.map(signedText).join(", ") || "nothing" },
+  { title: "SIGNATURES", value: ({ header, signatures }) => (header.signed.length === 0 ? "-" : signatures) },
   {
-    title: "COUNTERSIGNED",
-    value: ({ header }) =>
-      header.signed
-        .map(
-          ({ generation, number, signedAtMs }) =>
-            `record ${number} of ${generation} at ${new Date(signedAtMs).toISOString()}`,
-        )
-        .join(", ") || "nothing",
+    title: "KNOWN GAPS",
+    value: ({ verdict }) =>
+      verdict.knownGaps.map(({ generation, from, to }) => `records ${from} to ${to} of ${generation}`).join(", ") ||
+      "-",
   },
   { title: "NOTES", value: ({ verdict }) => verdict.notes.join("; ") || "-" },
 ];
+function wordOf({ findings, knownGaps }: Verdict): string {
+  if (findings.length > 0) return "BROKEN";
+  return knownGaps.length > 0 ? "whole but for known gaps" : "whole";
+}
+function signedText({ generation, number, signedAtMs }: SignedHead): string {
+  return `record ${number} of ${generation} at ${new Date(signedAtMs).toISOString()}`;
+}
+
 const findingColumns: Column<Finding>[] = [
   { title: "WRONG", value: (row) => row.is },
   { title: "RECORD", value: (row) => (row.number === 0 ? "-" : String(row.number)), right: true },
@@ -141,7 +152,7 @@ const findingColumns: Column<Finding>[] = [
   { title: "FOUND", value: (row) => row.saw },
 ];
 
-function verifiedJson({ header, verdict }: Verified): unknown {
+function verifiedJson({ header, signatures, verdict }: Verified): unknown {
   const { nodeId, source, chains, signed } = header;
-  return { nodeId, source, whole: verdict.findings.length === 0, chains, signed, ...verdict };
+  return { nodeId, source, whole: verdict.findings.length === 0, chains, signed, signatures, ...verdict };
 }
