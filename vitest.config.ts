@@ -1,11 +1,18 @@
 import { defineConfig } from "vitest/config";
+import { inRoot } from "./deploy/root.ts";
+import { WaitAndWork } from "./test/sequence.ts";
+
+// What Node has compiled once it need not compile again: neither the test processes nor the hundreds of programs that they start.
+process.env.NODE_COMPILE_CACHE ??= inRoot("out", "compile-cache");
 
 const never = ["**/node_modules/**", "dist/**", "out/**", ".blueflame/**"];
 const whole = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
-// Those that measure what the product promises: alone, one file after the other, so that they do not measure each other.
-const timed = ["test/e2e/{prove,recovery-*}.test.ts"];
+// Those that measure what the product promises within seconds: after the others and two at a time, as they wait more than they work.
+// One of them starves the machine, and so is alone.
+const timed = ["test/e2e/{prove,recovery-grc,recovery-order,recovery-start,recovery-stress}.test.ts"];
+const starving = ["test/e2e/recovery-stress.test.ts"];
 // Real processes mostly wait: more of them than there are cores.
-const workers = 4;
+const workers = 5;
 
 export default defineConfig({
   test: {
@@ -13,6 +20,7 @@ export default defineConfig({
     // A bound for what hangs, not for what is slow: machines are shared.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    sequence: { sequencer: WaitAndWork },
     projects: [
       {
         extends: true,
@@ -20,6 +28,7 @@ export default defineConfig({
           name: "parts",
           include: ["**/*.test.ts"],
           exclude: [...never, ...whole],
+          isolate: false,
           maxWorkers: workers,
           sequence: { groupOrder: 0 },
         },
@@ -40,11 +49,21 @@ export default defineConfig({
         test: {
           name: "timed",
           include: timed,
-          exclude: never,
-          maxWorkers: 1,
-          fileParallelism: false,
+          exclude: [...never, ...starving],
+          maxWorkers: 2,
           testTimeout: 600_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "starving",
+          include: starving,
+          exclude: never,
+          maxWorkers: 1,
+          testTimeout: 600_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

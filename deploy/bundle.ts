@@ -108,7 +108,9 @@ export async function bundle(program: Program): Promise<Outcome> {
   const stampFile = inRoot("dist", ".stamps", `${program.name}.json`);
   const last = readStamp(stampFile);
   if (last && existsSync(inRoot(program.outfile)) && last.hash === hashOf(last.inputs)) return "unchanged";
-  const result = await build(optionsOf(program));
+  const result = await build({ ...optionsOf(program), write: false });
+  mkdirSync(inRoot(dirname(program.outfile)), { recursive: true });
+  for (const { path, contents } of result.outputFiles) putInPlace(path, (fresh) => writeFileSync(fresh, contents));
   copyAddon(inRoot(dirname(program.outfile), "native"));
   const inputs = [
     ...Object.keys(result.metafile?.inputs ?? {}).filter((path) => !path.startsWith("<")),
@@ -116,7 +118,8 @@ export async function bundle(program: Program): Promise<Outcome> {
     relative(root, import.meta.filename),
   ].sort();
   mkdirSync(dirname(stampFile), { recursive: true });
-  writeFileSync(stampFile, JSON.stringify({ inputs, hash: hashOf(inputs) } satisfies Stamp));
+  const stamp = JSON.stringify({ inputs, hash: hashOf(inputs) } satisfies Stamp);
+  putInPlace(stampFile, (fresh) => writeFileSync(fresh, stamp));
   return "built";
 }
 
@@ -139,15 +142,21 @@ function optionsOf({ entry, outfile, handsOver }: Program): BuildOptions {
 /** Puts this machine's addons into `folder`, under the names that a bundle asks for: LevelDB, and the fast spawn where there is one. */
 export function copyAddon(folder: string): void {
   mkdirSync(folder, { recursive: true });
-  place(addonOfThisMachine(), join(folder, addonName(process.platform, process.arch)));
+  const place = (source: string, name: string) =>
+    putInPlace(join(folder, name), (fresh) => copyFileSync(source, fresh));
+  place(addonOfThisMachine(), addonName(process.platform, process.arch));
   const fast = spawnAddon();
-  if (fast) place(fast, join(folder, `koffi.${process.platform}-${process.arch}.node`));
+  if (fast) place(fast, `koffi.${process.platform}-${process.arch}.node`);
 }
 
-/** Renamed into place: writing into a file that a running process has mapped would crash that process. */
-function place(source: string, target: string): void {
-  copyFileSync(source, `${target}.new`);
-  renameSync(`${target}.new`, target);
+/**
+ * Renamed into place: writing into a file that a running process has mapped would crash that process, and who starts a program
+ * while a test of another process builds it gets it whole.
+ */
+function putInPlace(target: string, write: (fresh: string) => void): void {
+  const fresh = `${target}.${process.pid}`;
+  write(fresh);
+  renameSync(fresh, target);
 }
 
 /** koffi's prebuilt addon, an optional dependency of the agent; undefined where there is none for this machine. */

@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { OrderOutcome } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { FleetState, Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundle } from "../test/support/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../test/support/bundle.ts";
 import {
   agentOf,
   certificateOf,
@@ -23,14 +22,10 @@ import type { Fleet } from "./fleet.ts";
 import { replay } from "./judge/replay.ts";
 import { writeIssued } from "./trust/authority.driver.ts";
 
-let programs: string;
 let agentProgram: string;
 beforeAll(async () => {
-  programs = mkdtempSync(join(tmpdir(), "bf-programs-"));
-  agentProgram = join(programs, "hub-agent.mjs");
-  await bundle("test/support/hub-agent.main.ts", agentProgram);
+  agentProgram = await bundled("test/support/hub-agent.main.ts");
 });
-afterAll(() => rmSync(programs, { recursive: true }));
 
 let folder: HubFolder;
 beforeEach(() => {

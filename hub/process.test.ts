@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { Level, OperatorService } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
@@ -8,27 +7,19 @@ import { client } from "@blueflame/shared/rpc/definition.ts";
 import { openLevelEngine } from "@blueflame/shared/store/level/engine.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create } from "@bufbuild/protobuf";
-import { build } from "esbuild";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundleOptions, copyAddon } from "../deploy/bundle.ts";
-import { bundle } from "../test/support/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../test/support/bundle.ts";
 import { agentOf, certificateOf, credentialsOf, type HubFolder, hubFolder, pass, until } from "../test/support/hub.ts";
 import { openHubStore } from "./store/hub-store.ts";
 import { writeIssued } from "./trust/authority.driver.ts";
 
 // The hub as it is shipped, in a process of its own: it can be killed, stopped and told to leave.
-let programs: string;
 let hubProgram: string;
 let agentProgram: string;
 beforeAll(async () => {
-  programs = mkdtempSync(join(tmpdir(), "bf-programs-"));
-  hubProgram = join(programs, "blueflame-hub.mjs");
-  agentProgram = join(programs, "hub-agent.mjs");
-  await build(bundleOptions("hub/main.ts", hubProgram));
-  copyAddon(join(programs, "native"));
-  await bundle("test/support/hub-agent.main.ts", agentProgram);
+  hubProgram = await bundled("hub/main.ts");
+  agentProgram = await bundled("test/support/hub-agent.main.ts");
 });
-afterAll(() => rmSync(programs, { recursive: true }));
 
 let folder: HubFolder;
 beforeEach(() => {

@@ -5,12 +5,11 @@ import { join } from "node:path";
 import { GetHealthResponseSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../../test/support/bundle.ts";
 import { asPerson, type MemoryNode, memoryNode } from "../../test/support/node.ts";
 import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
 
-let built: string;
 let program: string;
 let dir: string;
 let node: MemoryNode;
@@ -18,11 +17,8 @@ let api: LocalApi | undefined;
 let children: ChildProcess[];
 
 beforeAll(async () => {
-  built = mkdtempSync(join(tmpdir(), "bf-health-"));
-  program = join(built, "cli.mjs");
-  await bundle(join(import.meta.dirname, "../../test/support/agent-cli.main.ts"), program);
+  program = await bundled("test/support/agent-cli.main.ts");
 });
-afterAll(() => rmSync(built, { recursive: true, force: true }));
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "bf-health-"));
   node = memoryNode(["web", "db"]);

@@ -4,12 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../../test/support/bundle.ts";
 import { Outputs } from "../supervise/output.driver.ts";
 import { follow, lastLines, workloadsWithOutput } from "./tail.driver.ts";
 
-let built: string;
 let program: string;
 let dir: string;
 let folder: string;
@@ -17,11 +16,8 @@ let current: string;
 let children: ChildProcess[];
 
 beforeAll(async () => {
-  built = mkdtempSync(join(tmpdir(), "bf-tail-"));
-  program = join(built, "cli.mjs");
-  await bundle(join(import.meta.dirname, "../../test/support/agent-cli.main.ts"), program);
+  program = await bundled("test/support/agent-cli.main.ts");
 });
-afterAll(() => rmSync(built, { recursive: true, force: true }));
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "bf-tail-"));

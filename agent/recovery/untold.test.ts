@@ -4,26 +4,20 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import { build } from "esbuild";
 import pino from "pino";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundleOptions, copyAddon } from "../../deploy/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../../test/support/bundle.ts";
 import { Untold, type UntoldAlert } from "../records/untold.ts";
 import { openAgentStore } from "../store/agent-store.ts";
 import { Voice } from "./voice.driver.ts";
 
 const clock = realClock();
-let built: string;
 let program: string;
 let dir: string;
 
 beforeAll(async () => {
-  built = mkdtempSync(join(tmpdir(), "bf-untold-"));
-  program = join(built, "run.mjs");
-  await build({ ...bundleOptions("test/support/untold-run.main.ts", program), sourcemap: false });
-  copyAddon(join(built, "native"));
+  program = await bundled("test/support/untold-run.main.ts");
 });
-afterAll(() => rmSync(built, { recursive: true, force: true }));
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "bf-untold-"));
 });

@@ -2,22 +2,16 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "esbuild";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundleOptions, copyAddon } from "../../deploy/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../../test/support/bundle.ts";
 
-let built: string;
 let program: string;
 let dir: string;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
-  built = mkdtempSync(join(tmpdir(), "bf-durable-"));
-  program = join(built, "run.mjs");
-  await build({ ...bundleOptions("test/support/remedy-run.main.ts", program), sourcemap: false });
-  copyAddon(join(built, "native"));
+  program = await bundled("test/support/remedy-run.main.ts");
 });
-afterAll(() => rmSync(built, { recursive: true, force: true }));
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "bf-durable-"));
   mkdirSync(join(dir, "playbooks"));

@@ -4,16 +4,18 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { bundled } from "../../test/support/bundle.ts";
 import { HubMemory } from "../../test/support/link-hub.ts";
 import { until, uplinkRig } from "../../test/support/uplink-rig.ts";
 
 // A hub that is a process of its own: what signals do to it cannot be tried inside ours.
 const { uplinkTo, papers } = uplinkRig();
 const dir = mkdtempSync(join(tmpdir(), "uplink-"));
-const program = join(dir, "hub.mjs");
+let program: string;
 const started: ChildProcess[] = [];
-beforeAll(() => bundle(new URL("../../test/support/link-hub.main.ts", import.meta.url).pathname, program));
+beforeAll(async () => {
+  program = await bundled("test/support/link-hub.main.ts");
+});
 afterEach(() => {
   for (const child of started.splice(0)) child.kill("SIGKILL");
 });

@@ -8,7 +8,7 @@ import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { inRoot } from "../../deploy/root.ts";
-import { bundle } from "../../test/support/bundle.ts";
+import { bundled } from "../../test/support/bundle.ts";
 import type { MemorySpace } from "../../test/support/memory-space.ts";
 import { memoryNode } from "../../test/support/node.ts";
 import { type Progress, readProgress, type Summary } from "./batch.ts";
@@ -63,8 +63,7 @@ test("PHX-9 the importer, killed at random moments, takes each row once", async 
   const rows = Array.from({ length: 40 }, (_, at) => `row ${at} ${"x".repeat(at % 7)}`);
   const file = join(dir, "rows.csv");
   writeFileSync(file, ["header", ...rows].join("\n"));
-  const program = join(dir, "importer.mjs");
-  await bundle(join(import.meta.dirname, "main.ts"), program);
+  const program = await bundled("examples/importer/main.ts");
   const random = seeded(11);
   const env = { IMPORTER_BATCH: "3", IMPORTER_PAUSE_MS: "20" };
   let lives = 0;

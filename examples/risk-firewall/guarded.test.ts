@@ -12,7 +12,7 @@ import { seeded } from "@blueflame/shared/random/random.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { bundled } from "../../test/support/bundle.ts";
 
 let dir: string;
 let dataDir: string;
@@ -23,13 +23,13 @@ beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "bf-guarded-"));
   dataDir = join(dir, "node");
   mkdirSync(dataDir);
-  await bundle(join(import.meta.dirname, "main.ts"), join(dir, "risk-firewall.mjs"));
+  const program = await bundled("examples/risk-firewall/main.ts");
   port = await freePort();
   writeFileSync(
     join(dir, "agent.yaml"),
     `workloads:
   - name: risk-firewall
-    command: [${process.execPath}, risk-firewall.mjs]
+    command: [${process.execPath}, ${program}]
     env:
       RISK_FIREWALL_STEP_MS: "2"
       RISK_FIREWALL_PORT: "${port}"

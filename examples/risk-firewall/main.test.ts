@@ -6,8 +6,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type LocalApi, serveLocalApi } from "@blueflame/agent/api/server.driver.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundle } from "../../test/support/bundle.ts";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { bundled } from "../../test/support/bundle.ts";
 import { memoryAgent } from "../../test/support/memory-agent.ts";
 import type { MemorySpace } from "../../test/support/memory-space.ts";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
@@ -18,7 +18,6 @@ import { memoryAt } from "./memory.ts";
 const file = fileURLToPath(new URL("../data/sp500-2000.csv", import.meta.resolve("vega-datasets")));
 const bars = parseBars(readFileSync(file, "utf8"));
 
-let built: string;
 let program: string;
 let dir: string;
 let node: MemoryNode;
@@ -26,11 +25,8 @@ let api: LocalApi;
 let lives: ChildProcess[];
 
 beforeAll(async () => {
-  built = mkdtempSync(join(tmpdir(), "bf-firewall-"));
-  program = join(built, "risk-firewall.mjs");
-  await bundle(join(import.meta.dirname, "main.ts"), program);
+  program = await bundled("examples/risk-firewall/main.ts");
 });
-afterAll(() => rmSync(built, { recursive: true, force: true }));
 
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "bf-firewall-"));

@@ -9,10 +9,9 @@ import { FleetState, Level, OperatorService } from "@blueflame/shared/gen/bluefl
 import { addService, serverOptions } from "@blueflame/shared/rpc/definition.ts";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import * as grpc from "@grpc/grpc-js";
-import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
-import { bundleOptions } from "../../deploy/bundle.ts";
+import { bundled } from "../../test/support/bundle.ts";
 import { type MemoryFleet, memoryFleet } from "../../test/support/fleet.ts";
 import { operatorHandlers } from "../api/grpc.driver.ts";
 import { type HttpDoor, serveHttp } from "../api/http.driver.ts";
@@ -30,8 +29,7 @@ let door: HttpDoor;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "bf-operator-"));
-  program = join(folder, "blueflame.mjs");
-  await build(bundleOptions("hub/cli/main.ts", program));
+  program = await bundled("hub/cli/main.ts");
 });
 afterAll(() => rm(folder, { recursive: true }));
 beforeEach(async () => {

@@ -10,9 +10,8 @@ import {
   NodeSchema,
 } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
-import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, type TestOptions, test } from "vitest";
-import { bundleOptions } from "../../deploy/bundle.ts";
+import { bundled } from "../../test/support/bundle.ts";
 import { type MemoryFleet, memoryFleet } from "../../test/support/fleet.ts";
 import { requireTool } from "../../test/tools.ts";
 import { type HttpDoor, serveHttp } from "../api/http.driver.ts";
@@ -73,12 +72,13 @@ const screen = () => tmux("capture-pane", "-p", "-t", session).stdout;
 const patient = { timeout: 15_000, interval: 100 };
 
 let folder: string;
+let program: string;
 let fleet: MemoryFleet;
 let door: HttpDoor;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "bf-top-"));
-  await build(bundleOptions("hub/cli/main.ts", join(folder, "blueflame.mjs")));
+  program = await bundled("hub/cli/main.ts");
 });
 afterAll(async () => {
   tmux("kill-server");
@@ -96,7 +96,7 @@ async function startTop(): Promise<void> {
   const script = join(folder, "run.sh");
   await writeFile(
     script,
-    `echo before\n'${process.execPath}' '${join(folder, "blueflame.mjs")}' top --hub ${door.url}\necho ended $?\nexec cat\n`,
+    `echo before\n'${process.execPath}' '${program}' top --hub ${door.url}\necho ended $?\nexec cat\n`,
   );
   sessions += 1;
   session = `top${sessions}`;

@@ -6,7 +6,7 @@ import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_
 import { LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { canMount, type SmallDisk, smallDisk } from "../contract/small-disk.ts";
-import { bundle } from "../support/bundle.ts";
+import { bundled } from "../support/bundle.ts";
 import { built } from "./built.ts";
 import { Folder, killed, leadersOf, statusOf, until } from "./programs.ts";
 
@@ -162,8 +162,7 @@ describe.skipIf(!mounts)("a disk that refuses (needs the right to mount)", () =>
   });
 
   test("PHX-4 who beats is not taken for frozen when its agent comes back on a full or a read-only disk", async () => {
-    const beater = join(folder.dir, "beater.mjs");
-    await bundle(join(import.meta.dirname, "..", "support", "beater.main.ts"), beater);
+    const beater = await bundled("test/support/beater.main.ts");
     const command = ["/bin/sh", "-c", `exec ${process.execPath} ${beater} >/dev/null 2>&1`];
     configFile = folder.file(
       "agent.yaml",

@@ -2,12 +2,12 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
 import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
 import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { inRoot } from "../../deploy/root.ts";
+import { looks } from "../support/looks.ts";
 
 const files = {
   agent: inRoot("dist", "blueflame-agent.cjs"),
@@ -115,7 +115,6 @@ export function leadersOf(dataDir: string, workload?: string): number[] {
 
 /** Waits until it holds; fails with `what` otherwise. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, withinMs = 20_000): Promise<void> {
-  for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(25))
-    if (await holds()) return;
+  for await (const _ of looks(withinMs)) if (await holds()) return;
   throw new Error(`waited ${withinMs} ms in vain until ${what}`);
 }

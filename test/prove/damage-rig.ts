@@ -28,6 +28,7 @@ import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
+import { looks } from "../support/looks.ts";
 
 const workloads = ["one", "two"] as const;
 /** A person has stopped it; whatever breaks, it must stay down. */
@@ -235,8 +236,7 @@ export class DamageRig {
   }
 
   async until(what: string, holds: () => Promise<boolean>): Promise<void> {
-    for (const endMs = performance.now() + waitMs; performance.now() < endMs; await pause(50))
-      if (await holds()) return;
+    for await (const _ of looks(waitMs)) if (await holds()) return;
     throw new Error(`waited ${waitMs} ms in vain until ${what}`);
   }
 

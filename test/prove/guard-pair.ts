@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { flagsVariable, markVariable } from "@blueflame/agent/constants.ts";
 import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
@@ -10,6 +9,7 @@ import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_
 import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
+import { looks } from "../support/looks.ts";
 
 const bundleOf = { agent: "blueflame-agent.cjs", watchdog: "blueflame-watchdog.cjs" };
 /** So that the next fault meets a pair that has forgotten the last one. */
@@ -126,7 +126,7 @@ export class GuardedNode {
   /** Waits until all that should be there is: one watchdog, one agent that answers, these workloads running and without an incident. */
   async allBack(workloads: readonly string[], not: readonly number[], withinMs: number): Promise<void> {
     let missing = "";
-    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(20)) {
+    for await (const _ of looks(withinMs)) {
       missing = await this.#missing(workloads, not);
       if (missing === "") return;
     }

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { type IssuedCertificate, openAuthority, writeIssued } from "@blueflame/hub/trust/authority.driver.ts";
 import type { AuditRecord, DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import {
@@ -15,6 +14,7 @@ import {
 import { type DescMessage, fromJson, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { inRoot } from "../../deploy/root.ts";
+import { looks } from "../support/looks.ts";
 import { freePort } from "./rig.ts";
 
 /** What the operator service lists at most. */
@@ -159,8 +159,7 @@ export class HubRig {
   }
 
   async until(what: string, holds: () => Promise<boolean>, withinMs = 30_000): Promise<void> {
-    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(50))
-      if (await holds()) return;
+    for await (const _ of looks(withinMs)) if (await holds()) return;
     throw new Error(
       `waited ${withinMs} ms in vain until ${what}; the hub's log ends with:\n${this.log().slice(-2000)}`,
     );

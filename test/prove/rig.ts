@@ -3,7 +3,6 @@ import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
 import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
@@ -13,6 +12,7 @@ import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
+import { looks } from "../support/looks.ts";
 
 /** The production bundle of the agent, as `npm run build` makes it. */
 const bundle = inRoot("dist", "blueflame-agent.cjs");
@@ -126,8 +126,7 @@ export class AgentRig {
   }
 
   async until(what: string, holds: () => Promise<boolean>, withinMs = 30_000): Promise<void> {
-    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(25))
-      if (await holds()) return;
+    for await (const _ of looks(withinMs)) if (await holds()) return;
     throw new Error(
       `waited ${withinMs} ms in vain until ${what}; the agent's log ends with:\n${this.log().slice(-3000)}`,
     );

@@ -1,17 +1,18 @@
-import { build } from "esbuild";
+import { basename } from "node:path";
+import { bundle, type Program, programs } from "../../deploy/bundle.ts";
+import { inRoot } from "../../deploy/root.ts";
 
-/** Bundles a program of this repository as the packages do, so that tests can start it as a process of its own. */
-export async function bundle(entry: string, outfile: string): Promise<void> {
-  await build({
-    entryPoints: [entry],
-    outfile,
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node22",
-    logLevel: "error",
-    banner: {
-      js: 'import { createRequire as requireFrom } from "node:module"; const require = requireFrom(import.meta.url);',
-    },
-  });
+/**
+ * The path of the bundle of a program, built where something changed: a test starts it as a process of its own, and never runs
+ * yesterday's. `entry` is relative to the clone; several tests may ask for the same one at once.
+ */
+export async function bundled(entry: string): Promise<string> {
+  const program = programs.find((one) => one.entry === entry) ?? ofTests(entry);
+  if ((await bundle(program)) === "missing") throw new Error(`there is no program '${entry}'`);
+  return inRoot(program.outfile);
+}
+
+function ofTests(entry: string): Program {
+  const name = basename(entry).replace(/\.main\.ts$/, "");
+  return { name: `test-${name}`, entry, outfile: `dist/test/${name}.mjs` };
 }

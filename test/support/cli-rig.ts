@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serveLocalApi } from "@blueflame/agent/api/server.driver.ts";
-import { bundle } from "./bundle.ts";
+import { bundled } from "./bundle.ts";
 import { asPerson, type MemoryNode } from "./node.ts";
 
 /** The agent's command line as a program of its own, asking a node in memory over a real socket. Whoever opened closes. */
@@ -17,8 +17,7 @@ export interface CliRig {
 
 export async function openCliRig(node: MemoryNode): Promise<CliRig> {
   const dir = mkdtempSync(join(tmpdir(), "bf-cli-"));
-  const program = join(dir, "cli.mjs");
-  await bundle(join(import.meta.dirname, "agent-cli.main.ts"), program);
+  const program = await bundled("test/support/agent-cli.main.ts");
   const api = await serveLocalApi({
     node,
     socketPath: join(dir, "agent.sock"),

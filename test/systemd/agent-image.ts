@@ -1,10 +1,10 @@
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { inRoot } from "../../deploy/root.ts";
+import { looks } from "../support/looks.ts";
 import type { ImageMachine } from "./machine.ts";
 
 /** Where a root's agent keeps its data when nothing else is said. */
@@ -81,7 +81,7 @@ export class AgentImage {
   /** Resolves when everything that should run does, is ready, and is there once; `before` are processes that are gone by then. */
   async allBack(before: Lives | undefined, withinMs: number): Promise<Lives> {
     let missing = "the agent does not answer";
-    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(50)) {
+    for await (const _ of looks(withinMs)) {
       const status = await this.#status();
       missing = status ? wanting(status) : "the agent does not answer";
       if (!status || missing !== "") continue;

@@ -13,8 +13,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as pause } from "node:timers/promises";
 import { inRoot } from "../../deploy/root.ts";
+import { looks } from "../support/looks.ts";
 import { cgroupRoot } from "./image.ts";
 
 /** An orderly shutdown; a init that hangs is ended after it. */
@@ -138,7 +138,7 @@ export class ImageMachine {
   }
 
   async #until(what: string, holds: () => boolean, withinMs = 30_000): Promise<void> {
-    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await pause(10)) if (holds()) return;
+    for await (const _ of looks(withinMs)) if (holds()) return;
     throw new Error(`waited ${withinMs} ms in vain until ${what}; its console: ${this.console().slice(-2000)}`);
   }
 }
