@@ -106,6 +106,14 @@ meta:
   expect(meta.coherence[1]).not.toHaveProperty("min");
 });
 
+test("data that is stale only after the default of dead was refused: without a word it is dead after four times as long", () => {
+  const { meta } = read(
+    node("meta: {beat_stale: 2m, sources: [{name: a, file: f, stale: 5m}, {name: b, file: f, stale: 2m}]}"),
+  );
+  expect(meta.sources.map(({ deadMs }) => deadMs)).toEqual([1_200_000, 120_000]);
+  expect([meta.beatStaleMs, meta.beatDeadMs]).toEqual([120_000, 480_000]);
+});
+
 test("DOL-8 a job runs at an interval or at a time of day, and is started by a program of this machine", () => {
   const { jobs, pager, pools, processes, disposable, playbooks } = read(
     node(`
@@ -230,11 +238,6 @@ test.each([
     "beats that are dead before they are stale",
     node("meta: {beat_dead: 10s}"),
     /meta\.beat_dead: dead after 10s, and stale only/,
-  ],
-  [
-    "data that is stale only after the default of dead",
-    source("file: f, stale: 5m"),
-    /sources\[0\]\.dead: dead after 2m by default, and stale only after 5m/,
   ],
   ["a rule that nothing can obey", rule("file: f, min: 5, max: 1"), /coherence\[0\]\.max: 1 is below the min of 5/],
   ["a port that cannot be", node("meta: {ports: ['a:0']}"), /meta\.ports\[0\]: port 0; allowed is a port from/],

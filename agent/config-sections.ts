@@ -192,23 +192,21 @@ function metaOf(
       draft.add(`${at}.url`, "not a URL", "allowed is an http:// or https:// URL");
     return { file: file && resolve(folder, file), url };
   };
-  checkAges("meta.beat_", meta?.beatStale, meta?.beatDead, draft);
   return {
     everyMs: millis(meta?.every),
     critical: meta?.critical ?? [],
     beatStaleMs: millis(meta?.beatStale),
-    beatDeadMs: millis(meta?.beatDead),
+    beatDeadMs: deadAfterMs("meta.beat_", meta?.beatStale, meta?.beatDead, draft),
     sources: (meta?.sources ?? []).map((one, index) => {
       const at = `meta.sources[${index}]`;
       if (one.workload !== "") known(one.workload, `${at}.workload`);
       if (one.url !== "" && one.field === "" && !one.rows)
         draft.add(`${at}.field`, "a url without a field", "allowed is the field that holds the time");
-      checkAges(`${at}.`, one.stale, one.dead, draft);
       return {
         name: one.name,
         external: one.external,
         staleMs: millis(one.stale),
-        deadMs: millis(one.dead),
+        deadMs: deadAfterMs(`${at}.`, one.stale, one.dead, draft),
         ...placeOf(one.file, one.url, at),
         field: one.field,
         rows: one.rows,
@@ -241,14 +239,23 @@ function metaOf(
   };
 }
 
-/** What is left out has its default, which may lie on the wrong side of what was written: then that is what is said. */
-function checkAges(prefix: string, stale: Duration | undefined, dead: Duration | undefined, draft: AgentDraft): void {
+/** What is stale only after more than the default of dead, and says nothing of dead, is dead after this many times as long. */
+const deadByStale = 4;
+
+function deadAfterMs(
+  prefix: string,
+  stale: Duration | undefined,
+  dead: Duration | undefined,
+  draft: AgentDraft,
+): number {
   const at = `${prefix}dead`;
   const [staleMs, deadMs] = [millis(stale), millis(dead)];
-  if (deadMs >= staleMs || draft.isBroken(at) || draft.isBroken(`${prefix}stale`)) return;
-  const by = draft.isGiven(at) ? "" : " by default";
-  const saw = `dead after ${printDuration(deadMs)}${by}, and stale only after ${printDuration(staleMs)}`;
+  if (deadMs >= staleMs) return deadMs;
+  if (!draft.isGiven(at)) return staleMs * deadByStale;
+  if (draft.isBroken(at) || draft.isBroken(`${prefix}stale`)) return deadMs;
+  const saw = `dead after ${printDuration(deadMs)}, and stale only after ${printDuration(staleMs)}`;
   draft.add(at, saw, `allowed is at least \`${prefix.includes("beat_") ? "beat_" : ""}stale\``);
+  return deadMs;
 }
 
 function jobsOf({ jobs }: AgentMessage, folder: string, draft: AgentDraft, programs: Programs): JobSpec[] {

@@ -284,6 +284,20 @@ test("an agent that cannot see who calls took everybody for a person: it opens n
   );
 });
 
+test("the newest entries of a log are the newest also where they are more than an answer holds", async () => {
+  const api = await serve();
+  const states = open(StateService, api.socketPath);
+  for (let at = 0; at < 20; at++) {
+    await states.append({ log: "big", entries: [Buffer.alloc(60 * 1024)] }, bearer("token-of-cache"));
+  }
+  const { entries } = await open(NodeService, api.socketPath).readStateLog({
+    workload: "cache",
+    log: "big",
+    limit: 20,
+  });
+  expect(entries.map(({ index }) => Number(index))).toEqual([13, 14, 15, 16, 17, 18, 19, 20]);
+});
+
 test("Down is answered before the process is told that it may end", async () => {
   const ended = Promise.withResolvers<void>();
   const api = await serve(join(dir, "agent.sock"), ended.resolve);

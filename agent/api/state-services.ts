@@ -13,6 +13,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Node } from "../node.ts";
 import { stateMax } from "../state/bounds.ts";
 import type { Answer } from "../state/commit.ts";
+import type { Entry } from "../state/space.ts";
 import type { WorkloadSpace } from "../store/workload-spaces.ts";
 import { type Caller, oneLine, personOf, tokenOf } from "./caller.ts";
 import { keyOf, logOf, pageOf, requestOf, wireLock, wireLog, wireRisk, wireTrade } from "./state-wire.ts";
@@ -97,11 +98,13 @@ export function stateDesk(
       const space = node.stateOf(workload);
       const page = pageOf(limit);
       if (log === "") {
-        const trades = await space.readTrades(Math.max(0, space.risk().risk.trades - page), page);
+        const read = (after: number) => space.readTrades(after, page);
+        const trades = await newest(read, space.risk().risk.trades, page, ({ trade }) => trade.data.length);
         return { trades: trades.map(wireTrade) };
       }
-      const { entries } = await readLog(space, logOf(log), Math.max(0, lastOf(space, log) - page), page);
-      return { entries };
+      const read = (after: number) => space.readLog(logOf(log), after, page);
+      const entries = await newest(read, lastOf(space, log), page, ({ data }) => data.length);
+      return { entries: entries.map(wireEntry) };
     },
     async unlockRisk({ workload, person, reason, causesSeen }, call) {
       // A token among the metadata is a workload's, whoever has forwarded it.
@@ -160,20 +163,46 @@ function lastOf(space: WorkloadSpace, log: string): number {
   return space.contents().logs.get(log)?.last ?? 0;
 }
 
+/** The last ones of something that is read in pages, oldest first: at most `limit` and `stateMax.pageBytes`, but one at least. */
+async function newest<T extends { readonly index: number }>(
+  read: (after: number) => Promise<readonly T[]>,
+  last: number,
+  limit: number,
+  bytesOf: (one: T) => number,
+): Promise<T[]> {
+  const kept: T[] = [];
+  let bytes = 0;
+  let after = Math.max(0, last - limit);
+  do {
+    const page = await read(after);
+    if (page.length === 0) break;
+    for (const one of page) {
+      kept.push(one);
+      bytes += bytesOf(one);
+      while (kept.length > 1 && (kept.length > limit || bytes > stateMax.pageBytes)) {
+        bytes -= bytesOf(kept[0] as T);
+        kept.shift();
+      }
+    }
+    after = kept.at(-1)?.index ?? last;
+  } while (after < last);
+  return kept;
+}
+
 async function readLog(space: WorkloadSpace, log: string, after: number, limit: number) {
   const entries = await space.readLog(log, after, limit);
   const meta = space.contents().logs.get(log);
   const last = meta?.last ?? 0;
   return {
-    entries: entries.map(({ index, atWallMs, data }) => ({
-      index: BigInt(index),
-      at: timestampFromMs(atWallMs),
-      data,
-    })),
+    entries: entries.map(wireEntry),
     more: entries.length > 0 && (entries.at(-1)?.index ?? 0) < last,
     firstIndex: BigInt(meta?.first ?? 1),
     lastIndex: BigInt(last),
   };
+}
+
+function wireEntry({ index, atWallMs, data }: Entry & { readonly index: number }) {
+  return { index: BigInt(index), at: timestampFromMs(atWallMs), data };
 }
 
 function inShort(workload: string, space: WorkloadSpace) {

@@ -22,6 +22,7 @@ import { stateMax } from "../state/bounds.ts";
 import type { Operation, Request } from "../state/commit.ts";
 import { type Cause, type Limits, type Lock, mayTrade, type Trade } from "../state/risk.ts";
 import { type Booked, type KeptRisk, type LogMeta, logBytes } from "../state/space.ts";
+import { oneLine } from "./caller.ts";
 
 const nameForm = /^[A-Za-z0-9._/-]+$/;
 
@@ -203,7 +204,7 @@ function expectedOf(revision: bigint | undefined): number | undefined {
 
 /** One line: it goes into status and audit as it is. */
 function becauseOf(because: string): string {
-  const line = because.replace(/[\p{Cc}\p{Cf}]/gu, "").trim();
+  const line = oneLine(because, because.length);
   if (line === "" || line.length > stateMax.becauseChars)
     throw bad(`a reason has 1 to ${stateMax.becauseChars} characters`);
   return line;

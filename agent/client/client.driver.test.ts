@@ -1,7 +1,7 @@
 import net from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ClientRig } from "../../test/support/client-rig.ts";
 import { connect, connectOptional } from "./client.driver.ts";
 
@@ -57,6 +57,15 @@ test("startBeating goes on over a restart of the agent and ends with close", asy
   const after = beats.length;
   await pause(100);
   expect(beats.length).toBe(after);
+});
+
+test("startBeating that was stopped left its listener behind: a program that begins and stops it leaks nothing", async () => {
+  const agent = rig.connected();
+  const added = vi.spyOn(AbortSignal.prototype, "addEventListener");
+  const removed = vi.spyOn(AbortSignal.prototype, "removeEventListener");
+  for (let at = 0; at < 5; at++) agent.startBeating(60_000)();
+  expect([added.mock.calls.length, removed.mock.calls.length]).toEqual([5, 5]);
+  vi.restoreAllMocks();
 });
 
 test("a value is read back with the revision to put the next one on", async () => {

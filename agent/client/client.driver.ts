@@ -82,7 +82,10 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
         agent.beat(status()).then(over, over);
       }, everyMs);
       timer.unref();
-      const stop = () => clearInterval(timer);
+      const stop = () => {
+        clearInterval(timer);
+        closed.removeEventListener("abort", stop);
+      };
       closed.addEventListener("abort", stop, { once: true });
       return stop;
     },

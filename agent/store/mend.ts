@@ -179,7 +179,7 @@ async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<s
   const made = await remake(place, makingOf(by, found), storeFormat);
   try {
     const wallMs = options.clock.wallMs();
-    const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, dataDir, wallMs);
+    const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, task);
     if (source && form.codec && !wish) {
       const later = await overlayLog(made.handle, place.path, form);
       if (later > 0) notes.push(`${later} later writes of its log are in it`);
@@ -194,22 +194,23 @@ async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<s
 }
 
 /** How the rows of the new store are written. Throws STORE_DAMAGED when nobody can read them, and the faults of the key. */
-async function formFor(by: Way | "empty", { handle }: Remade, dataDir: string, wallMs: number): Promise<Form> {
-  if (by === "empty") return sealedForm(emptyCodec(dataDir, wallMs));
-  const form = await formOf(handle, dataDir);
+async function formFor(by: Way | "empty", { handle }: Remade, task: Pick<Task, "dataDir" | "options">): Promise<Form> {
+  if (by === "empty") return sealedForm(emptyCodec(task));
+  const form = await formOf(handle, task.dataDir);
   if (form) return form;
   throw new Fault("STORE_DAMAGED", "the data keys are gone, in the store and beside it");
 }
 
 /** The keys that are there go on; where nobody can open them any more, a person has just given up what they sealed. */
-function emptyCodec(dataDir: string, wallMs: number): Codec {
+function emptyCodec({ dataDir, options }: Pick<Task, "dataDir" | "options">): Codec {
   try {
     const stored = storedRing(undefined, dataDir);
     if (stored) return new Codec(openRing(stored, dataDir).ring);
   } catch (error) {
     if (!isFault(error, "STORE_KEY_MISSING") && !isFault(error, "STORE_KEY_WRONG")) throw error;
   }
-  return new Codec(makeRing(dataDir, uuid7(wallMs, Math.random), wallMs).ring);
+  const wallMs = options.clock.wallMs();
+  return new Codec(makeRing(dataDir, uuid7(wallMs, options.random), wallMs).ring);
 }
 
 /** Also what an older key sealed may be in it: the next opening looks through all of it. */

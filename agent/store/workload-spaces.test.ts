@@ -157,6 +157,26 @@ test("PHX-9 a lock outlives the store's next openings, and a release is in the a
   ]);
 });
 
+test("a page of trades ignored its bound in bytes, and 1,000 big ones did not fit into an answer: it is cut, and goes on where it was", async () => {
+  const space = await engine();
+  const big = { id: "t", profit: 1, exposure: 0, openExposure: undefined, sessionProfit: undefined };
+  for (let at = 0; at < 8; at++) {
+    const operations = Array.from(
+      { length: 100 },
+      () => ({ is: "trade", trade: { ...big, data: new Uint8Array(1024) } }) as const,
+    );
+    await commit(space, "", ...operations);
+  }
+  const pages = [];
+  for (let after = 0; after < 800; ) {
+    const page = await space.readTrades(after, 1000);
+    pages.push(page);
+    after = page.at(-1)?.index ?? 800;
+  }
+  expect(Math.max(...pages.map(({ length }) => length))).toBeLessThanOrEqual(512);
+  expect(pages.flat().map(({ index }) => index)).toEqual(Array.from({ length: 800 }, (_, at) => at + 1));
+});
+
 test("PHX-9 a store that forgot its last opening, or that somebody outside doubts, locks every workload until a person looks", async () => {
   await commit(await engine(), "", trade(1));
   const { identity } = await open();

@@ -1,7 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { stateMax } from "../state/bounds.ts";
 import { type Answer, type Context, commit, type Request, releaseRisk, riskOf } from "../state/commit.ts";
-import { type Limits, type Lock, noLimits } from "../state/risk.ts";
+import type { Limits, Lock } from "../state/risk.ts";
 import { apply, type Booked, type Change, type Entry, type KeptRisk, Space } from "../state/space.ts";
 import { textOf } from "./codec.ts";
 import { type Part, writeParts } from "./rows.ts";
@@ -34,7 +34,7 @@ export interface WorkloadSpace {
   risk(): KeptRisk;
   /** Entries after an index, oldest first: at most `limit` and `stateMax.pageBytes`, but one at least. */
   readLog(log: string, after: number, limit: number): Promise<(Entry & { readonly index: number })[]>;
-  /** Trades after an index, oldest first. */
+  /** Trades after an index, oldest first: at most `limit` and `stateMax.pageBytes`, but one at least. */
   readTrades(after: number, limit: number): Promise<Booked[]>;
   /** Wakes after each commit that changed something, until the returned function is called. */
   onChange(wake: () => void): () => void;
@@ -108,7 +108,7 @@ export class WorkloadSpaces {
     if (counted && heir) for (const space of this.#spaces.values()) await space.beginAnew();
     if (counted) await keepCounted(this.#database, generation);
     // A config that is rolled back later must not loosen what this one has tightened, also when nothing was traded meanwhile.
-    for (const workload of limits?.keys() ?? []) await this.of(workload).keepLimits();
+    for (const [workload, declared] of limits ?? []) await this.of(workload).keepLimits(declared);
   }
   of(workload: string): OwnSpace {
     const known = this.#spaces.get(workload);
@@ -145,6 +145,16 @@ export class WorkloadSpaces {
       markedWallMs: this.#doubt?.wallMs ?? this.#openedWallMs,
     };
   }
+}
+
+/** True for rows as long as they fit into a page; the first one always does. */
+function pageOfBytes(): (sealed: Uint8Array) => boolean {
+  let bytes = 0;
+  return (sealed) => {
+    const fits = bytes === 0 || bytes + sealed.length <= stateMax.pageBytes;
+    bytes += sealed.length;
+    return fits;
+  };
 }
 
 class OwnSpace implements WorkloadSpace {
@@ -187,9 +197,9 @@ class OwnSpace implements WorkloadSpace {
     }));
   }
   /** Writes the limits of the config down where they are tighter than those that hold. */
-  async keepLimits(): Promise<void> {
+  async keepLimits(limits: Limits): Promise<void> {
     if (this.risk() === this.#landed.risk) return;
-    const operations = [{ is: "limits", limits: this.#options.limits?.get(this.#workload) ?? noLimits }] as const;
+    const operations = [{ is: "limits", limits }] as const;
     await this.commit({ id: "", digest: "", operations, onlyWhileOpen: false });
   }
 
@@ -215,20 +225,14 @@ class OwnSpace implements WorkloadSpace {
     if (!meta) throw new Fault("NOT_FOUND", `'${this.#workload}' has no log '${log}'`);
     const from = Math.max(after + 1, meta.first);
     const range = { gte: entryRow(this.#workload, log, from), lt: entryRow(this.#workload, log, meta.last + 1), limit };
-    let bytes = 0;
-    const take = (sealed: Uint8Array) => {
-      const fits = bytes === 0 || bytes + sealed.length <= stateMax.pageBytes;
-      bytes += sealed.length;
-      return fits;
-    };
-    const found = await this.#database.entriesWhile(range, take);
+    const found = await this.#database.entriesWhile(range, pageOfBytes());
     return found.map(([row, value]) => ({ index: indexOf(row), ...readEntry(value) }));
   }
 
   async readTrades(after: number, limit: number): Promise<Booked[]> {
     const last = this.#landed.risk?.risk.trades ?? 0;
     const range = { gte: tradeRow(this.#workload, after + 1), lt: tradeRow(this.#workload, last + 1), limit };
-    const found = await this.#database.entries(range);
+    const found = await this.#database.entriesWhile(range, pageOfBytes());
     return found.map(([, value]) => readTrade(value));
   }
 

@@ -113,6 +113,16 @@ export function startedAtAll(spec: WorkloadSpec, evidence: Evidence, instance: I
   return well;
 }
 
+/** What liveness probes have counted at the pace of a start says nothing at their own. */
+export function countedAnew(spec: WorkloadSpec, evidence: Evidence): Evidence {
+  const alone = new Set(spec.probes.filter(({ use }) => use === "liveness").map(({ name }) => name));
+  const probes = Object.entries(evidence.probes).map(([name, facts]) => [
+    name,
+    alone.has(name) ? { ...facts, failures: 0 } : facts,
+  ]);
+  return { ...evidence, probes: Object.fromEntries(probes) };
+}
+
 /** When {@link alive} may next change by time alone; undefined when only an event can change it. */
 export function aliveDeadlineMs(spec: WorkloadSpec, evidence: Evidence): number | undefined {
   const deadlines: number[] = [];

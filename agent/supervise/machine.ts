@@ -10,6 +10,7 @@ import { decideNow, examined, mendFailed, remedied } from "./decide.ts";
 import {
   alive,
   aliveDeadlineMs,
+  countedAnew,
   firstReady,
   selfEvident,
   settleMs,
@@ -149,6 +150,8 @@ function judgeStart(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at
     if (now.ms < phase.graceUntilMs) return stay(state);
     const atAll = startedAtAll(spec, state.evidence, phase.instance);
     if (atAll.is === "unwell") return fail(spec, state, phase.instance, atAll.symptom, atAll.because, now);
+    // Asked each second while it started, a probe that means minutes would have failed often enough by now.
+    return nowRuns(spec, { ...state, evidence: countedAnew(spec, state.evidence) }, phase.instance, ready.because, now);
   }
   return nowRuns(spec, state, phase.instance, ready.because, now);
 }

@@ -901,7 +901,7 @@ export type MetaSection = Message<"blueflame.config.v1.MetaSection"> & {
   beatStale?: Duration | undefined;
 
   /**
-   * … and older than this not at all.
+   * … and older than this not at all. Left out beside a beat_stale that is more than its default: four times beat_stale.
    *
    * @generated from field: google.protobuf.Duration beat_dead = 4;
    */
@@ -971,7 +971,7 @@ export type Source = Message<"blueflame.config.v1.Source"> & {
   stale?: Duration | undefined;
 
   /**
-   * … older than this is dead.
+   * … older than this is dead. Left out beside a stale that is more than its default: four times stale.
    *
    * @generated from field: google.protobuf.Duration dead = 4;
    */
