@@ -77,6 +77,11 @@ export class HubRig {
     return ended;
   }
 
+  /** SIGSTOP or SIGCONT: what is sent to it meanwhile waits in its socket. */
+  freeze(frozen: boolean): void {
+    this.#process?.kill(frozen ? "SIGSTOP" : "SIGCONT");
+  }
+
   /** A certificate by this hub's own CA. */
   async issue(name: string, role: "node" | "operator" = "node"): Promise<IssuedCertificate> {
     const authority = await openAuthority(join(this.dir, "hub", "trust"), () => Date.now());

@@ -3,6 +3,7 @@ import { keep, spread } from "../bench/measure.ts";
 import { agentKills } from "./agent-kills.ts";
 import { damage } from "./damage.ts";
 import { diskFull } from "./disk-full.ts";
+import { drain } from "./drain.ts";
 import { guards } from "./guards.ts";
 import { heal } from "./heal.ts";
 import { hubAway } from "./hub-away.ts";
@@ -41,6 +42,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...powerCuts, fullRounds: 300 },
   { ...offlineReboot, fullRounds: 100 },
   { ...riskKills, fullRounds: 100 },
+  { ...drain, fullRounds: 20 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));

@@ -44,6 +44,11 @@ export class AgentRig {
   ) {
     this.dir = mkdtempSync(join(tmpdir(), "bf-prove-"));
     this.dataDir = dataDir ?? join(this.dir, "d");
+    this.configure(config);
+  }
+
+  /** Writes the config that the next start reads. */
+  configure(config: object): void {
     writeFileSync(join(this.dir, "agent.yaml"), JSON.stringify({ node: { id: "prove" }, ...config }));
   }
 
