@@ -247,6 +247,12 @@ export class RunningNode implements Node {
     return this.#parts.store.space(workload);
   }
 
+  async forgetState(workload: string, person: string, reason: string) {
+    const { store, supervisor } = this.#parts;
+    if (supervisor.statuses().some(({ name }) => name === workload))
+      throw new Fault("BAD_REQUEST", `'${workload}' is guarded here: take it out of the config first`);
+    return store.forgetSpace(workload, person, reason);
+  }
   stateNames() {
     const { store, supervisor } = this.#parts;
     return [...new Set([...store.spaces(), ...supervisor.statuses().map(({ name }) => name)])].sort();

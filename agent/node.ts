@@ -10,7 +10,7 @@ import type {
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import type { AuditPage } from "./store/ports.ts";
 
-import type { WorkloadSpace } from "./store/workload-spaces.ts";
+import type { Forgotten, WorkloadSpace } from "./store/workload-spaces.ts";
 
 /**
  * The running node, as its doors see it: the local API, the uplink and the command line's server side. Implemented by
@@ -35,6 +35,8 @@ export interface Node {
   stateOf(workload: string): WorkloadSpace;
   /** Of all workloads that keep something or are guarded, by name. */
   stateNames(): string[];
+  /** A person gives up what a workload kept that is no longer guarded. Rejects with BAD_REQUEST, NOT_FOUND, RISK_LOCKED. */
+  forgetState(workload: string, person: string, reason: string): Promise<Forgotten>;
 
   /** Newest first. */
   incidents(limit: number, openOnly: boolean): Promise<Incident[]>;

@@ -43,6 +43,12 @@ export interface Asked {
   readonly holder: string | undefined;
 }
 
+/** What a person answers for: a risk lock that is opened, a state that is given up. */
+const personsOnly: Readonly<Record<string, string>> = {
+  unlockRisk: "a risk lock is opened",
+  forgetState: "what a workload kept is given up",
+};
+
 /** Why the peer may not ask this; undefined when it may. */
 export function refusalOf(peer: Peer, { service, method, holder }: Asked): string | undefined {
   if (service !== NodeService.typeName) {
@@ -53,8 +59,8 @@ export function refusalOf(peer: Peer, { service, method, holder }: Asked): strin
     case "person":
       return undefined;
     case "unseen":
-      return method === "unlockRisk"
-        ? `${peer.because}, and a risk lock is opened by a person only: ${peer.instead}`
+      return method in personsOnly
+        ? `${peer.because}, and ${personsOnly[method]} by a person only: ${peer.instead}`
         : undefined;
     case "workload":
       return `${named(peer)} asks what only people may: a workload has BeatService, ReportService and StateService with its own token; ask from a shell that no workload has started`;

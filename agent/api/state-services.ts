@@ -85,7 +85,7 @@ export function stateService(node: Node, watch: Watch): Handlers<typeof StateSer
 /** What people ask about the state of workloads. */
 export function stateDesk(
   node: Node,
-): Pick<Handlers<typeof NodeService>, "listState" | "getState" | "readStateLog" | "unlockRisk"> {
+): Pick<Handlers<typeof NodeService>, "listState" | "getState" | "readStateLog" | "unlockRisk" | "forgetState"> {
   return {
     async listState({ workload, page }) {
       if (workload === "") return { workloads: node.stateNames().map((name) => inShort(name, node.stateOf(name))) };
@@ -107,17 +107,28 @@ export function stateDesk(
       return { entries: entries.map(wireEntry) };
     },
     async unlockRisk({ workload, person, reason, causesSeen }, call) {
-      // A token among the metadata is a workload's, whoever has forwarded it.
-      if (call.metadata.get("authorization").length > 0) {
-        throw new Fault("DENIED", "a risk lock is opened by a person at the node, never by a workload");
-      }
-      const why = oneLine(reason, stateMax.becauseChars);
-      if (why === "") throw new Fault("BAD_REQUEST", "a risk lock is opened with a reason, for the audit");
+      const why = personsReason(call, reason, "a risk lock is opened");
       const space = node.stateOf(workload);
       const opened = await space.release(personOf(person), why, causesSeen);
       return { opened: opened.length > 0, risk: wireRisk(space.risk()), locks: opened.map(wireLock) };
     },
+    async forgetState({ workload, person, reason }, call) {
+      const why = personsReason(call, reason, "what a workload kept is given up");
+      const { keys, bytes, trades } = await node.forgetState(workload, personOf(person), why);
+      return { keys, bytes: BigInt(bytes), trades: BigInt(trades) };
+    },
   };
+}
+
+/** Why a person does it. Throws DENIED for anybody else, BAD_REQUEST without a reason. */
+function personsReason(call: Caller, reason: string, what: string): string {
+  // A token among the metadata is a workload's, whoever has forwarded it.
+  if (call.metadata.get("authorization").length > 0) {
+    throw new Fault("DENIED", `${what} by a person at the node, never by a workload`);
+  }
+  const why = oneLine(reason, stateMax.becauseChars);
+  if (why === "") throw new Fault("BAD_REQUEST", `${what} with a reason, for the audit`);
+  return why;
 }
 
 type OneOperation = NonNullable<MessageInitShape<typeof OperationSchema>["operation"]>;

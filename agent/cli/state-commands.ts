@@ -1,9 +1,17 @@
 import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import type { Command } from "commander";
 import { recordCount } from "./records.ts";
-import { type StateOptions, stateGet, stateList, stateLog, stateUnlock, type UnlockOptions } from "./state.ts";
+import {
+  type StateOptions,
+  stateForget,
+  stateGet,
+  stateList,
+  stateLog,
+  stateUnlock,
+  type UnlockOptions,
+} from "./state.ts";
 
-/** Adds `state list`, `get`, `log` and `unlock`: what workloads keep at their agent. */
+/** Adds `state list`, `get`, `log`, `forget` and `unlock`: what workloads keep at their agent. */
 export function addState(program: Command): void {
   const state = program.command("state").description("what workloads keep at the agent: keys, logs, trades, risk");
   const add = (name: string, what: string) =>
@@ -26,6 +34,12 @@ export function addState(program: Command): void {
     .argument("[log]", "without it: its trades")
     .action((workload: string, log: string | undefined, _options, self: Command) =>
       stateLog(workload, log, options(self)),
+    );
+  add("forget", "give up what a workload kept that is no longer in the config; the audit says so")
+    .argument("<workload>")
+    .requiredOption("--reason <words>", "why nobody needs it any more")
+    .action((workload: string, _options, self: Command) =>
+      stateForget(workload, self.optsWithGlobals<StateOptions & { readonly reason: string }>()),
     );
   add("unlock", "open a workload's risk lock: you answer for it, and the audit says so")
     .argument("<workload>")

@@ -5,6 +5,7 @@ import type { Column } from "@blueflame/shared/cli/table.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
+  ForgetStateResponseSchema,
   GetStateResponseSchema,
   type WorkloadState,
   WorkloadStateSchema,
@@ -79,6 +80,26 @@ export async function stateLog(workload: string, log: string | undefined, option
     return printRows(trades, tradeColumns, { ...options, json: (row) => toJson(TradeRecordSchema, row) });
   }
   printRows(entries, entryColumns, { ...options, json: (row) => toJson(LogEntrySchema, row) });
+}
+
+/**
+ * A person gives up all that a workload kept which is no longer guarded here. Rejects with DENIED inside a workload, RISK_LOCKED while
+ * its risk is locked, BAD_REQUEST for one that is guarded, NOT_FOUND.
+ */
+export async function stateForget(
+  workload: string,
+  options: StateOptions & { readonly reason: string },
+): Promise<void> {
+  if (process.env.BLUEFLAME_TOKEN) {
+    throw new Fault("DENIED", "this command runs inside a workload; what one kept is given up by a person at the node");
+  }
+  const request = { workload, person: personHere(), reason: options.reason };
+  const gone = await ask(options.dataDir, (desk) => desk.forgetState(request));
+  if ((options.output ?? "table") !== "table") {
+    return printOne(gone, [], { ...options, json: (row) => toJson(ForgetStateResponseSchema, row) });
+  }
+  const { keys, bytes, trades } = gone;
+  process.stdout.write(`forgot ${clean(workload)}: ${keys} keys, ${bytes} bytes, ${trades} trades\n`);
 }
 
 /** What an unlock takes beside the flags of all. */

@@ -13,6 +13,13 @@ export const stateMax = {
   trimmed: 1000,
   /** Values and log entries together. */
   bytes: 64 * 1024 * 1024,
+  /**
+   * Values and log entries of all workloads, also of those that are gone: beyond it nobody's grow. Risk states, trades and locks always
+   * go. Only a person forgets what a workload kept (`state forget`).
+   */
+  allBytes: 256 * 1024 * 1024,
+  /** Workloads that keep something, gone ones too; a workload beyond it gets no keys and logs. */
+  spaces: 500,
   /** Of one commit. */
   operations: 100,
   commitBytes: 896 * 1024,

@@ -232,3 +232,14 @@ test("whoever watched up to any revision is told all that changed since, each th
     { numRuns: 100 },
   );
 });
+
+test("what workloads keep that are gone could fill the disk; keys and logs are refused then, and what happened is booked", () => {
+  const full = { ...context, others: { bytes: stateMax.allBytes - 3, spaces: 4 } };
+  const space = new Space();
+  expect(code(() => commit(space, request("", put("key", "abc")), full))).toBe("no fault");
+  expect(code(() => commit(space, request("", put("more")), full))).toBe("LIMIT_REACHED");
+  expect(code(() => commit(space, request("", { is: "lock", because: "enough" }, trade(-1)), full))).toBe("no fault");
+  const many = { ...context, others: { bytes: 0, spaces: stateMax.spaces } };
+  expect(code(() => commit(new Space(), request("", put("key")), many))).toBe("LIMIT_REACHED");
+  expect(code(() => commit(new Space(), request("", trade(-1)), many))).toBe("no fault");
+});

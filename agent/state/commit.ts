@@ -59,6 +59,8 @@ export interface Context {
   readonly declared: Limits | undefined;
   /** `log\0index` → bytes of the log through that entry, read before: what a trim takes away. */
   readonly through: ReadonlyMap<string, number>;
+  /** What all other workloads keep, gone ones too; absent: nothing. */
+  readonly others?: { readonly bytes: number; readonly spaces: number };
 }
 
 /** What came of a request. */
@@ -314,7 +316,17 @@ class Work {
 
   #fits(more: number): void {
     const bytes = this.#space.bytes + more;
-    if (more <= 0 || bytes <= stateMax.bytes) return;
+    if (more <= 0) return;
+    const { bytes: elsewhere, spaces } = this.#context.others ?? { bytes: 0, spaces: 0 };
+    const forget =
+      "`blueflame-agent state list` shows whose, `state forget` gives up what a workload kept that is gone";
+    if (elsewhere + bytes > stateMax.allBytes) {
+      throw new Fault("LIMIT_REACHED", `all workloads keep ${elsewhere + this.#space.bytes} bytes: ${forget}`);
+    }
+    if (this.#space.revision === 0 && spaces >= stateMax.spaces) {
+      throw new Fault("LIMIT_REACHED", `${spaces} workloads keep something here: ${forget}`);
+    }
+    if (bytes <= stateMax.bytes) return;
     const kept = `'${this.#context.workload}' keeps ${this.#space.bytes} bytes of ${stateMax.bytes}`;
     throw new Fault("LIMIT_REACHED", `${kept}, ${more} more do not fit: delete keys or trim logs`);
   }

@@ -291,6 +291,7 @@ async function assemble(
     },
     space: (workload) => spaces.of(workload),
     spaces: () => spaces.names(),
+    forgetSpace: (workload, person, reason) => spaces.forget(workload, person, reason),
     doubt: (because) => spaces.doubt(because),
     async saveTokenHash(workload, hash) {
       const part = putText(`token/${workload}`, hash);

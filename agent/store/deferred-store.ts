@@ -219,6 +219,9 @@ class DeferredStore implements StartedStore {
   spaces(): string[] {
     return this.#opened().spaces();
   }
+  async forgetSpace(workload: string, person: string, reason: string) {
+    return this.#opened().forgetSpace(workload, person, reason);
+  }
   async doubt(because: string): Promise<void> {
     await this.#opened().doubt(because);
   }

@@ -5,7 +5,7 @@ import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_servi
 import type { Outbox } from "../uplink/ports.ts";
 import type { ConfigVersionsWrite } from "./config-versions.ts";
 import type { StoredRing } from "./keys/ring.ts";
-import type { WorkloadSpace } from "./workload-spaces.ts";
+import type { Forgotten, WorkloadSpace } from "./workload-spaces.ts";
 
 /** What one decision leaves behind, written as one batch: all of it or nothing. */
 export interface StepWrite {
@@ -98,6 +98,8 @@ export interface AgentStore {
   space(workload: string): WorkloadSpace;
   /** Names of the workloads that keep something. */
   spaces(): string[];
+  /** A person gives up all that a workload keeps; see `WorkloadSpaces.forget`. */
+  forgetSpace(workload: string, person: string, reason: string): Promise<Forgotten>;
   /**
    * Something outside says that this store has forgotten what it had acknowledged: every risk state counts as locked until a
    * person releases it. Synced, with a record in the audit.

@@ -14,7 +14,8 @@
  * neither NUL nor slash.
  */
 import type { Write } from "@blueflame/shared/store/level/writer.ts";
-import type { Booked, Change, Done, Entry, KeptRisk, KeyMeta, LogMeta } from "../state/space.ts";
+import { stateMax } from "../state/bounds.ts";
+import type { Booked, Change, Done, Entry, KeptRisk, KeyMeta, LogMeta, Space } from "../state/space.ts";
 import { ordinal, textOf } from "./codec.ts";
 
 /** The tables that are read whole at the opening, in this order. */
@@ -66,6 +67,19 @@ export function writesOf(workload: string, change: Change): Write[] {
     case "horizon":
       return [putJson(spaceRow(workload), { horizon: change.revision, floor: change.floor })];
   }
+}
+
+/** Every row of a workload; for one that forgets it. */
+export function* rowsOf(workload: string, space: Space): Generator<string> {
+  for (const key of space.keys.keys()) yield* [valueRow(workload, key), nameRow(workload, key)];
+  for (const [log, { first, last }] of space.logs) {
+    for (let index = first; index <= last; index++) yield entryRow(workload, log, index);
+    yield logRow(workload, log);
+  }
+  const trades = space.risk?.risk.trades ?? 0;
+  for (let index = Math.max(1, trades - stateMax.trades + 1); index <= trades; index++) yield tradeRow(workload, index);
+  for (const number of space.requestIds.keys()) yield requestRow(workload, number);
+  yield* [riskRow(workload), spaceRow(workload)];
 }
 
 /** The change that wrote a row of {@link contentTables}, without bytes: what a space is loaded from. */

@@ -222,3 +222,33 @@ test("a disk that refuses loses what was not answered, and what is repeated late
   await commit(next, "r1", trade(-1));
   expect(next.risk().risk.trades).toBe(2);
 });
+
+test("what a workload kept that was taken out of the config stayed for ever; a person forgets it, and nothing of anybody else", async () => {
+  const store = await open();
+  const space = store.space("engine");
+  const entries = Array.from({ length: 100 }, (_, n) => `entry ${n}`);
+  for (let n = 0; n < 21; n++) await commit(space, "", append("steps", ...entries));
+  await commit(space, "r1", put("a", "abc"), trade(3));
+  await commit(store.space("other"), "", put("a"), append("steps", "one"));
+  const before = await seen(store.space("other"));
+  const gone = await store.forgetSpace("engine", "asha", "it was renamed");
+  expect(gone).toMatchObject({ keys: 1, trades: 1 });
+  expect(store.spaces()).toEqual(["other"]);
+  expect((await store.audit(1))[0]).toMatchObject({ action: "state.forget", actor: "person:asha" });
+  // Whoever held it begins nothing in it; under its name it begins anew.
+  await expect(commit(space, "", put("late")).catch(code)).resolves.toBe("NOT_FOUND");
+  const again = await open();
+  expect([again.spaces(), await seen(again.space("other"))]).toEqual([["other"], before]);
+  expect(((await seen(again.space("engine"))) as unknown[]).slice(0, 4)).toEqual([[[], [], 0, 0, 0, 0], [], [], []]);
+  expect((await commit(again.space("engine"), "r1", put("a", "abc"), trade(3))).alreadyDone).toBe(false);
+  await expect(again.forgetSpace("nobody", "asha", "why").catch(code)).resolves.toBe("NOT_FOUND");
+});
+
+test("GRC-7 a risk lock is never forgotten with what its workload kept: it is opened first, by itself", async () => {
+  const store = await open();
+  await commit(store.space("engine"), "", put("a"), { is: "lock", because: "enough" });
+  await expect(store.forgetSpace("engine", "asha", "gone").catch(code)).resolves.toBe("RISK_LOCKED");
+  expect(text((await store.space("engine").get("a"))?.value)).toBe("v");
+  await store.space("engine").release("asha", "looked at it");
+  expect(await store.forgetSpace("engine", "asha", "gone")).toMatchObject({ keys: 1 });
+});

@@ -14,6 +14,7 @@ import {
   readEntry,
   readTrade,
   readValue,
+  rowsOf,
   tradeRow,
   valueRow,
   writesOf,
@@ -72,6 +73,13 @@ const forgottenMax = 2 ** 20;
 const nothing = () => undefined;
 const doubtRow = "meta/doubt";
 
+/** What was given up. */
+export interface Forgotten {
+  readonly keys: number;
+  readonly bytes: number;
+  readonly trades: number;
+}
+
 /** How often, when last and why the store's state was doubted. */
 interface Doubt {
   readonly count: number;
@@ -113,7 +121,8 @@ export class WorkloadSpaces {
   of(workload: string): OwnSpace {
     const known = this.#spaces.get(workload);
     if (known) return known;
-    const made = new OwnSpace(this.#database, workload, this.#options, () => this.#standing());
+    const others = () => this.#others(workload);
+    const made = new OwnSpace(this.#database, workload, this.#options, () => this.#standing(), others);
     this.#spaces.set(workload, made);
     return made;
   }
@@ -123,6 +132,23 @@ export class WorkloadSpaces {
       .filter(([, space]) => space.contents().revision > 0)
       .map(([name]) => name)
       .sort();
+  }
+  /**
+   * A person gives up all that a workload keeps that is gone. Rejects with NOT_FOUND, and with RISK_LOCKED while its risk is locked:
+   * that is answered for first, by itself.
+   */
+  async forget(workload: string, person: string, reason: string): Promise<Forgotten> {
+    const space = this.#spaces.get(workload);
+    if (!space || space.contents().revision === 0)
+      throw new Fault("NOT_FOUND", `no workload '${workload}' keeps anything here`);
+    const forgotten = await space.forget(person, reason);
+    this.#spaces.delete(workload);
+    return forgotten;
+  }
+  /** What all but one keep. */
+  #others(workload: string): NonNullable<Context["others"]> {
+    const kept = [...this.#spaces].filter(([name, space]) => name !== workload && space.contents().revision > 0);
+    return { bytes: kept.reduce((sum, [, space]) => sum + space.contents().bytes, 0), spaces: kept.length };
   }
   /** Every risk state counts as locked from now on, also should the disk refuse to keep that. */
   async doubt(because: string): Promise<void> {
@@ -166,14 +192,18 @@ class OwnSpace implements WorkloadSpace {
   readonly #staged = new Space();
   /** What is on the disk; answers are given from it. */
   readonly #landed = new Space();
+  readonly #others: () => NonNullable<Context["others"]>;
   readonly #wakes = new Set<() => void>();
+  #forgotten = false;
 
   constructor(
     database: SealedDatabase,
     workload: string,
     options: SpacesOptions,
     standing: () => Pick<Context, "mark" | "doubtful" | "markedWallMs">,
+    others: () => NonNullable<Context["others"]>,
   ) {
+    this.#others = others;
     this.#database = database;
     this.#workload = workload;
     this.#options = options;
@@ -240,7 +270,11 @@ class OwnSpace implements WorkloadSpace {
     const { operations, through } = await this.#trims(request);
     let answer: Answer | undefined;
     await this.#write(() => {
-      const made = commit(this.#staged, { ...request, operations }, { ...this.#context(), through });
+      const made = commit(
+        this.#staged,
+        { ...request, operations },
+        { ...this.#context(), through, others: this.#others() },
+      );
       answer = made.answer;
       const audit =
         made.locked === undefined ? [] : this.#audit("risk.lock", `workload:${this.#workload}`, made.locked);
@@ -262,6 +296,42 @@ class OwnSpace implements WorkloadSpace {
     return opened;
   }
 
+  /** All in one batch, once its logs are short; in between each cut of a log is a whole commit. */
+  async forget(person: string, reason: string): Promise<Forgotten> {
+    this.#checkUnlocked();
+    for (let log = this.#long(); log !== undefined; log = this.#long()) {
+      const through = log.meta.first + stateMax.trimmed - 1;
+      const operations = [{ is: "trim", log: log.name, through }] as const;
+      await this.commit({ id: "", digest: "", operations, onlyWhileOpen: false });
+    }
+    let gone: Forgotten = { keys: 0, bytes: 0, trades: 0 };
+    const build = (): Part[] => {
+      const { trades } = this.#checkUnlocked();
+      gone = { keys: this.#staged.live, bytes: this.#staged.bytes, trades };
+      const writes = [...rowsOf(this.#workload, this.#staged)].map((key) => ({ type: "del", key }) as const);
+      const what = `${gone.keys} keys, ${gone.bytes} bytes, ${trades} trades`;
+      const undo = () => {
+        this.#forgotten = false;
+      };
+      this.#forgotten = true; // whoever holds it still begins nothing in it
+      return [{ writes, undo }, ...this.#audit("state.forget", `person:${person}`, `${reason} (${what})`)];
+    };
+    await writeParts(this.#database, true, build);
+    return gone;
+  }
+  #checkUnlocked(): KeptRisk["risk"] {
+    const { risk } = riskOf(this.#staged, this.#context());
+    if (!risk.lock) return risk;
+    throw new Fault(
+      "RISK_LOCKED",
+      `the risk of '${this.#workload}' is locked, and a lock is not forgotten: open it first`,
+    );
+  }
+  #long() {
+    const [found] = [...this.#landed.logs].filter(([, { first, last }]) => last - first >= stateMax.trimmed);
+    return found && { name: found[0], meta: found[1] };
+  }
+
   #audit(action: string, actor: string, because: string): readonly Part[] {
     return this.#options.audit({ actor, action, target: `workload/${this.#workload}`, because });
   }
@@ -275,6 +345,7 @@ class OwnSpace implements WorkloadSpace {
   /** Decides when its batch is built, on top of everything before; what was decided is told once it is on the disk. */
   async #write(decide: () => { changes: readonly Change[]; undo: () => void; audit: readonly Part[] }): Promise<void> {
     await writeParts(this.#database, true, () => {
+      if (this.#forgotten) throw new Fault("NOT_FOUND", `what '${this.#workload}' kept was forgotten by a person`);
       const { changes, undo, audit } = decide();
       const landed = () => {
         for (const change of changes) apply(this.#landed, change);

@@ -169,6 +169,9 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       if (found === undefined) throw new Fault("NOT_FOUND", `no workload '${name}' keeps anything here`);
       return found.state;
     },
+    forgetState: async (name) => {
+      throw new Fault("BAD_REQUEST", `'${name}' is guarded here`);
+    },
     stateNames: () => [...workloads.keys()].sort(),
     incidents: async (limit, openOnly) =>
       node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(0, limit),
