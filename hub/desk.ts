@@ -1,3 +1,4 @@
+import { type Before, beginAction, jsonOf } from "@blueflame/shared/audit/chain.ts";
 import {
   AuditOutcome,
   type Incident,
@@ -6,7 +7,12 @@ import {
   Severity,
   TimelineEntrySchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
-import { type Hello, NodeHealth, OrderOutcome } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import {
+  type Hello,
+  type Record as LinkRecord,
+  NodeHealth,
+  OrderOutcome,
+} from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Countersigner, headSigner, linkOf } from "./audit-heads.ts";
@@ -127,6 +133,7 @@ function paceFor(nodes: number): number {
 function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): SessionDesk {
   const { judge, store, countersigner, nodeChanged } = options;
   const signHeads = headSigner(countersigner, session);
+  let lifeTold = false;
   return {
     beat(heartbeat) {
       entry.heartbeat = heartbeat.readings.length > readingsMax ? { ...heartbeat, readings: [] } : heartbeat;
@@ -159,6 +166,9 @@ function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): 
       for (const result of kept.orderResults) {
         judge.carrier.orderResult(entry.id, result.orderId, outcomes[result.outcome] ?? "failed", clip(result.because));
       }
+      const life = lifeTold ? undefined : newLifeIn(records, generation);
+      if (life !== undefined) tellNewLife(judge, entry, life);
+      lifeTold ||= life !== undefined;
       for (const because of kept.brokenAudit) tellAudit(judge, entry, because);
       if (kept.incidents.length > 0) nodeChanged(entry.id);
     },
@@ -236,6 +246,24 @@ function tellStoreBehind(judge: Judge, entry: Entry): void {
   judge.ports.log.warn({ node: entry.id, because }, "store behind");
   note(judge, entry.id, "node.store_behind", because, AuditOutcome.FAILURE);
   tell(judge, entry, "store_rolled_back", because, Severity.HIGH);
+}
+
+/** What the first record of a life says of the lives before it; undefined where none begins, and for the first life of all. */
+function newLifeIn(records: readonly LinkRecord[], generation: string): string | undefined {
+  for (const { kind } of records) {
+    if (kind.case !== "audit" || kind.value.action !== beginAction || kind.value.generation !== generation) continue;
+    if (jsonOf<Before>(kind.value.beforeJson)?.generation) return clip(kind.value.because);
+  }
+  return undefined;
+}
+
+/** Mended, restored or set back: something may be missing, and each workload's risk is locked until a person opens it. Once for each session. */
+function tellNewLife(judge: Judge, entry: Entry, because: string): void {
+  const words = `${entry.id} goes on as life ${entry.row.incarnation}, its risk locked: ${because}`;
+  note(judge, entry.id, "node.new_life", words);
+  const about = { node: entry.id, site: entry.row.site, because: words, incidentId: "" };
+  judge.carrier.alert({ kind: "store_new_life", ...about }, judge.now());
+  judge.write();
 }
 
 /** Somebody has changed what the node has recorded, or taken the end of it away; `blueflame audit verify` says where. */
