@@ -65,6 +65,8 @@ export interface Hub {
   close(withinMs?: number): Promise<void>;
 }
 
+/** Until then after its start, who has not been heard yet may live all the same. */
+const firstWordMs = 3_600_000;
 const closeWithinMs = 5_000;
 /** An agent without a hub tries again after at most 30 s; a fleet with shorter intervals is judged sooner all the same. */
 const settleMs = 30_000;
@@ -83,6 +85,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     const memory = await openMemory(options, closing);
     const link: Late = {};
     const judge = await openJudge(options, memory, link, closing);
+    memory.heard.of = judge;
     const { view, streams } = openStreams(options, memory, judge, link, closing);
     const http = await openHttp(options, memory, view, closing);
     const grpc = await serveGrpc(options.grpc, memory.credentials, (server) => {
@@ -138,8 +141,21 @@ async function openMemory({ dataDir, clock, log, grpc }: HubOptions, closing: Cl
   const revoked = openRevokedList(`${dataDir}/trust`);
   const hosts = namesOf(grpc.host);
   const credentials = new HubCredentials(await authority.serverCertificate(hosts));
-  const store = await openHubStore(engine.state, engine.log, () => Math.floor(clock.wallMs()));
-  return { engine, authority, revoked, hosts, credentials, store };
+  const heard: { of?: Judge } = {};
+  const wallMs = () => Math.floor(clock.wallMs());
+  const store = await openHubStore(engine.state, engine.log, wallMs, heardBy(clock, heard));
+  return { heard, engine, authority, revoked, hosts, credentials, store };
+}
+
+/** When something was heard of a node last. */
+function heardBy(clock: Clock, late: { readonly of?: Judge }): (nodeId: string) => number {
+  const openedMs = clock.monotonicMs();
+  return (nodeId) => {
+    const entry = late.of?.entries.get(nodeId);
+    const agoMs = entry && late.of ? clock.monotonicMs() - late.of.beats.lastMs(entry.slot) : Number.NaN;
+    if (Number.isFinite(agoMs)) return clock.wallMs() - agoMs;
+    return clock.monotonicMs() - openedMs < firstWordMs ? clock.wallMs() : (entry?.row.seenWallMs ?? 0);
+  };
 }
 type Memory = Awaited<ReturnType<typeof openMemory>>;
 

@@ -22,6 +22,8 @@ import {
 
 /** Every part but the last has so many bytes; the hub takes no other. */
 export const partBytes = 256 * 1024;
+/** No store is larger (its own bound is half of it), and so no snapshot of one. */
+export const parcelMax = 1024 * 1024 * 1024;
 const magic = "BFS1";
 const manifestMax = 64 * 1024;
 /** A value whose first byte is this one was written before there were seals. */
@@ -145,17 +147,31 @@ export class Arriving {
 const pathOf = (folder: string, id: string) => join(folder, `hub-${id.slice(0, 16)}.part`);
 const isPart = (name: string) => /^hub-[0-9a-f]*\.part$/.test(name);
 
+/** Part by part: the agent's memory has no room for all of it. */
 async function unwrap(path: string, id: string, draft: string): Promise<void> {
-  const bytes = await readFile(path);
-  if (createHash("sha256").update(bytes).digest("hex") !== id) throw damaged(path, "it is not what its name says");
-  const length = bytes.length < 8 ? 0 : bytes.readUInt32LE(magic.length);
-  if (bytes.toString("latin1", 0, magic.length) !== magic || length > manifestMax)
+  const hash = createHash("sha256");
+  await eachPart(path, (bytes) => void hash.update(bytes));
+  if (hash.digest("hex") !== id) throw damaged(path, "it is not what its name says");
+  const head = await bytesAt(path, 0, magic.length + 4);
+  const length = head.length < magic.length + 4 ? 0 : head.readUInt32LE(magic.length);
+  if (head.toString("latin1", 0, magic.length) !== magic || length > manifestMax)
     throw damaged(path, "it is no snapshot");
-  const at = magic.length + 4;
   await rm(draft, { recursive: true, force: true });
   await mkdir(draft, { mode: 0o700 });
-  await writeFile(join(draft, "entries"), bytes.subarray(at + length), { mode: 0o600, flush: true });
-  await writeFile(join(draft, "manifest.json"), bytes.subarray(at, at + length), { mode: 0o600, flush: true });
+  const manifest = await bytesAt(path, head.length, length);
+  await writeFile(join(draft, "manifest.json"), manifest, { mode: 0o600, flush: true });
+  const entries = await open(join(draft, "entries"), "wx", 0o600);
+  try {
+    for (let at = head.length + length; ; ) {
+      const bytes = await bytesAt(path, at, partBytes);
+      if (bytes.length === 0) break;
+      await entries.writeFile(bytes);
+      at += bytes.length;
+    }
+    await entries.sync();
+  } finally {
+    await entries.close();
+  }
 }
 
 function damaged(path: string, saw: string): Fault {

@@ -1,8 +1,15 @@
+import { statfs } from "node:fs/promises";
+import { setTimeout as pause } from "node:timers/promises";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { KeptSnapshot } from "@blueflame/shared/gen/blueflame/link/v1/snapshot_service_pb.ts";
-import { Arriving, partBytes } from "../store/snapshot-parcel.ts";
+import { makeFolder } from "@blueflame/shared/store/folder.ts";
+import { Arriving, parcelMax, partBytes } from "../store/snapshot-parcel.ts";
 import type { HubTarget } from "./ports.ts";
 import { lineFault, type SnapshotLine, snapshotLine } from "./snapshot-line.driver.ts";
+
+/** Asked too early, so often it is asked again, a while later. */
+const earlyMax = 30;
+const earlyMs = 2000;
 
 /** A snapshot that was brought here. */
 interface Fetched {
@@ -29,6 +36,7 @@ export function fetchSnapshot(target: HubTarget, dataDir: string, wanted: string
           ? "the hub keeps no snapshot of this node"
           : `the hub keeps no snapshot '${wanted}' of this node`,
       );
+    await checkRoom(dataDir, Number(one.bytes));
     const arriving = await Arriving.begin(dataDir, one.id);
     try {
       await bring(line, one, arriving);
@@ -40,9 +48,31 @@ export function fetchSnapshot(target: HubTarget, dataDir: string, wanted: string
   });
 }
 
+/** Throws when so much cannot come: what a hub says is not believed. More than a store may have is no snapshot of one, and the disk is not filled with it. */
+export async function checkRoom(dataDir: string, bytes: number): Promise<void> {
+  if (bytes < 1 || bytes > parcelMax)
+    throw new Fault("STORE_DAMAGED", `the hub names a snapshot of ${bytes} bytes; there is none above ${parcelMax}`);
+  makeFolder(dataDir);
+  const { bavail, bsize } = await statfs(dataDir);
+  // As it comes, and unwrapped.
+  if (bavail * bsize < 2 * bytes)
+    throw new Fault("STORE_WRITE_FAILED", `the snapshot needs ${2 * bytes} bytes, ${bavail * bsize} are free`);
+}
+
 async function bring({ service, within }: SnapshotLine, one: KeptSnapshot, arriving: Arriving): Promise<void> {
+  let early = 0;
   while (arriving.bytes < Number(one.bytes)) {
-    const { data } = await service.getSnapshotPart({ id: one.id, offset: BigInt(arriving.bytes) }, within);
+    const request = { id: one.id, offset: BigInt(arriving.bytes) };
+    const answer = await service.getSnapshotPart(request, within).catch((error: unknown) => {
+      // Another one asks under this name too: the hub gives each node so much a second.
+      if (!isFault(lineFault(error), "LIMIT_REACHED") || ++early > earlyMax) throw error;
+      return undefined;
+    });
+    if (!answer) {
+      await pause(earlyMs);
+      continue;
+    }
+    const { data } = answer;
     const expected = Math.min(partBytes, Number(one.bytes) - arriving.bytes);
     if (data.byteLength !== expected)
       throw new Fault("STORE_DAMAGED", `the hub sent ${data.byteLength} of ${expected} bytes`);

@@ -8,9 +8,9 @@ import { certificateOf, type HubFolder, hubFolder, hubIn } from "../../test/supp
 import { kekOf } from "../store/keys/key-file.ts";
 import { Ring } from "../store/keys/ring.ts";
 import { SnapshotWriter, snapshotsIn } from "../store/snapshot-file.ts";
-import { partBytes } from "../store/snapshot-parcel.ts";
+import { parcelMax, partBytes } from "../store/snapshot-parcel.ts";
 import type { HubTarget } from "./ports.ts";
-import { fetchSnapshot } from "./snapshot-fetching.driver.ts";
+import { checkRoom, fetchSnapshot } from "./snapshot-fetching.driver.ts";
 import { snapshotLine } from "./snapshot-line.driver.ts";
 import { sendSnapshots } from "./snapshot-sending.driver.ts";
 
@@ -103,6 +103,26 @@ test("what is not sealed never leaves the node, and that is said once", async ()
   await pause(200);
   expect(warned).toEqual([expect.stringContaining("is not sealed")]);
   expect(await kept()).toEqual([]);
+});
+
+test("a snapshot that is too large for the hub was read to its end and offered again each minute", async () => {
+  await snapshot("old", 1, 100);
+  const manifest = join(snapshotsIn(dataDir("old")), "1", "manifest.json");
+  writeFileSync(manifest, JSON.stringify({ ...JSON.parse(readFileSync(manifest, "utf8")), bytes: 200_000_000 }));
+  rmSync(join(snapshotsIn(dataDir("old")), "1", "entries"));
+  sending("old");
+  await until("it is said", () => warned.length > 0);
+  await pause(200);
+  expect(warned).toEqual([expect.stringMatching(/200000000 bytes, the hub takes at most \d+/)]);
+  // The next one goes.
+  await snapshot("old", 1, 100);
+  await until("it is whole", async () => (await kept()).some(({ storedBytes, bytes }) => storedBytes === bytes));
+});
+
+test("a hub that named a snapshot larger than any store filled the disk of a new machine", async () => {
+  const refused = (bytes: number) => checkRoom(dataDir("new"), bytes).catch((error) => isFault(error) && error.code);
+  expect([await refused(2 * parcelMax), await refused(0)]).toEqual(["STORE_DAMAGED", "STORE_DAMAGED"]);
+  expect(await refused(partBytes)).toBeUndefined();
 });
 
 test("a node sees its own snapshots only, whatever it asks for, and one that was taken back sees none", async () => {

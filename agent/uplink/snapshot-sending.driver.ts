@@ -3,7 +3,7 @@ import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { KeptSnapshot } from "@blueflame/shared/gen/blueflame/link/v1/snapshot_service_pb.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { manifestOf, snapshotNumbers, snapshotsIn } from "../store/snapshot-file.ts";
+import { manifestOf, type SnapshotManifest, snapshotNumbers, snapshotsIn } from "../store/snapshot-file.ts";
 import { type Parcel, parcelOf, partBytes } from "../store/snapshot-parcel.ts";
 import type { HubTarget, LinkView, UplinkLog } from "./ports.ts";
 import { lineFault, type SnapshotLine, snapshotLine } from "./snapshot-line.driver.ts";
@@ -15,6 +15,9 @@ const bytesPerSecond = 512 * 1024;
 /** A part that brings it no further is sent so often. */
 const stuckMax = 3;
 const earlyMs = 1000;
+/** What the hub has refused so often in a row is not offered again for so long, unless there is another one by then. */
+const refusedMax = 3;
+const refusedMs = 1_800_000;
 /** A hub that asks for a longer break than this is wrong. */
 const waitMaxMs = 60_000;
 
@@ -49,6 +52,7 @@ export function sendSnapshots(options: SnapshotSendingOptions): { close(): Promi
       };
     });
   let last: { readonly place: string; readonly parcel: Parcel } | undefined;
+  let refused: { readonly place: string; readonly times: number; readonly untilMs: number } | undefined;
   /** Wrapping one reads all of it twice: not at every look. */
   const parcelAt = async (place: string): Promise<Parcel> => {
     const { sha256, takenWallMs } = await manifestOf(place);
@@ -60,13 +64,20 @@ export function sendSnapshots(options: SnapshotSendingOptions): { close(): Promi
   const look = async () => {
     const { state, hub } = options.link();
     if (state !== "connected") return;
+    const [youngest] = snapshotNumbers(snapshotsIn(options.dataDir));
+    const place = youngest === undefined ? undefined : join(snapshotsIn(options.dataDir), String(youngest));
+    if (refused && refused.place === place && clock.monotonicMs() < refused.untilMs) return;
     try {
       line = snapshotLine(options.target, hub);
       await send(line, options.dataDir, parcelAt, pause, () => closed);
       said = undefined;
+      refused = undefined;
     } catch (failed) {
-      last = undefined; // the disk may say something else by now
       const error = lineFault(failed);
+      if (place !== undefined && isFault(error, "LIMIT_REACHED")) {
+        const times = (refused?.place === place ? refused.times : 0) + 1;
+        refused = { place, times, untilMs: times < refusedMax ? 0 : clock.monotonicMs() + refusedMs };
+      } else last = undefined; // the disk may say something else by now
       const because = isFault(error) ? error.message : String(error);
       if (because !== said && !closed) log.warn({ hub }, `no snapshot of the store is kept at the hub: ${because}`);
       said = because;
@@ -105,7 +116,8 @@ async function send(
 ): Promise<void> {
   const numbers = snapshotNumbers(snapshotsIn(dataDir));
   if (numbers.length === 0) return;
-  const kept = (await service.listSnapshots({}, within)).snapshots;
+  const { snapshots: kept, bytesMax } = await service.listSnapshots({}, within);
+  checkSize(await manifestOf(join(snapshotsIn(dataDir), String(numbers[0]))), Number(bytesMax));
   const parcel = await chosen(dataDir, parcelAt, numbers, kept);
   const at = kept.find(({ id }) => id === parcel.id);
   if (at && at.storedBytes === at.bytes) return;
@@ -137,6 +149,12 @@ async function send(
     const ownMs = (data.byteLength * 1000) / bytesPerSecond;
     if (offset < parcel.bytes) await pause(Math.max(ownMs, Math.min(wait ? durationMs(wait) : 0, waitMaxMs)));
   }
+}
+
+/** One that the hub would refuse is neither wrapped nor offered. */
+function checkSize({ bytes }: SnapshotManifest, bytesMax: number): void {
+  if (bytesMax === 0 || bytes <= bytesMax) return;
+  throw new Fault("LIMIT_REACHED", `the youngest has ${bytes} bytes, the hub takes at most ${bytesMax}`);
 }
 
 async function chosen(

@@ -3,13 +3,17 @@ import type { SnapshotService } from "@blueflame/shared/gen/blueflame/link/v1/sn
 import type { Handlers } from "@blueflame/shared/rpc/definition.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { durationFromMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { type HubSnapshots, type KeptSnapshotRow, snapshotLimits } from "../store/snapshots.ts";
+import { type HubSnapshots, type KeptSnapshotRow, partBytes, snapshotLimits } from "../store/snapshots.ts";
 import type { Certified } from "./desk.ts";
 import type { LinkCall } from "./outgoing.driver.ts";
 
 /** A node sends no faster than this, and all nodes together no faster than that: beats come first. */
 const nodeBytesPerSecond = 1024 * 1024;
 const allBytesPerSecond = 16 * 1024 * 1024;
+/** A part that is refused counts as so many bytes at least: who sends nonsense is not faster for it. */
+const refusedBytes = 64 * 1024;
+/** An answer is held back so long at most; who asks for more than that at once is refused. */
+const heldMaxMs = 5_000;
 /** A caller's clock and ours run apart a little. */
 const earlyMs = 100;
 /** Of so many nodes it is remembered when they may go on. */
@@ -46,9 +50,11 @@ export function snapshotHandlers(options: SnapshotDeskOptions): Handlers<typeof 
     if (notBefore.size >= waitingMax) {
       for (const [node, atMs] of notBefore) if (atMs <= nowMs) notBefore.delete(node);
     }
-    if (notBefore.size < waitingMax) notBefore.set(nodeId, nowMs + waitMs);
-    return waitMs;
+    const atMs = Math.max(notBefore.get(nodeId) ?? 0, nowMs) + waitMs;
+    if (notBefore.size < waitingMax || notBefore.has(nodeId)) notBefore.set(nodeId, atMs);
+    return atMs - nowMs;
   };
+  const held = (ms: number) => new Promise<void>((resolve) => clock.wakeAt(clock.monotonicMs() + ms, resolve));
 
   return {
     async listSnapshots(_request, call) {
@@ -71,11 +77,19 @@ export function snapshotHandlers(options: SnapshotDeskOptions): Handlers<typeof 
         generation: snapshot.storeGeneration.slice(0, 64),
         bytes: numberOf(snapshot.bytes),
       };
-      const stored = await snapshots.put(nodeId, row, numberOf(offset), data);
+      const stored = await snapshots.put(nodeId, row, numberOf(offset), data).catch((error: unknown) => {
+        pace(nodeId, Math.max(data.byteLength, refusedBytes));
+        throw error;
+      });
       return { storedBytes: BigInt(stored), wait: durationFromMs(Math.ceil(pace(nodeId, data.byteLength))) };
     },
     async getSnapshotPart({ id, offset }, call) {
-      return { data: await snapshots.part(caller(call), id, numberOf(offset)) };
+      const nodeId = caller(call);
+      const earlyBy = Math.max(0, (notBefore.get(nodeId) ?? 0) - clock.monotonicMs());
+      if (earlyBy > heldMaxMs) throw new Fault("LIMIT_REACHED", `the next part is given in ${Math.ceil(earlyBy)} ms`);
+      pace(nodeId, partBytes);
+      if (earlyBy > 0) await held(earlyBy);
+      return { data: await snapshots.part(nodeId, id, numberOf(offset)) };
     },
   };
 }

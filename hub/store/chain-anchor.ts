@@ -5,7 +5,7 @@ import type { Op } from "@blueflame/shared/store/state.ts";
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Chains, linkBytes } from "./chains.ts";
 import type { Commits } from "./commits.ts";
-import { anchorKey, streams } from "./keys.ts";
+import { anchorKey, chainKey, heardKey, streams } from "./keys.ts";
 
 const pageSize = 1_000;
 
@@ -41,4 +41,32 @@ export async function anchorChains(log: Log, commits: Commits, chains: Chains, b
   );
   // Only now: one that is not on the disk would count as written at the next try, and the records would go without it.
   for (const { nodeId, link } of moved) chains.setAnchor(nodeId, link);
+}
+
+/**
+ * Forgets how far the chains are of which retention has taken the last record away: of lives that are over, and of nodes that are gone.
+ * A node that comes back after all begins its chain anew at the record that it sends.
+ */
+export async function forgetChains(
+  commits: Commits,
+  chains: Chains,
+  isGone: (nodeId: string) => boolean,
+): Promise<void> {
+  for (const nodeId of chains.nodes()) {
+    const all = chains.of(nodeId);
+    const newest = all.at(-1);
+    const over = all.filter((chain) => {
+      const nothingLeft = (chains.anchor(nodeId, chain.generation)?.number ?? 0) >= chain.number;
+      return nothingLeft && (chain !== newest || isGone(nodeId));
+    });
+    if (over.length === 0) continue;
+    await commits.write(
+      over.flatMap(({ generation }): Op[] => [
+        { del: chainKey(nodeId, generation) },
+        { del: anchorKey(nodeId, generation) },
+        { del: heardKey(nodeId, generation) },
+      ]),
+    );
+    for (const { generation } of over) chains.forget(nodeId, generation);
+  }
 }

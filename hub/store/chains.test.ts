@@ -141,6 +141,36 @@ test("what a trim notes of a chain was lost when the disk refused it once, and t
   expect(written).toHaveLength(1);
 });
 
+test("how far the chains of lives that are over and of nodes that are gone were was never forgotten", async () => {
+  let [nowMs, heardMs] = [2000, 2000];
+  const state = memoryState();
+  const open = () =>
+    openHubStore(
+      state,
+      memoryLog(),
+      () => nowMs,
+      () => heardMs,
+    );
+  let hub = await open();
+  await hub.keep({ nodeId: "n1", site: "", generation: "g1", records: sent(records(3, "g1"), 1) });
+  await hub.keep({ nodeId: "n1", site: "", generation: "g2", records: sent(records(2, "g2"), 1) });
+  const lives = (one: typeof hub) => one.chains("n1").map(({ generation }) => generation);
+  const keep = { readingsMs: 1000, decisionsMs: 1000, incidentsMs: 5000 };
+  await hub.trim(keep, []);
+  expect(lives(hub)).toEqual(["g1", "g2"]);
+  // All records have had their time; the node lives on, silent in its audit.
+  [nowMs, heardMs] = [1_000_000, 999_000];
+  await hub.trim(keep, []);
+  expect(lives(hub)).toEqual(["g2"]);
+  hub = await open();
+  expect(lives(hub)).toEqual(["g2"]);
+  nowMs += 1_000_000;
+  await hub.trim(keep, []);
+  expect(lives(hub)).toEqual([]);
+  expect(lives(await open())).toEqual([]);
+  expect((await state.list("anchor/")).entries).toEqual([]);
+});
+
 test("a broken audit is not told once more at every session", () => {
   const broken = follow([...records(5), ...records(3)], undefined);
   expect(broken?.broken).toBeDefined();

@@ -154,6 +154,17 @@ export class Chains {
       standOf(chain, this.anchor(nodeId, chain.generation), this.heard(nodeId, chain.generation)),
     );
   }
+  /** All of one life. */
+  forget(nodeId: string, generation: string): void {
+    const own = this.#byNode.get(nodeId);
+    own?.delete(generation);
+    if (own?.size === 0) this.#byNode.delete(nodeId);
+    this.#anchors.delete(`${nodeId}/${generation}`);
+    this.#heard.delete(`${nodeId}/${generation}`);
+  }
+  nodes(): string[] {
+    return [...this.#byNode.keys()];
+  }
   /** The one that grew last comes last. */
   of(nodeId: string): Chain[] {
     return [...(this.#byNode.get(nodeId)?.values() ?? [])].sort(

@@ -15,7 +15,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Order } from "../actions/order.ts";
 import type { Alert } from "../notify/alert.ts";
-import { anchorChains } from "./chain-anchor.ts";
+import { anchorChains, forgetChains } from "./chain-anchor.ts";
 import { type Chain, Chains, chainOf, compared, heardBytes, heardOf, linkOf } from "./chains.ts";
 import { openCommits } from "./commits.ts";
 import { type History, history } from "./history.ts";
@@ -90,12 +90,20 @@ export interface HubStore extends History {
   stands(nodeId: string): readonly ChainStand[];
   /** Hears a node's own word about its newest record, and remembers one that differs from what is here; returns in which way, once. */
   hear(nodeId: string, own: Link): Promise<string | undefined>;
-  /** Forgets what is older than its time. */
+  /** Forgets what is older than its time, and all of nodes of which nothing was heard for as long as incidents are kept. */
   trim(keep: Keep, nodeIds: readonly string[]): Promise<void>;
 }
 
-/** Opens the hub's memory over an engine, and takes the next epoch. The caller closes the engine. */
-export async function openHubStore(state: State, log: Log, wallMs: () => number): Promise<HubStore> {
+/**
+ * Opens the hub's memory over an engine, and takes the next epoch. The caller closes the engine. `heardMs`: when something was heard of
+ * a node last, by the same clock as `wallMs`; by default just now.
+ */
+export async function openHubStore(
+  state: State,
+  log: Log,
+  wallMs: () => number,
+  heardMs: (nodeId: string) => number = wallMs,
+): Promise<HubStore> {
   const commits = await openCommits(state);
   const chains = new Chains();
   for (const { key, value } of (await state.list("chain/")).entries) {
@@ -116,7 +124,7 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
     const entry = await state.get(throughKey(nodeId, generation));
     return entry ? BigInt(String(rowOf(entry.value)?.through ?? 0)) : 0n;
   };
-  const snapshots = await hubSnapshots(state, log, commits);
+  const snapshots = await hubSnapshots(state, log, commits, { wallMs, heardMs });
   return {
     ...history(log),
     snapshots,
@@ -162,6 +170,8 @@ export async function openHubStore(state: State, log: Log, wallMs: () => number)
       const now = wallMs();
       await log.trim(streams.decisions, now - keep.decisionsMs);
       await anchorChains(log, commits, chains, now - keep.incidentsMs);
+      await forgetChains(commits, chains, (nodeId) => heardMs(nodeId) < now - keep.incidentsMs);
+      await snapshots.forget(now - keep.incidentsMs);
       for (const stream of [streams.incidents, streams.audit, streams.unknown]) {
         await log.trim(stream, now - keep.incidentsMs);
       }
