@@ -35,6 +35,13 @@ export type Operation =
   | { readonly is: "expose"; readonly openExposure: number }
   | { readonly is: "limits"; readonly limits: Limits };
 
+/** What an operation carries to the disk. */
+export function carried(operation: Operation): readonly Uint8Array[] {
+  if (operation.is === "put") return [operation.value];
+  if (operation.is === "append") return operation.entries;
+  return operation.is === "trade" ? [operation.trade.data] : [];
+}
+
 /** What a workload asks for. */
 export interface Request {
   /** Empty: a repetition is a new request. */

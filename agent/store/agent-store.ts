@@ -32,7 +32,7 @@ import { kindNames } from "./outbox-record.ts";
 import { type BadRow, isReading } from "./outbox-rows.ts";
 import type { AgentStore, StepWrite, StoredWorkload } from "./ports.ts";
 import { unreadable } from "./readable.ts";
-import { type Part, Rows, writeParts } from "./rows.ts";
+import { bytesIn, type Part, Rows, writeParts } from "./rows.ts";
 import { SealedDatabase } from "./sealed-database.ts";
 import { suspect } from "./suspect.ts";
 import { type Said, WorkloadSpaces } from "./workload-spaces.ts";
@@ -246,7 +246,7 @@ async function assemble(
   const { audit, decisions, incidents, orders, outbox, spaces } = tables;
   const appendAudit = async (records: readonly AuditRecord[]): Promise<void> => {
     const rows = records.map((record) => audit.bytesOf(record));
-    await writeParts(database, true, () => rows.flatMap((bytes) => auditParts(tables, bytes)));
+    await writeParts(database, true, () => rows.flatMap((bytes) => auditParts(tables, bytes)), bytesIn(rows));
   };
   const configs = new ConfigVersions(database);
   const epoch = await database.get(epochKey);
@@ -269,7 +269,7 @@ async function assemble(
     },
     async appendReadings(readings) {
       const bytes = toBinary(ReadingBatchSchema, create(ReadingBatchSchema, { readings: [...readings] }));
-      await writeParts(database, "spare", () => [outbox.stage({ kind: "r", bytes })]);
+      await writeParts(database, "spare", () => [outbox.stage({ kind: "r", bytes })], bytes.byteLength);
     },
     appendAudit,
     incidents: (limit, openOnly) => incidents.newest(limit, openOnly),
@@ -362,11 +362,9 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
   const decisionBytes = decision && toBinary(DecisionRecordSchema, decision);
   const incidentBytes = incident && toBinary(IncidentSchema, incident);
   const audit = (write.audit ?? []).map((record) => tables.audit.bytesOf(record));
-  await writeParts(database, synced, () => {
-    const parts: Part[] = [];
-    if (state) parts.push(state);
-    if (remembered) parts.push(remembered);
-    if (untold) parts.push(untold);
+  const rows = [state, remembered, untold].flatMap((one) => one ?? []);
+  const make = () => {
+    const parts: Part[] = [...rows];
     if (decisionBytes) {
       parts.push(tables.decisions.append(decisionBytes), tables.outbox.stage({ kind: "d", bytes: decisionBytes }));
     }
@@ -376,7 +374,8 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
     }
     for (const bytes of audit) parts.push(...auditParts(tables, bytes));
     return parts;
-  });
+  };
+  await writeParts(database, synced, make, bytesIn([...rows, decisionBytes, incidentBytes, ...audit]));
 }
 function auditParts(tables: Tables, bytes: Uint8Array): Part[] {
   const { chained, part } = tables.audit.append(bytes);

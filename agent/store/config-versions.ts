@@ -1,5 +1,5 @@
 import { textOf } from "./codec.ts";
-import { type Part, writeParts } from "./rows.ts";
+import { bytesIn, type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
 /** What is written of a workload's config at once: all of it or nothing. */
@@ -42,7 +42,7 @@ export class ConfigVersions {
     const key = historyKey(workload);
     const value = Buffer.from(JSON.stringify(history));
     const part: Part = { writes: [{ type: "put", key, value }, ...puts, ...dels] };
-    await writeParts(this.#database, true, () => [part]);
+    await writeParts(this.#database, true, () => [part], bytesIn([part]));
   }
   /** Everything of a workload that is no longer guarded. */
   async keysOf(workload: string): Promise<string[]> {

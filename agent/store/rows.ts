@@ -59,15 +59,27 @@ export class Rows {
   }
 }
 
-/** Writes the parts that `make` gives, together or not at all. */
+/** About what these hold in memory. */
+export function bytesIn(held: readonly (Uint8Array | Part | undefined)[]): number {
+  let bytes = 0;
+  for (const one of held) {
+    if (one instanceof Uint8Array) bytes += one.byteLength;
+    else for (const write of one?.writes ?? []) bytes += write.type === "put" ? write.value.byteLength : 0;
+  }
+  return bytes;
+}
+
+/** Writes the parts that `make` gives, together or not at all. `bytes`: about what `make` holds while it waits. */
 export async function writeParts(
   database: Pick<SealedDatabase, "submit">,
   durability: Durability | boolean,
   make: () => readonly Part[],
+  bytes = 0,
 ): Promise<void> {
   let parts: readonly Part[] = [];
   await database.submit(
     {
+      bytes,
       build() {
         parts = make();
         return parts.flatMap((part) => part.writes);

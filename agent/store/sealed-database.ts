@@ -192,6 +192,7 @@ export function swapped(place: string, home: string): Fault {
 
 function bound(job: Job): Job {
   return {
+    ...(job.bytes !== undefined && { bytes: job.bytes }),
     build: () => job.build(),
     ...(job.landed && { landed: () => job.landed?.() }),
     ...(job.lost && { lost: () => job.lost?.() }),

@@ -1,10 +1,10 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { stateMax } from "../state/bounds.ts";
-import { type Answer, type Context, commit, type Request, releaseRisk, riskOf } from "../state/commit.ts";
+import { type Answer, type Context, carried, commit, type Request, releaseRisk, riskOf } from "../state/commit.ts";
 import type { Limits, Lock } from "../state/risk.ts";
 import { apply, type Booked, type Change, type Entry, type KeptRisk, Space } from "../state/space.ts";
 import { textOf } from "./codec.ts";
-import { type Part, writeParts } from "./rows.ts";
+import { bytesIn, type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 import {
   changeOf,
@@ -72,6 +72,8 @@ export interface Said {
 const forgottenMax = 2 ** 20;
 const nothing = () => undefined;
 const doubtRow = "meta/doubt";
+
+type Decided = { readonly changes: readonly Change[]; readonly undo: () => void; readonly audit: readonly Part[] };
 
 /** What was given up. */
 export interface Forgotten {
@@ -269,17 +271,15 @@ class OwnSpace implements WorkloadSpace {
   async commit(request: Request): Promise<Answer> {
     const { operations, through } = await this.#trims(request);
     let answer: Answer | undefined;
-    await this.#write(() => {
-      const made = commit(
-        this.#staged,
-        { ...request, operations },
-        { ...this.#context(), through, others: this.#others() },
-      );
+    const decide = () => {
+      const context = { ...this.#context(), through, others: this.#others() };
+      const made = commit(this.#staged, { ...request, operations }, context);
       answer = made.answer;
       const audit =
         made.locked === undefined ? [] : this.#audit("risk.lock", `workload:${this.#workload}`, made.locked);
       return { ...made, audit };
-    });
+    };
+    await this.#write(decide, bytesIn(operations.flatMap(carried)));
     if (!answer) throw new Error("a batch that landed was built");
     return answer;
   }
@@ -343,8 +343,8 @@ class OwnSpace implements WorkloadSpace {
   }
 
   /** Decides when its batch is built, on top of everything before; what was decided is told once it is on the disk. */
-  async #write(decide: () => { changes: readonly Change[]; undo: () => void; audit: readonly Part[] }): Promise<void> {
-    await writeParts(this.#database, true, () => {
+  async #write(decide: () => Decided, bytes = 0): Promise<void> {
+    const make = () => {
       if (this.#forgotten) throw new Fault("NOT_FOUND", `what '${this.#workload}' kept was forgotten by a person`);
       const { changes, undo, audit } = decide();
       const landed = () => {
@@ -353,7 +353,8 @@ class OwnSpace implements WorkloadSpace {
       };
       const writes = changes.flatMap((change) => writesOf(this.#workload, change));
       return [{ writes, undo, landed }, ...audit];
-    });
+    };
+    await writeParts(this.#database, true, make, bytes);
   }
 
   /** A trim needs to know how many bytes it takes away: the last entry that goes says so. It is cut to what one commit may take. */

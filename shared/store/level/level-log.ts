@@ -3,13 +3,12 @@ import { checkAppend, checkRange } from "../limits.ts";
 import type { Item, Log, Range } from "../log.ts";
 import { compareKeys } from "../order.ts";
 import type { Database, KeyRange } from "./database.ts";
-import type { Write } from "./writer.ts";
+import { type Write, waitingMax } from "./writer.ts";
 
 /** So many items are forgotten in one batch. */
 const trimStep = 1000;
-/** So many appends share one batch, and so many wait at most before LIMIT_REACHED says that the disk cannot follow. */
-const groupMax = 1000;
-const waitingMax = 20_000;
+/** So much shares one batch, one append at least; what waits is bounded as writes are (`waitingMax`). */
+const groupMax = { appends: 1000, bytes: 4 * 1024 * 1024 } as const;
 /** Wall milliseconds fit into 11 hexadecimal digits for the next 500 years, and into 14 for as long as numbers are exact. */
 const atDigits = 14;
 
@@ -17,6 +16,7 @@ const atDigits = 14;
 interface Appending {
   readonly stream: string;
   readonly items: readonly Item[];
+  readonly bytes: number;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -32,11 +32,22 @@ interface Appending {
 export function levelLog(database: Database): Log {
   const waiting: Appending[] = [];
   let appending = false;
+  let waitingBytes = 0;
 
+  const nextGroup = (): Appending[] => {
+    let bytes = 0;
+    const over = waiting.findIndex((one, at) => {
+      bytes += one.bytes;
+      return at > 0 && (at >= groupMax.appends || bytes > groupMax.bytes);
+    });
+    const group = waiting.splice(0, over === -1 ? waiting.length : over);
+    for (const one of group) waitingBytes -= one.bytes;
+    return group;
+  };
   const write = async () => {
     appending = true;
     while (waiting.length > 0) {
-      const group = waiting.splice(0, groupMax);
+      const group = nextGroup();
       try {
         const writes = await fresh(database, group);
         await database.submit({ build: () => writes }, true);
@@ -52,9 +63,14 @@ export function levelLog(database: Database): Log {
     append(stream, items) {
       return new Promise((resolve, reject) => {
         checkAppend(stream, items);
-        if (waiting.length >= waitingMax) throw new Fault("LIMIT_REACHED", `${waitingMax} appends wait for the disk`);
+        const bytes = items.reduce((sum, { data }) => sum + data.byteLength, 0);
+        const there = waiting.length;
+        if (there >= waitingMax.jobs || (there > 0 && waitingBytes + bytes > waitingMax.bytes)) {
+          throw new Fault("LIMIT_REACHED", `${there} appends of ${waitingBytes} bytes wait for the disk`);
+        }
+        waitingBytes += bytes;
         const own = items.map((item) => ({ ...item, data: new Uint8Array(item.data) }));
-        waiting.push({ stream, items: own, resolve, reject });
+        waiting.push({ stream, items: own, bytes, resolve, reject });
         if (!appending) void write(); // rejects its members, never itself
       });
     },

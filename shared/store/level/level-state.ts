@@ -28,6 +28,7 @@ export async function levelState(database: Database, history: HistoryBound = def
     try {
       await database.submit(
         {
+          bytes: then.reduce((sum, op) => sum + ("put" in op ? op.value.byteLength : 0), 0),
           build() {
             staged = table.stage(when, then);
             return staged ? writesOf(staged) : [];

@@ -18,6 +18,8 @@ export type Write =
  * promise was rejected, once the store was read back; nothing is built in between.
  */
 export interface Job {
+  /** About what it holds in memory while it waits; absent: next to nothing. */
+  readonly bytes?: number;
   build(): readonly Write[];
   landed?(): void;
   lost?(): void;
@@ -40,20 +42,27 @@ export interface Group {
 
 /** One batch takes about this much; the rest goes into the next. */
 const groupMax = { writes: 4096, bytes: 4 * 1024 * 1024 } as const;
-/** More waiting than this is refused with LIMIT_REACHED: the disk cannot follow. */
-const waitingMax = 20_000;
+/**
+ * More waiting than this is refused with LIMIT_REACHED, and nothing of it is written: the disk cannot follow. What is larger
+ * than all of it is taken where nothing waits before it.
+ */
+export const waitingMax = { jobs: 20_000, bytes: 64 * 1024 * 1024 } as const;
 
 /** Jobs that wait for a batch, first come, first written. */
 export class Waiting {
   #jobs: Submitted[] = [];
+  #bytes = 0;
 
   get empty(): boolean {
     return this.#jobs.length === 0;
   }
   add(job: Job, synced: boolean): Promise<void> {
-    if (this.#jobs.length >= waitingMax) {
-      return Promise.reject(new Fault("LIMIT_REACHED", `${waitingMax} writes wait for the disk`));
+    const { bytes = 0 } = job;
+    const there = this.#jobs.length;
+    if (there >= waitingMax.jobs || (there > 0 && this.#bytes + bytes > waitingMax.bytes)) {
+      return Promise.reject(new Fault("LIMIT_REACHED", `${there} writes of ${this.#bytes} bytes wait for the disk`));
     }
+    this.#bytes += bytes;
     return new Promise((resolve, reject) => {
       this.#jobs.push({ job, synced, resolve, reject });
     });
@@ -72,6 +81,7 @@ export class Waiting {
       if (writes.length >= groupMax.writes || bytes >= groupMax.bytes) break;
       if (!synced && submitted.synced) break;
       taken++;
+      this.#bytes -= submitted.job.bytes ?? 0;
       try {
         for (const write of submitted.job.build()) {
           writes.push(write);
@@ -87,6 +97,7 @@ export class Waiting {
   }
   /** Refuses all that wait; nothing of them was written. */
   refuse(reason: unknown): void {
+    this.#bytes = 0;
     for (const submitted of this.#jobs.splice(0)) submitted.reject(reason);
   }
 }
