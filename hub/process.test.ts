@@ -107,7 +107,7 @@ test("PHX-11 records arrive exactly once although the hub is killed with SIGKILL
   const seen = audit.filter(({ action }) => action === "test.record").map(({ id }) => id);
   expect(seen).toHaveLength(count);
   expect(new Set(seen).size).toBe(count);
-}, 60_000);
+});
 
 test("PHX-2 a hub that stands still for three seconds calls no healthy node late", async () => {
   const hub = await serve();
@@ -148,10 +148,10 @@ test("PHX-2 a hub that was away longer than RED finds 100 agents again: no false
       ),
     ),
   );
+  let operator = await operatorOf(hub);
   const alive = async () => {
-    const operator = await operatorOf(hub);
+    await pass(100); // listing a hundred costs the hub that is waited for
     const { nodes } = await operator.listNodes({});
-    operator.close();
     return nodes.filter(({ presence, level }) => presence === "ALIVE" && level === Level.GREEN).length;
   };
   await until(async () => (await alive()) === agents.length);
@@ -165,13 +165,14 @@ test("PHX-2 a hub that was away longer than RED finds 100 agents again: no false
   }
   await pass(6_000);
   hub = await serve({ grpc, config });
+  operator = await operatorOf(hub);
   await until(() => agents.every(({ outbox }) => outbox.depth() === 0n));
   await until(async () => (await alive()) === agents.length);
   await pass(3_000);
   expect(hub.log()).not.toMatch(/"to":"(ORANGE|RED)"/);
   const metrics = await (await fetch(`http://${hub.http}/metrics`)).text();
   expect(/^blueflame_records_stored_total (\d+)$/m.exec(metrics)?.[1]).toBe("1000");
-}, 60_000);
+});
 
 test("SIGTERM ends the hub with 0, and its ready file is gone", async () => {
   const hub = await serve();

@@ -224,7 +224,7 @@ test("two hundred commands in a row leave no zombie and no open file", async () 
   for (let n = 0; n < 200; n++) await runProbe(exec("exit 0"), never);
   // Pipes of the last ones close a moment after their answer; two hundred leaked ones would never.
   await expect.poll(open, { timeout: 10_000 }).toBeLessThanOrEqual(before + 2);
-}, 60_000);
+});
 
 test("an agent without a free descriptor says that the command cannot be started, and lives on", () => {
   const program = `

@@ -240,7 +240,7 @@ test("CARD-4 an agent killed in the middle of writing, again and again, finds ev
     await store.close();
   }
   expect([...said.keys()].filter((what) => what.startsWith("audit/")).length).toBeGreaterThan(300);
-}, 60_000);
+});
 
 test.skipIf(!canMount())(
   "on a full disk steps fail by name, and go on by themselves when there is space again (needs the right to mount)",

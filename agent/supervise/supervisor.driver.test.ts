@@ -354,7 +354,7 @@ test("SYN-4 a service that waits for its database starts as soon as that is well
   writeFileSync(join(dir, "db.ok"), "");
   expect(await supervisor.until("api", ({ phase }) => phase.at === "running", 60_000)).toBe(true);
   expect(supervisor.state("api").incident).toMatchObject({ at: "probation", needsPerson: false });
-}, 90_000);
+});
 
 test("DOL-9 a disk that hangs while a workload that left the config is written off keeps nobody else from starting", async () => {
   specs = [specOf({ name: "broken", cwd: dir, command: ["/bin/sh", "-c", "exit 3"] })];

@@ -96,4 +96,4 @@ test("CARD-4 LevelDB: a writer that is killed again and again loses nothing that
   } finally {
     await remove();
   }
-}, 60_000);
+});
