@@ -14,13 +14,7 @@ import {
 /** Adds `state list`, `get`, `log`, `forget` and `unlock`: what workloads keep at their agent. */
 export function addState(program: Command): void {
   const state = program.command("state").description("what workloads keep at the agent: keys, logs, trades, risk");
-  const add = (name: string, what: string) =>
-    formatFlag(state.command(name).description(what)).option(
-      "-n, --limit <count>",
-      "how many at most",
-      recordCount,
-      20,
-    );
+  const add = (name: string, what: string) => formatFlag(state.command(name).description(what));
   const options = (self: Command) => self.optsWithGlobals<StateOptions>();
   add("list", "each workload with its risk, or the keys and logs of one")
     .argument("[workload]")
@@ -32,8 +26,9 @@ export function addState(program: Command): void {
   add("log", "the newest entries of a log, or the newest trades")
     .argument("<workload>")
     .argument("[log]", "without it: its trades")
+    .option("-n, --limit <count>", "how many at most", recordCount, 20)
     .action((workload: string, log: string | undefined, _options, self: Command) =>
-      stateLog(workload, log, options(self)),
+      stateLog(workload, log, self.optsWithGlobals<StateOptions & { limit: number }>()),
     );
   add("forget", "give up what a workload kept that is no longer in the config; the audit says so")
     .argument("<workload>")

@@ -47,6 +47,7 @@ test("what is not there ends with 3, an unlock without a reason with 2", async (
   expect((await cli("log", "engine", "none")).code).toBe(3);
   expect((await cli("unlock", "engine")).code).toBe(2);
   expect((await cli("unlock", "engine", "--reason", " ")).code).toBe(2);
+  expect((await cli("unlock", "engine", "--reason", "x", "-n", "3")).code).toBe(2); // only a log has an end to cut
   expect((await cli("unlock", "nobody", "--reason", "looked at it")).code).toBe(3);
   const forget = await cli("forget", "engine", "--reason", "renamed");
   expect([forget.code, forget.err]).toEqual([2, expect.stringContaining("is guarded here")]);

@@ -29,7 +29,6 @@ import { ask, personHere } from "./ask.driver.ts";
 /** The flags of all of them. */
 export interface StateOptions extends OutputOptions {
   readonly dataDir: string;
-  readonly limit: number;
 }
 
 /** As many keys as there can be. */
@@ -73,7 +72,11 @@ export async function stateGet(workload: string, key: string, options: StateOpti
 }
 
 /** Prints the newest entries of a log, or the newest trades. */
-export async function stateLog(workload: string, log: string | undefined, options: StateOptions): Promise<void> {
+export async function stateLog(
+  workload: string,
+  log: string | undefined,
+  options: StateOptions & { readonly limit: number },
+): Promise<void> {
   const request = { workload, log: log ?? "", limit: options.limit };
   const { entries, trades } = await ask(options.dataDir, (desk) => desk.readStateLog(request));
   if (log === undefined) {
@@ -111,8 +114,8 @@ export interface UnlockOptions extends StateOptions {
 
 /**
  * A person opens a workload's risk lock, with the reason for the audit, and takes the limits of the config as they are now. At a
- * terminal every cause is shown and has to be confirmed. Rejects with DENIED inside a workload or without a yes, with BAD_REQUEST
- * without a reason, and with CONDITION_FALSE when another cause has come since it was shown.
+ * terminal every cause is shown and has to be confirmed. Rejects with DENIED inside a workload, with BAD_REQUEST
+ * without a reason, and with CONDITION_FALSE without a yes, or when another cause has come since it was shown.
  */
 export async function stateUnlock(workload: string, options: UnlockOptions): Promise<void> {
   if (process.env.BLUEFLAME_TOKEN) {
@@ -138,7 +141,7 @@ export async function stateUnlock(workload: string, options: UnlockOptions): Pro
   );
 }
 
-/** Rejects with DENIED unless whoever sits at the terminal says yes. */
+/** Rejects with CONDITION_FALSE unless whoever sits at the terminal says yes. */
 async function confirmed(workload: string, causes: readonly RiskLock[]): Promise<void> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) return;
@@ -149,7 +152,7 @@ async function confirmed(workload: string, causes: readonly RiskLock[]): Promise
     const answer = await terminal.question(`May '${clean(workload)}' trade again? [yes/no] `, {
       signal: interruption(),
     });
-    if (!/^y(es)?$/i.test(answer.trim())) throw new Fault("DENIED", "nobody said yes: the lock stays");
+    if (!/^y(es)?$/i.test(answer.trim())) throw new Fault("CONDITION_FALSE", "nobody said yes: the lock stays");
   } finally {
     terminal.close();
   }

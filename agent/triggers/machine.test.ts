@@ -241,6 +241,12 @@ test("after a restart of the agent what has fired goes on and cools down; after 
   const same = resumed(bench.state, catalogue, true);
   expect(Object.keys(same.stands)).toEqual(["high-latency workload/engine"]);
   expect([same.windows, same.fired]).toEqual([{}, {}]);
+  // An upgrade that is taken back: a stand that the newer version has called otherwise was read, and the older one died of it.
+  const newer = {
+    ...bench.state,
+    stands: { "high-latency workload/engine": { ...Object.values(same.stands)[0], at: "dozing" } },
+  };
+  expect(resumed(newer as never, catalogue, true).stands).toEqual({});
   const next = triggerBench({ state: same });
   next.stall(30_000);
   next.see(engine({ p95_latency_ms: 2000 }));

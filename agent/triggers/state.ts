@@ -115,6 +115,8 @@ export function fresh(): State {
   };
 }
 
+const takenOver: ReadonlySet<string> = new Set<Stand["at"]>(["firing", "clearing", "lapsed"]);
+
 /**
  * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down;
  * whatever was still counting begins anew, for nobody watched meanwhile. Of another boot only the schedules mean anything.
@@ -126,7 +128,8 @@ export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: b
   const days = Object.entries(known(stored.schedules)).map(([name, { day }]) => [name, { day }] as const);
   const kept = { ...fresh(), schedules: Object.fromEntries(days) };
   if (!sameBoot) return kept;
-  const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => at !== "pending");
+  // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
+  const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => takenOver.has(at));
   return { ...kept, stands: Object.fromEntries(stands), marks: known(stored.marks) };
 }
 

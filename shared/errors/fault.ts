@@ -185,7 +185,11 @@ export const catalogue = {
   },
   SPAWN_FAILED: { retry: "later", exit: 1, remedy: "Check that the command exists and may be executed by this user." },
   NOT_FOUND: { retry: "never", exit: 3, remedy: "List what there is, and check the spelling." },
-  DENIED: { retry: "never", exit: 4, remedy: "Use a certificate or token that has this right." },
+  DENIED: {
+    retry: "never",
+    exit: 4,
+    remedy: "Ask with a certificate or token that has this right, or as a person at the node.",
+  },
   CONDITION_FALSE: { retry: "later", exit: 6, remedy: "The condition does not hold now." },
   TIMED_OUT: { retry: "later", exit: 124, remedy: "Wait longer with --timeout, or look at why it takes so long." },
   LIMIT_REACHED: { retry: "later", exit: 1, remedy: "A bound of the system was reached; ask for less at once." },
