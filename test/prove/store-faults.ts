@@ -3,10 +3,12 @@
  * place. Then the agent's store is opened as its start opens it, and held against what was acknowledged. What is gone or changed
  * must have been noticed: a new life of the node, or a refusal with a code.
  */
+import { generateKeyPairSync } from "node:crypto";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type StartedStore, startStore } from "@blueflame/agent/store/deferred-store.ts";
+import { readRingFile } from "@blueflame/agent/store/keys/ring-file.ts";
 import { startSnapshots } from "@blueflame/agent/store/snapshot.ts";
 import { snapshotNumbers, snapshotsIn } from "@blueflame/agent/store/snapshot-file.ts";
 import { type Random, seeded } from "@blueflame/shared/random/random.ts";
@@ -113,6 +115,8 @@ function kindOf(file: string): string {
 interface Golden {
   readonly dir: string;
   readonly generation: string;
+  /** Whom the store is entrusted to. */
+  readonly holder: string;
   /** The same directory at earlier moments, youngest first. */
   readonly older: readonly string[];
   remove(): void;
@@ -130,12 +134,16 @@ async function make(random: Random): Promise<Golden> {
   };
   let ledger: Ledger | undefined;
   let generation = "";
+  let holder = "";
   for (let life = 1; life <= 4; life++) {
     const store = await start(data, random);
     generation = store.identity.generation;
     ledger ??= new Ledger(ledgerFile);
     await some(store, ledger);
-    if (life === 2) await snapshot(store, data);
+    if (life === 2) {
+      holder = await store.entrust(publicKey());
+      await snapshot(store, data);
+    }
     older.unshift(keep(`open-${life}`));
     if (life === 4) {
       await some(store, ledger);
@@ -146,7 +154,18 @@ async function make(random: Random): Promise<Golden> {
     if (life < 4) older.unshift(keep(`closed-${life}`));
   }
   ledger?.close();
-  return { dir: join(root, "golden"), generation, older, remove: () => rmSync(root, { recursive: true, force: true }) };
+  return {
+    dir: join(root, "golden"),
+    generation,
+    holder,
+    older,
+    remove: () => rmSync(root, { recursive: true, force: true }),
+  };
+}
+
+/** Of somebody who is entrusted with the store. */
+function publicKey(): string {
+  return String(generateKeyPairSync("x25519").publicKey.export({ type: "spki", format: "pem" }));
 }
 
 async function some(store: StartedStore, ledger: Ledger): Promise<void> {
@@ -217,6 +236,8 @@ async function tryFault(golden: Golden, one: FileFault): Promise<{ ending: Endin
     const told = generation !== golden.generation;
     const gaps = changed.filter((line) => line.startsWith("outbox:"));
     if (changed.length > gaps.length) return { ending: "SILENT CHANGE", saw };
+    if (!told && readRingFile(dir)?.keys.every(({ wraps }) => golden.holder in wraps) !== true)
+      return { ending: "SILENT LOSS", saw: "the holder of the escrow key cannot open it any more" };
     if (lost.length + gaps.length > 0) return { ending: told ? "mended, loss told" : "SILENT LOSS", saw };
     return { ending: told ? "mended, nothing lost" : "harmless", saw };
   } finally {
