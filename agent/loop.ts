@@ -273,7 +273,7 @@ export class RunningNode implements Node {
       execute: (order) => this.#executeAudited(order),
       hubEpoch: () => store.hubEpoch(),
       setHubEpoch: (epoch) => store.setHubEpoch(epoch),
-      storeEpoch: () => store.storeEpoch(),
+      storeEpoch: (when) => store.storeEpoch(when),
       storeRolledBack: (because) => {
         // Once: where no new life can be begun, a restart would change nothing.
         if (!store.rolledBack(because)) return;
@@ -301,7 +301,7 @@ export class RunningNode implements Node {
       worstLagMs: Math.round(Math.max(0, supervisor.takeWorstLagMs())),
       readings: [...readings()],
       outboxDepth: store.outbox.depth(),
-      storeEpoch: store.storeEpoch(),
+      storeEpoch: store.storeEpoch("now"),
     };
   }
 

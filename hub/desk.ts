@@ -86,7 +86,7 @@ export function linkDesk(options: DeskOptions): LinkDesk {
       if (storeBehind) tellStoreBehind(judge, entry);
       if (differs !== undefined) tellAudit(judge, entry, differs);
       nodeChanged(entry.id);
-      return sessionDesk(options, entry, session);
+      return sessionDesk(options, entry, session, differs !== undefined);
     },
     welcome: () => ({
       heartbeatIntervalMs,
@@ -130,7 +130,8 @@ function paceFor(nodes: number): number {
   return Math.min(pace.most, Math.max(pace.least, Math.floor(fleetRecordsPerSecond / Math.max(1, nodes))));
 }
 
-function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): SessionDesk {
+/** `isDoubted`: that its audit differs was told when it opened, and what follows from that pages nobody once more. */
+function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession, isDoubted: boolean): SessionDesk {
   const { judge, store, countersigner, nodeChanged } = options;
   const signHeads = headSigner(countersigner, session);
   let lifeTold = false;
@@ -169,7 +170,7 @@ function sessionDesk(options: DeskOptions, entry: Entry, session: OpenSession): 
       const life = lifeTold ? undefined : newLifeIn(records, generation);
       if (life !== undefined) tellNewLife(judge, entry, life);
       lifeTold ||= life !== undefined;
-      for (const because of kept.brokenAudit) tellAudit(judge, entry, because);
+      for (const because of kept.brokenAudit) tellAudit(judge, entry, because, isDoubted);
       if (kept.incidents.length > 0) nodeChanged(entry.id);
     },
     auditHeads: (first) => signHeads(store.chains(entry.id), first),
@@ -267,11 +268,11 @@ function tellNewLife(judge: Judge, entry: Entry, because: string): void {
 }
 
 /** Somebody has changed what the node has recorded, or taken the end of it away; `blueflame audit verify` says where. */
-function tellAudit(judge: Judge, entry: Entry, because: string): void {
+function tellAudit(judge: Judge, entry: Entry, because: string, isKnown = false): void {
   const words = `${entry.id}: ${because}`;
   note(judge, entry.id, "audit.broken", words, AuditOutcome.FAILURE);
   const about = { node: entry.id, site: entry.row.site, because: words, incidentId: "" };
-  judge.carrier.alert({ kind: "audit_broken", ...about }, judge.now());
+  if (!isKnown) judge.carrier.alert({ kind: "audit_broken", ...about }, judge.now());
   judge.write();
 }
 

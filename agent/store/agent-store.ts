@@ -325,7 +325,7 @@ async function assemble(
     },
     entrust: (pem) => storeKeys.entrust(pem),
     rolledBack: (because) => suspect(dataDir, because, "rolledBack"),
-    storeEpoch: () => BigInt(raw.epoch),
+    storeEpoch: (when) => BigInt(when === "opened" ? raw.openedEpoch : raw.epoch),
     trouble: () => database.trouble(),
     async close() {
       await outbox.settled();

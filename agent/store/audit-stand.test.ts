@@ -73,4 +73,5 @@ test("no life that is not listed can be edited, left out or made up", () => {
   const foreign = lived(1).records.map((record) => ({ ...record, generation: "made-up" }));
   expect(findings(stand, [...foreign, ...records])).not.toEqual([]);
   expect(findings(stand, [...records, ...foreign])).not.toEqual([]);
+  expect(findings(stand, lived(106).records)).not.toEqual([]); // one that fits behind the last
 });

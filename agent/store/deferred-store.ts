@@ -271,8 +271,8 @@ class DeferredStore implements StartedStore {
   rolledBack(because: string): boolean {
     return this.#store?.rolledBack(because) ?? false;
   }
-  storeEpoch(): bigint {
-    return this.#store?.storeEpoch() ?? 0n;
+  storeEpoch(when: "opened" | "now"): bigint {
+    return this.#store?.storeEpoch(when) ?? 0n;
   }
   async copyTo(each: Parameters<OpenedAgentStore["copyTo"]>[0]): Promise<void> {
     await this.#opened().copyTo(each);

@@ -142,7 +142,7 @@ export interface AgentStore {
   /** From now on the holder of the private half of this key (PEM), with `nobody` no one, can open the store too. Resolves with its id; rejects with CONFIG_INVALID. */
   entrust(pem: string): Promise<string>;
   /** Groups of writes on the disk: it only grows within a generation, and a store that was put back has a lower one. */
-  storeEpoch(): bigint;
+  storeEpoch(when: "opened" | "now"): bigint;
 
   /** An older copy of this store was put back: its next opening begins a new life. False when that is known already. */
   rolledBack(because: string): boolean;

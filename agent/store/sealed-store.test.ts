@@ -184,16 +184,20 @@ test("PHX-9 a store of which the hub remembers a later state begins a new life a
   const first = await start();
   stores.add(first);
   expect([first.rolledBack("the hub remembers more"), first.rolledBack("again")]).toEqual([true, false]);
-  expect(first.storeEpoch()).toBeGreaterThan(0n);
+  expect(first.storeEpoch("now")).toBeGreaterThan(0n);
   await close(first);
   const next = await start();
   stores.add(next);
   expect(next.identity.generation).not.toBe(first.identity.generation);
   expect(next.identity).toMatchObject({ incarnation: 2n, owner: first.identity.owner });
+  const told = next.storeEpoch("now");
   await close(next);
   const last = await start();
   stores.add(last);
   expect(last.identity.generation).toBe(next.identity.generation);
+  // Exact: never below what was told before, and before anything that the opening writes.
+  expect(last.storeEpoch("opened")).toBeGreaterThanOrEqual(told);
+  expect(last.storeEpoch("opened")).toBeLessThan(last.storeEpoch("now"));
 });
 
 test.each(["store.keys", "row", "both"])("the wrapped keys heal when they are lost (%s)", async (lost) => {

@@ -36,6 +36,16 @@ test("PHX-1 a line that is cut again and again costs no record and brings none t
   expect(hub.arrived.hellos.at(-1)).toMatchObject({ because: "lost", lastHubEpoch: 1n });
 });
 
+test("what a start had written hid that an older copy was put back: the first Hello tells the epoch of the opening, later ones that of now", async () => {
+  const hub = await hubWith();
+  const line = await lineTo(hub);
+  uplinkTo(line.address);
+  await until(() => hub.arrived.heartbeats.length > 0);
+  line.cut();
+  await until(() => hub.arrived.hellos.length > 1);
+  expect(hub.arrived.hellos.map(({ storeEpoch }) => storeEpoch).slice(0, 2)).toEqual([3n, 9n]);
+});
+
 test("a half-open line is noticed by keepalive, and the node is back as soon as it heals", async () => {
   const hub = await hubWith();
   const line = await lineTo(hub);

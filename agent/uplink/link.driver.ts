@@ -61,6 +61,8 @@ class Link implements Uplink {
   #cancelWake: Cancel = () => {};
   /** Hub messages of this stream that were skipped. */
   #skipped = 0;
+  /** Once in this process. */
+  #welcomed = false;
   #left: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
@@ -205,7 +207,7 @@ class Link implements Uplink {
     const { because, lastHubEpoch } = effect;
     const who = { nodeId, incarnation, session, bootId, version, storeGeneration, site, inventory };
     const lastSeq = this.#given.outbox.lastSeq();
-    const storeEpoch = this.#given.node.storeEpoch();
+    const storeEpoch = this.#given.node.storeEpoch(this.#welcomed ? "now" : "opened");
     const head = this.#given.node.auditHead();
     const auditHead = head && { ...head, number: BigInt(head.number), hash: Buffer.from(head.hash, "hex") };
     return create(HelloSchema, {
@@ -276,6 +278,7 @@ class Link implements Uplink {
           return;
         }
         const event = eventOf(message, outbox.lastSeq(), () => clock.bootMs());
+        this.#welcomed ||= event?.is === "welcome";
         if (event) this.#apply(event);
         else this.#skip(address, "of a newer kind");
       },

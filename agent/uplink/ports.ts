@@ -71,8 +71,11 @@ export interface UplinkNode {
   hubEpoch(): bigint;
   /** Durable on return. */
   setHubEpoch(epoch: bigint): Promise<void>;
-  /** What the hub is told of the store, so that it notices an older copy. */
-  storeEpoch(): bigint;
+  /**
+   * What the hub is told of the store, so that it notices an older copy. As it was opened before the first Welcome of this process: what
+   * its start has written since would hide a copy that is older by less.
+   */
+  storeEpoch(when: "opened" | "now"): bigint;
   /** The hub remembers more of this store than there is: an older copy was put back. */
   storeRolledBack(because: string): void;
   /** True when this order id was executed before; durable, bounded to the newest 1000. */

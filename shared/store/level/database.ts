@@ -75,6 +75,8 @@ export class Database {
   #handle: Handle | undefined;
   #flush: number;
   #synced: number;
+  /** The epoch as it was found. */
+  readonly openedEpoch: number;
   #writing: Promise<void> | undefined;
   #reopening: Promise<void> | undefined;
   #unsettled: Group | undefined;
@@ -97,6 +99,7 @@ export class Database {
     this.#handle = opened.handle;
     this.#flush = opened.flush;
     this.#synced = opened.flush;
+    this.openedEpoch = opened.flush;
     this.#witness = new Witness(opened.place.witness);
     this.#space = new Space({
       path: opened.place.path,

@@ -261,7 +261,8 @@ export type Hello = Message<"blueflame.link.v1.Hello"> & {
 
   /**
    * Groups of writes on the disk of the agent's store: within a generation it only grows. Lower than the hub remembers means
-   * that an older copy of the store was put back. 0: not told.
+   * that an older copy of the store was put back. 0: not told. Before the first Welcome of its process the agent tells what it found at
+   * the store's opening: what it has written since would hide a copy that is older by less.
    *
    * @generated from field: uint64 store_epoch = 13;
    */
