@@ -39,6 +39,7 @@ const measured: Readonly<Record<string, number>> = {
   "hub/phoenix.test.ts": 21,
   "test/e2e/recovery-order.test.ts": 20,
   "test/prove/risk-kills.test.ts": 20,
+  "test/prove/drain.test.ts": 17,
   "agent/store/agent-store.test.ts": 16,
   "agent/uplink/link.driver.test.ts": 16,
   "shared/config/load.test.ts": 15,
