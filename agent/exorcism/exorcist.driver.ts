@@ -4,7 +4,7 @@
  * thousands of processes they come less often, at least every minute.
  */
 import { setImmediate as giveWay, setTimeout as pause } from "node:timers/promises";
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { NodeSections } from "../config-sections.ts";
 import { koffi, type Native } from "../libc.driver.ts";
 import type { Families } from "../supervise/family.driver.ts";
@@ -119,7 +119,9 @@ class RunningExorcist implements Exorcist {
       this.#scanning = this.#scan()
         .catch((error) => this.#options.log("warn", {}, `a search for zombies failed: ${(error as Error).message}`))
         .finally(() => {
-          this.#dueMs = this.#options.clock.monotonicMs() + this.#cost.everyMs;
+          // Halfway between two looks of the sensors.
+          const { everyMs } = this.#cost;
+          this.#dueMs = nextRound(this.#options.clock.monotonicMs() + everyMs / 2, everyMs) - everyMs / 2;
           this.#schedule();
         });
     });

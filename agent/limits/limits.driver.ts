@@ -7,7 +7,8 @@
  *   every 5 s      families with a limit that is watched; all of them while less than a quarter of the memory is left
  *   every minute   all
  */
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
+import { KernelFile } from "../sensors/proc-read.driver.ts";
 import { parseMemory } from "../sensors/proc-text.ts";
 import type { Families } from "../supervise/family.driver.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
@@ -27,7 +28,6 @@ import {
   newLife,
 } from "./judge.ts";
 import { freshNode, judgeNode, type NodeMemory, type NodeSight, nodeIsLow, rememberNode } from "./node-memory.ts";
-import { shortText } from "./process-table.driver.ts";
 import { mebibytes, share } from "./words.ts";
 
 const tickMs = 250;
@@ -102,8 +102,12 @@ class RunningLimits implements Limits {
   readonly #options: LimitsOptions;
   readonly #fences: Fences | undefined;
   readonly #kept = new Map<string, Kept>();
+  readonly #loadavg = new KernelFile("/proc/loadavg");
+  readonly #meminfo = new KernelFile("/proc/meminfo");
   #node: NodeMemory = freshNode;
   #allAtMs = 0;
+  /** When the first family wants a look. */
+  #nextAtMs = 0;
   #memoryAtMs = 0;
   #lastTickMs: number;
   #tasksAtLook = 0;
@@ -120,7 +124,7 @@ class RunningLimits implements Limits {
     this.#lastTickMs = clock.monotonicMs();
     for (const spec of options.specs()) this.#keep(spec);
     families.onEnlist((workload, pid) => this.#enlist(workload, pid));
-    if (tasksOfNode() > 0) this.#tick();
+    if (this.#tasksOfNode() > 0) this.#tick();
     else options.log("info", {}, "this system has no /proc: limits are not watched");
   }
 
@@ -161,6 +165,8 @@ class RunningLimits implements Limits {
     this.#cancel?.();
     this.#options.families.onEnlist(() => undefined);
     this.#fences?.dismiss();
+    this.#loadavg.close();
+    this.#meminfo.close();
   }
 
   // ── who ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,6 +187,7 @@ class RunningLimits implements Limits {
       lookAtMs: 0,
     };
     this.#kept.set(name, kept);
+    this.#nextAtMs = 0;
     return kept;
   }
 
@@ -196,6 +203,7 @@ class RunningLimits implements Limits {
     if (begun.breach) this.#options.onBreach(begun.breach);
     kept.gatherUntilMs = nowMs + gatherMs;
     kept.lookAtMs = 0;
+    this.#nextAtMs = 0;
     // Until everybody is inside, only a look can see it explode.
     this.#headroom = Math.min(this.#headroom, kept.limits.tasks || Number.POSITIVE_INFINITY);
     void this.#fences?.enter(workload, pid);
@@ -231,27 +239,28 @@ class RunningLimits implements Limits {
     if (node && 2 * node.availableBytes > node.totalBytes) this.#memoryAtMs = nowMs + plentyMs;
     const low = node !== undefined && nodeIsLow(node.availableBytes, node.totalBytes);
     if (!low) this.#node = { ...this.#node, low: 0 };
-    const grown = tasksOfNode() - this.#tasksAtLook > this.#headroom / 2;
+    const grown = this.#tasksOfNode() - this.#tasksAtLook > this.#headroom / 2;
     const all = low || grown || nowMs >= this.#allAtMs;
     // One look at a time: on a machine that is so slow, the next tick asks again.
-    if (!this.#looking && (all || [...this.#kept.values()].some(({ lookAtMs }) => lookAtMs <= nowMs))) {
+    if (!this.#looking && (all || this.#nextAtMs <= nowMs)) {
       this.#looking = this.#look(all)
         .catch((error) => this.#options.log("warn", {}, `a look at the limits failed: ${(error as Error).message}`))
         .finally(() => {
           this.#looking = undefined;
         });
     }
-    this.#cancel = clock.wakeAt(nowMs + tickMs, () => this.#tick());
+    this.#cancel = clock.wakeAt(nextRound(nowMs, tickMs), () => this.#tick());
   }
 
   async #look(all: boolean): Promise<void> {
     const { specs, clock } = this.#options;
-    const tasksNow = tasksOfNode();
+    const tasksNow = this.#tasksOfNode();
     for (const spec of specs()) {
       const kept = this.#keep(spec);
       if (all || kept.lookAtMs <= clock.monotonicMs()) await this.#lookAt(spec.name, kept);
       if (this.#closed) return;
     }
+    this.#nextAtMs = Math.min(...[...this.#kept.values()].map(({ lookAtMs }) => lookAtMs));
     if (!all) return;
     const names = new Set(specs().map(({ name }) => name));
     for (const name of this.#kept.keys()) if (!names.has(name)) this.#kept.delete(name);
@@ -310,15 +319,15 @@ class RunningLimits implements Limits {
   }
 
   #nodeNow(): Pick<NodeSight, "availableBytes" | "totalBytes"> | undefined {
-    const { meminfo = () => shortText("/proc/meminfo") } = this.#options;
+    const { meminfo = () => this.#meminfo.text() } = this.#options;
     const memory = parseMemory(meminfo() ?? "");
     return memory && { availableBytes: memory.totalBytes - memory.usedBytes, totalBytes: memory.totalBytes };
   }
-}
 
-/** Processes and threads of the whole machine: the fourth figure of /proc/loadavg is `running/all`. 0 where there is none. */
-function tasksOfNode(): number {
-  return Number(/\d+\/(\d+)/.exec(shortText("/proc/loadavg") ?? "")?.[1] ?? 0);
+  /** Processes and threads of the whole machine: the fourth figure of /proc/loadavg is `running/all`. 0 where there is none. */
+  #tasksOfNode(): number {
+    return Number(/\d+\/(\d+)/.exec(this.#loadavg.text() ?? "")?.[1] ?? 0);
+  }
 }
 
 function sameLimits(a: FamilyLimits, b: FamilyLimits): boolean {

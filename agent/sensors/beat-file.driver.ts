@@ -14,12 +14,18 @@ const longestLookMs = 1000;
 export type Modified = (file: string) => number | undefined | Promise<number | undefined>;
 
 interface Watched {
+  readonly workload: string;
   readonly file: string;
-  readonly everyMs: number;
   /** The modification time seen last; undefined when there was no file. */
   seenMs: number | undefined;
   first: boolean;
   looking: boolean;
+}
+
+/** Those that are looked at at the same moments: one wake for all of them. */
+interface Round {
+  readonly everyMs: number;
+  readonly all: Set<Watched>;
   cancel: Cancel;
 }
 
@@ -32,7 +38,8 @@ export class BeatFileWatcher {
   readonly #clock: Clock;
   readonly #beat: (workload: string) => void;
   readonly #modified: Modified;
-  readonly #watched = new Map<string, Watched>();
+  readonly #watched = new Map<string, { readonly watched: Watched; readonly round: Round }>();
+  readonly #rounds = new Map<number, Round>();
 
   constructor(clock: Clock, beat: (workload: string) => void, modified: Modified = modifiedMs) {
     this.#clock = clock;
@@ -44,15 +51,23 @@ export class BeatFileWatcher {
   start(workload: string, file: string, timeoutMs: number): void {
     this.stop(workload);
     const everyMs = Math.min(timeoutMs / looksPerTimeout, longestLookMs);
-    const watched: Watched = { file, everyMs, seenMs: undefined, first: true, looking: false, cancel: () => {} };
-    this.#watched.set(workload, watched);
-    this.#look(workload, watched);
+    const watched: Watched = { workload, file, seenMs: undefined, first: true, looking: false };
+    const round = this.#rounds.get(everyMs) ?? this.#begin(everyMs);
+    round.all.add(watched);
+    this.#watched.set(workload, { watched, round });
+    this.#look(watched);
   }
 
   /** Harmless for an unknown workload. */
   stop(workload: string): void {
-    this.#watched.get(workload)?.cancel();
+    const known = this.#watched.get(workload);
+    if (!known) return;
+    const { watched, round } = known;
     this.#watched.delete(workload);
+    round.all.delete(watched);
+    if (round.all.size > 0) return;
+    round.cancel();
+    this.#rounds.delete(round.everyMs);
   }
 
   /** Stops all. */
@@ -60,27 +75,38 @@ export class BeatFileWatcher {
     for (const workload of [...this.#watched.keys()]) this.stop(workload);
   }
 
-  #look(workload: string, watched: Watched): void {
-    const { everyMs } = watched;
-    watched.cancel = this.#clock.wakeAt(nextRound(this.#clock.monotonicMs(), everyMs), () =>
-      this.#look(workload, watched),
-    );
+  #begin(everyMs: number): Round {
+    const round: Round = { everyMs, all: new Set(), cancel: () => undefined };
+    this.#rounds.set(everyMs, round);
+    this.#sleep(round);
+    return round;
+  }
+
+  #sleep(round: Round): void {
+    round.cancel = this.#clock.wakeAt(nextRound(this.#clock.monotonicMs(), round.everyMs), () => {
+      this.#sleep(round);
+      for (const watched of [...round.all]) this.#look(watched);
+    });
+  }
+
+  #look(watched: Watched): void {
     if (watched.looking) return;
     const modified = this.#modified(watched.file);
     if (!(modified instanceof Promise)) {
-      this.#saw(workload, watched, modified);
+      this.#saw(watched, modified);
       return;
     }
     watched.looking = true;
     const saw = (ms?: number) => {
       watched.looking = false;
-      this.#saw(workload, watched, ms);
+      this.#saw(watched, ms);
     };
     void modified.then(saw, () => saw());
   }
 
-  #saw(workload: string, watched: Watched, ms: number | undefined): void {
-    if (this.#watched.get(workload) !== watched) return;
+  #saw(watched: Watched, ms: number | undefined): void {
+    const { workload } = watched;
+    if (this.#watched.get(workload)?.watched !== watched) return;
     const moved = ms !== undefined && ms !== watched.seenMs && !watched.first;
     // A file that is away for a moment, while it is replaced, is no reason to take the old time for a new one.
     if (ms !== undefined) watched.seenMs = ms;

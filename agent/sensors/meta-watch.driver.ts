@@ -1,4 +1,4 @@
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { JobSpec, MetaSpec } from "../config-sections.ts";
 import { applyRule, type RuleState, unseenRule } from "../meta/coherence.ts";
 import { type Freshness, freshen } from "../meta/freshness.ts";
@@ -111,7 +111,7 @@ export class MetaWatch {
     // Stopped in the middle of its looks: their deadlines say nothing.
     if (tookMs > waitMs + lateFromMs) return this.#forgive(tookMs);
     this.#judge(places);
-    this.#sleep(Math.max(0, meta.everyMs - tookMs));
+    this.#sleep(nextRound(clock.monotonicMs(), meta.everyMs) - clock.monotonicMs());
   }
 
   #judge(places: ReadonlyMap<string, PlaceSeen>): void {

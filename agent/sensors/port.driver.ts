@@ -18,6 +18,7 @@ export function portAccepts(host: string, port: number, timeoutMs: number): Prom
       () => settle({ value: 0, because: `nobody accepts within ${timeoutMs} ms` }),
       timeoutMs,
     );
+    socket.pause(); // nothing is read that nobody looks at
     socket.on("connect", () => settle({ value: 1, because: "" }));
     socket.on("error", (error) => {
       const { unasked, because } = failure(error, error.message || "it refuses connections");

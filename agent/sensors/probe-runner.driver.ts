@@ -1,5 +1,5 @@
 import type { Random } from "@blueflame/shared/random/random.ts";
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { ProbeSpec } from "../supervise/spec.ts";
 import { type Asked, ask } from "./probe.driver.ts";
 import type { ProbeVerdict } from "./verdict.ts";
@@ -8,6 +8,8 @@ import type { ProbeVerdict } from "./verdict.ts";
 export const execMax = 8;
 /** The first question comes within this time, at random, so that fifty workloads are not asked in one breath. */
 const spreadMs = 1000;
+/** What comes every second or so is asked at the moments at which the agent wakes anyway, a few at a time. */
+const roundMs = 250;
 
 /** A verdict, and how much later than due its question was asked. */
 export interface ProbeAnswer extends ProbeVerdict {
@@ -55,7 +57,10 @@ export class ProbeRunner {
   start(workload: string, specs: readonly ProbeSpec[]): void {
     this.stop(workload);
     const askers = specs.map((spec): Asker => {
-      const dueMs = this.#parts.clock.monotonicMs() + this.#parts.random() * Math.min(spec.everyMs, spreadMs);
+      const dueMs = atRound(
+        this.#parts.clock.monotonicMs() + this.#parts.random() * Math.min(spec.everyMs, spreadMs),
+        spec,
+      );
       return { workload, spec, stop: new AbortController(), dueMs, cancelWake: () => {}, busy: false, stuck: false };
     });
     this.#askers.set(workload, askers);
@@ -126,7 +131,7 @@ export class ProbeRunner {
     const verdict = await this.#verdict(asker);
     if (stop.signal.aborted) return;
     asker.busy = false;
-    asker.dueMs = Math.max(askedMs + spec.everyMs, clock.monotonicMs());
+    asker.dueMs = Math.max(atRound(askedMs + spec.everyMs, spec), clock.monotonicMs());
     this.#sleep(asker);
     this.#parts.tell(workload, spec.name, { ...verdict, lateMs });
   }
@@ -141,4 +146,9 @@ export class ProbeRunner {
     });
     return await asked.verdict;
   }
+}
+
+/** The last round before `atMs`, which may have passed; `atMs` itself for what is asked more often, or at odd intervals. */
+function atRound(atMs: number, { everyMs }: ProbeSpec): number {
+  return everyMs >= spreadMs && everyMs % roundMs === 0 ? nextRound(atMs - roundMs, roundMs) : atMs;
 }

@@ -1,6 +1,6 @@
 import { get as httpGet } from "node:http";
 import { get as httpsGet } from "node:https";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { Health, HealthCheckResponse_ServingStatus } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
 import { client, clientOptions } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
@@ -24,8 +24,11 @@ const answerMax = 65_536;
 /** A deadline that is noticed this much too late was missed by the agent, not by the workload. */
 const awayFromMs = 50;
 
-/** Why a question that is answered is given up; without a reason each one would make an error with its stack. */
+/** Why a command or a call is given up; without a reason each one would make an error with its stack. */
 const over = "answered";
+
+/** Ends what is left of a question; called once, when it is settled. */
+type GiveUp = () => void;
 
 /** Asks one probe once. Resolves at the deadline at the latest, also when `signal` aborts; never rejects. */
 export function runProbe(spec: ProbeSpec, signal: AbortSignal): Promise<ProbeVerdict> {
@@ -35,15 +38,18 @@ export function runProbe(spec: ProbeSpec, signal: AbortSignal): Promise<ProbeVer
 /** As {@link runProbe}, and says when the last of it is gone. */
 export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
   const startedMs = performance.now();
-  const stop = new AbortController();
   const gone = Promise.withResolvers<void>();
   const verdict = new Promise<ProbeVerdict>((resolve) => {
+    let giveUp: GiveUp | undefined;
+    let settled = false;
     const settle = ({ ok, because, unasked }: Outcome) => {
+      if (settled) return;
+      settled = true;
       clearTimeout(deadline);
       signal.removeEventListener("abort", cancel);
       const tookMs = performance.now() - startedMs;
       resolve({ ok, because: clause(because), tookMs, ...(unasked && { unasked }) });
-      stop.abort(over);
+      giveUp?.();
     };
     const cancel = () => settle({ ok: false, because: "cancelled" });
     const expire = () => settle({ ok: false, because: `no answer within ${spec.timeoutMs}ms` });
@@ -60,7 +66,8 @@ export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
     }
     signal.addEventListener("abort", cancel, { once: true });
     try {
-      begin(spec, stop.signal, settle, gone.resolve);
+      giveUp = begin(spec, settle, gone.resolve);
+      if (settled) giveUp();
     } catch (error) {
       settle(failure(error, textOf(error)));
       gone.resolve();
@@ -69,83 +76,91 @@ export function ask(spec: ProbeSpec, signal: AbortSignal): Asked {
   return { verdict, gone: gone.promise };
 }
 
-/** Starts the question; `settle` may be called more than once, the first counts. `stop` aborts when it is settled. */
-function begin(spec: ProbeSpec, stop: AbortSignal, settle: (outcome: Outcome) => void, gone: () => void): void {
+/** Starts the question; `settle` may be called more than once, the first counts. */
+function begin(spec: ProbeSpec, settle: (outcome: Outcome) => void, gone: () => void): GiveUp {
   const { ask: question } = spec;
+  if (question.by === "exec") {
+    const stop = new AbortController();
+    runCommand(question.command, question.cwd, stop.signal, settle, gone);
+    return () => stop.abort(over);
+  }
+  const giveUp = connected(question, spec.timeoutMs, settle);
+  return () => {
+    giveUp();
+    gone();
+  };
+}
+
+function connected(
+  question: Exclude<ProbeSpec["ask"], { by: "exec" }>,
+  timeoutMs: number,
+  settle: (outcome: Outcome) => void,
+): GiveUp {
   switch (question.by) {
-    case "exec":
-      runCommand(question.command, question.cwd, stop, settle, gone);
-      return;
     case "tcp":
-      askTcp(question, stop, settle);
-      break;
+      return askTcp(question, settle);
     case "http":
-      askHttp(question.url, stop, settle);
-      break;
+      return askHttp(question.url, settle);
     case "grpc":
       // The deadline above is the one that counts; this one only bounds what the library keeps.
-      askGrpc(question.address, question.service, 2 * spec.timeoutMs, stop, settle);
-      break;
+      return askGrpc(question.address, question.service, 2 * timeoutMs, settle);
   }
-  stop.addEventListener("abort", gone, { once: true });
 }
 
 type TcpQuestion = Extract<ProbeSpec["ask"], { by: "tcp" }>;
 
-function askTcp(
-  { host, port, send, expect }: TcpQuestion,
-  stop: AbortSignal,
-  settle: (outcome: Outcome) => void,
-): void {
+function askTcp({ host, port, send, expect }: TcpQuestion, settle: (outcome: Outcome) => void): GiveUp {
   const socket = connect({ host, port });
-  stop.addEventListener("abort", () => socket.destroy(), { once: true });
-  let answer = Buffer.alloc(0);
   socket.on("connect", () => {
     if (send) socket.write(send);
     if (!expect) settle({ ok: true, because: "connected" });
   });
+  socket.on("error", (error) => settle(failure(error, textOf(error))));
+  if (expect) readAnswer(socket, expect, settle);
+  else socket.pause(); // nothing is read that nobody looks at
+  return () => socket.destroy();
+}
+
+function readAnswer(socket: Socket, expect: string, settle: (outcome: Outcome) => void): void {
+  let answer = Buffer.alloc(0);
   socket.on("data", (bytes) => {
-    if (!expect) return;
     answer = Buffer.concat([answer, bytes]);
     if (answer.includes(expect)) settle({ ok: true, because: "answered as expected" });
     else if (answer.length > answerMax) settle({ ok: false, because: `no "${expect}" in ${answerMax} bytes` });
   });
   // What the peer said may be a banner with secrets: only how much of it came is told.
   socket.on("end", () => settle({ ok: false, because: `closed after ${answer.length} bytes, without "${expect}"` }));
-  socket.on("error", (error) => settle(failure(error, textOf(error))));
 }
 
-function askHttp(url: string, stop: AbortSignal, settle: (outcome: Outcome) => void): void {
+function askHttp(url: string, settle: (outcome: Outcome) => void): GiveUp {
   // A connection of its own: a kept-alive one would be answered by whoever accepted it earlier. The question is whether
   // something answers, not who: health pages mostly have a certificate that nobody signed.
   const options = { agent: false as const, headers: { "user-agent": "blueflame-probe", connection: "close" } };
   const request = url.startsWith("https:")
     ? httpsGet(url, { ...options, rejectUnauthorized: false })
     : httpGet(url, options);
-  stop.addEventListener("abort", () => request.destroy(), { once: true });
   request.on("response", (response) => {
     const status = response.statusCode ?? 0;
     settle({ ok: status >= 200 && status <= 399, because: `HTTP ${status}` });
   });
   request.on("error", (error) => settle(failure(error, textOf(error))));
+  return () => request.destroy();
 }
 
-function askGrpc(
-  address: string,
-  service: string,
-  timeoutMs: number,
-  stop: AbortSignal,
-  settle: (outcome: Outcome) => void,
-): void {
+function askGrpc(address: string, service: string, timeoutMs: number, settle: (outcome: Outcome) => void): GiveUp {
+  const stop = new AbortController();
   const health = client(Health, address, grpc.credentials.createInsecure(), clientOptions);
-  stop.addEventListener("abort", () => health.close(), { once: true });
-  health.check({ service }, { timeoutMs, signal: stop }).then(
+  health.check({ service }, { timeoutMs, signal: stop.signal }).then(
     ({ status }) => {
       const ok = status === HealthCheckResponse_ServingStatus.SERVING;
       settle({ ok, because: HealthCheckResponse_ServingStatus[status] ?? `status ${status}` });
     },
     (error: unknown) => settle(failure(error, textOf(error))),
   );
+  return () => {
+    stop.abort(over);
+    health.close();
+  };
 }
 
 function textOf(error: unknown): string {

@@ -62,9 +62,11 @@ test("probes are asked at their interval, the first time at a random moment with
   }
   const times = asked.map((line) => Number(line.split(" ")[0]));
   expect(times.filter((at) => at <= 1000)).toHaveLength(20);
-  expect(new Set(times.slice(0, 20)).size).toBeGreaterThan(10);
+  // A few at a time, at the moments at which the agent wakes anyway.
+  expect(times.filter((at) => at % 250 !== 0)).toEqual([]);
+  expect(new Set(times.slice(0, 20)).size).toBeGreaterThan(3);
   expect(times.filter((at) => at > 1000 && at < 5000)).toEqual([]);
-  expect(times).toHaveLength(40);
+  expect(times.filter((at) => at < 10_000)).toHaveLength(40);
 });
 
 test("a probe never overlaps with itself; a slow answer is followed by the next question at once", async () => {
@@ -95,7 +97,7 @@ test("at most eight commands run at once in the whole agent; the others wait and
   expect(told).toHaveLength(20);
   const late = told.map((line) => Number(line.split("+")[1]));
   expect(late.slice(0, execMax)).toEqual(Array(execMax).fill(0));
-  expect(Math.min(...late.slice(execMax))).toBeGreaterThan(4000);
+  expect(Math.min(...late.slice(execMax))).toBeGreaterThanOrEqual(4000);
 });
 
 test("a stopped workload is asked no more, and an answer under way is not told", async () => {

@@ -1,11 +1,12 @@
-import { type Reading, ReadingSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Reading as HubReading, ReadingSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
+import type { Reading } from "./reading.ts";
 import type { SystemSensors } from "./system.driver.ts";
 
 /** The newest figures of the machine, and the pace at which they are kept. Whoever made it closes it. */
 export interface SensorWatch {
-  latest(): readonly Reading[];
+  latest(): readonly HubReading[];
   close(): void;
 }
 
@@ -19,7 +20,7 @@ export function watchSensors(parts: {
   readonly clock: Clock;
   readonly everyMs: number;
   readonly historyEveryMs: number;
-  readonly keep: (readings: readonly Reading[]) => Promise<void>;
+  readonly keep: (readings: readonly HubReading[]) => Promise<void>;
 }): SensorWatch {
   const { sensors, clock, everyMs, historyEveryMs, keep } = parts;
   let newest: readonly Reading[] = [];
@@ -28,26 +29,31 @@ export function watchSensors(parts: {
   let keeping = false;
   let closed = false;
   const read = async () => {
-    newest = (await sensors.read()).map((reading) => create(ReadingSchema, { ...reading }));
+    newest = await sensors.read();
     const now = clock.monotonicMs();
     if (newest.length > 0 && now >= keptMs + historyEveryMs && !keeping) {
       keptMs = now;
       keeping = true;
       // Not awaited: a disk that hangs must not make the figures of the machine old, its own silence among them.
-      void keep(newest)
+      void keep(newest.map(forHub))
         .catch(() => undefined)
         .finally(() => {
           keeping = false;
         });
     }
-    if (!closed) cancel = clock.wakeAt(now + everyMs, () => void read());
+    if (!closed) cancel = clock.wakeAt(nextRound(now, everyMs), () => void read());
   };
   void read();
   return {
-    latest: () => newest,
+    latest: () => newest.map(forHub),
     close() {
       closed = true;
       cancel();
     },
   };
+}
+
+/** Made when it is asked for: between two heartbeats nobody needs it. */
+function forHub(reading: Reading): HubReading {
+  return create(ReadingSchema, { ...reading });
 }

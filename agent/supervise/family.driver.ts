@@ -15,7 +15,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { kernelText } from "../sensors/proc-read.driver.ts";
+import { KernelFile, kernelText } from "../sensors/proc-read.driver.ts";
 import { allPids, environOf, type ProcStat, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
@@ -45,6 +45,8 @@ export class Families {
   #walk: Promise<Seen[]> | undefined;
   readonly #leaders = new Map<string, Leader>();
   #enlisted: (workload: string, pid: number) => void = () => undefined;
+  /** Who is inside each cgroup, kept open: it is read at each scan. */
+  readonly #procs = new Map<string, KernelFile>();
   /** Workloads whose cgroup holds the whole family for certain. */
   readonly #whole = new Set<string>();
 
@@ -255,12 +257,19 @@ export class Families {
   #cgroupPids(workload: string): number[] {
     const path = this.#path(workload);
     if (!path) return [];
-    return (kernelText(`${path}/cgroup.procs`) ?? "").split("\n").filter(Boolean).map(Number);
+    let file = this.#procs.get(path);
+    if (!file) {
+      file = new KernelFile(`${path}/cgroup.procs`);
+      this.#procs.set(path, file);
+    }
+    return numbersOf(file.text() ?? "");
   }
 
   /** Removes the cgroups that are empty, and their root when it is. */
   dismiss(): void {
     if (!this.#root) return;
+    for (const file of this.#procs.values()) file.close();
+    this.#procs.clear();
     for (const path of [...this.#cgroups().map((name) => `${this.#root}/${name}`), this.#root]) {
       try {
         rmdirSync(path);
@@ -273,6 +282,13 @@ export class Families {
   #path(workload: string): string | undefined {
     return this.#root && `${this.#root}/${workload}`;
   }
+}
+
+/** One number in each line. */
+function numbersOf(text: string): number[] {
+  const numbers: number[] = [];
+  for (const line of text.split("\n")) if (line !== "") numbers.push(Number(line));
+  return numbers;
 }
 
 /** To those that still are who they were. */

@@ -11,6 +11,7 @@ import { ProcEye, procStat } from "./proc.driver.ts";
 import type { Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { Instance } from "./state.ts";
+import { mayHaveStoppedChild } from "./stopped.driver.ts";
 
 /** A family that lives longer than this after SIGKILL cannot be killed (state D): told, and tried again later. */
 const killLimitMs = 3000;
@@ -115,6 +116,10 @@ class RealProcesses implements ProcessPort {
       return "gone";
     }
     return state === "T" ? "stopped" : "running";
+  }
+
+  mayBeStopped(): boolean {
+    return mayHaveStoppedChild();
   }
 
   #open({ pid, startTicks }: Instance): ProcEye | undefined {

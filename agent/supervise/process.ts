@@ -30,6 +30,8 @@ export interface ProcessPort {
   /** To the whole process group; harmless when it is gone. */
   signal(instance: Instance, signal: string): void;
   look(instance: Instance): Sight;
+  /** Asked before a look at everybody: false only when it is certain that nothing that this port has spawned is stopped by a signal. */
+  mayBeStopped(): boolean;
   /**
    * Kills what is left of the workload's family, whatever instance it belongs to, and removes the declared files and sockets
    * that nobody else holds. Never throws; bounded to a few seconds.

@@ -6,12 +6,11 @@
  * A write that the disk refuses is told and tried again, but it never keeps a workload down. Answers of effects go before
  * what was queued meanwhile, so nobody sees a spawn half done. The agent's own absence is measured before each judgement.
  */
-
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
-import type { Cancel, Moment } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Moment, nextRound } from "@blueflame/shared/time/clock.ts";
 import { actorOf } from "./actor.driver.ts";
 import { adoptable, type World } from "./adopt.ts";
 import { type Halt, haltsBefore, isComing, isRefused } from "./halt.ts";
@@ -26,7 +25,7 @@ import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { maySettleWaits, standsOf, wokenBy } from "./stands.ts";
 import { starting, tightened } from "./start-spec.ts";
-import { type Event, type IncidentFacts, type Instance, instanceOf, remembered, type State } from "./state.ts";
+import { type Event, type IncidentFacts, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
 const tickMs = 250;
@@ -49,6 +48,8 @@ export class Supervisor {
   #lastTickMs: number;
   #ticks = 0;
   #cancelTick: Cancel | undefined;
+  /** Whose process was started by an earlier agent: its end is no event. */
+  readonly #adopted = new Set<string>();
   #worstLagMs = 0;
   #closed = false;
   #halt: Halt | undefined;
@@ -82,6 +83,7 @@ export class Supervisor {
       if (!instance) continue;
       this.#parts.spawned?.(name, instance, true);
       adopted.add(name);
+      this.#adopted.add(name);
       this.post(name, { is: "boot", bootId, found: instance });
     }
     this.#tick();
@@ -311,23 +313,34 @@ export class Supervisor {
     this.#forgiveOwnAbsence();
     this.#lastTickMs = this.#parts.clock.monotonicMs();
     this.#ticks++;
-    const all = this.#ticks % checkEveryTicks === 0;
-    const rotate = this.#ticks % rotateEveryTicks === 0;
-    for (const actor of this.#actors.values()) {
-      const instance = instanceOf(actor.state.phase);
-      if (instance && actor.told && (all || instance.adopted)) this.#lookAt(actor, instance);
-      if (rotate) void this.#parts.processes.rotate(actor.spec);
-    }
-    this.#cancelTick = this.#parts.clock.wakeAt(this.#lastTickMs + tickMs, () => this.#tick());
+    this.#lookAtAdopted();
+    if (this.#ticks % checkEveryTicks === 0) this.#lookForStopped();
+    if (this.#ticks % rotateEveryTicks === 0)
+      for (const { spec } of this.#actors.values()) void this.#parts.processes.rotate(spec);
+    this.#cancelTick = this.#parts.clock.wakeAt(nextRound(this.#lastTickMs, tickMs), () => this.#tick());
   }
 
-  #lookAt(actor: Actor, instance: Instance): void {
+  #lookAtAdopted(): void {
+    for (const name of this.#adopted) {
+      if (instanceOf(this.state(name).phase)?.adopted) this.#lookAt(this.#actor(name));
+      else this.#adopted.delete(name);
+    }
+  }
+
+  #lookForStopped(): void {
+    const mayBe = this.#parts.processes.mayBeStopped();
+    for (const actor of this.#actors.values())
+      if (mayBe || actor.state.evidence.stoppedSinceMs !== undefined) this.#lookAt(actor);
+  }
+
+  #lookAt(actor: Actor): void {
+    const instance = instanceOf(actor.state.phase);
+    if (!instance || !actor.told) return;
     const sight = this.#parts.processes.look(instance);
     if (sight === "gone" && instance.adopted)
       this.post(actor.spec.name, { is: "vanished", id: instance.id, ...this.#needsDown(actor) });
-    const stopped = sight === "stopped";
-    if (stopped || actor.state.evidence.stoppedSinceMs !== undefined)
-      this.post(actor.spec.name, { is: "seen", stopped });
+    if (sight === "stopped" || actor.state.evidence.stoppedSinceMs !== undefined)
+      this.post(actor.spec.name, { is: "seen", stopped: sight === "stopped" });
   }
 
   /** Before anybody is judged: was I away? Then every deadline of judgement moves by that time. */

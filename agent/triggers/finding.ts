@@ -22,19 +22,27 @@ const lookBackMs = 60_000;
 /** What an excuse of the caller's own says; it is asked only when the condition holds. */
 type Excuse = () => string | undefined;
 
-/** A figure against a threshold. What only the agent's own lag explains is nothing; what a starved machine explains is excused. */
+/** All is well where nothing stands: nobody asks for words. */
+const nothing: Finding = { is: "over", because: "" };
+
+/**
+ * A figure against a threshold. What only the agent's own lag explains is nothing; what a starved machine explains is excused.
+ * `stands`: something does already, so also what is no reason for anything is put into words.
+ */
 export function levelFinding(
   { metric, side, threshold, clear }: Pick<LevelTrigger, "metric" | "side" | "threshold" | "clear">,
   value: number | undefined,
   doubt: Doubt,
   nowMs: number,
+  stands: boolean,
   excuse: Excuse = () => undefined,
 ): Finding {
   if (value === undefined || !Number.isFinite(value)) return { is: "unknown" };
   const slows = side === "above" && metricOf(metric)?.slowedByLoad === true;
   const judged = slows ? value - lagOf(doubt, Math.max(value, lookBackMs), nowMs) : value;
-  const because = `${metric} is ${figureWords(metric, value)}`;
   const bad = side === "above" ? judged > threshold : judged < threshold;
+  if (!bad && !stands) return nothing;
+  const because = `${metric} is ${figureWords(metric, value)}`;
   if (!bad) return { is: (side === "above" ? judged <= clear : judged >= clear) ? "over" : "between", because };
   const widened = widening(doubt, nowMs);
   const reason = slows && judged <= threshold * widened.factor ? widened.because : excuse();
@@ -43,10 +51,16 @@ export function levelFinding(
 }
 
 /** The age of a beat. */
-export function silenceFinding(withinMs: number, ageMs: number | undefined, doubt: Doubt, nowMs: number): Finding {
+export function silenceFinding(
+  withinMs: number,
+  ageMs: number | undefined,
+  doubt: Doubt,
+  nowMs: number,
+  stands: boolean,
+): Finding {
   const level = { metric: "beat_age_ms", side: "above", threshold: withinMs, clear: withinMs } as const;
-  const finding = levelFinding(level, ageMs, doubt, nowMs);
-  if (finding.is === "unknown" || ageMs === undefined) return finding;
+  const finding = levelFinding(level, ageMs, doubt, nowMs, stands);
+  if (finding === nothing || finding.is === "unknown" || ageMs === undefined) return finding;
   return {
     ...finding,
     because: `no beat for ${figureWords("beat_age_ms", ageMs)}, allowed is ${printDuration(withinMs)}`,

@@ -17,6 +17,10 @@ export class Kept<T> {
     return this.#record;
   }
 
+  get isEmpty(): boolean {
+    return this.#size === 0;
+  }
+
   get isFull(): boolean {
     return this.#size >= this.#max;
   }

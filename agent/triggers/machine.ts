@@ -121,13 +121,13 @@ function observed(active: readonly Trigger[], state: State, seen: Observation, t
       case "trust":
         if (metricOf(trigger.metric)?.of === "node") ofNode(trigger, seen, { ...state, doubt }, calm, turn);
         else
-          ofWorkloads(trigger, seen, turn, (figures) =>
-            levelFinding(trigger, figures[trigger.metric], doubt, turn.nowMs),
+          ofWorkloads(trigger, seen, turn, (figures, stands) =>
+            levelFinding(trigger, figures[trigger.metric], doubt, turn.nowMs, stands),
           );
         break;
       case "beat_silence":
-        ofWorkloads(trigger, seen, turn, (figures) =>
-          silenceFinding(trigger.withinMs, figures.beat_age_ms, doubt, turn.nowMs),
+        ofWorkloads(trigger, seen, turn, (figures, stands) =>
+          silenceFinding(trigger.withinMs, figures.beat_age_ms, doubt, turn.nowMs, stands),
         );
         break;
       case "crash":
@@ -160,7 +160,7 @@ function ofNode(trigger: LevelTrigger, seen: Observation, state: State, calm: Re
   const resource = metricOf(trigger.metric)?.shared;
   const load = resource && loadOf(resource, node);
   const before = own(state.calm, trigger.name);
-  const finding = levelFinding(trigger, node[trigger.metric], state.doubt, turn.nowMs, () => {
+  const finding = levelFinding(trigger, node[trigger.metric], state.doubt, turn.nowMs, true, () => {
     if (!resource || !load || trigger.side !== "above" || !isStrangers(resource, load, before)) return undefined;
     const share = Math.round(load.ours * 100);
     return `not by us: ${heaviestStranger || "what is not ours grew most"}; our workloads take ${share}%`;
@@ -189,13 +189,19 @@ function shared(trigger: LevelTrigger, { workloads }: Observation, { is }: Findi
 }
 
 /** A figure of each workload; of those that are not there it is unknown. */
-function ofWorkloads(trigger: Trigger, seen: Observation, turn: Turn, find: (figures: Figures) => Finding): void {
+function ofWorkloads(
+  trigger: Trigger,
+  seen: Observation,
+  turn: Turn,
+  find: (figures: Figures, stands: boolean) => Finding,
+): void {
   const take = (subject: Subject, finding: Finding) =>
     finding.is === "unknown" && endsWithProcess(trigger)
       ? turn.lapse(trigger, subject)
       : turn.find(trigger, subject, finding);
   for (const [workload, figures] of Object.entries(seen.workloads))
-    if (covers(trigger, workload)) take({ workload }, find(figures));
+    if (covers(trigger, workload))
+      take({ workload }, find(figures, turn.stands.at(keyOf(trigger.name, { workload })) !== undefined));
   for (const subject of turn.standing(trigger))
     if (!Object.hasOwn(seen.workloads, subject.workload)) take(subject, { is: "unknown" });
 }
@@ -226,6 +232,7 @@ function jobs(trigger: Trigger, { lateJobs }: Observation, turn: Turn): void {
 
 /** What was counted, or last known, before its process was born says nothing about that process. */
 function newLife(active: readonly Trigger[], workload: string, bornMs: number, turn: Turn): void {
+  if (turn.stands.isEmpty && turn.windows.isEmpty) return;
   for (const trigger of active) {
     if (!endsWithProcess(trigger)) continue;
     const key = keyOf(trigger.name, { workload });
@@ -251,7 +258,7 @@ function requested(active: readonly Trigger[], state: State, event: Event & { is
     if (trigger.kind === "error_burst") countIn(trigger, state, workload, errors, turn);
     if (trigger.kind !== "threshold" || !covers(trigger, workload) || figures === undefined) continue;
     if (metricOf(trigger.metric)?.of !== "workload" || figures[trigger.metric] === undefined) continue;
-    turn.find(trigger, { workload }, levelFinding(trigger, figures[trigger.metric], state.doubt, turn.nowMs));
+    turn.find(trigger, { workload }, levelFinding(trigger, figures[trigger.metric], state.doubt, turn.nowMs, true));
   }
   return turn.answer();
 }

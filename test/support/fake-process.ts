@@ -81,6 +81,9 @@ export class FakePort implements ProcessPort {
   look(instance: Instance): Sight {
     return this.#find(instance)?.sight ?? "gone";
   }
+  mayBeStopped(): boolean {
+    return this.#machine.all.some(({ id, sight }) => sight === "stopped" && this.#mine.has(id));
+  }
   clean(spec: Pick<WorkloadSpec, "name">): Promise<Cleaned> {
     if (this.#dead) return new Promise(() => undefined);
     if (this.#machine.undying) return Promise.resolve({ ok: false, because: this.#machine.undying });

@@ -83,7 +83,7 @@ export class Space {
       this.#looking = undefined;
       const now = clock.monotonicMs();
       // Nobody asks any more: whoever does next starts it again.
-      const asked = now - this.#askedAt <= 10 * everyMs;
+      const asked = now - this.#askedAt <= 2 * everyMs;
       this.#cancel = asked ? clock.wakeAt(now + everyMs, () => this.#look()) : undefined;
     });
   }
