@@ -2,7 +2,16 @@ import type { TriggerInfo } from "@blueflame/shared/gen/blueflame/node/v1/node_s
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { nextLookMs, step } from "../triggers/machine.ts";
 import { triggerInfos } from "../triggers/present.ts";
-import { type Condition, conditionOf, type Event, fresh, resumed, type State, type Step } from "../triggers/state.ts";
+import {
+  type Condition,
+  conditionOf,
+  type Event,
+  fresh,
+  mustOutlive,
+  resumed,
+  type State,
+  type Step,
+} from "../triggers/state.ts";
 import type { Trigger } from "../triggers/trigger.ts";
 
 /** Two looks of one moment are one. */
@@ -44,9 +53,7 @@ export class TriggerDesk {
     this.#state = answer.state;
     const { fired, cleared, noted, lapsed, holding } = answer;
     if (fired.length + cleared.length + noted.length + lapsed.length + holding.length > 0) told(answer);
-    // A check that was done today is not done again after a restart, and what has fired cools down over it.
-    if (answer.state.schedules !== before.schedules || fired.length + cleared.length + lapsed.length > 0)
-      keep(this.#state); // who was told may have told something else already
+    if (mustOutlive(before, answer)) keep(this.#state); // who was told may have told something else already
     this.#sleep();
   }
 

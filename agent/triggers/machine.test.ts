@@ -222,6 +222,36 @@ test("a trigger that is switched off, or looks at other workloads, says nothing"
   expect(bench.log).toEqual(["60 fired workload-crashed workload/other"]);
 });
 
+test("an agent that died while its cause was ending counted the clear hold from nothing: over before it and over after it is over", () => {
+  const bench = triggerBench();
+  bench.see(engine({ p95_latency_ms: 2000 }));
+  bench.pass(11_000);
+  bench.see(engine({ p95_latency_ms: 500 }));
+  bench.pass(6000);
+  const [key = ""] = Object.keys(bench.state.stands);
+  expect(bench.state.stands[key]?.at).toBe("clearing");
+  const next = (p95?: number) => {
+    const one = triggerBench({ state: resumed(bench.state, catalogue, true) });
+    one.stall(18_000);
+    one.see(p95 === undefined ? () => undefined : engine({ p95_latency_ms: p95 }));
+    return one;
+  };
+  // By time alone nothing is over: this agent has seen nothing yet.
+  const blind = next();
+  blind.pass(30_000);
+  expect(blind.log).toEqual([]);
+  const same = next(500);
+  same.pass(3000);
+  expect(same.log).toEqual(["20 cleared high-latency workload/engine"]);
+  // What has come back meanwhile begins anew, also for the next time that it is over.
+  const back = next(2000);
+  back.pass(3000);
+  back.see(engine({ p95_latency_ms: 500 }));
+  back.pass(6000);
+  expect(back.state.stands[key]?.at).toBe("clearing");
+  expect(back.log).toEqual([]);
+});
+
 test("GRC-11 somebody looks at least every 10 s, whatever stands", () => {
   const bench = triggerBench({ firstMs: 1e9 });
   let looks = bench.steps.length;

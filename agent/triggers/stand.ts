@@ -41,6 +41,8 @@ export interface Stand {
   readonly knownMs: number;
   readonly because: string;
   readonly excuse?: string;
+  /** Since when an earlier agent process had seen it over: its word counts when the first word of this one is the same. */
+  readonly overMs?: number;
 }
 
 /** What outlives a stand, until the cooldown is over. */
@@ -85,7 +87,11 @@ export function move(
       return finding.is === "holds" ? ripen(timing, { ...stand, knownMs }, mark, finding, nowMs) : { mark };
     case "firing":
     case "clearing": {
-      const known = { ...without(stand), ...facts(finding), knownMs };
+      const known = {
+        ...without(knownMs > stand.knownMs && finding.is !== "over" ? forgotten(stand) : stand),
+        ...facts(finding),
+        knownMs,
+      };
       // What has become somebody else's doing is over for whoever is being healed for it.
       if (finding.is === "over" || known.excuse !== undefined) return fadeOut(timing, known, mark, nowMs);
       const firing: Stand = known.at === "firing" ? known : { ...known, at: "firing", sinceMs: nowMs };
@@ -199,7 +205,9 @@ function anew(
   knownMs: number,
 ): Moved {
   const goesOn = before.last === finding.is && before.excuse === undefined;
-  const stand: Stand = { ...without(before), ...facts(finding), knownMs, sinceMs: goesOn ? before.sinceMs : nowMs };
+  const anewMs = (finding.is === "over" ? before.overMs : undefined) ?? nowMs;
+  const same = knownMs > before.knownMs ? forgotten(before) : before;
+  const stand: Stand = { ...without(same), ...facts(finding), knownMs, sinceMs: goesOn ? before.sinceMs : anewMs };
   if (finding.is === "over")
     return nowMs < stand.sinceMs + timing.clearHoldMs ? { stand, mark } : { mark, out: "cleared" };
   if (finding.is === "between" || stand.excuse !== undefined || nowMs < stand.sinceMs + timing.holdMs)
@@ -209,12 +217,29 @@ function anew(
   return { stand: firing, mark: { ...mark, firedMs: nowMs }, out: "fired" };
 }
 
+function forgotten({ overMs: _before, ...rest }: Stand): Stand {
+  return rest;
+}
+
+/**
+ * Of an earlier agent process of this boot. What was over then has to be over for this one, too: two readings, however long nobody
+ * looked in between. Whatever else was counting begins anew.
+ */
+export function inherited(stand: Stand): Stand {
+  const isOver = stand.last === "over" && (stand.at === "clearing" || stand.at === "lapsed");
+  if (!isOver && stand.at !== "clearing") return stand;
+  const overMs = isOver ? { overMs: stand.sinceMs } : {};
+  return { ...without(stand), at: stand.at === "clearing" ? "firing" : stand.at, last: "between", ...overMs };
+}
+
 function unknown(stand: Stand, nowMs: number): Stand {
   return { ...without(stand), at: "lapsed", last: "between", sinceMs: nowMs };
 }
 
 function fadeOut(timing: Timing, known: Stand, mark: Mark, nowMs: number): Moved {
-  const stand: Stand = known.at === "clearing" ? known : { ...known, at: "clearing", sinceMs: nowMs };
+  const { overMs, ...rest } = known;
+  const sinceMs = (known.last === "over" ? overMs : undefined) ?? nowMs;
+  const stand: Stand = known.at === "clearing" ? rest : { ...rest, at: "clearing", sinceMs };
   return nowMs < stand.sinceMs + timing.clearHoldMs ? { stand, mark } : { mark, out: "cleared" };
 }
 

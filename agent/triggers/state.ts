@@ -2,7 +2,7 @@ import type { Share } from "./culprit.ts";
 import { type Calm, type Doubt, noDoubt } from "./doubt.ts";
 import type { Figures, Observation } from "./observation.ts";
 import type { Handled } from "./schedule.ts";
-import type { Mark, Stand } from "./stand.ts";
+import { inherited, type Mark, type Stand } from "./stand.ts";
 import type { Symptom } from "./symptom.ts";
 import type { Trigger } from "./trigger.ts";
 import type { Fading, Window } from "./window.ts";
@@ -119,7 +119,8 @@ const takenOver: ReadonlySet<string> = new Set<Stand["at"]>(["firing", "clearing
 
 /**
  * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down;
- * whatever was still counting begins anew, for nobody watched meanwhile. Of another boot only the schedules mean anything.
+ * whatever was still counting begins anew, for nobody watched meanwhile, but what was over is over at the first look that says the
+ * same. Of another boot only the schedules mean anything.
  */
 export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: boolean): State {
   const names = new Set(triggers.filter(({ off }) => !off).map(({ name }) => name));
@@ -130,7 +131,25 @@ export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: b
   if (!sameBoot) return kept;
   // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
   const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => takenOver.has(at));
-  return { ...kept, stands: Object.fromEntries(stands), marks: known(stored.marks) };
+  const begun = stands.map(([key, stand]) => [key, inherited(stand)] as const);
+  return { ...kept, stands: Object.fromEntries(begun), marks: known(stored.marks) };
+}
+
+/**
+ * Must a successor know of this step? A check that was done is not done again after a restart, what has fired cools down over it, and
+ * what has begun to be over need not begin anew.
+ */
+export function mustOutlive(before: State, { state, fired, cleared, lapsed }: Step): boolean {
+  if (state.schedules !== before.schedules || fired.length + cleared.length + lapsed.length > 0) return true;
+  if (state.stands === before.stands) return false;
+  return Object.entries(state.stands).some(([key, stand]) => {
+    const was = own(before.stands, key);
+    return was !== undefined && stand.at !== "pending" && isOver(stand) !== isOver(was);
+  });
+}
+
+function isOver({ at, last }: Stand): boolean {
+  return last === "over" && (at === "clearing" || at === "lapsed");
 }
 
 /** Where a trigger that has fired stands: holding, not known any more, or over. */

@@ -2,7 +2,7 @@
 import type { JobSpec } from "@blueflame/agent/config-sections.ts";
 import { SymptomDesk } from "@blueflame/agent/recovery/symptom-desk.ts";
 import { nextLookMs, step } from "@blueflame/agent/triggers/machine.ts";
-import { conditionOf, type Event, fresh, resumed, type State } from "@blueflame/agent/triggers/state.ts";
+import { conditionOf, type Event, fresh, mustOutlive, resumed, type State } from "@blueflame/agent/triggers/state.ts";
 import type { Symptom } from "@blueflame/agent/triggers/symptom.ts";
 import { catalogue, type Trigger } from "@blueflame/agent/triggers/trigger.ts";
 import { factsOf } from "./node-facts.ts";
@@ -49,9 +49,8 @@ export class TriggerDesk {
     const before = this.#state;
     const answer = step(this.all, before, event, world.moment());
     this.#state = answer.state;
-    const { fired, cleared, lapsed } = answer;
-    if (answer.state.schedules !== before.schedules || fired.length + cleared.length + lapsed.length > 0)
-      this.#kept = JSON.parse(JSON.stringify(answer.state)) as State;
+    const { fired, cleared } = answer;
+    if (mustOutlive(before, answer)) this.#kept = JSON.parse(JSON.stringify(answer.state)) as State;
     world.see({ is: "triggers", step: answer });
     this.#sleep();
     for (const symptom of fired) this.#fired(symptom);
