@@ -35,7 +35,7 @@ export const revivedVariable = "BLUEFLAME_REVIVED";
 /** Flags of `watchdog` for the one that an agent starts. */
 export const flagsVariable = "BLUEFLAME_WATCHDOG_FLAGS";
 
-/** Agent and watchdog say a line to each other this often. */
+/** The agent says a line to its watchdog this often, which answers each. */
 export const beatEveryMs = 1000;
 /** Silent for longer while its process exists, one is hung; with a beat each second it is noticed within 3 s. */
 export const silentMs = 2500;

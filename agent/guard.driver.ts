@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { Logger } from "pino";
 import { beatEveryMs, flagsVariable } from "./constants.ts";
 import { claim, type Door, holderOf, knock } from "./watchdog/door.ts";
@@ -186,7 +186,8 @@ class AgentGuard implements Guard {
   #beat(): void {
     if (this.#closed) return;
     this.#say({ is: "beat", guards: this.#guards });
-    this.#after(beatEveryMs, () => this.#beat());
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#after(nextRound(nowMs, beatEveryMs) - nowMs, () => this.#beat());
   }
 
   #say(message: Message): void {

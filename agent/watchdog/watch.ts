@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { setPriority } from "node:os";
 import { join } from "node:path";
-import { beatEveryMs, flagsVariable, places, revivedVariable } from "../constants.ts";
+import { flagsVariable, places, revivedVariable } from "../constants.ts";
 import { Critical, ordinary } from "./critical.ts";
 import { type Door, holderOf, openDoor } from "./door.ts";
 import type { Flags } from "./flags.ts";
@@ -46,7 +46,6 @@ class Watchdog {
   readonly #critical: Critical;
   #runner: Runner | undefined;
   #door: Door | undefined;
-  #beats: NodeJS.Timeout | undefined;
   /** How the agent is started; the last one that lived has said it. */
   #command: readonly string[];
   /** The folder that relative paths in it are meant from, when that is not ours. */
@@ -76,7 +75,6 @@ class Watchdog {
     if (word && !flags.init) this.#runner.post({ is: "ordered", to: "rest" });
     const living = holderOf(`${key.name}-agent`);
     if (living) this.#runner.post({ is: "seen", process: living, guards: true });
-    this.#beats = setInterval(() => this.#tell({ is: "beat", guards: true }), beatEveryMs);
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => this.#signalled(signal));
     return true;
   }
@@ -124,7 +122,7 @@ class Watchdog {
     log.say(30, "an agent is connected", { pid: peer.pid });
     this.#runner?.post({ is: "seen", process: peer, guards: hello.guards ?? false });
     line.listen(
-      (message) => this.#heard(peer, message),
+      (message) => this.#heard(line, peer, message),
       () => {
         this.#lines.delete(line);
         this.#lookForDeath(peer, 0);
@@ -132,8 +130,10 @@ class Watchdog {
     );
   }
 
-  #heard(process: Identity, message: Message): void {
+  #heard(line: Line, process: Identity, message: Message): void {
     if (message.is === "beat") {
+      // Each beat is answered by one: who hears no answer knows of a hang, and nobody wakes twice for it.
+      line.send({ is: "beat", guards: true });
       this.#runner?.post({ is: "seen", process, guards: message.guards });
       if (message.guards) this.#start.feed?.ready();
     } else if (message.is === "word") this.#runner?.post({ is: "word", process });
@@ -270,7 +270,6 @@ class Watchdog {
     this.#tell({ is: "leaving", farewell: "stop" });
     this.#runner?.stop();
     this.#door?.close();
-    clearInterval(this.#beats);
     this.#start.feed?.close();
     for (const line of this.#lines.keys()) line.end();
     this.#leave();
