@@ -18,8 +18,8 @@ export default defineConfig({
   test: {
     pool: "forks",
     // A bound for what hangs, not for what is slow: machines are shared.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     sequence: { sequencer: WaitAndWork },
     projects: [
       {
