@@ -29,14 +29,20 @@ export function peerOf(socket: net.Socket, whose: Whose = () => undefined): Peer
   const { pid, uid } = cred;
   if (pid === 0) return unseen(pid, "the call comes from another container or PID namespace", inside);
   if (pid === process.pid) return { is: "person", pid };
-  const found = descentOf(pid, whose);
+  const found = seenThrough(descentOf(pid, whose));
   // Nothing that a user who is not root has started becomes root by itself.
   if (found.is === "unseen" && uid === 0 && process.getuid?.() !== 0) return { is: "person", pid };
   return found;
 }
 
+/** Of whom only the environment is hidden, the rest is looked at first: a workload can hide it from an agent that is not root. */
+function seenThrough(found: Peer): Peer {
+  const { is, pid } = found;
+  if (is !== "person" || mayRead(`/proc/${pid}/environ`)) return found;
+  return unseen(pid, `process ${pid} hides its environment`, asRoot);
+}
+
 function descentOf(pid: number, whose: Whose): Peer {
-  if (!mayRead(`/proc/${pid}/environ`)) return unseen(pid, `process ${pid} hides its environment`, asRoot);
   let at = pid;
   for (let depth = 0; depth < ancestorsMax; depth++) {
     if (at === process.pid) return { is: "helper", pid };

@@ -1,4 +1,4 @@
-import { lstatSync } from "node:fs";
+import { lstatSync, type Stats } from "node:fs";
 import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import { beatDesk } from "./file-desk.driver.ts";
 import { LocalFolders } from "./local-folders.driver.ts";
@@ -120,11 +120,19 @@ const localFolders = new LocalFolders(beatDesk);
 /** A disk that does not answer gives no beats; the desk keeps it from holding more than its share of threads. */
 function modifiedMs(file: string): number | undefined | Promise<number | undefined> {
   if (localFolders.hold(file)) {
-    const stats = lstatSync(file, { throwIfNoEntry: false });
+    const stats = statsNow(file);
     // A link may lead to a disk that hangs.
     if (!stats?.isSymbolicLink()) return stats?.mtimeMs;
   }
   return beatDesk
     .look(file, "beat", ({ mtimeMs }) => mtimeMs, longestLookMs)
     .then((flight) => (flight.is === "answered" ? flight.value : undefined));
+}
+
+function statsNow(file: string): Stats | undefined {
+  try {
+    return lstatSync(file, { throwIfNoEntry: false });
+  } catch {
+    return undefined; // no right to it any more, a folder that leads to itself, a disk that refuses
+  }
 }

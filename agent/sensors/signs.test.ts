@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seeded } from "@blueflame/shared/random/random.ts";
@@ -270,6 +270,28 @@ test("a beat file behind a link, which may lead to another disk, beats like any 
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   watcher.close();
+});
+
+test("a beat file whose folder became a link to itself ended the agent: it gives no beats, and the others' go on", async () => {
+  const [bad, good, sub] = [join(folder, "sub", "beat"), join(folder, "good"), join(folder, "sub")];
+  mkdirSync(sub);
+  for (const file of [bad, good]) writeFileSync(file, "");
+  const beats = { bad: 0, good: 0 };
+  const watcher = new BeatFileWatcher(realClock(), (workload) => {
+    beats[workload as keyof typeof beats] += 1;
+  });
+  watcher.start("bad", bad, 100);
+  watcher.start("good", good, 100);
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 100));
+  const touched = (file: string, at: number) => utimesSync(file, new Date(at * 1000), new Date(at * 1000));
+  for (let at = 1; beats.bad < 3; at++, await pause()) touched(bad, at); // by now its folder is known to be a local one
+  rmSync(sub, { recursive: true });
+  symlinkSync("sub", sub);
+  await pause();
+  const before = beats.good;
+  for (let at = 1; beats.good === before && at < 50; at++, await pause()) touched(good, at);
+  watcher.close();
+  expect(beats.good).toBeGreaterThan(before);
 });
 
 test("beats of a real file and answers of a real probe arrive through one door", async () => {
