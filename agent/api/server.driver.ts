@@ -109,7 +109,7 @@ function serverFor(options: LocalApiOptions, peers: ReadonlyMap<string, Peer>) {
 
 type Admit = (service: DescService, method: string, call: Caller) => void;
 
-/** Throws DENIED for what the caller may not ask, and says so once a minute. */
+/** Throws DENIED for what the caller may not ask, and says so once a minute for each workload, and once for all that belong to none. */
 function admission({ holderOf, refused: tell, log }: LocalApiOptions, peers: ReadonlyMap<string, Peer>): Admit {
   const told = new Told();
   return (service, method, call) => {
@@ -120,7 +120,8 @@ function admission({ holderOf, refused: tell, log }: LocalApiOptions, peers: Rea
     const because = refusalOf(peer, { service: service.typeName, method, holder });
     if (because === undefined) return;
     const refusal = refused(peer, method, because);
-    if (told.isNew(`${refusal.actor} ${refusal.action}`, performance.now())) {
+    // Not by its number: a script that asks in a loop has another one each time.
+    if (told.isNew(`${peer.is} ${refusal.target} ${refusal.action}`, performance.now())) {
       log({ api: "refused", ...refusal });
       tell?.(refusal);
     }

@@ -261,6 +261,27 @@ test("a workload that runs as the same user read the others' state and could sto
   expect(told[6]?.because).toBe("the token of 'firewall' was sent by process 42 of workload 'cache'");
 });
 
+test("a script in a loop wrote a refusal into the audit for each of its processes: of one workload, or of helpers, it is one a minute", async () => {
+  const told: Refusal[] = [];
+  let pid = 100;
+  let next: Pick<Peer, "is"> & { workload?: string } = { is: "helper" };
+  const api = await serve(undefined, undefined, {
+    whoCalls: () => ({ ...next, pid: pid++ }) as Peer,
+    refused: (one) => told.push(one),
+  });
+  const down = async () => {
+    const one = open(NodeService, api.socketPath);
+    expect(await codeOf(one.down({ person: "asha" }))).toBe("DENIED");
+    one.close();
+  };
+  for (let n = 0; n < 3; n++) await down();
+  next = { is: "workload", workload: "" };
+  for (let n = 0; n < 3; n++) await down();
+  next = { is: "workload", workload: "cache" };
+  for (let n = 0; n < 3; n++) await down();
+  expect(told.map(({ actor }) => actor.split(":")[0])).toEqual(["helper", "workload", "workload"]);
+});
+
 test("a command that the agent has started looks at the node, and gives no orders; inside a workload it does not even look", async () => {
   await serve(undefined, undefined, {}); // this process serves, so whatever it starts is started by the agent
   const status = ["-d", "{}", "http://localhost/blueflame.node.v1.NodeService/GetStatus"];

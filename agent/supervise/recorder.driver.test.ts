@@ -19,7 +19,7 @@ class Disk {
   refuses = false;
   asked = 0;
 
-  readonly workloads = () => Promise.resolve([]);
+  readonly workloads = async () => this.writes.slice(-1).map(({ workload, state }) => ({ name: workload, state }));
   readonly forgetWorkload = () => Promise.resolve();
   readonly saveStep = async (write: StepWrite) => {
     this.asked++;
@@ -39,6 +39,15 @@ afterEach(() => supervisor.close());
 
 async function guard(disk: Disk, spec: WorkloadSpec): Promise<FakeMachine> {
   const machine = new FakeMachine();
+  await life(disk, spec, machine);
+  await supervisor.boot();
+  await pass(2000);
+  expect(supervisor.state(spec.name).phase.at).toBe("running");
+  return machine;
+}
+
+/** One agent, which has not booted yet. */
+async function life(disk: Disk, spec: WorkloadSpec, machine: FakeMachine): Promise<void> {
   supervisor = await superviseAll({
     nodeId: "n1",
     site: "s",
@@ -54,10 +63,6 @@ async function guard(disk: Disk, spec: WorkloadSpec): Promise<FakeMachine> {
     changed: () => undefined,
     log: () => undefined,
   });
-  await supervisor.boot();
-  await pass(2000);
-  expect(supervisor.state(spec.name).phase.at).toBe("running");
-  return machine;
 }
 
 async function pass(ms: number): Promise<void> {
@@ -196,4 +201,26 @@ test("CARD-4 what was started while the disk refused is adopted by the next agen
   expect(living).toBeDefined();
   expect(machine.alive("engine")).toEqual([living]);
   expect(supervisor.state("engine").phase).toMatchObject({ at: "running", instance: { pid: living?.pid } });
+});
+
+test("a beat that came just before its workload was adopted, while the disk was slow, kept the agent from seeing it end", async () => {
+  const disk = new Disk();
+  const spec = specOf({ beat: { timeoutMs: 600_000 } });
+  const machine = new FakeMachine();
+  await life(disk, spec, machine);
+  await supervisor.boot();
+  await pass(500);
+  expect(supervisor.state("engine").phase.at).toBe("starting");
+  supervisor.close();
+  await life(disk, spec, machine);
+  disk.silent = true;
+  supervisor.post("engine", { is: "beat", ready: true, status: "" });
+  await supervisor.boot();
+  await pass(2000);
+  disk.answer();
+  const [adopted] = machine.alive("engine");
+  expect(supervisor.status("engine")).toMatchObject({ pid: adopted?.pid, adopted: true });
+  if (adopted) adopted.sight = "gone"; // nobody is told of it
+  await pass(2000);
+  expect(machine.alive("engine")).toHaveLength(1);
 });

@@ -48,8 +48,6 @@ export class Supervisor {
   #lastTickMs: number;
   #ticks = 0;
   #cancelTick: Cancel | undefined;
-  /** Whose process was started by an earlier agent: its end is no event. */
-  readonly #adopted = new Set<string>();
   #worstLagMs = 0;
   #closed = false;
   #halt: Halt | undefined;
@@ -83,7 +81,6 @@ export class Supervisor {
       if (!instance) continue;
       this.#parts.spawned?.(name, instance, true);
       adopted.add(name);
-      this.#adopted.add(name);
       this.post(name, { is: "boot", bootId, found: instance });
     }
     this.#tick();
@@ -320,11 +317,9 @@ export class Supervisor {
     this.#cancelTick = this.#parts.clock.wakeAt(nextRound(this.#lastTickMs, tickMs), () => this.#tick());
   }
 
+  /** Whose process was started by an earlier agent: its end is no event. */
   #lookAtAdopted(): void {
-    for (const name of this.#adopted) {
-      if (instanceOf(this.state(name).phase)?.adopted) this.#lookAt(this.#actor(name));
-      else this.#adopted.delete(name);
-    }
+    for (const actor of this.#actors.values()) if (instanceOf(actor.state.phase)?.adopted) this.#lookAt(actor);
   }
 
   #lookForStopped(): void {
