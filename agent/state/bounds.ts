@@ -24,8 +24,13 @@ export const stateMax = {
   operations: 100,
   commitBytes: 896 * 1024,
   idChars: 64,
-  /** The newest are known again when they are repeated: those of the 30 s in which the client repeats, at 330 a second. */
+  /**
+   * So many are known again when they are repeated, for `requestsForMs`: the client repeats for 30 s, at 330 a second. The newest
+   * `requestsKept` always are. All of them stand in memory and are read at the start: 1 KB each.
+   */
   requests: 10_000,
+  requestsForMs: 120_000,
+  requestsKept: 1000,
   /** The newest can be read; a session may not have more, so that it can always be read whole. */
   trades: 20_000,
   tradeBytes: 1024,

@@ -127,6 +127,29 @@ test("the same request id for something else is a mistake, and the 1,001st reque
   expect(space.requests.size).toBe(stateMax.requests);
 });
 
+test("a workload with a commit a second kept 10,000 requests in memory for ever, and the agent of a hundred such needed a gigabyte at its start", () => {
+  const space = new Space();
+  const ids = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, at) => `r${from + at}`);
+  const at = (wallMs: number, from: number, to: number) => {
+    for (const id of ids(from, to)) commit(space, request(id, put("a")), { ...context, wallMs });
+  };
+  at(0, 1, 3000);
+  expect(space.requests.size).toBe(3000);
+  at(stateMax.requestsForMs + 1, 3001, 4000);
+  expect([...space.requests.keys()].sort()).toEqual(ids(3001, 4000).sort());
+  // What is lost on its way to the disk brings back exactly what it had forgotten.
+  const before = seen(space);
+  commit(space, request("x", put("a")), { ...context, wallMs: 1e9 }).undo();
+  expect([seen(space), space.firstRequest]).toEqual([before, 3001]);
+  // Those of an earlier version have no time: they count as old.
+  const earlier = new Space();
+  for (const number of [7, 8, 10]) {
+    apply(earlier, { is: "request", number, done: { id: `e${number}`, digest: "", revision: 1, results: [] } });
+  }
+  for (const id of ids(1, 999)) commit(earlier, request(id, put("a")), context);
+  expect([...earlier.requests.keys()].filter((id) => id.startsWith("e"))).toEqual(["e10"]);
+});
+
 test("PHX-9 at each bound a write is refused by its code, and everything that was kept is kept", () => {
   const space = new Space();
   for (let at = 0; at < stateMax.keys; at++) commit(space, request("", put(`k${at}`)), context);

@@ -20,7 +20,16 @@ import {
   type Trade,
   tighten,
 } from "./risk.ts";
-import { apply, type Change, type KeptRisk, type KeyMeta, type LogMeta, type Result, type Space } from "./space.ts";
+import {
+  apply,
+  type Change,
+  type Done,
+  type KeptRisk,
+  type KeyMeta,
+  type LogMeta,
+  type Result,
+  type Space,
+} from "./space.ts";
 
 /** One part of a request; see `proto/blueflame/node/v1/state.proto`. */
 export type Operation =
@@ -152,6 +161,9 @@ export function commit(space: Space, request: Request, context: Context): Decisi
   }
 }
 
+/** So many requests are forgotten by one commit. */
+const forgottenAtOnce = 4;
+
 /** One request on its way through the space. */
 class Work {
   readonly #space: Space;
@@ -216,11 +228,20 @@ class Work {
     this.#make({ is: "risk", kept: { risk: this.#risk, changed: this.revision, mark } });
   }
 
-  remember(done: { id: string; digest: string; revision: number; results: readonly Result[] }): void {
+  /** The oldest go a few at a time. */
+  remember(done: Done): void {
     const number = this.#space.lastRequest + 1;
-    this.#make({ is: "request", number, done });
-    const oldest = number - stateMax.requests;
-    if (this.#space.requestIds.has(oldest)) this.#make({ is: "forgetRequest", number: oldest });
+    this.#make({ is: "request", number, done: { ...done, atWallMs: this.#context.wallMs } });
+    for (let gone = 0; gone < forgottenAtOnce && this.#isOver(this.#space.firstRequest); gone++) {
+      this.#make({ is: "forgetRequest", number: this.#space.firstRequest });
+    }
+  }
+  #isOver(number: number): boolean {
+    const later = this.#space.lastRequest - number;
+    if (later >= stateMax.requests) return true;
+    const known = this.#space.requests.get(this.#space.requestIds.get(number) ?? "");
+    const sinceMs = known?.done.atWallMs ?? Number.NEGATIVE_INFINITY;
+    return later >= stateMax.requestsKept && this.#context.wallMs - sinceMs > stateMax.requestsForMs;
   }
 
   undo(): void {

@@ -49,6 +49,8 @@ export interface Done {
   readonly digest: string;
   readonly revision: number;
   readonly results: readonly Result[];
+  /** When; absent: an earlier version wrote it. */
+  readonly atWallMs?: number;
 }
 
 /** A trade as it is kept. */
@@ -97,6 +99,8 @@ export class Space {
   /** Of values and log entries. */
   bytes = 0;
   lastRequest = 0;
+  /** None that is known has a lower number. */
+  firstRequest = 1;
 }
 
 /** Makes the change; returns what takes it back. Undo in the reverse order only. */
@@ -180,15 +184,17 @@ export function logBytes(meta: LogMeta | undefined): number {
 }
 
 function setRequest(space: Space, number: number, done: Done | undefined): () => void {
-  const before = { last: space.lastRequest, id: space.requestIds.get(number) };
+  const before = { last: space.lastRequest, first: space.firstRequest, id: space.requestIds.get(number) };
   const known = before.id === undefined ? undefined : space.requests.get(before.id);
   if (done) {
+    if (space.requestIds.size === 0) space.firstRequest = number;
     space.requests.set(done.id, { number, done });
     space.requestIds.set(number, done.id);
     space.lastRequest = Math.max(before.last, number);
-  } else if (before.id !== undefined) {
+  } else {
+    space.firstRequest = Math.max(space.firstRequest, number + 1);
     space.requestIds.delete(number);
-    space.requests.delete(before.id);
+    if (before.id !== undefined) space.requests.delete(before.id);
   }
   const undoRevision = reach(space, done?.revision ?? 0);
   return () => {
@@ -201,6 +207,7 @@ function setRequest(space: Space, number: number, done: Done | undefined): () =>
       space.requestIds.set(number, before.id);
     }
     space.lastRequest = before.last;
+    space.firstRequest = before.first;
     undoRevision();
   };
 }

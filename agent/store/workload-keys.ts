@@ -7,7 +7,7 @@
  *   entry/<workload>\0<log>\0<n>    -> at:8 through:8 data         by index
  *   trade/<workload>/<n>            -> Booked as JSON              by index, the newest 20,000
  *   risk/<workload>                 -> KeptRisk as JSON
- *   request/<workload>/<n>          -> Done as JSON                the newest 10,000
+ *   request/<workload>/<n>          -> Done as JSON                the newest 1,000, more of the last 2 min
  *   space/<workload>                -> horizon and floor as JSON
  *
  * Between the two NULs stands what a workload has chosen: it may say more than the disk should know. A workload's own name has

@@ -675,8 +675,8 @@ export const RiskStateSchema: GenMessage<RiskState> = /*@__PURE__*/
  */
 export type CommitRequest = Message<"blueflame.node.v1.CommitRequest"> & {
   /**
-   * Whoever repeats it after an answer that was lost gets the first answer, and nothing is done twice; of the newest 10,000 requests
-   * of the workload. 1 to 64 characters, as a key; empty: a repetition is a new request.
+   * Whoever repeats it after an answer that was lost gets the first answer, and nothing is done twice; of the newest 1,000 requests
+   * of the workload, and of those of the last two minutes up to 10,000. 1 to 64 characters, as a key; empty: a repetition is a new request.
    *
    * @generated from field: string request_id = 1;
    */
