@@ -11,7 +11,7 @@ const damagedMax = 100;
 
 /**
  * The agent's LevelDB as its tables see it: keys and values in the clear, and on the disk neither. A record that does not open
- * rejects the read that met it with what is wrong with it, and stays named in {@link trouble}; it is never left out as if it
+ * rejects the read that met it with what is wrong with it, and stays named in {@link trouble} until it is deleted; it is never left out as if it
  * were not there.
  *
  * Hidden names (see the codec) cost order: a range inside `table/owner\0` is read whole, opened and put into order here, so
@@ -37,12 +37,21 @@ export class SealedDatabase {
     return this.#raw.repairs;
   }
 
-  /** As `Database.submit`; the job's keys and values are in the clear. */
+  /** As `Database.submit`; the job's keys and values are in the clear. A damaged record that is deleted is no trouble any more. */
   submit(job: Job, durability: Durability | boolean): Promise<void> {
-    return this.#raw.submit(
-      { ...bound(job), build: () => job.build().map((write) => this.#sealed(write)) },
-      durability,
-    );
+    let gone: string[] = [];
+    const build = () => {
+      const writes = job.build().map((write) => this.#sealed(write));
+      if (this.#damaged.size > 0) {
+        gone = writes.flatMap(({ type, key }) => (type === "del" && this.#damaged.has(key) ? key : []));
+      }
+      return writes;
+    };
+    const landed = () => {
+      for (const place of gone) this.#damaged.delete(place);
+      job.landed?.();
+    };
+    return this.#raw.submit({ ...bound(job), build, landed }, durability);
   }
   sync(): Promise<void> {
     return this.#raw.sync();

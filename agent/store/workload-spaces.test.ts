@@ -1,11 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
+import { placeOf, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import fc from "fast-check";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { stateMax } from "../state/bounds.ts";
 import type { Operation } from "../state/commit.ts";
 import { noLimits } from "../state/risk.ts";
@@ -242,6 +244,29 @@ test("what a workload kept that was taken out of the config stayed for ever; a p
   expect(((await seen(again.space("engine"))) as unknown[]).slice(0, 4)).toEqual([[[], [], 0, 0, 0, 0], [], [], []]);
   expect((await commit(again.space("engine"), "r1", put("a", "abc"), trade(3))).alreadyDone).toBe(false);
   await expect(again.forgetSpace("nobody", "asha", "why").catch(code)).resolves.toBe("NOT_FOUND");
+});
+
+test("what a person had forgotten on a disk that answered late could not be used under its name before the next start", async () => {
+  await commit(await engine(), "", put("a"));
+  await store?.close();
+  store = undefined;
+  const handle = await reopenHandle(placeOf(join(dir, "store")), {});
+  const level = Object.getPrototypeOf(handle) as Pick<typeof handle, "batch" | "put">;
+  await handle.close();
+  const live = await open();
+  const { batch } = level;
+  const late = async function (this: typeof handle, ...args: unknown[]) {
+    await Reflect.apply(batch, this, args);
+    throw new Error("EIO: i/o error, write");
+  };
+  vi.spyOn(level, "batch").mockImplementationOnce(late as never);
+  vi.spyOn(level, "put").mockImplementationOnce((() => Promise.reject(new Error("EIO"))) as never);
+  expect(await live.forgetSpace("engine", "asha", "gone").catch(code)).toBe("STORE_WRITE_FAILED");
+  for (let n = 0; n < 1000 && live.trouble() !== undefined; n++) await pause(10);
+  vi.restoreAllMocks();
+  expect(live.spaces()).toEqual([]);
+  await commit(live.space("engine"), "", put("b"));
+  expect((await open()).spaces()).toEqual(["engine"]);
 });
 
 test("GRC-7 a risk lock is never forgotten with what its workload kept: it is opened first, by itself", async () => {

@@ -143,9 +143,8 @@ export class WorkloadSpaces {
     const space = this.#spaces.get(workload);
     if (!space || space.contents().revision === 0)
       throw new Fault("NOT_FOUND", `no workload '${workload}' keeps anything here`);
-    const forgotten = await space.forget(person, reason);
-    this.#spaces.delete(workload);
-    return forgotten;
+    // When it is on the disk, also where nobody could be told so: under its name it begins anew.
+    return space.forget(person, reason, () => this.#spaces.delete(workload));
   }
   /** What all but one keep. */
   #others(workload: string): NonNullable<Context["others"]> {
@@ -297,7 +296,7 @@ class OwnSpace implements WorkloadSpace {
   }
 
   /** All in one batch, once its logs are short; in between each cut of a log is a whole commit. */
-  async forget(person: string, reason: string): Promise<Forgotten> {
+  async forget(person: string, reason: string, landed: () => void): Promise<Forgotten> {
     this.#checkUnlocked();
     for (let log = this.#long(); log !== undefined; log = this.#long()) {
       const through = log.meta.first + stateMax.trimmed - 1;
@@ -314,7 +313,7 @@ class OwnSpace implements WorkloadSpace {
         this.#forgotten = false;
       };
       this.#forgotten = true; // whoever holds it still begins nothing in it
-      return [{ writes, undo }, ...this.#audit("state.forget", `person:${person}`, `${reason} (${what})`)];
+      return [{ writes, undo, landed }, ...this.#audit("state.forget", `person:${person}`, `${reason} (${what})`)];
     };
     await writeParts(this.#database, true, build);
     return gone;

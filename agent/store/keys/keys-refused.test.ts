@@ -121,6 +121,26 @@ test("a store that is entrusted to nobody any more is opened by its own key only
   expect(existsSync(join(dir, "store.key"))).toBe(false);
 });
 
+test("a holder from whom the store was taken back came back at the next start without a word, when its file could not be removed", async () => {
+  const pair = escrowPair();
+  const live = await open();
+  const id = await live.entrust(pair.publicKey);
+  const remove = fs.rmSync;
+  fs.rmSync = (path, options) => {
+    if (String(path).endsWith("store.escrow.pem")) throw new Error("EROFS: read-only file system, rm");
+    remove(path, options);
+  };
+  syncBuiltinESMExports();
+  expect(await live.entrust("nobody").catch(code)).toBe("STORE_WRITE_FAILED");
+  fs.rmSync = remove;
+  syncBuiltinESMExports();
+  // What was refused has not happened, then and after the next start; what is done stays done.
+  expect(Object.keys(live.ring().keys.at(-1)?.wraps ?? {})).toContain(id);
+  await live.entrust("nobody");
+  await close();
+  expect(Object.keys((await open()).ring().keys.at(-1)?.wraps ?? {})).not.toContain(id);
+});
+
 test("what an earlier version entrusted stays so when its file is spoilt, and is in the ring from the next start on when it is whole", () => {
   const kek = kekOf(Buffer.alloc(32, 1), "test", "file");
   const escrow = escrowOf(escrowPair().publicKey);

@@ -35,10 +35,7 @@ export function readEscrow(dataDir: string): Escrow | Fault | undefined {
 export function writeEscrow(dataDir: string, escrow: Escrow | undefined): void {
   const path = escrowFileOf(dataDir);
   if (escrow) replace(path, Buffer.from(escrow.pem));
-  else if (existsSync(path)) {
-    rmSync(path);
-    syncFolder(dataDir);
-  }
+  else if (existsSync(path)) remove(dataDir, path);
 }
 
 function fileOf(dataDir: string): string {
@@ -53,5 +50,13 @@ function replace(path: string, bytes: Uint8Array): void {
     replaceFile(path, bytes);
   } catch (cause) {
     throw new Fault("STORE_WRITE_FAILED", `cannot write '${path}': ${(cause as Error).message}`, { cause });
+  }
+}
+function remove(dataDir: string, path: string): void {
+  try {
+    rmSync(path);
+    syncFolder(dataDir);
+  } catch (cause) {
+    throw new Fault("STORE_WRITE_FAILED", `cannot remove '${path}': ${(cause as Error).message}`, { cause });
   }
 }

@@ -167,10 +167,12 @@ export class StoreKeys {
   entrust(pem: string): Promise<string> {
     return this.#inTurn(async () => {
       const escrow = pem === nobody ? undefined : escrowOf(pem);
+      // The file first where it goes: a ring without a holder would take the one of a file that stayed.
+      if (!escrow) writeEscrow(this.#dataDir, undefined);
       await this.#keep(this.#codec.ring.rewrapped(this.#keks, escrow));
       this.#escrow = escrow;
       this.#tell();
-      writeEscrow(this.#dataDir, escrow);
+      if (escrow) writeEscrow(this.#dataDir, escrow);
       return escrow?.id ?? nobody;
     });
   }

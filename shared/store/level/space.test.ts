@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -55,6 +55,31 @@ test("files that hold what must be kept are merged once, then not for six hours,
   clock.advance(6 * 3_600_000);
   space.low();
   await until("another try", () => merges === 2);
+  await space.close();
+});
+
+test("after a merge behind which the disk could not be looked at, files were never merged again", async () => {
+  const path = join(dir, "store");
+  const make = () => {
+    mkdirSync(path);
+    writeFileSync(join(path, "1.ldb"), Buffer.alloc(1000));
+  };
+  make();
+  const clock = new VirtualClock();
+  let merges = 0;
+  const compact = async () => {
+    if (++merges === 1) rmSync(path, { recursive: true });
+  };
+  const space = new Space({ path, clock, bytesMax: 900, compact });
+  space.low();
+  await until("it was merged", () => merges === 1);
+  await pause(50); // and looked for the folder
+  make();
+  await until("another try", () => {
+    clock.advance(3_600_000);
+    space.low();
+    return merges === 2;
+  });
   await space.close();
 });
 

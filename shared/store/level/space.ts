@@ -113,7 +113,7 @@ export class Space {
   async #merge(before: Sight, because: string): Promise<Sight> {
     const { clock, compact, onCompacted } = this.#options;
     const beganMs = clock.monotonicMs();
-    this.#notBefore = Number.POSITIVE_INFINITY;
+    this.#notBefore = beganMs + merge.vainMs; // also should the disk not be there to be looked at afterwards
     const failed = await compact().then(
       () => undefined,
       (error: Error) => error.message,
