@@ -79,6 +79,31 @@ test("PHX-11 what an earlier life of a store had sent came again with the next o
   expect(await store.durableThrough("edge-1", "g3")).toBe(6n);
 });
 
+test("what an earlier life had left was written, another node's part of the same write was refused, and the judge heard nothing of the first", async () => {
+  const inner = memoryState();
+  let refuses = false;
+  const state: State = {
+    ...inner,
+    async commit(when, then) {
+      const rev = await inner.commit(when, then);
+      if (refuses) throw new Error("the write was cut short");
+      return rev;
+    },
+  };
+  const { store } = await fresh(state);
+  const order = record(5, { case: "orderResult", value: { orderId: "o5" } });
+  const earlier = [audit(4), order, incident(6, { revision: 3n })].map((one) => ({ ...one, generation: "g1" }));
+  const next = { ...batch(...earlier, audit(7)), generation: "g2" };
+  refuses = true;
+  await expect(store.keep(next)).rejects.toThrow("cut short");
+  refuses = false;
+  const again = await store.keep(next);
+  expect([again.orderResults.map(({ orderId }) => orderId), again.incidents.length]).toEqual([["o5"], 1]);
+  expect((await store.audit({ limit: 50 })).filter(({ id }) => /^a\d$/.test(id))).toHaveLength(2);
+  // Once it was told it is known again.
+  expect((await store.keep(next)).orderResults).toEqual([]);
+});
+
 test("a record that names a life that can be no key, or one of too many, counts as the session's own", async () => {
   const { store } = await fresh();
   const lives = ["a/b", "x".repeat(65), ...Array.from({ length: 20 }, (_, n) => `life-${n}`)];

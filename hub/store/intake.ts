@@ -55,6 +55,8 @@ const incidentBytesMax = 256 * 1024;
 export const openIncidentsMax = 1_000;
 /** A batch of a window has hardly more than one; the records of any further one count as the session's own. */
 const livesPerBatch = 8;
+/** Of so many outboxes it is remembered that a write was cut short; who asks for more gets what the disk says. */
+const undecidedMax = 10_000;
 /** So much shares one write; beyond it the next write takes it. More records at once would keep beats waiting. */
 const batchesPerWrite = 64;
 const recordsPerWrite = 2_000;
@@ -79,8 +81,21 @@ export function intake({ log, commits, wallMs, open, chains, throughOf }: Intake
   let waiting: Waiting[] = [];
   let running = false;
 
+  /** Up to where an outbox was known before a write that was cut short: what came of that was told to nobody, whatever is on the disk. */
+  const undecided = new Map<string, bigint>();
+  const before = async (nodeId: string, life: string) =>
+    undecided.get(throughKey(nodeId, life)) ?? (await throughOf(nodeId, life));
   const writeAll = async (batches: readonly Batch[]): Promise<Kept[]> => {
-    const fresh = await Promise.all(batches.map((batch) => withoutKnown(batch, throughOf)));
+    const fresh = await Promise.all(batches.map((batch) => withoutKnown(batch, before)));
+    const outboxes = fresh.flatMap(({ nodeId, known }) =>
+      [...known].map(([life, through]) => [throughKey(nodeId, life), through] as const),
+    );
+    for (const [key, through] of outboxes) if (undecided.size < undecidedMax) undecided.set(key, through);
+    const kept = await write(fresh);
+    for (const [key] of outboxes) undecided.delete(key);
+    return kept;
+  };
+  const write = async (fresh: readonly Fresh[]): Promise<Kept[]> => {
     const sorted = fresh.map((batch) => sortOut(batch, wallMs(), open.get(batch.nodeId), chains));
     const items = new Map<string, Item[]>();
     for (const { logged } of sorted) {
@@ -160,8 +175,8 @@ export function noteOpen(open: OpenIncidents, { id, nodeId, state }: Incident): 
 interface Fresh extends Batch {
   /** The seq of the last one that came: all up to it counts as taken in. */
   readonly through: bigint;
-  /** The earlier lives whose word for a record's place is taken. */
-  readonly lives: ReadonlySet<string>;
+  /** The earlier lives whose word for a record's place is taken, each with what was known of it. */
+  readonly known: ReadonlyMap<string, bigint>;
 }
 
 /**
@@ -174,11 +189,11 @@ async function withoutKnown(batch: Batch, throughOf: Intake["throughOf"]): Promi
   const known = new Map<string, bigint>();
   for (const life of lives) known.set(life, await throughOf(batch.nodeId, life));
   const records = batch.records.filter(({ generation, seq }) => seq > (known.get(generation) ?? -1n));
-  return { ...batch, records, through: batch.records.at(-1)?.seq ?? 0n, lives: new Set(lives) };
+  return { ...batch, records, through: batch.records.at(-1)?.seq ?? 0n, known };
 }
 /** Whose seq the record's is. */
-function madeIn({ generation, lives }: Fresh, record: LinkRecord): string {
-  return lives.has(record.generation) ? record.generation : generation;
+function madeIn({ generation, known }: Fresh, record: LinkRecord): string {
+  return known.has(record.generation) ? record.generation : generation;
 }
 
 interface Sorted {
