@@ -5,13 +5,14 @@
  *   helper     what the agent itself has started (a step of a playbook, a probe, a pager, the emergency): looks at how the node is
  *   person     everybody else who may open the socket
  *   unseen     the system does not tell whose process it is: as a person, but a risk lock needs somebody who is known to be one
+ *   gone       it has ended before anybody could look at it, so nobody waits for an answer: as a workload, whose token it may have
  */
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { NodeService } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 
 /** The process at the other end of a connection; `pid` is 0 where it is not known. */
 export type Peer =
-  | { readonly is: "person" | "helper"; readonly pid: number }
+  | { readonly is: "person" | "helper" | "gone"; readonly pid: number }
   /** `workload` is empty where only that it is one is known. */
   | { readonly is: "workload"; readonly pid: number; readonly workload: string }
   /** `instead`: how a person would be seen. */
@@ -67,6 +68,8 @@ export function refusalOf(peer: Peer, { service, method, holder }: Asked): strin
     case "helper":
       if (helperAsks.has(method)) return undefined;
       return `process ${peer.pid} was started by the agent (for a step, a probe or an alert) and may only look at how the node is; ask from a shell of your own`;
+    case "gone":
+      return `process ${peer.pid}, which has connected, is gone: who asks what only people may lives until it is answered`;
   }
 }
 

@@ -1,11 +1,13 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
-import type { Peer } from "./admission.ts";
+import { expect, onTestFinished, test } from "vitest";
+import { memoryNode } from "../../test/support/node.ts";
+import type { Peer, Refusal } from "./admission.ts";
 import { peerOf } from "./peer.driver.ts";
+import { serveLocalApi } from "./server.driver.ts";
 
 const nobody = 65_534;
 
@@ -34,3 +36,25 @@ test.skipIf(process.getuid?.() !== 0)(
     }
   },
 );
+
+test("a workload that asked for the agent's end and was gone before anybody looked was taken for a person", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "bf-peer-"));
+  const told: Refusal[] = [];
+  const node = memoryNode(["cache"]);
+  const socketPath = join(dir, "agent.sock");
+  const api = await serveLocalApi({ node, socketPath, log: () => undefined, refused: (one) => told.push(one) });
+  onTestFinished(async () => {
+    await api.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+  const script = `
+    const connection = require("net").connect(${JSON.stringify(socketPath)});
+    const session = require("http2").connect("http://localhost", { createConnection: () => connection });
+    const call = session.request({ ":method": "POST", ":path": "/blueflame.node.v1.NodeService/Down", "content-type": "application/grpc", te: "trailers" });
+    call.end(Buffer.alloc(5));
+    setTimeout(() => process.exit(), 100);`;
+  spawnSync(process.execPath, ["-e", script]); // nothing is accepted before it has ended
+  await expect.poll(() => [...told, ...node.actions].length).toBeGreaterThan(0);
+  expect(node.actions).toEqual([]);
+  expect(told[0]?.because).toMatch(/^process \d+, which has connected, is gone/);
+});

@@ -48,6 +48,7 @@ function descentOf(pid: number, whose: Whose): Peer {
     if (at === process.pid) return { is: "helper", pid };
     if (at <= 1) return { is: "person", pid };
     const stat = procStat(at);
+    if (!stat && at === pid) return { is: "gone", pid };
     if (!stat) return unseen(pid, `process ${at}, from which the call comes, cannot be seen`, asRoot);
     const workload = whose(stat);
     if (workload !== undefined) return { is: "workload", pid, workload };
