@@ -12,7 +12,7 @@ export interface Life {
  * records go out as the new life's own: rather twice than never.
  */
 export const unknownLife = "";
-/** Beyond it the records of the oldest lives go out as the new life's own. */
+/** Beyond it the records of the oldest lives count as those of the life behind them, which has sent them in its turn. */
 const livesMax = 100;
 
 /** Those of which records may still wait, oldest first. */

@@ -53,6 +53,10 @@ export function snapshotNumbers(folder: string): number[] {
   return names.map(Number).sort((a, b) => b - a);
 }
 
+export function nextNumber(folder: string): number {
+  return (snapshotNumbers(folder)[0] ?? 0) + 1;
+}
+
 /** What stands before a row: the lengths of its key and its value. */
 export function headOf(key: string, sealed: Uint8Array): Buffer {
   const head = Buffer.alloc(8);
@@ -83,7 +87,7 @@ export class SnapshotWriter {
     for (const name of readdirSync(folder).filter((one) => one.endsWith(".new"))) {
       await rm(join(folder, name), { recursive: true });
     }
-    const number = (snapshotNumbers(folder)[0] ?? 0) + 1;
+    const number = nextNumber(folder);
     const draft = join(folder, `${number}.new`);
     await mkdir(draft, { mode: 0o700 });
     return new SnapshotWriter(folder, number, await open(join(draft, "entries"), "wx", 0o600));
@@ -130,10 +134,11 @@ export class SnapshotWriter {
     await writeFile(join(this.#draft, "manifest.json"), text, { mode: 0o600, flush: true });
     await verifySnapshot(this.#draft, check);
     await trial?.(this.#draft, manifest);
-    await rename(this.#draft, join(this.#folder, String(this.#number)));
+    const number = nextNumber(this.#folder); // one may have come from the hub meanwhile
+    await rename(this.#draft, join(this.#folder, String(number)));
     const folder = await open(this.#folder, "r");
     await folder.sync().finally(() => folder.close());
-    return this.#number;
+    return number;
   }
   async drop(): Promise<void> {
     await this.#file.close().catch(() => undefined); // closed by `finish` already

@@ -14,8 +14,8 @@ import { syncFolder } from "@blueflame/shared/store/folder.ts";
 import {
   entriesOf,
   manifestOf,
+  nextNumber,
   type SnapshotManifest,
-  snapshotNumbers,
   snapshotsIn,
   verifySnapshot,
 } from "./snapshot-file.ts";
@@ -109,7 +109,7 @@ export class Arriving {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const path = pathOf(folder, id);
     for (const name of await readdir(folder)) {
-      if (isPart(name) && join(folder, name) !== path) await rm(join(folder, name), { force: true });
+      if (isPart(name) && join(folder, name) !== path) await rm(join(folder, name), { recursive: true, force: true });
     }
     const file = await open(path, "a+", 0o600);
     const { size } = await stat(path);
@@ -128,15 +128,16 @@ export class Arriving {
   async finish(): Promise<string> {
     await this.#file.close();
     const path = pathOf(this.#folder, this.#id);
-    const number = (snapshotNumbers(this.#folder)[0] ?? 0) + 1;
-    const draft = join(this.#folder, `${number}.new`);
+    // A name of its own: an agent that runs may be writing one of its own, and removes what it finds left over.
+    const draft = path.replace(/part$/, "draft");
     try {
       await unwrap(path, this.#id, draft);
       // Its values are looked at when a store is made of it: the key may not be here yet.
       await verifySnapshot(draft, () => undefined);
-      await rename(draft, join(this.#folder, String(number)));
+      const place = join(this.#folder, String(nextNumber(this.#folder)));
+      await rename(draft, place);
       syncFolder(this.#folder);
-      return join(this.#folder, String(number));
+      return place;
     } finally {
       await rm(draft, { recursive: true, force: true });
       await rm(path, { force: true });
@@ -145,7 +146,7 @@ export class Arriving {
 }
 
 const pathOf = (folder: string, id: string) => join(folder, `hub-${id.slice(0, 16)}.part`);
-const isPart = (name: string) => /^hub-[0-9a-f]*\.part$/.test(name);
+const isPart = (name: string) => /^hub-[0-9a-f]*\.(part|draft)$/.test(name);
 
 /** Part by part: the agent's memory has no room for all of it. */
 async function unwrap(path: string, id: string, draft: string): Promise<void> {

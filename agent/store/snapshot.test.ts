@@ -22,8 +22,8 @@ import { kekOf } from "./keys/key-file.ts";
 import { Ring } from "./keys/ring.ts";
 import { unreadable } from "./readable.ts";
 import { startSnapshots } from "./snapshot.ts";
-import { entriesOf, snapshotNumbers, verifySnapshot } from "./snapshot-file.ts";
-import { Arriving, partBytes } from "./snapshot-parcel.ts";
+import { entriesOf, SnapshotWriter, snapshotNumbers, verifySnapshot } from "./snapshot-file.ts";
+import { Arriving, parcelOf, partBytes } from "./snapshot-parcel.ts";
 
 const hour = 3_600_000;
 const ring = Ring.make("g1", kekOf(Buffer.alloc(32, 1), "test", "file"), undefined, 0);
@@ -196,6 +196,24 @@ test("fetchings that were given up do not heap up: the next one keeps its own pa
   await again.close();
   await (await Arriving.begin(dir, two)).close();
   expect(parts()).toEqual([`hub-${two.slice(0, 16)}.part`]);
+});
+
+test("one that came from the hub and one that the running agent was writing took each other's folder, and what had come was gone", async () => {
+  const folder = join(dir, "snapshots");
+  const who = { nodeId: "edge-1", generation: "g1", owner: "g1", incarnation: "1", session: "1", ring: ring.stored };
+  const write = async (to: string, key: string) => {
+    const writer = await SnapshotWriter.begin(to);
+    await writer.add(key, Buffer.from([1, 2]));
+    return writer;
+  };
+  await (await write(join(dir, "other"), "kv/a")).finish(who, 5, () => undefined);
+  const parcel = await parcelOf(join(dir, "other", "1"));
+  const arriving = await Arriving.begin(dir, parcel.id);
+  await arriving.add(await parcel.part(0));
+  const writer = await write(folder, "kv/b");
+  expect(await arriving.finish()).toBe(join(folder, "1"));
+  expect(await writer.finish(who, 6, () => undefined)).toBe(2);
+  expect(readdirSync(folder).sort()).toEqual(["1", "2"]);
 });
 
 test.skipIf(!canMount())("a disk that is nearly full is left to the store (needs the right to mount)", async () => {
