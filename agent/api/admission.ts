@@ -104,5 +104,7 @@ export function denied(because: string): Fault {
 }
 
 function named(peer: Peer & { is: "workload" }): string {
-  return `process ${peer.pid} of ${peer.workload === "" ? "a workload" : `workload '${peer.workload}'`}`;
+  // A person who has exported a token to try something out must see why this shell is none of his any more.
+  const unnamed = "a workload (BLUEFLAME_TOKEN is in its environment, or in that of who started it)";
+  return `process ${peer.pid} of ${peer.workload === "" ? unnamed : `workload '${peer.workload}'`}`;
 }

@@ -290,7 +290,7 @@ test("a command that the agent has started looks at the node, and gives no order
   await expect(curl(...down)).rejects.toThrow("may only look at how the node is");
   const env = { ...process.env, BLUEFLAME_TOKEN: "token-of-cache" };
   await expect(run("/bin/sh", ["-c", `exec "$@"`, "sh", ...curlCommand(...status)], { env })).rejects.toThrow(
-    "asks what only people may",
+    /a workload \(BLUEFLAME_TOKEN is in its environment.*asks what only people may/,
   );
   expect(node.actions).toEqual([]);
 });
