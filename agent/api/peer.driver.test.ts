@@ -18,9 +18,13 @@ test.skipIf(process.getuid?.() !== 0)(
     const path = join(dir, "s");
     const asked = Promise.withResolvers<Peer>();
     const server = net.createServer((socket) => {
+      peerOf(socket); // loads what it needs while everything may be read
       process.seteuid?.(nobody); // an agent that is not root may not read the environment of root's processes
-      asked.resolve(peerOf(socket));
-      process.seteuid?.(0);
+      try {
+        asked.resolve(peerOf(socket));
+      } finally {
+        process.seteuid?.(0);
+      }
       socket.destroy();
     });
     await new Promise<void>((listening) => server.listen(path, listening));
