@@ -114,6 +114,17 @@ test("a record that names a life that can be no key, or one of too many, counts 
   expect(known.filter((through) => through > 0n)).toHaveLength(8);
 });
 
+test("a node that named another earlier life with each record filled the hub's memory with their places, for ever", async () => {
+  const { state, store } = await fresh();
+  for (let at = 0; at < 40; at++) {
+    const records = Array.from({ length: 8 }, (_, n) => ({ ...audit(at * 8 + n + 1), generation: `life-${at}-${n}` }));
+    await store.keep({ ...batch(...records), generation: "g9" });
+  }
+  expect((await state.list("through/edge-1/")).entries.length).toBeLessThanOrEqual(201);
+  expect((await store.audit({ limit: 400 })).length).toBe(320);
+  expect(await store.durableThrough("edge-1", "g9")).toBe(320n);
+});
+
 test("a record that a node gave up is told with what is wrong with it, not as a full outbox", async () => {
   const { store } = await fresh();
   const dropped = { kind: "decision", count: 1n, firstSeq: 4n, lastSeq: 4n, because: "it does not open" };

@@ -124,11 +124,12 @@ export async function openHubStore(
     const entry = await state.get(throughKey(nodeId, generation));
     return entry ? BigInt(String(rowOf(entry.value)?.through ?? 0)) : 0n;
   };
+  const livesOf = async (nodeId: string) => (await state.list(throughKey(nodeId, ""))).entries.length;
   const snapshots = await hubSnapshots(state, log, commits, { wallMs, heardMs });
   return {
     ...history(log),
     snapshots,
-    keep: intake({ log, commits, wallMs, open, chains, throughOf }).keep,
+    keep: intake({ log, commits, wallMs, open, chains, throughOf, livesOf }).keep,
     chains: (nodeId) => chains.of(nodeId),
     stands: (nodeId) => chains.stands(nodeId),
     async hear(nodeId, own) {

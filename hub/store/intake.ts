@@ -55,6 +55,8 @@ const incidentBytesMax = 256 * 1024;
 export const openIncidentsMax = 1_000;
 /** A batch of a window has hardly more than one; the records of any further one count as the session's own. */
 const livesPerBatch = 8;
+/** The places of outboxes stand in memory: beyond so many of a node, the records of a life that is not known count as the session's own. */
+const livesPerNode = 200;
 /** Of so many outboxes it is remembered that a write was cut short; who asks for more gets what the disk says. */
 const undecidedMax = 10_000;
 /** So much shares one write; beyond it the next write takes it. More records at once would keep beats waiting. */
@@ -70,6 +72,8 @@ interface Intake {
   readonly chains: Chains;
   /** The highest durable seq of an outbox. */
   readonly throughOf: (nodeId: string, generation: string) => Promise<bigint>;
+  /** Of how many lives of a node's store the outbox has a place here. */
+  readonly livesOf: (nodeId: string) => Promise<number>;
 }
 
 /**
@@ -77,7 +81,7 @@ interface Intake {
  * writing it again is harmless; the node's place in its outbox follows, in one commit with its incidents. A crash at any
  * point in between makes the node send the same records again, and they are found to be there: exactly once.
  */
-export function intake({ log, commits, wallMs, open, chains, throughOf }: Intake) {
+export function intake({ log, commits, wallMs, open, chains, throughOf, livesOf }: Intake) {
   let waiting: Waiting[] = [];
   let running = false;
 
@@ -86,7 +90,7 @@ export function intake({ log, commits, wallMs, open, chains, throughOf }: Intake
   const before = async (nodeId: string, life: string) =>
     undecided.get(throughKey(nodeId, life)) ?? (await throughOf(nodeId, life));
   const writeAll = async (batches: readonly Batch[]): Promise<Kept[]> => {
-    const fresh = await Promise.all(batches.map((batch) => withoutKnown(batch, before)));
+    const fresh = await Promise.all(batches.map((batch) => withoutKnown(batch, { throughOf: before, livesOf })));
     const outboxes = fresh.flatMap(({ nodeId, known }) =>
       [...known].map(([life, through]) => [throughKey(nodeId, life), through] as const),
     );
@@ -183,11 +187,16 @@ interface Fresh extends Batch {
  * Without what an earlier life of the node's store has sent already: a later one sends again what it got no Ack for. Their own
  * session knows the seqs of its own generation only.
  */
-async function withoutKnown(batch: Batch, throughOf: Intake["throughOf"]): Promise<Fresh> {
+async function withoutKnown(batch: Batch, places: Pick<Intake, "throughOf" | "livesOf">): Promise<Fresh> {
   const claimed = new Set(batch.records.map(({ generation }) => generation));
   const lives = [...claimed].filter((one) => one !== batch.generation && isGeneration(one)).slice(0, livesPerBatch);
   const known = new Map<string, bigint>();
-  for (const life of lives) known.set(life, await throughOf(batch.nodeId, life));
+  let more: number | undefined;
+  for (const life of lives) {
+    const through = await places.throughOf(batch.nodeId, life);
+    if (through === 0n) more = (more ?? livesPerNode - (await places.livesOf(batch.nodeId))) - 1;
+    if (through > 0n || (more ?? 0) >= 0) known.set(life, through);
+  }
   const records = batch.records.filter(({ generation, seq }) => seq > (known.get(generation) ?? -1n));
   return { ...batch, records, through: batch.records.at(-1)?.seq ?? 0n, known };
 }
