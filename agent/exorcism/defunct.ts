@@ -10,13 +10,14 @@ const pileMin = 64;
 
 /** `before` is the memory of the scan before: who was dead then already is defunct, and not just dying. */
 export function defunctFindings(policy: Policy, before: Memory, memory: Memory, scan: Scan): Finding[] {
-  const byPid = new Map(scan.processes.map((one) => [one.pid, one]));
   const byParent = new Map<number, SeenProcess[]>();
   for (const one of scan.processes) {
     const last = before.processes.get(one.pid);
     if (!isDead(one) || last?.startTicks !== one.startTicks || !last.dead) continue;
     byParent.set(one.ppid, [...(byParent.get(one.ppid) ?? []), one]);
   }
+  if (byParent.size === 0) return [];
+  const byPid = new Map(scan.processes.map((one) => [one.pid, one]));
   return [...byParent].flatMap(([pid, dead]) => {
     const parent = byPid.get(pid);
     return parent ? (judgeParent(policy, memory, scan, parent, dead) ?? []) : [];

@@ -37,7 +37,7 @@ export function judge(
 ): { readonly memory: Memory; readonly findings: readonly Finding[] } {
   const before = away ? forgive(last) : last;
   const remembered = remember(before, policy, scan);
-  const processes = new Map(remembered.processes);
+  const processes = remembered.processes;
   const found: Finding[] = [];
   for (const one of scan.processes) {
     const memory = processes.get(one.pid);
@@ -54,9 +54,8 @@ export function judge(
     if (suspected === kind && scan.atMs >= (memory.quiet[`${kind} ${act}`] ?? 0))
       found.push({ kind, act, because, owner: nameOf(one.owner), who: identity(one), defunct: [] });
   }
-  const memory = { ...remembered, processes };
-  const dead = defunctFindings(policy, before, memory, scan);
-  return bounded(memory, [...found, ...dead], scan.atMs);
+  const dead = defunctFindings(policy, before, remembered, scan);
+  return bounded(remembered, [...found, ...dead], scan.atMs);
 }
 
 /** Takes as many findings as one scan may act upon. */

@@ -118,14 +118,19 @@ function same(memory: Memory, one: { readonly pid: number; readonly startTicks: 
   return before?.startTicks === one.startTicks ? before : undefined;
 }
 
-/** After a scan, before it is judged. */
-export function remember(memory: Memory, policy: Policy, scan: Scan): Memory {
+/** After a scan, before it is judged. `processes` is the caller's to go on with. */
+export function remember(
+  memory: Memory,
+  policy: Policy,
+  scan: Scan,
+): Memory & { readonly processes: Map<number, ProcessMemory> } {
   const processes = new Map<number, ProcessMemory>();
   for (const one of scan.processes) processes.set(one.pid, rememberOne(memory, policy, scan, one));
   const asked = new Map(
     [...memory.asked].filter(([pid, { startTicks }]) => processes.get(pid)?.startTicks === startTicks),
   );
-  const settled = new Map(scan.views.map((view) => [view.name, settle(memory, view, scan.atMs)]));
+  const settled = new Map<string, { readonly as: string; readonly sinceMs: number }>();
+  for (const view of scan.views) settled.set(view.name, settle(memory, view, scan.atMs));
   return { ...memory, atMs: scan.atMs, processes, asked, settled };
 }
 
@@ -143,7 +148,7 @@ function rememberOne(memory: Memory, policy: Policy, scan: Scan, one: SeenProces
   const burning = before !== undefined && wantRatio(memory, before, one, scan.atMs) >= policy.cpu;
   const moved = before !== undefined && before.firstParent !== one.ppid;
   const workload = one.owner?.is === "family" ? one.owner.workload : before?.workload;
-  return {
+  const now: ProcessMemory = {
     startTicks: one.startTicks,
     cpuTicks: one.cpuTicks,
     cpuRatio: ratio,
@@ -159,6 +164,21 @@ function rememberOne(memory: Memory, policy: Policy, scan: Scan, one: SeenProces
     ...(workload !== undefined && { workload }),
     ...(before?.suspected !== undefined && { suspected: before.suspected }),
   };
+  return before && isAsBefore(before, now) ? before : now;
+}
+
+/** Of one at rest nothing new is kept: what is young and kept is what the garbage collector works for. */
+function isAsBefore(before: ProcessMemory, now: ProcessMemory): boolean {
+  return (
+    now.cpuTicks === before.cpuTicks &&
+    now.cpuRatio === before.cpuRatio &&
+    now.dead === before.dead &&
+    now.reparentedMs === before.reparentedMs &&
+    now.silent === before.silent &&
+    now.waitedMs === before.waitedMs &&
+    now.burningSinceMs === before.burningSinceMs &&
+    now.workload === before.workload
+  );
 }
 
 /** Silence begins when its output is first asked for: what was before, nobody knows. */
@@ -177,6 +197,7 @@ const askAgainMs = 30_000;
 
 /** After findings: what was told and done is not told and done again at every scan. */
 export function noteFindings(memory: Memory, findings: readonly Finding[], atMs: number): Memory {
+  if (findings.length === 0) return memory;
   const processes = new Map(memory.processes);
   const asked = new Map(memory.asked);
   let { endedMs, pagedUntilMs } = memory;

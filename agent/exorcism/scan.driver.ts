@@ -4,9 +4,9 @@ import { realpath } from "node:fs/promises";
 import { setImmediate as giveWay } from "node:timers/promises";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { OwnedProcessSpec } from "../config-sections.ts";
-import { type ProcessLine, parseProcessLine } from "../limits/process-line.ts";
-import { pageBytes, processText } from "../limits/process-table.driver.ts";
-import { KernelFile, kernelText } from "../sensors/proc-read.driver.ts";
+import { ProcessFile } from "../limits/process-file.driver.ts";
+import type { ProcessLine } from "../limits/process-line.ts";
+import { pageBytes, processLine, processText } from "../limits/process-table.driver.ts";
 import type { Families } from "../supervise/family.driver.ts";
 import { allPids } from "../supervise/proc.driver.ts";
 import { type Memory, wantsOutput, wantsProgram, wantsWait } from "./memory.ts";
@@ -42,7 +42,7 @@ export class Scanner {
   #known = new Map<number, Known>();
   #kernel = new Set<number>();
   /** Of everybody who was there at the last scan: kept open, a look costs a third. */
-  #lines = new Map<number, KernelFile>();
+  #lines = new Map<number, ProcessFile>();
   #scans = 0;
 
   constructor(families: Families, declared: readonly OwnedProcessSpec[], clock: Clock) {
@@ -84,12 +84,13 @@ export class Scanner {
     for (const { name } of views) for (const pid of this.#families.inside(name)) cgroupOf.set(pid, name);
     const raw: RawProcess[] = [];
     const known = new Map<number, Known>();
-    const lines = new Map<number, KernelFile>();
+    const lines = new Map<number, ProcessFile>();
     if (this.#scans++ % kernelEveryScans === 0) this.#kernel = new Set([kernelThreads]);
-    for (const [at, pid] of allPids().entries()) {
-      if (at % sliceMax === sliceMax - 1) await rest();
+    let at = 0;
+    for (const pid of allPids()) {
+      if (++at % sliceMax === 0) await rest();
       if (this.#kernel.has(pid)) continue;
-      const line = parseProcessLine(pid, this.#lineOf(pid, lines) ?? "");
+      const line = this.#lineOf(pid, lines);
       if (line?.ppid === kernelThreads) this.#kernel.add(pid);
       if (!line || line.ppid === kernelThreads) continue;
       const about = this.#about(line, spared.has(pid));
@@ -106,21 +107,22 @@ export class Scanner {
     for (const [pid, file] of this.#lines) if (lines.get(pid) !== file) file.close();
     this.#lines = lines;
     const processes: SeenProcess[] = [];
-    for (const [at, one] of attribute(raw, views).entries()) {
-      if (at % sliceMax === sliceMax - 1) await rest();
+    at = 0;
+    for (const one of attribute(raw, views)) {
+      if (++at % sliceMax === 0) await rest();
       processes.push(this.#more(one, views, policy, memory, atMs));
     }
     costMs += cpuMs();
     return { scan: { atMs, selfPid: process.pid, pageBytes, processes, views }, costMs };
   }
 
-  #lineOf(pid: number, lines: Map<number, KernelFile>): string | undefined {
-    const path = `/proc/${pid}/stat`;
-    if (lines.size >= linesMax) return kernelText(path);
-    const file = this.#lines.get(pid) ?? new KernelFile(path);
-    const text = file.text();
-    if (text !== undefined) lines.set(pid, file);
-    return text;
+  #lineOf(pid: number, lines: Map<number, ProcessFile>): ProcessLine | undefined {
+    if (lines.size >= linesMax) return processLine(pid);
+    const file = this.#lines.get(pid) ?? new ProcessFile(pid);
+    const line = file.line();
+    if (line) lines.set(pid, file);
+    else if (!this.#lines.has(pid)) file.close();
+    return line;
   }
 
   #about({ pid, startTicks, name, state }: ProcessLine, spared: boolean): Known {

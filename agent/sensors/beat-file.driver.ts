@@ -3,9 +3,13 @@ import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock
 import { beatDesk } from "./file-desk.driver.ts";
 import { LocalFolders } from "./local-folders.driver.ts";
 
-/** A file is looked at four times within its timeout, and at least once a second. */
-const looksPerTimeout = 4;
-const longestLookMs = 1000;
+/**
+ * A file is looked at four times within its timeout and once a second; where the timeout is longer than fifteen seconds, fifteen
+ * times within it, and every two seconds: a beat of which one learns so late is still no reason for doubt.
+ */
+const looksPerTimeout = { least: 4, enough: 15 };
+const usualLookMs = 1000;
+const longestLookMs = 2000;
 
 /**
  * A beat file is looked at by this: its modification time in milliseconds and fractions of one, at once where nothing can
@@ -50,7 +54,7 @@ export class BeatFileWatcher {
   /** Watches `file` for `workload` from now on, instead of what was watched for it before. */
   start(workload: string, file: string, timeoutMs: number): void {
     this.stop(workload);
-    const everyMs = Math.min(timeoutMs / looksPerTimeout, longestLookMs);
+    const everyMs = lookEveryMs(timeoutMs);
     const watched: Watched = { workload, file, seenMs: undefined, first: true, looking: false };
     const round = this.#rounds.get(everyMs) ?? this.#begin(everyMs);
     round.all.add(watched);
@@ -115,6 +119,12 @@ export class BeatFileWatcher {
   }
 }
 
+function lookEveryMs(timeoutMs: number): number {
+  const { least, enough } = looksPerTimeout;
+  const shortestMs = Math.min(timeoutMs / least, usualLookMs);
+  return Math.min(Math.max(shortestMs, timeoutMs / enough), longestLookMs);
+}
+
 const localFolders = new LocalFolders(beatDesk);
 
 /** A disk that does not answer gives no beats; the desk keeps it from holding more than its share of threads. */
@@ -125,7 +135,7 @@ function modifiedMs(file: string): number | undefined | Promise<number | undefin
     if (!stats?.isSymbolicLink()) return stats?.mtimeMs;
   }
   return beatDesk
-    .look(file, "beat", ({ mtimeMs }) => mtimeMs, longestLookMs)
+    .look(file, "beat", ({ mtimeMs }) => mtimeMs, usualLookMs)
     .then((flight) => (flight.is === "answered" ? flight.value : undefined));
 }
 

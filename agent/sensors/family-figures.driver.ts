@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import { parseProcessLine } from "../limits/process-line.ts";
+import { ProcessFile } from "../limits/process-file.driver.ts";
 import type { Figures } from "../triggers/observation.ts";
 import { KernelFile, kernelText, pageBytes } from "./proc-read.driver.ts";
 import { parseCgroupCache, parseCgroupCpu, parseProcessIo } from "./proc-text.ts";
@@ -23,15 +23,16 @@ export interface FamilySeen {
   readonly ioBytes: number;
 }
 
+/** As it was at the last look. Changed in place: what is made anew at each look lives just long enough to be dear. */
 interface Member {
   readonly files: MemberFiles;
-  readonly startTicks: number;
-  readonly cpuTicks: number;
-  readonly ioBytes: number | undefined;
+  startTicks: number;
+  cpuTicks: number;
+  ioBytes: number;
 }
 
 interface MemberFiles {
-  readonly stat: KernelFile;
+  readonly stat: ProcessFile;
   readonly io: KernelFile;
   readonly children: KernelFile;
 }
@@ -45,12 +46,12 @@ interface Cgroup {
 }
 
 interface Family {
-  readonly cgroup: Cgroup | undefined;
-  readonly ms: number;
-  readonly members: ReadonlyMap<number, Member>;
-  readonly cgroupUsec: number | undefined;
-  readonly files: number | undefined;
-  readonly filesMs: number;
+  cgroup: Cgroup | undefined;
+  ms: number;
+  readonly members: Map<number, Member>;
+  cgroupUsec: number | undefined;
+  files: number | undefined;
+  filesMs: number;
 }
 
 /** Figures of workloads over their whole families. Remembers the last look of each workload until it is forgotten. */
@@ -70,37 +71,38 @@ export class FamilyFigures {
    * when the main process is gone. Costs about 20 µs per process.
    */
   read(workload: string, pid: number): FamilySeen | undefined {
-    const before = this.#families.get(workload);
-    const cgroup = cgroupAt(this.#cgroupOf(workload), before?.cgroup);
-    const all = familyPids(pid, cgroup, before?.members);
-    const looked = readMembers(all.slice(0, lookedAtMax), before?.members);
-    const ms = this.#clock.monotonicMs();
-    const cgroupUsec = cgroup && parseCgroupCpu(cgroup.cpu.text() ?? "");
-    const filesDue = !before || ms >= before.filesMs + filesEveryMs;
-    const now: Family = {
-      cgroup,
-      ms,
-      members: looked.members,
-      cgroupUsec,
-      files: filesDue ? openFiles([...looked.members.keys()]) : before.files,
-      filesMs: filesDue ? ms : before.filesMs,
-    };
-    this.#families.set(workload, now);
-    if (!looked.members.has(pid)) {
+    const family = this.#families.get(workload) ?? freshFamily();
+    this.#families.set(workload, family);
+    family.cgroup = cgroupAt(this.#cgroupOf(workload), family.cgroup);
+    const { cgroup, members, ms: beforeMs, cgroupUsec: beforeUsec } = family;
+    const all = familyPids(pid, cgroup, members);
+    const seen = lookAt(all.length > lookedAtMax ? all.slice(0, lookedAtMax) : all, members);
+    if (!members.has(pid)) {
       this.forget(workload);
       return undefined;
     }
+    const ms = this.#clock.monotonicMs();
+    const cgroupUsec = cgroup && parseCgroupCpu(cgroup.cpu.text() ?? "");
+    if (ms >= family.filesMs + filesEveryMs) {
+      family.files = openFiles([...members.keys()]);
+      family.filesMs = ms;
+    }
+    family.ms = ms;
+    family.cgroupUsec = cgroupUsec;
     const scale = Math.max(1, all.length / lookedAtMax);
-    const moved = before && ms > before.ms ? between(before, now) : undefined;
     const figures: Record<string, number> = {
-      process_memory_bytes: memoryOf(cgroup) ?? looked.pages * pageBytes * scale,
-      process_tasks: Math.round(looked.threads * scale),
+      process_memory_bytes: memoryOf(cgroup) ?? seen.pages * pageBytes * scale,
+      process_tasks: Math.round(seen.threads * scale),
     };
-    if (now.files !== undefined) figures.process_open_files = Math.round(now.files * scale);
-    if (moved) figures.process_cpu_ratio = (moved.cpuMs / (ms - (before?.ms ?? 0))) * (moved.exact ? 1 : scale);
-    if (moved && looked.ioKnown)
-      figures.io_bytes_per_second = (moved.ioBytes * scale * 1000) / (ms - (before?.ms ?? 0));
-    return { figures, pids: all, ioBytes: moved?.ioBytes ?? 0 };
+    if (family.files !== undefined) figures.process_open_files = Math.round(family.files * scale);
+    const passedMs = ms - beforeMs;
+    // There is nothing to compare with at the first look.
+    if (!(passedMs > 0 && Number.isFinite(passedMs))) return { figures, pids: all, ioBytes: 0 };
+    const exact = beforeUsec !== undefined && cgroupUsec !== undefined && cgroupUsec >= beforeUsec;
+    const cpuMs = exact ? (cgroupUsec - beforeUsec) / 1000 : seen.ticks * tickMs * scale;
+    figures.process_cpu_ratio = cpuMs / passedMs;
+    if (seen.ioKnown) figures.io_bytes_per_second = (seen.ioBytes * scale * 1000) / passedMs;
+    return { figures, pids: all, ioBytes: seen.ioBytes };
   }
 
   /** The next look is the first again: another process lives under this name. */
@@ -142,11 +144,7 @@ function closeFiles(files: MemberFiles): void {
 }
 
 /** The main process first. */
-function familyPids(
-  pid: number,
-  cgroup: Cgroup | undefined,
-  before: ReadonlyMap<number, Member> | undefined,
-): number[] {
+function familyPids(pid: number, cgroup: Cgroup | undefined, members: ReadonlyMap<number, Member>): number[] {
   const inside = cgroup?.procs.text();
   if (inside !== undefined && inside !== "") {
     const pids = inside.split("\n").filter(Boolean).map(Number);
@@ -155,37 +153,63 @@ function familyPids(
   const found = [pid];
   for (let at = 0; at < found.length && found.length < lookedAtMax; at += 1) {
     const parent = found[at] ?? 0;
-    const children = before?.get(parent)?.files.children.text() ?? kernelText(childrenPath(parent));
+    const children = members.get(parent)?.files.children.text() ?? kernelText(childrenPath(parent));
     for (const child of children?.split(" ") ?? []) if (child !== "") found.push(Number(child));
   }
   return found;
 }
 
-/** Takes over the open files of members that are still there, and closes those of members that are not. */
-function readMembers(pids: readonly number[], before: ReadonlyMap<number, Member> = new Map()) {
-  const members = new Map<number, Member>();
-  let [pages, threads, ioKnown] = [0, 0, false];
+/**
+ * Brings the members up to date, and sums what they hold, and what they have used since the last look. Who came in between
+ * counts whole, who left is in the cgroup's account only. Whose files are closed is no member any more.
+ */
+function lookAt(pids: readonly number[], members: Map<number, Member>) {
+  const sum = { pages: 0, threads: 0, ticks: 0, ioBytes: 0, ioKnown: false };
+  let looked = 0;
   for (const pid of pids) {
-    const files = before.get(pid)?.files ?? filesOf(pid);
-    const line = parseProcessLine(pid, files.stat.text() ?? "");
+    const member = members.get(pid) ?? { files: filesOf(pid), startTicks: -1, cpuTicks: 0, ioBytes: 0 };
+    const line = member.files.stat.line();
     if (!line || line.state === "Z") {
-      if (!before.has(pid)) closeFiles(files);
+      closeFiles(member.files);
+      members.delete(pid);
       continue;
     }
-    const io = files.io.text();
-    ioKnown ||= io !== undefined;
-    pages += line.residentPages;
-    threads += line.threads;
-    const { startTicks, cpuTicks } = line;
-    members.set(pid, { files, startTicks, cpuTicks, ioBytes: io === undefined ? undefined : parseProcessIo(io) });
+    looked += 1;
+    members.set(pid, member);
+    const text = member.files.io.text();
+    const ioBytes = text === undefined ? 0 : parseProcessIo(text);
+    // The same PID with another start is another process.
+    const same = member.startTicks === line.startTicks;
+    sum.ioKnown ||= text !== undefined;
+    sum.pages += line.residentPages;
+    sum.threads += line.threads;
+    sum.ticks += line.cpuTicks - (same ? member.cpuTicks : 0);
+    sum.ioBytes += Math.max(0, ioBytes - (same ? member.ioBytes : 0));
+    member.startTicks = line.startTicks;
+    member.cpuTicks = line.cpuTicks;
+    member.ioBytes = ioBytes;
   }
-  for (const [pid, { files }] of before) if (!members.has(pid)) closeFiles(files);
-  return { members, pages, threads, ioKnown };
+  if (members.size > looked) forgetOthers(pids, members);
+  return sum;
+}
+
+function forgetOthers(pids: readonly number[], members: Map<number, Member>): void {
+  const now = new Set(pids);
+  for (const [pid, { files }] of members) {
+    if (now.has(pid)) continue;
+    closeFiles(files);
+    members.delete(pid);
+  }
+}
+
+function freshFamily(): Family {
+  const never = Number.NEGATIVE_INFINITY;
+  return { cgroup: undefined, ms: never, members: new Map(), cgroupUsec: undefined, files: undefined, filesMs: never };
 }
 
 function filesOf(pid: number): MemberFiles {
   return {
-    stat: new KernelFile(`/proc/${pid}/stat`),
+    stat: new ProcessFile(pid),
     io: new KernelFile(`/proc/${pid}/io`),
     children: new KernelFile(childrenPath(pid)),
   };
@@ -194,21 +218,6 @@ function filesOf(pid: number): MemberFiles {
 /** Those of its first thread, which is the one that forks in all but rare programs. */
 function childrenPath(pid: number): string {
   return `/proc/${pid}/task/${pid}/children`;
-}
-
-/** What the family has used between two looks. Who came in between counts whole, who left is in the cgroup's account only. */
-function between(before: Family, now: Family) {
-  let [ticks, ioBytes] = [0, 0];
-  for (const [pid, member] of now.members) {
-    const known = before.members.get(pid);
-    // The same PID with another start is another process.
-    const last = known?.startTicks === member.startTicks ? known : undefined;
-    ticks += member.cpuTicks - (last?.cpuTicks ?? 0);
-    ioBytes += Math.max(0, (member.ioBytes ?? 0) - (last?.ioBytes ?? 0));
-  }
-  const exact = before.cgroupUsec !== undefined && now.cgroupUsec !== undefined && now.cgroupUsec >= before.cgroupUsec;
-  const cpuMs = exact ? ((now.cgroupUsec ?? 0) - (before.cgroupUsec ?? 0)) / 1000 : ticks * tickMs;
-  return { cpuMs, ioBytes, exact };
 }
 
 /** What the cgroup's memory controller counts, less what the kernel could give back at once; undefined where there is none. */

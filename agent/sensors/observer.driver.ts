@@ -125,7 +125,8 @@ class RunningObserver implements Observer {
         parts.onMeta(health);
       },
     });
-    this.#watch = watchSensors({ ...sensors, clock, keep, sensors: { read: () => this.#observe() } });
+    const more = () => workloadReadings(this.#latest?.workloads ?? {});
+    this.#watch = watchSensors({ ...sensors, clock, keep, more, sensors: { read: () => this.#observe() } });
   }
 
   requests(workload: string, finished: readonly FinishedRequest[]): void {
@@ -161,7 +162,7 @@ class RunningObserver implements Observer {
     if (figures && !this.#closed) this.#parts.onRequests(workload, [], figures);
   }
 
-  async #observe(): Promise<Reading[]> {
+  async #observe(): Promise<readonly Reading[]> {
     const awayMs = this.#awayMs();
     const [machine, workloads] = await Promise.all([this.#system.read(), this.#lookAtWorkloads(awayMs)]);
     const figures = nodeFigures(machine);
@@ -172,7 +173,7 @@ class RunningObserver implements Observer {
     const observation: Observation = { node, workloads: present, ...this.#meta.findings(), heaviestStranger };
     this.#latest = observation;
     this.#parts.onObservation(observation);
-    return [...machine, ...workloadReadings(observation.workloads)];
+    return machine;
   }
 
   async #lookAtWorkloads(awayMs: number) {

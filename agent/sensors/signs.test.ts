@@ -250,9 +250,24 @@ test("beat files of many workloads are looked at in one wake-up, however their s
     watcher.start(`w${n}`, "/beat", 30_000);
   }
   looks.length = 0;
-  clock.advance(3000);
-  expect([looks.length, ...new Set(looks)]).toEqual([30, 1000, 2000, 3000]);
+  clock.advance(4000);
+  expect([looks.length, ...new Set(looks)]).toEqual([20, 2000, 4000]);
   watcher.close();
+});
+
+test("a beat is learnt of within a quarter of its timeout, within a second of up to fifteen, and within two of a long one", async () => {
+  for (const [timeoutMs, everyMs] of [
+    [400, 100],
+    [10_000, 1000],
+    [15_000, 1000],
+    [24_000, 1600],
+    [600_000, 2000],
+  ] as const) {
+    const { looks, watcher, pass } = watching(timeoutMs);
+    await pass(everyMs * 4);
+    expect([timeoutMs, looks()]).toEqual([timeoutMs, 1 + 4]);
+    watcher.close();
+  }
 });
 
 test("a beat file behind a link, which may lead to another disk, beats like any other", async () => {

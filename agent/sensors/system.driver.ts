@@ -30,7 +30,7 @@ export interface SystemSensors {
    * system that holds the data directory: disk_free_bytes (to us), disk_total_bytes, disk_free_inodes, or
    * disk_silent_seconds when it does not answer.
    */
-  read(): Promise<Reading[]>;
+  read(): Promise<readonly Reading[]>;
 }
 
 /** Figures of this machine. `dataDir` names the file system that is watched. */

@@ -21,13 +21,16 @@ export function watchSensors(parts: {
   readonly everyMs: number;
   readonly historyEveryMs: number;
   readonly keep: (readings: readonly HubReading[]) => Promise<void>;
+  /** What goes with the sensors' newest readings; made when somebody wants them. */
+  readonly more?: () => readonly Reading[];
 }): SensorWatch {
-  const { sensors, clock, everyMs, historyEveryMs, keep } = parts;
+  const { sensors, clock, everyMs, historyEveryMs, keep, more = () => [] } = parts;
   let newest: readonly Reading[] = [];
   let keptMs = clock.monotonicMs();
   let cancel: Cancel = () => undefined;
   let keeping = false;
   let closed = false;
+  const forHub = () => [...newest, ...more()].map((reading) => create(ReadingSchema, { ...reading }));
   const read = async () => {
     newest = await sensors.read();
     const now = clock.monotonicMs();
@@ -35,7 +38,7 @@ export function watchSensors(parts: {
       keptMs = now;
       keeping = true;
       // Not awaited: a disk that hangs must not make the figures of the machine old, its own silence among them.
-      void keep(newest.map(forHub))
+      void keep(forHub())
         .catch(() => undefined)
         .finally(() => {
           keeping = false;
@@ -45,15 +48,10 @@ export function watchSensors(parts: {
   };
   void read();
   return {
-    latest: () => newest.map(forHub),
+    latest: forHub,
     close() {
       closed = true;
       cancel();
     },
   };
-}
-
-/** Made when it is asked for: between two heartbeats nobody needs it. */
-function forHub(reading: Reading): HubReading {
-  return create(ReadingSchema, { ...reading });
 }
