@@ -139,8 +139,11 @@ test("two agents with one identity that alternate are reported as a clone, with 
     });
   }
   await until(() => hub.fleet.counters().alerts > 0);
+  // On a busy machine those who gave their session away may have been silent for long enough to be noticed, too.
   const incidents = await hub.fleet.incidents({ openOnly: true, limit: 10 });
-  expect(incidents).toMatchObject([{ symptom: "clone", nodeId: "edge-1", needsPerson: true }]);
+  expect(incidents.filter(({ symptom }) => symptom !== "node_silent")).toMatchObject([
+    { symptom: "clone", nodeId: "edge-1", needsPerson: true },
+  ]);
   expect(hub.fleet.counters().alerts).toBe(1);
 });
 

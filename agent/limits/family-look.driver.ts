@@ -38,14 +38,24 @@ export async function familyFigures(pids: readonly number[], enough: number): Pr
   return { pids, tasks, residentBytes, cpuMs };
 }
 
+/** What the family holds for itself alone, no file's pages among it: whatever its cgroup counts must count these. 0: not known. */
+export async function ownBytes(pids: readonly number[]): Promise<number> {
+  return (await sumOf(pids, "Anonymous")) ?? 0;
+}
+
 /** As {@link FamilyFigures.residentBytes}, with shared pages divided among those who share them: slow, a millisecond for large ones. */
 export async function fairBytes(pids: readonly number[], otherwise: number): Promise<number> {
+  // Another user's process, or an old kernel: what is known is the sum that counts more.
+  return (await sumOf(pids, "Pss")) ?? otherwise;
+}
+
+async function sumOf(pids: readonly number[], field: "Pss" | "Anonymous"): Promise<number | undefined> {
+  const line = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m");
   let sum = 0;
   for (const pid of pids) {
     await giveWay();
-    const kib = /^Pss:\s+(\d+) kB$/m.exec(processText(pid, "smaps_rollup") ?? "")?.[1];
-    // Another user's process, or an old kernel: what is known is the sum that counts more.
-    if (kib === undefined) return otherwise;
+    const kib = line.exec(processText(pid, "smaps_rollup") ?? "")?.[1];
+    if (kib === undefined) return undefined;
     sum += Number(kib) * 1024;
   }
   return sum;

@@ -92,13 +92,15 @@ const bomb = specOf({
   ],
   limits: { ...free, tasks: 50 },
 });
-const hog = (mebi: number, limit: number) =>
+/** Takes its memory as soon as it runs, or when it is in its memory cgroup; what is taken before that the kernel does not count. */
+const hog = (mebi: number, limit: number, { fenced = false } = {}) =>
   specOf({
     name: "hog",
     command: [
       process.execPath,
       "-e",
-      `globalThis.held = Buffer.alloc(${mebi} * 2 ** 20, 1); setInterval(() => {}, 1000)`,
+      `const inside = () => ${!fenced} || /(:memory|0:):.*hog/.test(require("node:fs").readFileSync("/proc/self/cgroup", "utf8"));
+       setInterval(() => { if (inside()) globalThis.held ??= Buffer.alloc(${mebi} * 2 ** 20, 1) }, 20)`,
     ],
     limits: { ...free, memoryBytes: limit * 2 ** 20 },
   });
@@ -145,9 +147,9 @@ test("DOL-5 a watched family over its memory limit is named for a restart, and i
 
 test("DOL-5 memory over its limit is refused by the kernel where a cgroup holds it, and what happened is told", async (context) => {
   requireFence(context, "memory");
-  open([hog(300, 200), quiet]);
+  open([hog(300, 200, { fenced: true }), quiet]);
   const innocent = start(quiet);
-  const main = start(hog(300, 200));
+  const main = start(hog(300, 200, { fenced: true }));
   await until(() => breaches.length > 0);
   expect(breaches[0]).toMatchObject({ workload: "hog", what: "memory", act: "restart" });
   await until(() => !lives(main));
@@ -158,12 +160,12 @@ test("DOL-5 memory over its limit is refused by the kernel where a cgroup holds 
 
 test("DOL-5 a restart right after the kernel's kill is the only one: the kill is told, and asks for no second", async (context) => {
   requireFence(context, "memory");
-  open([hog(300, 200)]);
-  const main = start(hog(300, 200));
+  open([hog(300, 200, { fenced: true })]);
+  const main = start(hog(300, 200, { fenced: true }));
   await until(() => !lives(main));
   breaches.length = 0;
-  await processes.clean(hog(300, 200));
-  const next = start({ ...hog(50, 200), limits: hog(300, 200).limits });
+  await processes.clean(hog(300, 200, { fenced: true }));
+  const next = start({ ...hog(50, 200), limits: hog(300, 200, { fenced: true }).limits });
   await pause(3000);
   expect(breaches.filter(({ act }) => act !== "tell")).toEqual([]);
   expect(limits?.killedForMemory("hog")).toContain("200 MiB");
@@ -224,9 +226,28 @@ test("DOL-5 when the node is nearly out of memory the family that took it is end
   expect(lives(innocent)).toBe(true);
 });
 
+test("memory that was taken before the process was in its cgroup is over the limit all the same: on a busy machine nobody held it", async (context) => {
+  requireFence(context, "memory");
+  class Late extends Fences {
+    override async enter(workload: string, pid: number): Promise<void> {
+      await until(() => (processLine(pid)?.residentPages ?? 0) > 300 * 256);
+      await super.enter(workload, pid);
+    }
+    override async gather(): Promise<number> {
+      return 0;
+    }
+  }
+  const { families } = processes;
+  open([hog(300, 200)], { fences: new Late(families.folder, families.cgroupRoot) });
+  start(hog(300, 200));
+  await until(() => breaches.length > 0);
+  expect(breaches[0]).toMatchObject({ workload: "hog", what: "memory", act: "restart" });
+  expect(breaches[0]?.because).toContain("of 200 MiB");
+});
+
 test("a limit that its living family exceeds already waits for its next start, and nobody is restarted for it", async (context) => {
   requireFence(context, "memory");
-  const large = hog(300, 1000);
+  const large = hog(300, 1000, { fenced: true });
   open([large]);
   const main = start(large);
   await until(() => (processLine(main)?.residentPages ?? 0) > 300 * 256);

@@ -13,7 +13,7 @@ import { parseMemory } from "../sensors/proc-text.ts";
 import type { Families } from "../supervise/family.driver.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import { lookAgainMs, lookAtAllAgainMs } from "./cadence.ts";
-import { fairBytes, familyFigures, familyPids } from "./family-look.driver.ts";
+import { fairBytes, familyFigures, familyPids, ownBytes } from "./family-look.driver.ts";
 import { type Controller, Fences } from "./fence.driver.ts";
 import {
   type Breach,
@@ -284,14 +284,17 @@ class RunningLimits implements Limits {
     const bounded = limits.tasks === 0 || (held.tasks && !gathers);
     kept.headroom = bounded ? Number.POSITIVE_INFINITY : Math.max(headroomMin, limits.tasks - tasks);
     const over = limits.memoryBytes > 0 && residentBytes > limits.memoryBytes;
-    const memoryBytes = over && !held.memory ? await fairBytes(pids, residentBytes) : residentBytes;
+    // What it took before it was inside is charged to nobody: the kernel will never hold it, so it is watched.
+    const escaped = over && held.memory && (await ownBytes(pids)) > limits.memoryBytes;
+    const holds = escaped ? { ...held, memory: false } : held;
+    const memoryBytes = over && !holds.memory ? await fairBytes(pids, residentBytes) : residentBytes;
     if (this.#closed) return;
     // A zombie holds a task of the cgroup, and has no figure of its own: the larger count is the one that harms.
     const sight: FamilySight = { ...counted, tasks: Math.max(tasks, counted?.tasks ?? 0), memoryBytes, cpuMs };
     const nowMs = clock.monotonicMs();
-    const { memory, breach } = judgeFamily({ workload, limits, held }, sight, kept.memory, nowMs);
+    const { memory, breach } = judgeFamily({ workload, limits, held: holds }, sight, kept.memory, nowMs);
     kept.memory = memory;
-    kept.lookAtMs = nowMs + (gathers ? tickMs : lookAgainMs(limits, held, sight));
+    kept.lookAtMs = nowMs + (gathers ? tickMs : lookAgainMs(limits, holds, sight));
     if (breach) this.#act(breach);
   }
 
