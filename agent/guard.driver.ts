@@ -175,8 +175,11 @@ class AgentGuard implements Guard {
   // ── the line ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #after(ms: number, run: () => void): void {
-    const { clock } = this.#options;
-    const cancel = clock.wakeAt(clock.monotonicMs() + ms, () => {
+    this.#at(this.#options.clock.monotonicMs() + ms, run);
+  }
+
+  #at(atMs: number, run: () => void): void {
+    const cancel = this.#options.clock.wakeAt(atMs, () => {
       this.#cancels.delete(cancel);
       run();
     });
@@ -186,8 +189,7 @@ class AgentGuard implements Guard {
   #beat(): void {
     if (this.#closed) return;
     this.#say({ is: "beat", guards: this.#guards });
-    const nowMs = this.#options.clock.monotonicMs();
-    this.#after(nextRound(nowMs, beatEveryMs) - nowMs, () => this.#beat());
+    this.#at(nextRound(this.#options.clock.monotonicMs(), beatEveryMs), () => this.#beat());
   }
 
   #say(message: Message): void {

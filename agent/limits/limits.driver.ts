@@ -239,7 +239,9 @@ class RunningLimits implements Limits {
     if (node && 2 * node.availableBytes > node.totalBytes) this.#memoryAtMs = nowMs + plentyMs;
     const low = node !== undefined && nodeIsLow(node.availableBytes, node.totalBytes);
     if (!low) this.#node = { ...this.#node, low: 0 };
-    const grown = this.#tasksOfNode() - this.#tasksAtLook > this.#headroom / 2;
+    // Where the kernel bounds every family, no growth is of interest.
+    const grown =
+      this.#headroom < Number.POSITIVE_INFINITY && this.#tasksOfNode() - this.#tasksAtLook > this.#headroom / 2;
     const all = low || grown || nowMs >= this.#allAtMs;
     // One look at a time: on a machine that is so slow, the next tick asks again.
     if (!this.#looking && (all || this.#nextAtMs <= nowMs)) {

@@ -65,7 +65,7 @@ export class MetaWatch {
     this.#startedMs = parts.clock.monotonicMs();
     this.#awakeSinceMs = this.#startedMs;
     this.#judgedMs = this.#startedMs;
-    this.#sleep(parts.meta.everyMs);
+    this.#sleep(parts.clock.monotonicMs() + parts.meta.everyMs);
   }
 
   /** Undefined before the first round has ended. */
@@ -80,10 +80,9 @@ export class MetaWatch {
     this.#cancel();
   }
 
-  #sleep(ms: number): void {
+  #sleep(dueMs: number): void {
     if (this.#closed) return;
     const { clock } = this.#parts;
-    const dueMs = clock.monotonicMs() + ms;
     this.#cancel = clock.wakeAt(dueMs, () => {
       const lateMs = clock.monotonicMs() - dueMs;
       if (lateMs < lateFromMs) void this.#round();
@@ -94,7 +93,7 @@ export class MetaWatch {
   #forgive(awayMs: number): void {
     this.#awayMs += awayMs;
     this.#awakeSinceMs = this.#parts.clock.monotonicMs();
-    this.#sleep(forgiveMs);
+    this.#sleep(this.#awakeSinceMs + forgiveMs);
   }
 
   async #round(): Promise<void> {
@@ -111,7 +110,7 @@ export class MetaWatch {
     // Stopped in the middle of its looks: their deadlines say nothing.
     if (tookMs > waitMs + lateFromMs) return this.#forgive(tookMs);
     this.#judge(places);
-    this.#sleep(nextRound(clock.monotonicMs(), meta.everyMs) - clock.monotonicMs());
+    this.#sleep(nextRound(clock.monotonicMs(), meta.everyMs));
   }
 
   #judge(places: ReadonlyMap<string, PlaceSeen>): void {

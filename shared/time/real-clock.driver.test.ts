@@ -1,0 +1,30 @@
+import { expect, test } from "vitest";
+import { realClock } from "./real-clock.driver.ts";
+
+const timers = () => process.getActiveResourcesInfo().filter((one) => one === "Timeout").length;
+
+test("who is to be woken at the same whole millisecond is woken together, by one timer, and not after it was cancelled", async () => {
+  const clock = realClock();
+  const atMs = Math.ceil(clock.monotonicMs()) + 30;
+  const before = timers();
+  const woken: string[] = [];
+  clock.wakeAt(atMs, () => {
+    woken.push("a");
+    cancelC();
+  });
+  clock.wakeAt(atMs, () => woken.push("b"));
+  const cancelC = clock.wakeAt(atMs, () => woken.push("c"));
+  const cancelD = clock.wakeAt(atMs, () => woken.push("d"));
+  expect(timers() - before).toBe(1);
+  cancelD();
+  await new Promise<void>((resolve) => clock.wakeAt(atMs, resolve));
+  expect(woken).toEqual(["a", "b"]);
+  cancelD();
+  const alone = clock.wakeAt(atMs + 60_000, () => undefined);
+  const apart = clock.wakeAt(atMs + 0.5, () => undefined);
+  expect(timers() - before).toBe(2);
+  alone();
+  alone();
+  apart();
+  expect(timers() - before).toBe(0);
+});
