@@ -195,3 +195,20 @@ test("what is kept of a node of which nothing was heard for longer than anything
   expect(await snapshots.list("silent")).toEqual([]);
   expect([(await snapshots.list("heard")).length, (await snapshots.list("sends")).length]).toEqual([1, 2]);
 });
+
+test("a later part of a snapshot that nobody had begun made others' snapshots go, gave up the node's own, and was not kept itself", async () => {
+  await fresh();
+  const others = ["one", "two", "three"];
+  for (const name of others) {
+    nodeId = name;
+    for (let n = 0; n < 2; n++) await send(made(Math.floor(1.3 * partBytes)));
+  }
+  nodeId = "early";
+  const one = made(2 * partBytes);
+  expect(await snapshots.put(nodeId, one.row, partBytes, partOf(one.bytes, partBytes))).toBe(0);
+  expect(await Promise.all(others.map(async (name) => (await snapshots.list(name)).length))).toEqual([2, 2, 2]);
+  await send(one, 0, partBytes);
+  const another = made(2 * partBytes);
+  expect(await snapshots.put(nodeId, another.row, partBytes, partOf(another.bytes, partBytes))).toBe(0);
+  expect(await snapshots.list(nodeId)).toMatchObject([{ id: one.row.id, stored: partBytes }]);
+});

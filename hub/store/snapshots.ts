@@ -156,7 +156,10 @@ export async function hubSnapshots(
     list: async (nodeId) => (await read(nodeId)).snapshots,
     async put(nodeId, snapshot, offset, data) {
       checkPart(snapshot, offset, data, bounds);
-      if (!known.get(nodeId)?.some(({ id }) => id === snapshot.id)) await makeRoom(nodeId, snapshot);
+      if (!known.get(nodeId)?.some(({ id }) => id === snapshot.id)) {
+        if (offset !== 0) return 0; // room is made only for what then lies there
+        await makeRoom(nodeId, snapshot);
+      }
       return inTurn(nodeId, async () => {
         let now = await remove(nodeId, await read(nodeId));
         const begun = now.snapshots.find(({ id }) => id === snapshot.id);
@@ -164,6 +167,7 @@ export async function hubSnapshots(
         if (begun && begun.bytes !== snapshot.bytes)
           throw bad(`the snapshot has ${begun.bytes} bytes by its first part`);
         if (!begun) {
+          if (offset !== 0) return 0;
           if (room(nodeId, snapshot.bytes).length > 0)
             throw new Fault("LIMIT_REACHED", "others were faster: try again");
           // One at a time: what else was on its way is given up.
