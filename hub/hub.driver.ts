@@ -259,6 +259,7 @@ async function openHttp({ http, log, clock }: HubOptions, { engine }: Memory, fl
 }
 
 async function housework({ config, clock }: HubOptions, memory: Memory, judge: Judge, streams: Links): Promise<void> {
+  judge.noteHeard();
   await memory.store.trim(config.retention, [...judge.entries.keys()]);
   closeQuietClones(judge, streams.lastContestMs, clock.monotonicMs() - houseworkMs);
   memory.credentials.renew(await memory.authority.serverCertificate(memory.hosts));

@@ -238,3 +238,25 @@ test("ten thousand nodes that beat in time cost a sweep no step and no write", a
   expect(writes).toBe(0);
   expect(entries.every(({ state }) => levelOf(state) === "GREEN")).toBe(true);
 });
+
+test("when a node was heard last was kept at changes of its level only: to the next hub a calm one that was silent for an hour had been gone for months", async () => {
+  const { judge, clock, store } = await judged();
+  const entry = await join(judge, store, "edge-1");
+  await settle(judge);
+  const seenWallMs = async () => (await store.remembered()).nodes[0]?.seenWallMs;
+  judge.noteHeard();
+  await settle(judge);
+  expect(await seenWallMs()).toBe(clock.wallMs());
+  const first = clock.wallMs();
+  clock.advance(3_600_000);
+  judge.beat(entry, "healthy");
+  judge.noteHeard();
+  await settle(judge);
+  expect(await seenWallMs()).toBe(first);
+  clock.advance(6 * 3_600_000);
+  judge.beat(entry, "healthy");
+  clock.advance(5_000);
+  judge.noteHeard();
+  await settle(judge);
+  expect(await seenWallMs()).toBe(clock.wallMs() - 5_000);
+});

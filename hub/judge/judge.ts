@@ -52,6 +52,9 @@ export interface Log {
 
 /** A write that failed is tried again this often; what is decided meanwhile joins it. */
 const writeAgainMs = 1_000;
+/** Nodes count as gone after weeks: a few hours more or less are nothing. Of a large fleet so many at a look; a look comes every few minutes. */
+const heardEveryMs = 6 * 3_600_000;
+const heardMax = 1_000;
 /** A level goes up by one step at a look; more looks than levels bring nothing. */
 const looksMax = 4;
 
@@ -185,6 +188,20 @@ export class Judge {
   amnesty(byMs: number): void {
     this.groups.amnesty(byMs);
     for (const entry of this.#slots) this.step(entry, { is: "amnesty", byMs });
+  }
+
+  /** Keeps when each node was heard last, now and then: a later hub must not take for gone who is silent for a while. */
+  noteHeard(): void {
+    const now = this.now();
+    let noted = 0;
+    for (const entry of this.#slots) {
+      const seenWallMs = Math.floor(now.wallMs - (now.ms - this.beats.lastMs(entry.slot)));
+      if (!Number.isFinite(seenWallMs) || Math.abs(seenWallMs - entry.row.seenWallMs) < heardEveryMs) continue;
+      entry.row = { ...entry.row, seenWallMs };
+      this.draft.nodes.set(entry.id, entry.row);
+      if (++noted === heardMax) break; // the rest at the next look
+    }
+    this.write();
   }
 
   /** Starts to write the draft unless it is being done. */

@@ -19,7 +19,7 @@ import { anchorChains, forgetChains } from "./chain-anchor.ts";
 import { type Chain, Chains, chainOf, compared, heardBytes, heardOf, linkOf } from "./chains.ts";
 import { openCommits } from "./commits.ts";
 import { type History, history } from "./history.ts";
-import { type Batch, intake, type Kept, noteOpen, type OpenIncidents } from "./intake.ts";
+import { type Batch, intake, type Kept, livesPerNode, noteOpen, type OpenIncidents } from "./intake.ts";
 import {
   alertKey,
   closedIncidentItem,
@@ -32,8 +32,10 @@ import {
   streams,
   throughKey,
 } from "./keys.ts";
+import { forgetPlaces } from "./places.ts";
 import { incidentBytes, incidentOf, type NodeRow, nodeBytes, nodeOf, rowBytes, rowOf } from "./rows.ts";
 import { type HubSnapshots, hubSnapshots } from "./snapshots.ts";
+import { openUpTime } from "./up-time.ts";
 
 /** What one or more decisions change, written together: decisions and audit first, then all of the rest. */
 export interface Step {
@@ -90,13 +92,13 @@ export interface HubStore extends History {
   stands(nodeId: string): readonly ChainStand[];
   /** Hears a node's own word about its newest record, and remembers one that differs from what is here; returns in which way, once. */
   hear(nodeId: string, own: Link): Promise<string | undefined>;
-  /** Forgets what is older than its time, and all of nodes of which nothing was heard for as long as incidents are kept. */
+  /** Forgets what is older than its time, and all of nodes of which nothing was heard for as long as incidents are kept; the hub's own outages do not count. */
   trim(keep: Keep, nodeIds: readonly string[]): Promise<void>;
 }
 
 /**
  * Opens the hub's memory over an engine, and takes the next epoch. The caller closes the engine. `heardMs`: when something was heard of
- * a node last, by the same clock as `wallMs`; by default just now.
+ * a node last, by the same clock as `wallMs`; by default just now. `trim` is to be called every few minutes: an hour without is an outage of the hub.
  */
 export async function openHubStore(
   state: State,
@@ -125,7 +127,9 @@ export async function openHubStore(
     return entry ? BigInt(String(rowOf(entry.value)?.through ?? 0)) : 0n;
   };
   const livesOf = async (nodeId: string) => (await state.list(throughKey(nodeId, ""))).entries.length;
-  const snapshots = await hubSnapshots(state, log, commits, { wallMs, heardMs });
+  const up = await openUpTime(state, commits, wallMs);
+  const heardUpMs = (nodeId: string) => up.since(heardMs(nodeId));
+  const snapshots = await hubSnapshots(state, log, commits, { wallMs, heardMs: heardUpMs });
   return {
     ...history(log),
     snapshots,
@@ -171,8 +175,12 @@ export async function openHubStore(
       const now = wallMs();
       await log.trim(streams.decisions, now - keep.decisionsMs);
       await anchorChains(log, commits, chains, now - keep.incidentsMs);
-      await forgetChains(commits, chains, (nodeId) => heardMs(nodeId) < now - keep.incidentsMs);
-      await snapshots.forget(now - keep.incidentsMs);
+      const beforeMs = now - keep.incidentsMs;
+      const isGone = (nodeId: string) => heardUpMs(nodeId) < beforeMs;
+      await up.note();
+      await forgetChains(commits, chains, isGone);
+      await forgetPlaces(state, commits, { nowMs: now, beforeMs, perNode: livesPerNode }, isGone);
+      await snapshots.forget(beforeMs);
       for (const stream of [streams.incidents, streams.audit, streams.unknown]) {
         await log.trim(stream, now - keep.incidentsMs);
       }

@@ -22,7 +22,8 @@ import { isGeneration } from "../ingest/session.ts";
 import { type Chain, type Chains, chainBytes, followed, isNext } from "./chains.ts";
 import type { Commits } from "./commits.ts";
 import { chainKey, closedIncidentItem, incidentKey, streams, throughKey } from "./keys.ts";
-import { incidentBytes, rowBytes } from "./rows.ts";
+import { placeBytes } from "./places.ts";
+import { incidentBytes } from "./rows.ts";
 
 /** Fresh records of one node's outbox, ascending. */
 export interface Batch {
@@ -56,7 +57,7 @@ export const openIncidentsMax = 1_000;
 /** A batch of a window has hardly more than one; the records of any further one count as the session's own. */
 const livesPerBatch = 8;
 /** The places of outboxes stand in memory: beyond so many of a node, the records of a life that is not known count as the session's own. */
-const livesPerNode = 200;
+export const livesPerNode = 200;
 /** Of so many outboxes it is remembered that a write was cut short; who asks for more gets what the disk says. */
 const undecidedMax = 10_000;
 /** So much shares one write; beyond it the next write takes it. More records at once would keep beats waiting. */
@@ -321,7 +322,7 @@ function sortOut(whole: Fresh, nowMs: number, open: ReadonlySet<string> = new Se
     throughs.set(whole.generation, whole.through);
   }
   for (const [generation, through] of throughs)
-    ops.push({ put: throughKey(whole.nodeId, generation), value: rowBytes({ through: `${through}` }) });
+    ops.push({ put: throughKey(whole.nodeId, generation), value: placeBytes(through, nowMs) });
   const kept = { incidents: newest, orderResults, unknown, brokenAudit };
   return { nodeId: whole.nodeId, followed: [...audited.values()], logged, ops, kept };
 }

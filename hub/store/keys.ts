@@ -8,6 +8,7 @@ import { incidentBytes } from "./rows.ts";
  *
  *   State                                   what must be right
  *     hub/epoch                    -> epoch of the hub that holds this store; the condition of every commit
+ *     hub/up                       -> when the hub was here last, and its outages; see up-time.ts
  *     node/<id>                    -> NodeRow              the registry
  *     state/<node>                 -> escalation state with the hub's own clock beside it
  *     fleet/<name>                 -> state of the machines over many nodes: mass silence, budget
@@ -15,7 +16,7 @@ import { incidentBytes } from "./rows.ts";
  *     alert/<id>                   -> Alert                decided and not yet told
  *     incident/<node>/<id>         -> Incident             open ones only; under its node, so that no node writes another's
  *     snapshot/<node>              -> which snapshots of the node's own store are kept; see snapshots.ts
- *     through/<node>/<generation>  -> seq                  everything up to here of that outbox is durable
+ *     through/<node>/<generation>  -> seq, when it moved   everything up to here of that outbox is durable
  *     chain/<node>/<generation>    -> Chain of chains.ts   how far the node's chained audit is here
  *     anchor/<node>/<generation>   -> Link                 the last record of it that retention took away
  *     heard/<node>/<generation>    -> Heard                what the node said of its end that did not agree with what was here
@@ -26,6 +27,7 @@ import { incidentBytes } from "./rows.ts";
  *     snapshot/<node>/<id>         parts of one snapshot, by their place
  *     unknown                      records of kinds that a newer hub will know
  */
+export const upKey = "hub/up";
 export const nodeKey = (id: string) => `node/${id}`;
 export const stateKey = (nodeId: string) => `state/${nodeId}`;
 export const fleetKey = (name: string) => `fleet/${name}`;

@@ -2,7 +2,7 @@ import { type Incident, IncidentSchema } from "@blueflame/shared/gen/blueflame/l
 import { type Inventory, InventorySchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { fromBinary, fromJson, type JsonObject, toBinary, toJson } from "@bufbuild/protobuf";
 
-/** What the registry remembers of a node, from its last Hello; the time of the last beat is written on transitions only. */
+/** What the registry remembers of a node, from its last Hello; the time of the last beat is written on transitions and every few hours. */
 export interface NodeRow {
   readonly id: string;
   readonly site: string;
