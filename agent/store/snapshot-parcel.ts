@@ -9,7 +9,7 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { syncFolder } from "@blueflame/shared/store/folder.ts";
 import {
   entriesOf,
@@ -124,7 +124,10 @@ export class Arriving {
   close(): Promise<void> {
     return this.#file.close();
   }
-  /** Unwraps it as the youngest snapshot of the data directory, and returns its folder. Throws STORE_DAMAGED; what came is then forgotten. */
+  /**
+   * Unwraps it as the youngest snapshot of the data directory, and returns its folder. Throws STORE_DAMAGED: what came is then forgotten;
+   * STORE_WRITE_FAILED when the disk refuses: it is kept, and a later try only unwraps it.
+   */
   async finish(): Promise<string> {
     await this.#file.close();
     const path = pathOf(this.#folder, this.#id);
@@ -137,12 +140,24 @@ export class Arriving {
       const place = join(this.#folder, String(nextNumber(this.#folder)));
       await rename(draft, place);
       syncFolder(this.#folder);
-      return place;
-    } finally {
-      await rm(draft, { recursive: true, force: true });
       await rm(path, { force: true });
+      return place;
+    } catch (error) {
+      await rm(draft, { recursive: true, force: true });
+      if (!isFault(error, "STORE_DAMAGED")) throw this.#refused(error);
+      await rm(path, { force: true });
+      throw error;
     }
   }
+  #refused(cause: unknown): Fault {
+    const saw = `unwrapping a snapshot of ${this.bytes} bytes failed: ${cause instanceof Error ? cause.message : cause}; it takes as many bytes once more in '${this.#folder}', and what was fetched is kept there: try again`;
+    return new Fault("STORE_WRITE_FAILED", saw, { cause });
+  }
+}
+
+/** How much of it an earlier try has left here. */
+export async function arrivedBytes(dataDir: string, id: string): Promise<number> {
+  return (await stat(pathOf(snapshotsIn(dataDir), id)).catch(() => undefined))?.size ?? 0;
 }
 
 const pathOf = (folder: string, id: string) => join(folder, `hub-${id.slice(0, 16)}.part`);

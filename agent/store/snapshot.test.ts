@@ -216,6 +216,46 @@ test("one that came from the hub and one that the running agent was writing took
   expect(readdirSync(folder).sort()).toEqual(["1", "2"]);
 });
 
+test.skipIf(!canMount())(
+  "a disk that was full when a snapshot from the hub was unwrapped cost all that had been fetched (needs the right to mount)",
+  async () => {
+    const disk = smallDisk(48 * 1024 * 1024);
+    try {
+      const who = {
+        nodeId: "edge-1",
+        generation: "g1",
+        owner: "g1",
+        incarnation: "1",
+        session: "1",
+        ring: ring.stored,
+      };
+      const writer = await SnapshotWriter.begin(join(dir, "other"));
+      for (let n = 0; n < 8; n++) await writer.add(`kv/${n}`, Buffer.alloc(partBytes, 1));
+      await writer.finish(who, 5, () => undefined);
+      const parcel = await parcelOf(join(dir, "other", "1"));
+      const fetched = async () => {
+        const arriving = await Arriving.begin(disk.dir, parcel.id);
+        const missing = arriving.bytes;
+        while (arriving.bytes < parcel.bytes) await arriving.add(await parcel.part(arriving.bytes));
+        return { arriving, missing };
+      };
+      const { arriving } = await fetched();
+      disk.fill(parcel.bytes / 2);
+      await expect(arriving.finish()).rejects.toThrow(
+        /^\[STORE_WRITE_FAILED\] unwrapping a snapshot of \d+ bytes failed: ENOSPC/,
+      );
+      expect(readdirSync(join(disk.dir, "snapshots"))).toEqual([`hub-${parcel.id.slice(0, 16)}.part`]);
+      disk.free();
+      const again = await fetched();
+      expect(parcel.bytes - again.missing).toBeLessThan(partBytes);
+      expect(await again.arriving.finish()).toBe(join(disk.dir, "snapshots", "1"));
+      expect(readdirSync(join(disk.dir, "snapshots"))).toEqual(["1"]);
+    } finally {
+      disk.remove();
+    }
+  },
+);
+
 test.skipIf(!canMount())("a disk that is nearly full is left to the store (needs the right to mount)", async () => {
   const disk = smallDisk(48 * 1024 * 1024);
   try {

@@ -3,7 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import type { KeptSnapshot } from "@blueflame/shared/gen/blueflame/link/v1/snapshot_service_pb.ts";
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
-import { Arriving, parcelMax, partBytes } from "../store/snapshot-parcel.ts";
+import { Arriving, arrivedBytes, parcelMax, partBytes } from "../store/snapshot-parcel.ts";
 import type { HubTarget } from "./ports.ts";
 import { lineFault, type SnapshotLine, snapshotLine } from "./snapshot-line.driver.ts";
 
@@ -36,7 +36,7 @@ export function fetchSnapshot(target: HubTarget, dataDir: string, wanted: string
           ? "the hub keeps no snapshot of this node"
           : `the hub keeps no snapshot '${wanted}' of this node`,
       );
-    await checkRoom(dataDir, Number(one.bytes));
+    await checkRoom(dataDir, Number(one.bytes), await arrivedBytes(dataDir, one.id));
     const arriving = await Arriving.begin(dataDir, one.id);
     try {
       await bring(line, one, arriving);
@@ -48,15 +48,16 @@ export function fetchSnapshot(target: HubTarget, dataDir: string, wanted: string
   });
 }
 
-/** Throws when so much cannot come: what a hub says is not believed. More than a store may have is no snapshot of one, and the disk is not filled with it. */
-export async function checkRoom(dataDir: string, bytes: number): Promise<void> {
+/** Throws when so much cannot come, of which `arrived` bytes lie here already: what a hub says is not believed. More than a store may have is no snapshot of one, and the disk is not filled with it. */
+export async function checkRoom(dataDir: string, bytes: number, arrived = 0): Promise<void> {
   if (bytes < 1 || bytes > parcelMax)
     throw new Fault("STORE_DAMAGED", `the hub names a snapshot of ${bytes} bytes; there is none above ${parcelMax}`);
   makeFolder(dataDir);
   const { bavail, bsize } = await statfs(dataDir);
   // As it comes, and unwrapped.
-  if (bavail * bsize < 2 * bytes)
-    throw new Fault("STORE_WRITE_FAILED", `the snapshot needs ${2 * bytes} bytes, ${bavail * bsize} are free`);
+  const needed = 2 * bytes - Math.min(arrived, bytes);
+  if (bavail * bsize < needed)
+    throw new Fault("STORE_WRITE_FAILED", `the snapshot needs ${needed} more bytes, ${bavail * bsize} are free`);
 }
 
 async function bring({ service, within }: SnapshotLine, one: KeptSnapshot, arriving: Arriving): Promise<void> {
