@@ -112,6 +112,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       log.warn("the store is open: everything is durable again");
       // Repaired, it is another life of the node, and the hub has to hear it from the first word on.
       if (newLife) clock.wakeAt(clock.monotonicMs() + newLifeDelayMs, options.onRestart);
+      else uplink?.storeOpened();
     },
   });
   for (const note of store.notes) log.warn(note);

@@ -106,7 +106,11 @@ test("it opens by itself, wakes the uplink, and ends the incidents that nobody k
   const unblock = block();
   const store = await start();
   let woken = 0;
-  const end = store.outbox.onAppend(() => woken++);
+  const toldFirst: boolean[] = [];
+  const end = store.outbox.onAppend(() => {
+    toldFirst.push(opened.length > 0);
+    woken++;
+  });
   unblock();
   await until(() => !store.deferred);
   await until(() => opened.length > 0);
@@ -114,6 +118,8 @@ test("it opens by itself, wakes the uplink, and ends the incidents that nobody k
   expect(store.trouble()).toBeUndefined();
   expect(store.identity).toMatchObject({ generation, session: session + 1n });
   expect(woken).toBeGreaterThan(0);
+  // Else the hub heard what the opening had written before it heard what was found.
+  expect(toldFirst[0]).toBe(true);
   await save(store, "engine", { at: "running", n: 9 });
   expect((await store.audit(10)).map(({ action }) => action)).toEqual(["store.opened_late", "audit.begin"]);
   expect(await store.incidents(10, true)).toEqual([]);

@@ -30,7 +30,7 @@ const lastSeqUnknown = BigInt(Number.MAX_SAFE_INTEGER);
 export interface StartOptions extends AgentStoreOptions {
   /** True of a workload's state that a start without memory must not undo. */
   readonly isAtRest: (state: unknown) => boolean;
-  /** Called once when a deferred store has opened; `newLife` when its identity is another one than the mirror's. */
+  /** Called once when a deferred store has opened, before anybody else hears of it; `newLife` when its identity is another one than the mirror's. */
   readonly onOpened: (newLife: boolean) => void;
 }
 
@@ -319,8 +319,9 @@ class DeferredStore implements StartedStore {
       return;
     }
     keepUp(this.#store, options, this.#cancel);
-    for (const subscribe of this.#late.keys()) this.#late.set(subscribe, subscribe(this.#store));
+    // First of all: whoever is woken may tell the hub an epoch, and it has to hear that of the opening before.
     if (!this.#closed) options.onOpened(this.#store.identity.generation !== this.#identity.generation);
+    for (const subscribe of this.#late.keys()) this.#late.set(subscribe, subscribe(this.#store));
   }
 
   async #openLate(): Promise<MirroredStore> {

@@ -52,6 +52,15 @@ export function move(
   return { ...next, because: "moved", faults: code ? { ...state.faults, [address]: code } : state.faults };
 }
 
+/** The store has opened late: a session whose Hello could not tell of it ends, and the next one begins at once, at the same hub. */
+export function greetAnew(policy: Policy, state: State, nowMs: number, effects: Effect[]): State {
+  if (state.phase.at !== "greeting" && state.phase.at !== "connected") return state;
+  const because = state.phase.at === "connected" ? "lost" : state.because;
+  effects.push({ do: "close" });
+  effects.push(report(policy, state, "connecting", undefined, "the store has opened: the session begins anew", true));
+  return { ...state, phase: { at: "offline", retryAtMs: nowMs }, because };
+}
+
 /** Move's words that mean a fault of ours. */
 const movedBecause: Readonly<Record<string, FaultCode>> = { newer_session: "NODE_ID_TAKEN", revoked: "CERT_REFUSED" };
 

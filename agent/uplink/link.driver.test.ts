@@ -2,7 +2,7 @@ import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_servi
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { HubMemory } from "../../test/support/link-hub.ts";
-import { testSelf } from "../../test/support/link-node.ts";
+import { memoryNode, testSelf } from "../../test/support/link-node.ts";
 import { until, uplinkRig } from "../../test/support/uplink-rig.ts";
 
 const { hubWith, lineTo, uplinkTo, papers } = uplinkRig();
@@ -44,6 +44,24 @@ test("what a start had written hid that an older copy was put back: the first He
   line.cut();
   await until(() => hub.arrived.hellos.length > 1);
   expect(hub.arrived.hellos.map(({ storeEpoch }) => storeEpoch).slice(0, 2)).toEqual([3n, 9n]);
+});
+
+test("a store that opened late was told as it was by then, and an older copy stayed unseen: the session begins anew with the epoch of the opening, once", async () => {
+  const hub = await hubWith();
+  const line = await lineTo(hub);
+  let open = false;
+  const node = memoryNode();
+  node.storeEpoch = (when) => (open ? (when === "opened" ? 3n : 9n) : 0n);
+  const { uplink } = uplinkTo(line.address, {}, { node });
+  await until(() => hub.arrived.kinds.includes("status"));
+  open = true;
+  const at = hub.arrived.kinds.length;
+  uplink.storeOpened();
+  await until(() => hub.arrived.hellos.length > 1 && uplink.view().state === "connected");
+  expect(hub.arrived.kinds[at]).toBe("hello");
+  line.cut();
+  await until(() => hub.arrived.hellos.length > 2);
+  expect(hub.arrived.hellos.map(({ storeEpoch }) => storeEpoch).slice(0, 3)).toEqual([0n, 3n, 9n]);
 });
 
 test("a half-open line is noticed by keepalive, and the node is back as soon as it heals", async () => {

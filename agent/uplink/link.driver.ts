@@ -61,7 +61,7 @@ class Link implements Uplink {
   #cancelWake: Cancel = () => {};
   /** Hub messages of this stream that were skipped. */
   #skipped = 0;
-  /** Once in this process. */
+  /** Once since the store was opened. */
   #welcomed = false;
   #left: (() => void) | undefined;
   #closing: Promise<void> | undefined;
@@ -113,6 +113,11 @@ class Link implements Uplink {
   onView(changed: (view: LinkView) => void): () => void {
     this.#watchers.add(changed);
     return () => this.#watchers.delete(changed);
+  }
+
+  storeOpened(): void {
+    this.#welcomed = false;
+    this.#apply({ is: "storeOpened" });
   }
 
   close(because: string, workloadsContinue: boolean): Promise<void> {

@@ -72,8 +72,8 @@ export interface UplinkNode {
   /** Durable on return. */
   setHubEpoch(epoch: bigint): Promise<void>;
   /**
-   * What the hub is told of the store, so that it notices an older copy. As it was opened before the first Welcome of this process: what
-   * its start has written since would hide a copy that is older by less.
+   * What the hub is told of the store, so that it notices an older copy. As it was opened before the first Welcome of this process,
+   * and before the first one after a late opening: what its start has written since would hide a copy that is older by less.
    */
   storeEpoch(when: "opened" | "now"): bigint;
   /** The hub remembers more of this store than there is: an older copy was put back. */
@@ -107,6 +107,11 @@ export interface Uplink {
   view(): LinkView;
   /** Called after each change of the view; returns a function that ends the subscription. */
   onView(changed: (view: LinkView) => void): () => void;
+  /**
+   * To be called once, when the store that could not be opened at the start has opened, in the same turn and before anything else is told
+   * of it; not when it has begun another life. The session begins anew: its Hello tells the epoch that was found at the opening.
+   */
+  storeOpened(): void;
   /**
    * Says goodbye where there is somebody to hear it, lets the order at work write its result, and ends the connection; at
    * most about 5 s. `because`: stop, upgrade, agent_restart. May be called twice; never rejects.

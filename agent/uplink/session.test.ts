@@ -46,6 +46,14 @@ test("a late tick is measured and sent with the next heartbeat, and what was mis
   expect(rig.last("heartbeat")).toMatchObject({ count: 3, worstLagMs: 0 });
 });
 
+test("a heartbeat that was due when the store opened late told the hub what the opening had written, before the Hello could tell what was found", () => {
+  const rig = new Rig().connect();
+  rig.welcome({ intervalMs: 1_000 });
+  rig.clock.stall(5_400);
+  expect(kinds(rig.apply({ is: "storeOpened" }))).toEqual(["close", "report", "connect"]);
+  expect(kinds(rig.apply({ is: "opened" }))).toEqual(["hello"]);
+});
+
 test("the first try is drawn too: agents that get power together do not connect together", () => {
   const times = Array.from({ length: 200 }, (_, seed) => new Rig({ seed }).connect().times("connect")[0] ?? 0);
   expect(Math.min(...times)).toBeGreaterThanOrEqual(1_000);

@@ -1,7 +1,7 @@
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import { draw, fullJitterMs } from "@blueflame/shared/random/random.ts";
 import { greet, inSession, order, settleConnected } from "./connected.ts";
-import { lose, move, stop } from "./departures.ts";
+import { greetAnew, lose, move, stop } from "./departures.ts";
 import type { Policy } from "./policy.ts";
 import { addressOf, type Effect, type Event, type State, type Step } from "./state.ts";
 
@@ -33,6 +33,8 @@ export function start(policy: Policy, seed: number, hubEpoch: bigint, nowMs: num
  *   │        next address, wait drawn from [0, min(cap, base·2^failures)), or what the hub asked for
  *   └ start: the first try is drawn too, so that a fleet that gets power together does not connect together
  *
+ *   storeOpened: greeting, connected ──▶ offline, and at once connecting: what the hub has heard of the store was not known then
+ *
  *   stopped: offline, connecting ───▶ left
  *            greeting, connected ──GoingAway──▶ leaving ──failed, 2 s──▶ left
  *
@@ -41,7 +43,9 @@ export function start(policy: Policy, seed: number, hubEpoch: bigint, nowMs: num
  */
 export function step(policy: Policy, state: State, event: Event, nowMs: number): Step {
   const effects: Effect[] = [];
-  const woken = settle(policy, late(policy, state, nowMs), nowMs, effects);
+  // What is due in the old session is not sent any more: a heartbeat would tell of the store before the new Hello does.
+  const anew = event.is === "storeOpened";
+  const woken = anew ? state : settle(policy, late(policy, state, nowMs), nowMs, effects);
   const decided = settle(policy, decide(policy, woken, event, nowMs, effects), nowMs, effects);
   const wakeAtMs = nextWakeMs(decided);
   if (wakeAtMs !== undefined && wakeAtMs !== state.wakeAtMs) effects.push({ do: "wakeAt", atMs: wakeAtMs });
@@ -126,6 +130,8 @@ function decide(policy: Policy, state: State, event: Event, nowMs: number, effec
       return state;
     case "stopped":
       return stop(policy, state, event, nowMs, effects);
+    case "storeOpened":
+      return greetAnew(policy, state, nowMs, effects);
     case "failed":
       if (phase.at === "offline") return state;
       return lose(policy, state, event, nowMs, effects);

@@ -89,6 +89,8 @@ export type InSession =
 /** What can happen to a session. */
 export type Event =
   | { readonly is: "wake" | "opened" }
+  /** A store that could not be opened when the agent started is open now. */
+  | { readonly is: "storeOpened" }
   | InSession
   | { readonly is: "welcome"; readonly welcome: Welcome }
   | { readonly is: "order"; readonly order: Order; readonly bootMs: number }
