@@ -9,6 +9,7 @@ import { FakeRemedies } from "../test/support/fake-remedies.ts";
 import { MemoryAgentStore, MemoryDisk } from "../test/support/memory-agent-store.ts";
 import { specOf } from "../test/support/spec.ts";
 import { type NodeParts, RunningNode } from "./loop.ts";
+import { HalfChanged } from "./store/keys/store-keys.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
 import { fresh, type State } from "./supervise/state.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
@@ -129,4 +130,27 @@ test("what waits for its next start when `down` begins does not start before its
   await pass(60_000);
   await down;
   expect([at(supervisor), machine.all.length]).toEqual([["stopped", "stopped"], 0]);
+});
+
+test("a store key that was changed on a disk that refuses left no audit record: it is written once the disk takes it, and says how far the change came", async () => {
+  const clock = new VirtualClock(1_000_000);
+  const written: { action: string; because: string; actor: string }[] = [];
+  let refuses = 3;
+  const store = {
+    identity: { nodeId: "n1" },
+    rotateKey: () => Promise.reject(new HalfChanged("ab12", new Error("EIO"))),
+    async appendAudit(records: typeof written) {
+      if (refuses-- > 0) throw new Error("EIO");
+      written.push(...records);
+    },
+  };
+  const node = new RunningNode({ clock, random: seeded(2), store } as unknown as NodeParts);
+  await expect(node.changeStoreKey("kek", "", "anna")).rejects.toMatchObject({ code: "STORE_WRITE_FAILED" });
+  await passing(clock, 10_000);
+  expect(written).toEqual([]);
+  await passing(clock, 30_000);
+  expect(written).toMatchObject([{ action: "store.rotate_key", actor: "person:anna" }]);
+  expect(written[0]?.because).toContain(
+    "the key-encryption key is ab12 from now on, but the earlier one opens the store too",
+  );
 });

@@ -29,10 +29,10 @@ import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import type { KeptConfig } from "./config-memory.ts";
+import { changeStoreKey } from "./key-desk.ts";
 import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
 import { lockedBecause } from "./state/risk.ts";
-import { keyChanged } from "./store/key-audit.ts";
 import type { AgentStore } from "./store/ports.ts";
 import { duration, standOf, timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
@@ -216,13 +216,8 @@ export class RunningNode implements Node {
     return this.#parts.recovery.setKillSwitch(on, person, reason);
   }
 
-  async changeStoreKey(which: "data" | "kek", escrowPem: string, person: string): Promise<string> {
-    const { store, clock, random } = this.#parts;
-    const id = await (escrowPem === "" ? store.rotateKey(which) : store.entrust(escrowPem));
-    await store.appendAudit([
-      keyChanged({ which, escrowPem, id, person, nodeId: store.identity.nodeId, clock, random }),
-    ]);
-    return id;
+  changeStoreKey(which: "data" | "kek", escrowPem: string, person: string): Promise<string> {
+    return changeStoreKey(this.#parts, { which, escrowPem, person });
   }
 
   // ── for workloads ──────────────────────────────────────────────────────────────────────────────────────────────────

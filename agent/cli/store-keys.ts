@@ -8,6 +8,7 @@ import { openAgentStore } from "../store/agent-store.ts";
 import { keyChanged } from "../store/key-audit.ts";
 import { nobody } from "../store/keys/entrusted.ts";
 import { openWithKey } from "../store/keys/open-with.ts";
+import { HalfChanged } from "../store/keys/store-keys.ts";
 import { bootId } from "../supervise/proc.driver.ts";
 import { ask, personHere } from "./ask.driver.ts";
 import type { StoreOptions } from "./store.ts";
@@ -64,11 +65,16 @@ async function change(dataDir: string, which: "data" | "kek", escrowPem: string)
   const [clock, random] = [realClock(), Math.random];
   const opener = { clock, random, nodeId: undefined, defaultNodeId: hostname(), bootId: bootId(), repair: false };
   const store = await openAgentStore(dataDir, { ...opener, make: false });
+  const told = { which, escrowPem, person, nodeId: store.identity.nodeId, clock, random };
   try {
     const id = await (escrowPem === "" ? store.rotateKey(which) : store.entrust(escrowPem));
-    const { nodeId } = store.identity;
-    await store.appendAudit([keyChanged({ which, escrowPem, id, person, nodeId, clock, random })]);
+    await store.appendAudit([keyChanged({ ...told, id })]);
     return id;
+  } catch (error) {
+    // Where the disk takes it; else the error says it.
+    if (error instanceof HalfChanged)
+      await store.appendAudit([keyChanged({ ...told, id: error.id, but: error.saw })]).catch(() => undefined);
+    throw error;
   } finally {
     await store.close();
   }

@@ -17,16 +17,18 @@ export function keyChanged(change: {
   readonly escrowPem: string;
   readonly id: string;
   readonly person: string;
+  /** What is not as it should be, although the key is changed. */
+  readonly but?: string;
   readonly nodeId: string;
   readonly clock: Clock;
   readonly random: Random;
 }): AuditRecord {
-  const { which, escrowPem, id, person, nodeId, clock, random } = change;
+  const { which, escrowPem, id, person, but, nodeId, clock, random } = change;
   const wallMs = clock.wallMs();
   const what = which === "kek" ? "the key-encryption key" : "the data key";
   const entrusted =
     escrowPem === nobody ? "nobody else can open the store any more" : `the holder of ${id} can open the store too`;
-  const because = escrowPem === "" ? `${what} is ${id} from now on` : entrusted;
+  const because = but ?? (escrowPem === "" ? `${what} is ${id} from now on` : entrusted);
   return create(AuditRecordSchema, {
     id: uuid7(wallMs, random),
     at: timestampFromMs(Math.round(wallMs)),

@@ -59,6 +59,19 @@ export function makeRing(dataDir: string, owner: string, wallMs: number): { ring
   return { ring: Ring.make(owner, kek, isFault(escrow) ? undefined : escrow, wallMs), kek };
 }
 
+/** The key is another one, and the disk has refused the last of what says so: the earlier one opens the store too, for now. */
+export class HalfChanged extends Fault {
+  /** Of the new key. */
+  readonly id: string;
+
+  constructor(id: string, cause: unknown) {
+    const why = cause instanceof Error ? cause.message : cause;
+    const saw = `the key-encryption key is ${id} from now on, but the earlier one opens the store too, until the disk takes it: ${why}`;
+    super("STORE_WRITE_FAILED", saw, { cause });
+    this.id = id;
+  }
+}
+
 interface Parts {
   readonly raw: Database;
   readonly codec: Codec;
@@ -114,6 +127,8 @@ export class StoreKeys {
   watch(database: SealedDatabase): void {
     const look = async () => {
       if (this.#codec.sealed > this.#counted - countStep / 2) await this.#count();
+      const [kek, ...unsure] = this.#keks;
+      if (kek && unsure.length === 0 && !this.#codec.ring.isFor(kek, this.#escrow)) await this.#wrapAlone(kek);
       if (this.#codec.ring.worn(this.#clock.wallMs())) await this.#rotate();
       if (this.#codec.ring.stored.swept < this.#codec.ring.current) await this.#sweep(database);
     };
@@ -138,7 +153,8 @@ export class StoreKeys {
   }
   /**
    * Another key-encryption key. Rejects with BAD_REQUEST when the service manager has it: then it is changed there; with
-   * STORE_WRITE_FAILED when the disk refuses: the store then opens with the old key and with the new one, whichever lies there.
+   * STORE_WRITE_FAILED when the disk refuses: the store then opens with the old key and with the new one, whichever lies there. It is
+   * {@link HalfChanged} when the new one is in use all the same; the rest is tried again every minute, and at the next start.
    */
   rotateKek(): Promise<Kek> {
     return this.#inTurn(async () => {
@@ -158,8 +174,12 @@ export class StoreKeys {
       this.#keks = [next, ...before];
       endChange(this.#dataDir);
       this.#keks = [next];
-      await this.#keep(this.#codec.ring.rewrapped([next], this.#escrow));
-      this.#tell();
+      try {
+        await this.#wrapAlone(next);
+      } catch (error) {
+        this.#tell(); // what was copied before does not open with the new key
+        throw new HalfChanged(next.id, error);
+      }
       return next;
     });
   }
@@ -184,6 +204,11 @@ export class StoreKeys {
   onRewrapped(wake: () => void): () => void {
     this.#rewrapped.add(wake);
     return () => this.#rewrapped.delete(wake);
+  }
+  /** Nobody but the holder of this key, and whom the store is entrusted to, opens it from now on. */
+  async #wrapAlone(kek: Kek): Promise<void> {
+    await this.#keep(this.#codec.ring.rewrapped([kek], this.#escrow));
+    this.#tell();
   }
   #tell(): void {
     for (const wake of this.#rewrapped) wake();
