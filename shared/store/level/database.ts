@@ -1,6 +1,7 @@
 import { statfs } from "node:fs/promises";
 import { Fault, isFault } from "../../errors/fault.ts";
 import type { Cancel, Clock } from "../../time/clock.ts";
+import { Logs } from "./logs.ts";
 import { lostIn, markOf } from "./marks.ts";
 import { decodeNumber, encodeNumber } from "./numbers.ts";
 import { type Handle, levelCode, type Place, reopenHandle, type Sizes } from "./opening.ts";
@@ -72,6 +73,7 @@ export class Database {
   readonly #waiting = new Waiting();
   readonly #witness: Witness;
   readonly #space: Space;
+  readonly #logs: Logs;
   #handle: Handle | undefined;
   #flush: number;
   #synced: number;
@@ -101,6 +103,7 @@ export class Database {
     this.#synced = opened.flush;
     this.openedEpoch = opened.flush;
     this.#witness = new Witness(opened.place.witness);
+    this.#logs = new Logs(opened.place.path, options.sizes?.writeBufferBytes);
     this.#space = new Space({
       path: opened.place.path,
       clock: options.clock,
@@ -187,7 +190,7 @@ export class Database {
   }
   /** Gives the space of deleted and overwritten entries back; what was overwritten is then no longer in the files. */
   compact(range: KeyRange): Promise<void> {
-    return this.#read((handle) => compactIn(handle, range));
+    return this.#logs.merging(() => this.#read((handle) => compactIn(handle, range)));
   }
 
   /** In slices, so that whoever closes waits for one at most. */
@@ -256,10 +259,13 @@ export class Database {
   /** False: there was nothing to write. */
   async #batch(group: Group): Promise<boolean> {
     if (group.writes.length === 0 && !group.synced) return false;
-    if (!this.#handle) throw new Error("no handle");
+    const handle = this.#handle;
+    if (!handle) throw new Error("no handle");
     const mark = { type: "put", key: "!flush", value: encodeNumber(this.#flush + 1) } as const;
     const writes = [...group.writes, mark, markOf(this.#flush + 1)];
-    await this.#handle.batch(writes, { sync: group.synced });
+    const due = this.#logs.before(writes, this.#flush > this.#synced);
+    if (due) await due;
+    await handle.batch(writes, { sync: group.synced });
     return true;
   }
   #land(group: Group): void {
