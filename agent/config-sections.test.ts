@@ -66,7 +66,7 @@ test("a node that says nothing is watched, learns, pages nobody and empties noth
     processes: [],
     ladder: ladderDefaults,
     learningFrozen: false,
-    exorcism: { reportOnly: false, everyMs: 5000, cpu: 0.9, stuckAfterMs: 60_000 },
+    exorcism: { reportOnly: false, everyMs: 10_000, cpu: 0.9, stuckAfterMs: 60_000 },
     pager: [],
   });
 });
