@@ -38,6 +38,31 @@ test("a group that begins a new log was durable before the unsynced ones in the 
   expect(turns.filter(({ wasSynced }) => !wasSynced)).toEqual([]);
 });
 
+test("a log that began unseen, in a merge or a reopening, is not taken for one that has just begun: the next turn came without a sync", async () => {
+  const path = join(dir, "store");
+  const database = await openDatabase(path, { clock: new VirtualClock(), sizes: { writeBufferBytes: 64 * kib } });
+  const synced: string[] = [];
+  const logs = new Logs(path, 64 * kib, async (file) => void synced.push(basename(file)));
+  const write = async (n: number, bytes: number) => {
+    const writes = [put(`k${n}`, bytes)];
+    synced.length = 0;
+    await logs.before(writes, true);
+    await database.submit({ build: () => writes }, false);
+  };
+  const turns: boolean[] = [];
+  for (let n = 0; n < 400; n++) {
+    const [before = ""] = logsIn(path).slice(-1);
+    await write(n, 500 + ((n * 37) % 900));
+    if (logsIn(path).at(-1) === before) continue;
+    turns.push(synced.includes(before));
+    await write(1000 + n, 500); // the turn is seen
+    await logs.merging(() => database.compact({ gte: "a", lt: "z" })); // and another log begins, unseen
+  }
+  await database.close();
+  expect(turns.length).toBeGreaterThan(3);
+  expect(turns).not.toContain(false);
+});
+
 test("logs are not synced while a new one cannot begin, nor when nothing waits", async () => {
   const path = join(dir, "store");
   const database = await openDatabase(path, { clock: new VirtualClock() });

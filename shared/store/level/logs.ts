@@ -22,8 +22,9 @@ export class Logs {
   readonly #path: string;
   readonly #bufferBytes: number;
   readonly #sync: (file: string) => Promise<void>;
+  /** The newest log at the group before this one; undefined when nobody looked then, and no beginning can be told from an older one. */
   #newest: string | undefined;
-  /** What was written since the newest log began, at least. */
+  /** What was written since the newest log began, or more: a log that began unseen is not known to have. */
   #bytes = 0;
   #lastBytes = 0;
   #merging = 0;
@@ -42,6 +43,7 @@ export class Logs {
   before(writes: readonly Write[], waits: boolean): Promise<void> | undefined {
     const bytes = writes.reduce((sum, write) => sum + sizeOf(write), 0);
     if (this.#mayTurn(bytes)) return this.#turn(bytes, waits);
+    this.#newest = undefined;
     this.#count(bytes);
     return undefined;
   }
