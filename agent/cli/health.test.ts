@@ -1,49 +1,22 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GetHealthResponseSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { bundled } from "../../test/support/bundle.ts";
-import { asPerson, type MemoryNode, memoryNode } from "../../test/support/node.ts";
-import { type LocalApi, serveLocalApi } from "../api/server.driver.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type CliRig, openCliRig } from "../../test/support/cli-rig.ts";
+import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
 
-let program: string;
-let dir: string;
+let rig: CliRig;
 let node: MemoryNode;
-let api: LocalApi | undefined;
-let children: ChildProcess[];
 
-beforeAll(async () => {
-  program = await bundled("test/support/agent-cli.main.ts");
-});
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), "bf-health-"));
   node = memoryNode(["web", "db"]);
-  children = [];
-  api = await serveLocalApi({ node, socketPath: join(dir, "agent.sock"), log: () => {}, whoCalls: asPerson });
+  rig = await openCliRig(node);
 });
-afterEach(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  await api?.close();
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => rig.close());
 
-function cli(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
-  const env = { ...process.env, BLUEFLAME_DATA_DIR: dir, NO_COLOR: "1" };
-  const child = spawn(process.execPath, [program, ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
-  children.push(child);
-  let [out, err] = ["", ""];
-  child.stdout.on("data", (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    err += chunk;
-  });
-  return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
-}
+const cli = (...args: string[]) => rig.cli(...args);
 
 const sick = create(GetHealthResponseSchema, {
   meta: {
@@ -129,11 +102,11 @@ test("GRC-7 kill-switch on and off are said in the name of who typed it, with th
 });
 
 test("GRC-7 the kill switch is turned without an agent too: its file is what everybody obeys, and doctor says it", async () => {
-  await api?.close();
+  await rig.leave();
   const nowhere = await cli("kill-switch", "on");
   expect(nowhere.code).toBe(5); // no agent has ever run here
-  mkdirSync(join(dir, "store"));
-  const file = join(dir, "kill-switch.json");
+  mkdirSync(join(rig.dir, "store"));
+  const file = join(rig.dir, "kill-switch.json");
   const on = await cli("kill-switch", "on", "--reason", "flood");
   expect(on.code).toBe(0);
   expect(on.out).toMatch(/^the kill switch is on: no agent runs here, so nothing was stopped; nothing is started /);
@@ -161,6 +134,6 @@ test("nonsense for health and kill-switch ends with 2, and says what is allowed;
     expect(err).toContain(said);
   }
   expect(node.actions).toEqual([]);
-  await api?.close();
+  await rig.leave();
   expect((await cli("health")).code).toBe(5);
 });

@@ -12,6 +12,8 @@ export interface CliRig {
   readonly dir: string;
   /** Runs `blueflame-agent ...args` to its end. */
   cli(...args: string[]): Promise<{ code: number | null; out: string; err: string }>;
+  /** The agent is gone: whoever asks from now on finds nobody. */
+  leave(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -39,6 +41,7 @@ export async function openCliRig(node: MemoryNode): Promise<CliRig> {
       });
       return new Promise((resolve) => child.once("close", (code) => resolve({ code, out, err })));
     },
+    leave: () => api.close(),
     async close() {
       await api.close();
       rmSync(dir, { recursive: true, force: true });
