@@ -5,11 +5,13 @@ import { inRoot, root } from "../../deploy/root.ts";
 
 const folder = inRoot("test", "mutations");
 
-test("each mutation still applies: one that the code has moved away from breaks nothing, and proves nothing", () => {
+test("each mutation still applies: one that the code has moved away from breaks nothing, and proves nothing", (context) => {
+  if (spawnSync("git", ["--version"]).error) return context.skip("git is missing: apt-get install git");
   const patches = readdirSync(folder).filter((file) => file.endsWith(".patch"));
+  // Whoever owns the clone, and whether it is one: what counts are the files.
+  const env = { ...process.env, GIT_CEILING_DIRECTORIES: inRoot("..") };
   const stale = patches.filter((file) => {
-    const { status, error } = spawnSync("git", ["apply", "--check", `${folder}/${file}`], { cwd: root });
-    if (error) throw error;
+    const { status } = spawnSync("git", ["apply", "--check", `${folder}/${file}`], { cwd: root, env });
     return status !== 0;
   });
   expect(patches.length).toBeGreaterThan(50);
