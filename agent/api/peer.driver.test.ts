@@ -12,7 +12,7 @@ import { serveLocalApi } from "./server.driver.ts";
 const nobody = 65_534;
 
 test.skipIf(process.getuid?.() !== 0)(
-  "a workload that hid its environment was taken for a person: whose child it is can be seen all the same",
+  "a workload that hid its environment was taken for a person: whose child it is can be seen all the same (needs root)",
   async () => {
     const dir = mkdtempSync(join(tmpdir(), "bf-peer-"));
     const path = join(dir, "s");
