@@ -30,6 +30,7 @@ import { realProcesses } from "./supervise/process.driver.ts";
 import { isAtRest, type State } from "./supervise/state.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
 import { knownTokens, Tokens } from "./tokens.driver.ts";
+import { giveBackUnused } from "./unused-memory.driver.ts";
 import { openUplink } from "./uplink/link.driver.ts";
 import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
 import { sendSnapshots } from "./uplink/snapshot-sending.driver.ts";
@@ -337,7 +338,11 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   );
   keepCritical();
   guard.guarding();
-  const close = (because: string) => closeAll(because).finally(() => guard.close());
+  const keepsAll = giveBackUnused(clock);
+  const close = (because: string) => {
+    keepsAll();
+    return closeAll(because).finally(() => guard.close());
+  };
   return { nodeId: store.identity.nodeId, leave: (because) => guard.leave(because), close };
 
   async function openLink(hub: HubTarget): Promise<Uplink> {

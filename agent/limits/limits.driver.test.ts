@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { afterEach, beforeEach, expect, type TestContext, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { Families } from "../supervise/family.driver.ts";
@@ -261,4 +263,35 @@ test("a limit that its living family exceeds already waits for its next start, a
   await processes.clean(large);
   start(hog(50, 200));
   await until(() => memory()?.how === "cgroup");
+});
+
+test("while half of the memory is free and nothing is to be watched it wakes the agent once a second, and every 250 ms when it is not", async () => {
+  const clock = new VirtualClock(1000);
+  let wakes = 0;
+  let availableKb = 6_000_000;
+  const counting: Clock = {
+    monotonicMs: () => clock.monotonicMs(),
+    bootMs: () => clock.bootMs(),
+    wallMs: () => clock.wallMs(),
+    wakeAt: (atMs, wake) =>
+      clock.wakeAt(atMs, () => {
+        wakes++;
+        wake();
+      }),
+  };
+  const minute = async () => {
+    wakes = 0;
+    for (let n = 0; n < 600; n++) {
+      clock.advance(100);
+      await new Promise(setImmediate);
+    }
+    return wakes;
+  };
+  const meminfo = () => `MemTotal: 10000000 kB\nMemAvailable: ${availableKb} kB\n`;
+  open([], { clock: counting, meminfo, fences: "none" });
+  await minute();
+  expect(await minute()).toBeLessThanOrEqual(61);
+  availableKb = 4_000_000;
+  await minute();
+  expect(await minute()).toBeGreaterThanOrEqual(230);
 });

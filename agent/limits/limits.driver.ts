@@ -1,8 +1,9 @@
 /**
  * Keeps every family within its limits: the kernel holds what it can (`fence.driver.ts`), the rest is watched.
  *
- *   every 250 ms   the node's memory (25 µs; every second while half of it is free), and its count of tasks (15 µs): when
- *                  memory is low, or more tasks are new than some family may still have, all families are looked at now
+ *   every 250 ms   the node's memory (25 µs), and its count of tasks (15 µs): when memory is low, or more tasks are new than
+ *                  some family may still have, all families are looked at now. Every second while half of the memory is free
+ *                  and the kernel bounds the tasks of every family
  *   every second   families that are near a limit, or have just started
  *   every 5 s      families with a limit that is watched; all of them while less than a quarter of the memory is left
  *   every minute   all
@@ -31,6 +32,8 @@ import { freshNode, judgeNode, type NodeMemory, type NodeSight, nodeIsLow, remem
 import { mebibytes, share } from "./words.ts";
 
 const tickMs = 250;
+/** While nothing can go wrong faster: each tick wakes the process. */
+const calmTickMs = 1000;
 /** A tick that is later than this was no tick: the agent was away, and what must hold for a while begins anew. */
 const lateMs = 1000;
 /** Less often than each tick, by a little: a tick is never early. */
@@ -109,7 +112,7 @@ class RunningLimits implements Limits {
   /** When the first family wants a look. */
   #nextAtMs = 0;
   #memoryAtMs = 0;
-  #lastTickMs: number;
+  #tickDueMs = Number.POSITIVE_INFINITY;
   #tasksAtLook = 0;
   #headroom = Number.POSITIVE_INFINITY;
   #looking: Promise<void> | undefined;
@@ -119,9 +122,8 @@ class RunningLimits implements Limits {
 
   constructor(options: LimitsOptions) {
     this.#options = options;
-    const { families, clock, fences = new Fences(families.folder, families.cgroupRoot) } = options;
+    const { families, fences = new Fences(families.folder, families.cgroupRoot) } = options;
     this.#fences = fences === "none" ? undefined : fences;
-    this.#lastTickMs = clock.monotonicMs();
     for (const spec of options.specs()) this.#keep(spec);
     families.onEnlist((workload, pid) => this.#enlist(workload, pid));
     if (this.#tasksOfNode() > 0) this.#tick();
@@ -206,6 +208,7 @@ class RunningLimits implements Limits {
     this.#nextAtMs = 0;
     // Until everybody is inside, only a look can see it explode.
     this.#headroom = Math.min(this.#headroom, kept.limits.tasks || Number.POSITIVE_INFINITY);
+    this.#hurry();
     void this.#fences?.enter(workload, pid);
   }
 
@@ -229,11 +232,10 @@ class RunningLimits implements Limits {
     if (this.#closed) return;
     const { clock } = this.#options;
     const nowMs = clock.monotonicMs();
-    if (nowMs - this.#lastTickMs > tickMs + lateMs) {
+    if (nowMs - this.#tickDueMs > lateMs) {
       for (const kept of this.#kept.values()) kept.memory = forgiveFamily(kept.memory);
       this.#node = { ...this.#node, low: 0 };
     }
-    this.#lastTickMs = nowMs;
     // Half of a machine's memory is not taken within a second.
     const node = this.#memoryAtMs <= nowMs ? this.#nodeNow() : undefined;
     if (node && 2 * node.availableBytes > node.totalBytes) this.#memoryAtMs = nowMs + plentyMs;
@@ -249,9 +251,30 @@ class RunningLimits implements Limits {
         .catch((error) => this.#options.log("warn", {}, `a look at the limits failed: ${(error as Error).message}`))
         .finally(() => {
           this.#looking = undefined;
+          this.#hurry();
         });
     }
-    this.#cancel = clock.wakeAt(nextRound(nowMs, tickMs), () => this.#tick());
+    this.#tickAt(nextRound(nowMs, this.#isCalm(nowMs) ? calmTickMs : tickMs));
+  }
+
+  /** Nothing that only a look can see may happen within a second. */
+  #isCalm(nowMs: number): boolean {
+    const unbounded = this.#headroom < Number.POSITIVE_INFINITY;
+    return !unbounded && this.#memoryAtMs > nowMs && this.#nextAtMs > nowMs + calmTickMs;
+  }
+
+  #tickAt(atMs: number): void {
+    this.#cancel?.();
+    this.#tickDueMs = atMs;
+    this.#cancel = this.#options.clock.wakeAt(atMs, () => this.#tick());
+  }
+
+  /** What has changed may not wait for a calm tick. */
+  #hurry(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    const soonMs = nextRound(nowMs, tickMs);
+    if (this.#closed || this.#tickDueMs === Number.POSITIVE_INFINITY || this.#isCalm(nowMs)) return;
+    if (soonMs < this.#tickDueMs) this.#tickAt(soonMs);
   }
 
   async #look(all: boolean): Promise<void> {

@@ -1,6 +1,6 @@
 /** Bounds the agent itself: its score for the out-of-memory killer, its memory, and what the system lets it have. */
 import { readFileSync } from "node:fs";
-import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { NodeSections } from "../config-sections.ts";
 import { protectSelf } from "./oom-score.driver.ts";
 import { shortText } from "./process-table.driver.ts";
@@ -47,7 +47,7 @@ export function guardSelf(options: SelfGuardOptions): SelfGuard {
       log("warn", { memoryBytes: self.memoryBytes }, `${judged.because}: it starts itself anew, its workloads go on`);
       restartSelf(judged.because);
     }
-    cancel = clock.wakeAt(nowMs + everyMs, look);
+    cancel = clock.wakeAt(nextRound(nowMs, everyMs), look);
   };
   look();
   return { warnings, close: () => cancel() };

@@ -12,7 +12,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import type { Cancel } from "@blueflame/shared/time/clock.ts";
+import { type Cancel, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { Outbox } from "../uplink/ports.ts";
 import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
 import { holdAlone } from "./deferred-alone.ts";
@@ -93,7 +93,7 @@ async function openDurable(dataDir: string, options: StartOptions): Promise<Star
 }
 
 function keepUp(store: MirroredStore, options: StartOptions, cancel: { now: Cancel }): void {
-  cancel.now = options.clock.wakeAt(options.clock.monotonicMs() + retryMs, () => {
+  cancel.now = options.clock.wakeAt(nextRound(options.clock.monotonicMs(), retryMs), () => {
     store.catchUp();
     keepUp(store, options, cancel);
   });

@@ -28,13 +28,15 @@ import { starting, tightened } from "./start-spec.ts";
 import { type Event, type IncidentFacts, instanceOf, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
-const tickMs = 250;
+const adoptedEveryMs = 250;
+/** Where nothing is adopted a tick only measures whether the agent was away. Each wakes the process. */
+const tickEveryMs = 500;
 /** Every process is looked at this often for a stop by a signal. */
-const checkEveryTicks = 4;
+const checkEveryMs = 1000;
 /** And its output for its bound: a look asks the disk. */
-const rotateEveryTicks = 20;
-/** A tick that is later than this was no tick: the agent was stopped, starved or suspended. */
-const lateMs = 1000;
+const rotateEveryMs = 5000;
+/** No tick for so long: the agent was stopped, starved or suspended. */
+const awayFromMs = 1250;
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
 const queueMax = 1000;
 
@@ -46,7 +48,9 @@ export class Supervisor {
   readonly #actors = new Map<string, Actor>();
   readonly #stored: ReadonlyMap<string, State>;
   #lastTickMs: number;
-  #ticks = 0;
+  #tickDueMs: number;
+  #checkAtMs = 0;
+  #rotateAtMs = 0;
   #cancelTick: Cancel | undefined;
   #worstLagMs = 0;
   #closed = false;
@@ -64,6 +68,7 @@ export class Supervisor {
       (actor) => [...this.#actors.values()].filter((one) => one !== actor),
     );
     this.#lastTickMs = parts.clock.monotonicMs();
+    this.#tickDueMs = this.#lastTickMs + adoptedEveryMs;
     for (const { name } of parts.specs) this.#actors.set(name, actorOf(parts, name, stored.get(name)));
     parts.processes.onExit((id, code, signal) => this.#onExit(id, code, signal));
   }
@@ -308,18 +313,20 @@ export class Supervisor {
   #tick(): void {
     if (this.#closed) return;
     this.#forgiveOwnAbsence();
-    this.#lastTickMs = this.#parts.clock.monotonicMs();
-    this.#ticks++;
-    this.#lookAtAdopted();
-    if (this.#ticks % checkEveryTicks === 0) this.#lookForStopped();
-    if (this.#ticks % rotateEveryTicks === 0)
+    const nowMs = this.#parts.clock.monotonicMs();
+    this.#lastTickMs = nowMs;
+    const adopted = [...this.#actors.values()].filter(({ state }) => instanceOf(state.phase)?.adopted);
+    for (const actor of adopted) this.#lookAt(actor);
+    if (nowMs >= this.#checkAtMs) {
+      this.#checkAtMs = nextRound(nowMs, checkEveryMs);
+      this.#lookForStopped();
+    }
+    if (nowMs >= this.#rotateAtMs) {
+      this.#rotateAtMs = nextRound(nowMs, rotateEveryMs);
       for (const { spec } of this.#actors.values()) void this.#parts.processes.rotate(spec);
-    this.#cancelTick = this.#parts.clock.wakeAt(nextRound(this.#lastTickMs, tickMs), () => this.#tick());
-  }
-
-  /** Whose process was started by an earlier agent: its end is no event. */
-  #lookAtAdopted(): void {
-    for (const actor of this.#actors.values()) if (instanceOf(actor.state.phase)?.adopted) this.#lookAt(actor);
+    }
+    this.#tickDueMs = nextRound(nowMs, adopted.length > 0 ? adoptedEveryMs : tickEveryMs);
+    this.#cancelTick = this.#parts.clock.wakeAt(this.#tickDueMs, () => this.#tick());
   }
 
   #lookForStopped(): void {
@@ -341,10 +348,12 @@ export class Supervisor {
   /** Before anybody is judged: was I away? Then every deadline of judgement moves by that time. */
   #forgiveOwnAbsence(): void {
     const { clock } = this.#parts;
-    const awayMs = clock.monotonicMs() - this.#lastTickMs - tickMs;
+    const nowMs = clock.monotonicMs();
+    const awayMs = nowMs - this.#tickDueMs;
     this.#worstLagMs = Math.max(this.#worstLagMs, awayMs);
-    if (awayMs < lateMs) return;
-    this.#lastTickMs = clock.monotonicMs();
+    if (nowMs - this.#lastTickMs < awayFromMs) return;
+    this.#lastTickMs = nowMs;
+    this.#tickDueMs = nowMs + adoptedEveryMs;
     this.#parts.log(
       "warn",
       { awayMs: Math.round(awayMs) },

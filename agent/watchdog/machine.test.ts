@@ -6,6 +6,7 @@ import { agentPolicy, type GuardPolicy, watchdogPolicy } from "./policy.ts";
 const launcher: GuardPolicy = {
   ...agentPolicy,
   checkEveryMs: 30_000,
+  withBeatMs: 0,
   silentMs: 90_000,
   wakingMs: 90_000,
   restartsMax: 5,
@@ -47,6 +48,19 @@ describe("crash, hang and stop are told apart", () => {
     rig.pass(1000);
     expect(rig.at).toBe("guarded");
     expect(rig.pid).not.toBe(before);
+  });
+
+  test("while it beats, looks come with its beats: who guards is woken by nothing else", () => {
+    for (const [policy, atLeast] of [
+      [agentPolicy, 59],
+      [watchdogPolicy, 29],
+    ] as const) {
+      const rig = guarded(policy);
+      [rig.looks, rig.wakes] = [0, 0];
+      rig.pass(60_000);
+      expect(rig.looks).toBeGreaterThanOrEqual(atLeast);
+      expect(rig.wakes).toBe(0);
+    }
   });
 
   test("one that hangs is noticed within 3 s, ended, and followed by another", () => {

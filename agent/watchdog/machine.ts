@@ -164,7 +164,8 @@ function wokeGuarding(policy: GuardPolicy, state: State, phase: Guarded, now: No
   }
   if (now.ms >= phase.lookAtMs) {
     const silentAtMs = phase.seenMs + patienceMs(policy, phase);
-    const lookAtMs = now.ms < silentAtMs ? Math.min(now.ms + policy.checkEveryMs, silentAtMs) : now.ms + lookAgainMs;
+    const againMs = now.ms + policy.checkEveryMs + policy.withBeatMs;
+    const lookAtMs = now.ms < silentAtMs ? Math.min(againMs, silentAtMs) : now.ms + lookAgainMs;
     after = { ...after, lookAtMs };
     effects.push({ do: "look", process: phase.process });
   }
@@ -210,12 +211,13 @@ function seen(policy: GuardPolicy, state: State, event: Event & { is: "seen" }, 
       if (!same(phase.process, event.process)) return stay(beside(state, event.process, now));
       const { guards } = event;
       const wellAtMs = guards && !phase.guards ? now.ms + policy.wellAfterMs : phase.wellAtMs;
-      const lookAtMs = Math.min(phase.lookAtMs, now.ms + patienceMs(policy, { guards }));
+      // It has woken us anyway.
+      const looks = now.ms >= phase.lookAtMs - 2 * policy.withBeatMs;
+      const atMs = looks ? now.ms + policy.checkEveryMs + policy.withBeatMs : phase.lookAtMs;
+      const lookAtMs = Math.min(atMs, now.ms + patienceMs(policy, { guards }));
       const waited = phase.waited && { ...phase.waited, seenMs: phase.waited.lookMs };
-      return stay({
-        ...state,
-        phase: { ...phase, guards, seenMs: now.ms, lookAtMs, wellAtMs, ...(waited && { waited }) },
-      });
+      const watched: Phase = { ...phase, guards, seenMs: now.ms, lookAtMs, wellAtMs, ...(waited && { waited }) };
+      return stay({ ...state, phase: watched }, ...(looks ? [{ do: "look", process: phase.process } as const] : []));
     }
     case "leaving":
     case "ending":

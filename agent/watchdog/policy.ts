@@ -4,6 +4,8 @@ import { silentMs } from "../constants.ts";
 export interface GuardPolicy {
   /** Its process is looked at this often, whatever it says. */
   readonly checkEveryMs: number;
+  /** A look may come so much earlier or later than that, to come with a beat: each wakes the process. */
+  readonly withBeatMs: number;
   /** Silent for longer, it is looked at: a process that runs and says nothing is hung. */
   readonly silentMs: number;
   /** As `silentMs`, while it says that it is still starting: it opens a store, and may be busy with that. */
@@ -40,6 +42,7 @@ export interface GuardPolicy {
 /** The watchdog's over its agent: checked every second, crash seen at once, hang within 3 s (design.md, section 9). */
 export const agentPolicy: GuardPolicy = {
   checkEveryMs: 1000,
+  withBeatMs: 250,
   silentMs,
   wakingMs: 30_000,
   // A store of many gigabytes that has to be repaired is done by then.
@@ -60,9 +63,10 @@ export const agentPolicy: GuardPolicy = {
   stays: false,
 };
 
-/** The agent's over its watchdog: nothing comes after a cooldown but the next start. */
+/** The agent's over its watchdog, which it hears every second: nothing comes after a cooldown but the next start. */
 export const watchdogPolicy: GuardPolicy = {
-  checkEveryMs: 1000,
+  checkEveryMs: 2000,
+  withBeatMs: 500,
   silentMs,
   wakingMs: silentMs,
   wakesMaxMs: 60_000,

@@ -30,6 +30,9 @@ export class GuardRig {
   /** Processes that survive SIGKILL. */
   immortal = new Set<number>();
   tends = 0;
+  /** How often it was looked at, and how often who guards was woken by the clock. */
+  looks = 0;
+  wakes = 0;
   readonly #beginMs: number;
   readonly #beatEveryMs: number;
   #nextPid = 100;
@@ -43,7 +46,11 @@ export class GuardRig {
       {
         nowMs: () => this.clock.monotonicMs(),
         chance,
-        wakeAt: (atMs, wake): Cancel => this.clock.wakeAt(atMs, wake),
+        wakeAt: (atMs, wake): Cancel =>
+          this.clock.wakeAt(atMs, () => {
+            this.wakes++;
+            wake();
+          }),
         look: (process) => this.#look(process),
         perform: (effect) => this.#perform(effect),
       },
@@ -122,6 +129,7 @@ export class GuardRig {
   }
 
   #look({ pid, startTicks }: Identity): Look {
+    this.looks++;
     const life = this.lives.get(pid);
     if (!life || life.process.startTicks !== startTicks) return { sight: "gone" };
     const nowMs = this.clock.monotonicMs();
