@@ -49,8 +49,7 @@ export class Supervisor {
   readonly #stored: ReadonlyMap<string, State>;
   #lastTickMs: number;
   #tickDueMs: number;
-  #checkAtMs = 0;
-  #rotateAtMs = 0;
+  readonly #next = { checkMs: 0, rotateMs: 0 };
   #cancelTick: Cancel | undefined;
   #worstLagMs = 0;
   #closed = false;
@@ -317,12 +316,12 @@ export class Supervisor {
     this.#lastTickMs = nowMs;
     const adopted = [...this.#actors.values()].filter(({ state }) => instanceOf(state.phase)?.adopted);
     for (const actor of adopted) this.#lookAt(actor);
-    if (nowMs >= this.#checkAtMs) {
-      this.#checkAtMs = nextRound(nowMs, checkEveryMs);
+    if (nowMs >= this.#next.checkMs) {
+      this.#next.checkMs = nextRound(nowMs, checkEveryMs);
       this.#lookForStopped();
     }
-    if (nowMs >= this.#rotateAtMs) {
-      this.#rotateAtMs = nextRound(nowMs, rotateEveryMs);
+    if (nowMs >= this.#next.rotateMs) {
+      this.#next.rotateMs = nextRound(nowMs, rotateEveryMs);
       for (const { spec } of this.#actors.values()) void this.#parts.processes.rotate(spec);
     }
     this.#tickDueMs = nextRound(nowMs, adopted.length > 0 ? adoptedEveryMs : tickEveryMs);
@@ -347,8 +346,7 @@ export class Supervisor {
 
   /** Before anybody is judged: was I away? Then every deadline of judgement moves by that time. */
   #forgiveOwnAbsence(): void {
-    const { clock } = this.#parts;
-    const nowMs = clock.monotonicMs();
+    const nowMs = this.#parts.clock.monotonicMs();
     const awayMs = nowMs - this.#tickDueMs;
     this.#worstLagMs = Math.max(this.#worstLagMs, awayMs);
     if (nowMs - this.#lastTickMs < awayFromMs) return;
