@@ -31,10 +31,8 @@ import { type Event, type IncidentFacts, instanceOf, remembered, type State } fr
 const adoptedEveryMs = 250;
 /** Where nothing is adopted a tick only measures whether the agent was away. Each wakes the process. */
 const tickEveryMs = 500;
-/** Every process is looked at this often for a stop by a signal. */
-const checkEveryMs = 1000;
-/** And its output for its bound: a look asks the disk. */
-const rotateEveryMs = 5000;
+/** Every process is looked at this often for a stop by a signal, and its output, which asks the disk, for its bound. */
+const [checkEveryMs, rotateEveryMs] = [1000, 5000];
 /** No tick for so long: the agent was stopped, starved or suspended. */
 const awayFromMs = 1250;
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
@@ -315,7 +313,7 @@ export class Supervisor {
     const nowMs = this.#parts.clock.monotonicMs();
     this.#lastTickMs = nowMs;
     const adopted = [...this.#actors.values()].filter(({ state }) => instanceOf(state.phase)?.adopted);
-    for (const actor of adopted) this.#lookAt(actor);
+    for (const one of adopted) this.#lookAt(one);
     if (nowMs >= this.#next.checkMs) {
       this.#next.checkMs = nextRound(nowMs, checkEveryMs);
       this.#lookForStopped();
@@ -330,8 +328,8 @@ export class Supervisor {
 
   #lookForStopped(): void {
     const mayBe = this.#parts.processes.mayBeStopped();
-    for (const actor of this.#actors.values())
-      if (mayBe || actor.state.evidence.stoppedSinceMs !== undefined) this.#lookAt(actor);
+    for (const one of this.#actors.values())
+      if (mayBe || one.state.evidence.stoppedSinceMs !== undefined) this.#lookAt(one);
   }
 
   #lookAt(actor: Actor): void {
