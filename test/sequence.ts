@@ -46,6 +46,7 @@ const measured: Readonly<Record<string, number>> = {
   "agent/triggers/machine.property.test.ts": 15,
   "test/e2e/replay.test.ts": 15,
   "hub/hub.test.ts": 14,
+  "test/e2e/canary.test.ts": 10,
 };
 const shortSeconds = 3;
 

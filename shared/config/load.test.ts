@@ -185,6 +185,15 @@ test("an environment variable's value is never printed", () => {
   expect(problemsOf("workloads: [{env: {TOKEN: 's3cret").join()).not.toContain("s3cret");
 });
 
+test("an address that is wrong is named without the password or the key in it", () => {
+  const probed = (url: string) => `workloads: [{name: a, command: [x], probes: [{name: p, http: {url: "${url}"}}]}]`;
+  const named = (url: string) => /"(.*?)"/.exec(problemsOf(probed(url)).join())?.[1];
+  expect(named("htp://eve:canary@host/a?key=canary")).toBe("htp://…@host/a?…");
+  expect(named("eve:can/ary@host")).toBe("…@host");
+  expect(named("host/health?key=canary/b@c")).toBe("host/health?…");
+  expect(named("ftp://host/a")).toBe("ftp://host/a");
+});
+
 test("aliases are followed, and bounded", () => {
   const shared = "workloads:\n  - {name: a, command: &c [x, y]}\n  - {name: b, command: *c}\n";
   expect(agent(shared).workloads.map(({ command }) => command)).toEqual([

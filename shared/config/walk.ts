@@ -170,7 +170,7 @@ export class Walk {
     const read = readValue(field, written);
     if (read.ok) return read.value;
     // What stands in a map may be a secret, such as an environment variable.
-    const saw = field.fieldKind === "map" ? describe(node) : `"${printable(written.text)}"`;
+    const saw = field.fieldKind === "map" ? describe(node) : `"${printable(keyless(written.text))}"`;
     this.#problem(path, this.#at(path), saw, read.allowed, nearest(written.text, read.words ?? []));
     return undefined;
   }
@@ -261,6 +261,11 @@ function describe(node: Node): string {
   if (node.value === null) return "nothing";
   const { as } = writtenOf(node);
   return as === "switch" ? "true or false" : as === "number" ? "a number" : "text";
+}
+
+/** An address without the password before its host and the key behind its question mark, also where it is not written as it should be. */
+function keyless(text: string): string {
+  return text.replace(/\?.*$/s, "?…").replace(/^(\w+:\/\/)?.*@/s, "$1…@");
 }
 
 /** Short, and without characters that would move the cursor of whoever reads the error. */

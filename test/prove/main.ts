@@ -1,6 +1,7 @@
 // npm run prove [-- NAME…]: the long trials in real time. Prints promise, median, p99, worst; writes out/prove/NAME.json.
 import { keep, spread } from "../bench/measure.ts";
 import { agentKills } from "./agent-kills.ts";
+import { canary } from "./canary.ts";
 import { damage } from "./damage.ts";
 import { diskFull } from "./disk-full.ts";
 import { drain } from "./drain.ts";
@@ -43,6 +44,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...offlineReboot, fullRounds: 100 },
   { ...riskKills, fullRounds: 100 },
   { ...drain, fullRounds: 20 },
+  { ...canary, fullRounds: 20 },
 ];
 
 process.exitCode = await main(process.argv.slice(2));
