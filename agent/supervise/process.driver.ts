@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
+import { EndWatch } from "./ended.driver.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
 import { type OutputLost, Outputs } from "./output.driver.ts";
@@ -45,6 +46,7 @@ class RealProcesses implements ProcessPort {
   readonly #launch: Launcher = bestLauncher();
   /** By PID, those that were looked at and live. */
   readonly #eyes = new Map<number, ProcEye>();
+  readonly #ends = new EndWatch();
   #closed = false;
   #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
@@ -122,6 +124,10 @@ class RealProcesses implements ProcessPort {
     return mayHaveStoppedChild();
   }
 
+  mayHaveEnded(instances: readonly Instance[]): boolean {
+    return this.#ends.mayHaveEnded(instances);
+  }
+
   #open({ pid, startTicks }: Instance): ProcEye | undefined {
     // Nobody looks any more at those that have ended; there are as many as workloads, and a new one is rare.
     for (const [other, eye] of this.#eyes) if (isDead(eye.state())) this.#shut(other);
@@ -195,6 +201,7 @@ class RealProcesses implements ProcessPort {
     this.#cancelGather?.();
     this.#closed = true;
     for (const pid of [...this.#eyes.keys()]) this.#shut(pid);
+    this.#ends.close();
     this.families.dismiss();
   }
 }

@@ -32,6 +32,8 @@ export interface ProcessPort {
   look(instance: Instance): Sight;
   /** Asked before a look at everybody: false only when it is certain that nothing that this port has spawned is stopped by a signal. */
   mayBeStopped(): boolean;
+  /** As that: false only when it is certain that all of these live, whoever has spawned them. */
+  mayHaveEnded(instances: readonly Instance[]): boolean;
   /**
    * Kills what is left of the workload's family, whatever instance it belongs to, and removes the declared files and sockets
    * that nobody else holds. Never throws; bounded to a few seconds.

@@ -343,6 +343,12 @@ export function instanceOf(phase: Phase): Instance | undefined {
   return phase.at === "starting" || phase.at === "running" || phase.at === "stopping" ? phase.instance : undefined;
 }
 
+/** The instance that an earlier agent process has started: its end is no event, and its status will be unknown. */
+export function adoptedIn({ phase }: State): Instance | undefined {
+  const instance = instanceOf(phase);
+  return instance?.adopted ? instance : undefined;
+}
+
 /** The last process of which this phase speaks, alive or not: a clean-up finds its family by it. */
 export function lastOf(phase: Phase): Instance | undefined {
   return phase.at === "cleaning" ? phase.last : instanceOf(phase);

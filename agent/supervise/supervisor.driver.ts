@@ -25,9 +25,9 @@ import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { maySettleWaits, standsOf, wokenBy } from "./stands.ts";
 import { starting, tightened } from "./start-spec.ts";
-import { type Event, type IncidentFacts, instanceOf, remembered, type State } from "./state.ts";
+import { adoptedIn, type Event, type IncidentFacts, instanceOf, remembered, type State } from "./state.ts";
 
-/** Adopted processes give no exit event: they are looked at this often (design.md, section 3: at most 250 ms). */
+/** Adopted processes give no exit event: their ends are asked for this often (design.md, section 3: at most 250 ms). */
 const adoptedEveryMs = 250;
 /** Where nothing is adopted a tick only measures whether the agent was away. Each wakes the process. */
 const tickEveryMs = 500;
@@ -312,11 +312,10 @@ export class Supervisor {
     this.#forgiveOwnAbsence();
     const nowMs = this.#parts.clock.monotonicMs();
     this.#lastTickMs = nowMs;
-    const adopted = [...this.#actors.values()].filter(({ state }) => instanceOf(state.phase)?.adopted);
-    for (const one of adopted) this.#lookAt(one);
-    if (nowMs >= this.#next.checkMs) {
+    const adopted = [...this.#actors.values()].flatMap(({ state }) => adoptedIn(state) ?? []);
+    if (this.#parts.processes.mayHaveEnded(adopted) || nowMs >= this.#next.checkMs) {
       this.#next.checkMs = nextRound(nowMs, checkEveryMs);
-      this.#lookForStopped();
+      this.#lookAround();
     }
     if (nowMs >= this.#next.rotateMs) {
       this.#next.rotateMs = nextRound(nowMs, rotateEveryMs);
@@ -326,10 +325,10 @@ export class Supervisor {
     this.#cancelTick = this.#parts.clock.wakeAt(this.#tickDueMs, () => this.#tick());
   }
 
-  #lookForStopped(): void {
+  #lookAround(): void {
     const mayBe = this.#parts.processes.mayBeStopped();
     for (const one of this.#actors.values())
-      if (mayBe || one.state.evidence.stoppedSinceMs !== undefined) this.#lookAt(one);
+      if (mayBe || adoptedIn(one.state) || one.state.evidence.stoppedSinceMs !== undefined) this.#lookAt(one);
   }
 
   #lookAt(actor: Actor): void {

@@ -84,6 +84,9 @@ export class FakePort implements ProcessPort {
   mayBeStopped(): boolean {
     return this.#machine.all.some(({ id, sight }) => sight === "stopped" && this.#mine.has(id));
   }
+  mayHaveEnded(instances: readonly Instance[]): boolean {
+    return instances.some((instance) => !this.#find(instance));
+  }
   clean(spec: Pick<WorkloadSpec, "name">): Promise<Cleaned> {
     if (this.#dead) return new Promise(() => undefined);
     if (this.#machine.undying) return Promise.resolve({ ok: false, because: this.#machine.undying });
