@@ -295,3 +295,40 @@ test("while half of the memory is free and nothing is to be watched it wakes the
   await minute();
   expect(await minute()).toBeGreaterThanOrEqual(230);
 });
+
+test("what is forked at a start stayed outside for a minute when the start fell into a look at its family", async () => {
+  const clock = new VirtualClock(1000);
+  const held = { memory: true, cpu: true, tasks: true };
+  let main: number | undefined;
+  let gathers = 0;
+  class Kernel extends Fences {
+    override fenced() {
+      return { held, missing: {}, later: [], again: false };
+    }
+    override set() {
+      return this.fenced();
+    }
+    override counted() {
+      // In the midst of the look in the second minute.
+      if (clock.monotonicMs() > 30_000 && main === undefined) queueMicrotask(() => (main ??= start(quiet)));
+      return {};
+    }
+    override async enter() {}
+    override async gather() {
+      if (main !== undefined) gathers++;
+      return 0;
+    }
+  }
+  const meminfo = () => "MemTotal: 10000000 kB\nMemAvailable: 6000000 kB\n";
+  open([quiet], { clock, meminfo, fences: new Kernel(processes.families.folder, undefined) });
+  for (let n = 0; n < 400 && main === undefined; n++) {
+    clock.advance(250);
+    await limits?.settled();
+  }
+  await limits?.settled();
+  for (let n = 0; n < 8; n++) {
+    clock.advance(250);
+    await limits?.settled();
+  }
+  expect(gathers).toBeGreaterThanOrEqual(3);
+});

@@ -207,7 +207,8 @@ class RunningLimits implements Limits {
     kept.lookAtMs = 0;
     this.#nextAtMs = 0;
     // Until everybody is inside, only a look can see it explode.
-    this.#headroom = Math.min(this.#headroom, kept.limits.tasks || Number.POSITIVE_INFINITY);
+    kept.headroom = Math.min(kept.headroom, kept.limits.tasks || Number.POSITIVE_INFINITY);
+    this.#headroom = Math.min(this.#headroom, kept.headroom);
     this.#hurry();
     void this.#fences?.enter(workload, pid);
   }
@@ -297,7 +298,8 @@ class RunningLimits implements Limits {
   async #lookAt(workload: string, kept: Kept): Promise<void> {
     const { families, clock } = this.#options;
     const limits = this.#judged(workload, kept.limits);
-    const gathers = clock.monotonicMs() < kept.gatherUntilMs;
+    const { gatherUntilMs } = kept;
+    const gathers = clock.monotonicMs() < gatherUntilMs;
     if (gathers && this.#fences?.fenced(workload)?.again) this.#fences.set(workload, kept.limits, false);
     const held = this.#held(workload);
     const counted = this.#fences?.counted(workload);
@@ -305,9 +307,6 @@ class RunningLimits implements Limits {
     if (gathers) await this.#fences?.gather(workload, pids);
     const { tasks, residentBytes, cpuMs } = await familyFigures(pids, limits.tasks || Number.POSITIVE_INFINITY);
     kept.residentBytes = residentBytes;
-    // What the kernel bounds cannot explode, once everybody is inside.
-    const bounded = limits.tasks === 0 || (held.tasks && !gathers);
-    kept.headroom = bounded ? Number.POSITIVE_INFINITY : Math.max(headroomMin, limits.tasks - tasks);
     const over = limits.memoryBytes > 0 && residentBytes > limits.memoryBytes;
     // What it took before it was inside is charged to nobody: the kernel will never hold it, so it is watched.
     const escaped = over && held.memory && (await ownBytes(pids)) > limits.memoryBytes;
@@ -319,7 +318,12 @@ class RunningLimits implements Limits {
     const nowMs = clock.monotonicMs();
     const { memory, breach } = judgeFamily({ workload, limits, held: holds }, sight, kept.memory, nowMs);
     kept.memory = memory;
-    kept.lookAtMs = nowMs + (gathers ? tickMs : lookAgainMs(limits, holds, sight));
+    // A start fell into this look, which has not seen whom it brought.
+    const anew = kept.gatherUntilMs !== gatherUntilMs;
+    // What the kernel bounds cannot explode, once everybody is inside.
+    const bounded = limits.tasks === 0 || (held.tasks && !gathers && !anew);
+    kept.headroom = bounded ? Number.POSITIVE_INFINITY : Math.max(headroomMin, limits.tasks - tasks);
+    kept.lookAtMs = anew ? nowMs : nowMs + (gathers ? tickMs : lookAgainMs(limits, holds, sight));
     if (breach) this.#act(breach);
   }
 

@@ -33,8 +33,8 @@ const adoptedEveryMs = 250;
 const tickEveryMs = 500;
 /** Every process is looked at this often for a stop by a signal, and its output, which asks the disk, for its bound. */
 const [checkEveryMs, rotateEveryMs] = [1000, 5000];
-/** No tick for so long: the agent was stopped, starved or suspended. */
-const awayFromMs = 1250;
+/** A wake may come so early. A tick so late was no tick: the agent was stopped, starved or suspended. */
+const [earlyMs, lateMs] = [1, 1000];
 /** Events that wait for one workload; beyond it only beats and probe answers come so fast, and those are dropped. */
 const queueMax = 1000;
 
@@ -313,11 +313,11 @@ export class Supervisor {
     const nowMs = this.#parts.clock.monotonicMs();
     this.#lastTickMs = nowMs;
     const adopted = [...this.#actors.values()].flatMap(({ state }) => adoptedIn(state) ?? []);
-    if (this.#parts.processes.mayHaveEnded(adopted) || nowMs >= this.#next.checkMs) {
+    if (this.#parts.processes.mayHaveEnded(adopted) || nowMs + earlyMs >= this.#next.checkMs) {
       this.#next.checkMs = nextRound(nowMs, checkEveryMs);
       this.#lookAround();
     }
-    if (nowMs >= this.#next.rotateMs) {
+    if (nowMs + earlyMs >= this.#next.rotateMs) {
       this.#next.rotateMs = nextRound(nowMs, rotateEveryMs);
       for (const { spec } of this.#actors.values()) void this.#parts.processes.rotate(spec);
     }
@@ -344,9 +344,10 @@ export class Supervisor {
   /** Before anybody is judged: was I away? Then every deadline of judgement moves by that time. */
   #forgiveOwnAbsence(): void {
     const nowMs = this.#parts.clock.monotonicMs();
-    const awayMs = nowMs - this.#tickDueMs;
-    this.#worstLagMs = Math.max(this.#worstLagMs, awayMs);
-    if (nowMs - this.#lastTickMs < awayFromMs) return;
+    this.#worstLagMs = Math.max(this.#worstLagMs, nowMs - this.#tickDueMs);
+    // It may have begun right after the last tick, however far the next one was.
+    const awayMs = nowMs - this.#lastTickMs - adoptedEveryMs;
+    if (awayMs < lateMs) return;
     this.#lastTickMs = nowMs;
     this.#tickDueMs = nowMs + adoptedEveryMs;
     this.#parts.log(

@@ -148,3 +148,39 @@ test("SYN-2 however starts fail, there are no more than six in five minutes befo
     { numRuns: Math.min(runs, 200) },
   );
 });
+
+test("however it beats, looks are never further apart than the policy says, and hardly closer: no beat puts one off, and none brings too many", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom<GuardPolicy>(agentPolicy, watchdogPolicy),
+      fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 2400 })), {
+        minLength: 1,
+        maxLength: 100,
+      }),
+      fc.boolean(),
+      (by, gapsMs, guards) => {
+        const rig = new GuardRig(by);
+        const { process } = rig.arrives(0);
+        const beatsMs = [rig.clock.monotonicMs()];
+        for (const [n, gapMs] of [...gapsMs, ...gapsMs, ...gapsMs].entries()) {
+          rig.pass(gapMs);
+          rig.runner.post({ is: "seen", process, guards: guards || n > 2 });
+          beatsMs.push(rig.clock.monotonicMs());
+        }
+        const { checkEveryMs, withBeatMs, silentMs } = by;
+        const silentForMs = (atMs: number) => atMs - (beatsMs.findLast((beatMs) => beatMs <= atMs) ?? 0);
+        let [lastMs = 0] = beatsMs;
+        for (const [n, lookMs] of [...rig.looksMs, rig.clock.monotonicMs()].entries()) {
+          expect(lookMs - lastMs).toBeLessThanOrEqual(checkEveryMs + withBeatMs);
+          // One that will soon have been silent for too long is looked at when it has, whenever that is.
+          const hushed = silentForMs(lastMs) > silentMs - checkEveryMs - withBeatMs;
+          if (!hushed && n > 0 && n < rig.looksMs.length)
+            expect(lookMs - lastMs).toBeGreaterThanOrEqual(checkEveryMs - withBeatMs);
+          lastMs = lookMs;
+        }
+        expect(rig.did).toEqual([]);
+      },
+    ),
+    { numRuns: runs },
+  );
+});

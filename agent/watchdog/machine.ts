@@ -215,8 +215,10 @@ function seen(policy: GuardPolicy, state: State, event: Event & { is: "seen" }, 
       const looks = now.ms >= phase.lookAtMs - 2 * policy.withBeatMs;
       const atMs = looks ? now.ms + policy.checkEveryMs + policy.withBeatMs : phase.lookAtMs;
       const lookAtMs = Math.min(atMs, now.ms + patienceMs(policy, { guards }));
-      const waited = phase.waited && { ...phase.waited, seenMs: phase.waited.lookMs };
-      const watched: Phase = { ...phase, guards, seenMs: now.ms, lookAtMs, wellAtMs, ...(waited && { waited }) };
+      // The look that comes with it says how long it had waited by now.
+      const { waited, ...before } = phase;
+      const until = !looks && waited && { waited: { ...waited, seenMs: waited.lookMs } };
+      const watched: Phase = { ...before, guards, seenMs: now.ms, lookAtMs, wellAtMs, ...until };
       return stay({ ...state, phase: watched }, ...(looks ? [{ do: "look", process: phase.process } as const] : []));
     }
     case "leaving":

@@ -63,10 +63,13 @@ export const agentPolicy: GuardPolicy = {
   stays: false,
 };
 
-/** The agent's over its watchdog, which it hears every second: nothing comes after a cooldown but the next start. */
+/**
+ * The agent's over its watchdog, which answers its beats: nothing comes after a cooldown but the next start. An answer is missing
+ * too while the agent itself is away, and that shows only from the next look on: a rarer look would leave an answer no time.
+ */
 export const watchdogPolicy: GuardPolicy = {
-  checkEveryMs: 2000,
-  withBeatMs: 500,
+  checkEveryMs: 1000,
+  withBeatMs: 250,
   silentMs,
   wakingMs: silentMs,
   wakesMaxMs: 60_000,

@@ -38,7 +38,7 @@ export type Phase =
       readonly sinceMs: number;
       readonly seenMs: number;
       readonly lookAtMs: number;
-      /** How long it had waited for a processor in all, at the newest look, and at the one before its last sign of life. */
+      /** How long it had waited for a processor in all, at the newest look, and at the one with or before its last sign of life. */
       readonly waited?: { readonly lookMs: number; readonly seenMs: number };
       /** When everything is forgiven; infinite once it is, or while it still starts. */
       readonly wellAtMs: number;

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { realClock } from "./real-clock.driver.ts";
 
@@ -29,4 +30,15 @@ test("who is to be woken at the same whole millisecond is woken together, by one
   alone();
   apart();
   expect(timers() - after).toBe(0);
+});
+
+test("values of two processes compare: the clock of a new one was 2 ms behind the machine's, and its wakes half a millisecond early", () => {
+  const module = new URL("./real-clock.driver.ts", import.meta.url).href;
+  const text = `const { realClock } = await import(${JSON.stringify(module)});
+    const clock = realClock();
+    const behind = () => -clock.monotonicMs() + Number(process.hrtime.bigint()) / 1e6;
+    console.log(Math.min(...Array.from({ length: 2000 }, behind)));`;
+  const args = ["--no-warnings", "--input-type=module", "--eval", text];
+  const behindMs = Number(execFileSync(process.execPath, args, { encoding: "utf8" }));
+  expect(Math.abs(behindMs)).toBeLessThan(0.5);
 });

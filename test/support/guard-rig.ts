@@ -30,8 +30,9 @@ export class GuardRig {
   /** Processes that survive SIGKILL. */
   immortal = new Set<number>();
   tends = 0;
-  /** How often it was looked at, and how often who guards was woken by the clock. */
-  looks = 0;
+  /** When it was looked at. */
+  readonly looksMs: number[] = [];
+  /** How often who guards was woken by the clock. */
   wakes = 0;
   readonly #beginMs: number;
   readonly #beatEveryMs: number;
@@ -129,7 +130,7 @@ export class GuardRig {
   }
 
   #look({ pid, startTicks }: Identity): Look {
-    this.looks++;
+    this.looksMs.push(this.clock.monotonicMs());
     const life = this.lives.get(pid);
     if (!life || life.process.startTicks !== startTicks) return { sight: "gone" };
     const nowMs = this.clock.monotonicMs();

@@ -1,0 +1,78 @@
+import { seeded } from "@blueflame/shared/random/random.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { expect, test } from "vitest";
+import { FakeMachine } from "../../test/support/fake-process.ts";
+import { FakeRemedies } from "../../test/support/fake-remedies.ts";
+import { MemoryAgentStore, MemoryDisk } from "../../test/support/memory-agent-store.ts";
+import { specOf } from "../../test/support/spec.ts";
+import type { WorkloadSpec } from "./spec.ts";
+import { superviseAll } from "./supervisor.driver.ts";
+
+/** An agent on virtual time that has guarded for five seconds; whole seconds have a tick. */
+async function agentOf(spec: WorkloadSpec, bend: (time: VirtualClock) => Clock = (time) => time) {
+  const time = new VirtualClock(995_000);
+  const port = new FakeMachine().attach();
+  const supervisor = await superviseAll({
+    nodeId: "n1",
+    site: "s",
+    bootId: "boot-1",
+    specs: [spec],
+    store: new MemoryAgentStore(new MemoryDisk(), () => port.die()),
+    processes: port,
+    signs: { watch: () => undefined, unwatch: () => undefined },
+    remedies: new FakeRemedies([spec]),
+    clock: bend(time),
+    random: seeded(1),
+    envFor: () => ({}),
+    changed: () => undefined,
+    log: () => undefined,
+  });
+  await supervisor.boot();
+  const pass = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 10) {
+      time.advance(10);
+      for (let n = 0; n < 3; n++) await new Promise(setImmediate);
+    }
+  };
+  await pass(5000);
+  return { time, port, supervisor, pass };
+}
+
+test("a workload that beats on time was called frozen: of the time in which the agent itself was stopped half a second was not forgiven", async () => {
+  const spec = specOf({ name: "engine", beat: { timeoutMs: 1400 } });
+  const { time, supervisor, pass } = await agentOf(spec);
+  const beat = () => supervisor.post("engine", { is: "beat", ready: true, status: "" });
+  for (const afterTickMs of [10, 240, 260, 490]) {
+    await pass(afterTickMs + 10);
+    for (let n = 0; n < 8; n++, await pass(1000)) beat();
+    beat();
+    await pass(990);
+    expect(time.monotonicMs() % 500).toBe(afterTickMs);
+    time.stall(5000);
+    // What it said meanwhile is read after everything that was due has been done.
+    await pass(10);
+    for (let n = 0; n < 5; n++, await pass(1000)) beat();
+    expect(supervisor.state("engine")).toMatchObject({ phase: { at: "running" }, starts: 1 });
+    beat();
+    await pass(990 - afterTickMs);
+  }
+});
+
+test("a stop was looked for only after 1.5 s now and then: a wake may come half a millisecond early", async () => {
+  const early = (time: VirtualClock): Clock => ({
+    monotonicMs: () => time.monotonicMs(),
+    bootMs: () => time.bootMs(),
+    wallMs: () => time.wallMs(),
+    wakeAt: (atMs, wake) => time.wakeAt(atMs % 3000 === 0 ? atMs - 0.5 : atMs, wake),
+  });
+  const { time, port, pass } = await agentOf(specOf({ name: "engine" }), early);
+  const looksMs: number[] = [];
+  port.mayBeStopped = () => {
+    looksMs.push(time.monotonicMs());
+    return false;
+  };
+  await pass(10_000);
+  for (const [n, atMs] of looksMs.entries()) expect(atMs - (looksMs[n - 1] ?? atMs)).toBeLessThan(1001);
+  expect(looksMs).toHaveLength(10);
+});
