@@ -9,16 +9,27 @@ import { specOf } from "../../test/support/spec.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { superviseAll } from "./supervisor.driver.ts";
 
+interface World {
+  readonly time: VirtualClock;
+  readonly machine: FakeMachine;
+  readonly disk: MemoryDisk;
+}
+
 /** An agent on virtual time that has guarded for five seconds; whole seconds have a tick. */
-async function agentOf(spec: WorkloadSpec, bend: (time: VirtualClock) => Clock = (time) => time) {
-  const time = new VirtualClock(995_000);
-  const port = new FakeMachine().attach();
+async function agentOf(spec: WorkloadSpec, bend: (time: VirtualClock) => Clock = (time) => time, world?: World) {
+  const { time, machine, disk } = world ?? {
+    time: new VirtualClock(995_000),
+    machine: new FakeMachine(),
+    disk: new MemoryDisk(),
+  };
+  const port = machine.attach();
+  const store = new MemoryAgentStore(disk, () => port.die());
   const supervisor = await superviseAll({
     nodeId: "n1",
     site: "s",
     bootId: "boot-1",
     specs: [spec],
-    store: new MemoryAgentStore(new MemoryDisk(), () => port.die()),
+    store,
     processes: port,
     signs: { watch: () => undefined, unwatch: () => undefined },
     remedies: new FakeRemedies([spec]),
@@ -36,7 +47,7 @@ async function agentOf(spec: WorkloadSpec, bend: (time: VirtualClock) => Clock =
     }
   };
   await pass(5000);
-  return { time, port, supervisor, pass };
+  return { time, machine, disk, port, store, supervisor, pass };
 }
 
 test("a workload that beats on time was called frozen: of the time in which the agent itself was stopped half a second was not forgiven", async () => {
@@ -75,4 +86,20 @@ test("a stop was looked for only after 1.5 s now and then: a wake may come half 
   await pass(10_000);
   for (const [n, atMs] of looksMs.entries()) expect(atMs - (looksMs[n - 1] ?? atMs)).toBeLessThan(1001);
   expect(looksMs).toHaveLength(10);
+});
+
+test("the end of one that an earlier agent has started is seen within 250 ms, also right after a look at everybody", async () => {
+  for (const afterTickMs of [10, 240, 260, 490, 510, 990]) {
+    const spec = specOf({ name: "engine" });
+    const first = await agentOf(spec);
+    first.store.die();
+    first.supervisor.close();
+    const { machine, supervisor, pass } = await agentOf(spec, undefined, first);
+    const [adopted] = machine.alive("engine");
+    expect([adopted?.pid, supervisor.status("engine").adopted]).toEqual([100, true]);
+    await pass(afterTickMs);
+    if (adopted) adopted.sight = "gone";
+    await pass(250);
+    expect(supervisor.status("engine").pid, `ended ${afterTickMs} ms after a second`).not.toBe(100);
+  }
 });

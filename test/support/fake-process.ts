@@ -85,7 +85,7 @@ export class FakePort implements ProcessPort {
     return this.#machine.all.some(({ id, sight }) => sight === "stopped" && this.#mine.has(id));
   }
   mayHaveEnded(instances: readonly Instance[]): boolean {
-    return instances.some((instance) => !this.#find(instance));
+    return instances.some((instance) => this.look(instance) === "gone");
   }
   clean(spec: Pick<WorkloadSpec, "name">): Promise<Cleaned> {
     if (this.#dead) return new Promise(() => undefined);
