@@ -105,8 +105,9 @@ export async function sweep(dir: string, graceMs: number): Promise<number[]> {
   return processesOf(dir);
 }
 
-/** False when there is no such process any more. */
+/** False when there is no such process any more, or none was meant: 0 and less are whole groups, our own among them. */
 export function signalIfThere(pid: number, signal: NodeJS.Signals): boolean {
+  if (!(pid > 0)) return false;
   try {
     return process.kill(pid, signal);
   } catch {
