@@ -1,5 +1,5 @@
 /**
- * V8's flags for the agent, which must stay small on a small machine: 64 MB of old space is ten times what it needs at rest.
+ * V8's flags for the agent, which must stay small on a small machine: 64 MB of old space is three times what it needs at rest.
  * Baked into the executable (package.ts); `npm run prove -- rest` measures with them.
  */
 export const agentV8Flags: readonly string[] = [
