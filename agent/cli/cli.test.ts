@@ -207,8 +207,8 @@ test("start and restart wait until the workload is up, and say what came of it; 
     err: "",
     out: expect.stringMatching(/cache +running/),
   });
+  slowly("restartWorkload", 3_600_000, WorkloadPhase.RUNNING);
   expect((await cli("restart", "cache", "--no-wait")).out).toMatch(/cache +starting/);
-  await pause(800);
   slowly("restartWorkload", 300, WorkloadPhase.BACKOFF);
   const failed = await cli("restart", "cache");
   expect(failed).toMatchObject({ code: 1, err: expect.stringContaining("[WORKLOAD_FAILED] 'cache' did not come up") });

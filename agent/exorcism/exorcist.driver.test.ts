@@ -167,10 +167,11 @@ def reap(*_):
         while os.waitpid(-1, os.WNOHANG)[0]: pass
     except ChildProcessError: pass
 signal.signal(signal.SIGCHLD, reap)
+print(os.getpid(), file=open("listens", "w"))
 while True: time.sleep(60)`;
   const main = live("i1", `exec ${requireTool(context, "python3")} -c '${misses}'`);
   await until(() => deadChildrenOf(main) === 5);
-  await pause(700);
+  await written("listens");
   open();
   await until(() => deadChildrenOf(main) === 0);
   await until(() => records.length > 0);

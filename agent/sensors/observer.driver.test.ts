@@ -210,8 +210,7 @@ test("GRC-11 what a performance page says is told on when it answers, and not at
     },
     living(),
   );
-  await until(() => told.length >= 3);
-  expect(told.at(-1)).toMatchObject({ p95_latency_ms: 1050 });
+  await until(() => told.filter(({ p95_latency_ms }) => p95_latency_ms === 1050).length >= 3);
   expect(observations.length).toBeLessThan(2);
 });
 

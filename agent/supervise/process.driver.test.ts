@@ -59,6 +59,8 @@ async function until(holds: () => boolean): Promise<void> {
   expect(holds()).toBe(true);
 }
 
+/** A shell makes its file first, and then writes the number into it. */
+const written = (name: string) => existsSync(join(dir, name)) && readFileSync(join(dir, name), "utf8").endsWith("\n");
 const lives = (pid: number) => {
   const state = procStat(pid)?.state;
   return state !== undefined && state !== "Z";
@@ -82,8 +84,7 @@ test("PHX-4 the clean-up ends the whole family, also grandchildren that left the
     `setsid sh -c 'echo $$ > far; exec sleep 60' & sh -c 'echo $$ > near; exec sleep 60' & exec sleep 60`,
   );
   const main = start(spec);
-  await until(() => existsSync(join(dir, "far")) && existsSync(join(dir, "near")));
-  await pause(50);
+  await until(() => written("far") && written("near"));
   process.kill(main.pid, "SIGKILL");
   await until(() => exits.length === 1);
   const left = ["far", "near"].map((name) => Number(readFileSync(join(dir, name), "utf8")));
@@ -96,7 +97,7 @@ test("PHX-4 the clean-up ends the whole family, also grandchildren that left the
 test("a process is known for its workload's by marker or cgroup, and by its session where it has shed both", async () => {
   const families = new Families(owner);
   start(sh(`echo $$ > marked; env -i /bin/sh -c 'echo $$ > bare; exec sleep 60' & exec sleep 60`), "i1");
-  await until(() => existsSync(join(dir, "bare")) && readFileSync(join(dir, "bare"), "utf8") !== "");
+  await until(() => written("marked") && written("bare"));
   const whose = (name: string, by: Families) => {
     const stat = procStat(Number(readFileSync(join(dir, name), "utf8")));
     return stat && by.whose(stat);
@@ -110,7 +111,7 @@ test("a process is known for its workload's by marker or cgroup, and by its sess
 test("PHX-4 without any cgroup the marker in the environment finds the family as well", async () => {
   const spec = sh(`setsid sh -c 'echo $$ > far; exec sleep 60' & exec sleep 60`);
   start(spec);
-  await until(() => existsSync(join(dir, "far")));
+  await until(() => written("far"));
   const far = Number(readFileSync(join(dir, "far"), "utf8"));
   const members = await new Families(owner).members("engine", undefined);
   expect(members.map((one) => one.pid)).toContain(far);
@@ -230,7 +231,7 @@ test("PHX-4 children of a program that wrote over its environment, forked before
 import ctypes, os, time
 libc = ctypes.CDLL(None)
 if os.fork() == 0:
-    open("worker", "w").write(str(os.getpid()))
+    open("worker", "w").write(f"{os.getpid()}\\n")
 environ = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, "environ")
 libc.unsetenv(b"BLUEFLAME_MARK")
 start = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[47])
@@ -239,7 +240,7 @@ ctypes.memset(start, 0, end - start)
 time.sleep(600)`;
   const spec = specOf({ command: [requireTool(context, "python3"), "-c", script], cwd: dir });
   const main = start(spec);
-  await until(() => existsSync(join(dir, "worker")) && environOf(main.pid, "BLUEFLAME_MARK") === undefined);
+  await until(() => written("worker") && environOf(main.pid, "BLUEFLAME_MARK") === undefined);
   const worker = Number(readFileSync(join(dir, "worker"), "utf8"));
   await until(() => environOf(worker, "BLUEFLAME_MARK") === undefined);
   process.kill(main.pid, "SIGKILL");

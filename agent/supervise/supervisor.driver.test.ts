@@ -187,25 +187,21 @@ test("CARD-4 a workload that left the config and cannot be ended delays neither 
   const pid = pidOf("keep");
   await death();
   specs = [sleeper("keep"), sleeper("fresh")];
-  let freed: () => void = () => undefined;
+  let healedMeanwhile = false;
   await life("boot-1", (real) => {
     const clean = real.clean.bind(real);
-    const held = new Promise<void>((resolve) => {
-      freed = resolve;
-    });
-    real.clean = (spec, last) => (spec.name === "stuck" ? held.then(() => clean(spec, last)) : clean(spec, last));
-    setTimeout(() => process.kill(pid, "SIGKILL"), 100);
-    setTimeout(() => freed(), 1500);
-    const began = performance.now();
-    void (async () => {
-      while (starts("keep") < 2) await pause(10);
-      healedAfterMs = performance.now() - began;
-    })();
+    real.clean = async (spec, last) => {
+      if (spec.name === "stuck") {
+        process.kill(pid, "SIGKILL");
+        for (let n = 0; n < 1000 && starts("keep") < 2; n++) await pause(10);
+        healedMeanwhile = starts("keep") === 2;
+      }
+      return clean(spec, last);
+    };
   });
   await runs("fresh");
-  expect(healedAfterMs).toBeLessThan(1400);
+  expect(healedMeanwhile).toBe(true);
 });
-let healedAfterMs = Number.POSITIVE_INFINITY;
 
 test("a workload that runs on although the config changed says so, until it is restarted", async () => {
   specs = [sleeper("engine")];
@@ -289,11 +285,12 @@ test("PHX-11 every decision of a run, replayed from the store, gives the same st
   ];
   await life();
   await runs("engine");
-  process.kill(pidOf("engine"), "SIGKILL");
-  await pause(1500);
+  const pid = pidOf("engine");
+  process.kill(pid, "SIGKILL");
+  await until(() => pidOf("engine") !== pid && supervisor.state("engine").phase.at === "running");
+  await expect.poll(async () => (await store.decisions(500)).length, { timeout: 60_000 }).toBeGreaterThan(20);
   await supervisor.tell("engine", { is: "stop", who: "person:asha" });
   const records = await store.decisions(500);
-  expect(records.length).toBeGreaterThan(10);
   for (const record of records) {
     const input = JSON.parse(record.inputJson) as {
       policy: WorkloadSpec;

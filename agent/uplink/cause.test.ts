@@ -109,8 +109,9 @@ test("nobody at the address is HUB_UNREACHABLE, logged once for all tries", asyn
 test("a hub that takes the connection and says nothing is HUB_UNREACHABLE, named as what it is", async () => {
   const hub = await hubWith({ welcomes: false });
   const { code, uplink } = uplinkTo(`127.0.0.1:${hub.port}`);
-  await until(() => code() === "HUB_UNREACHABLE");
-  expect(uplink.view().because).toContain("connected, but no Welcome within 1 s");
+  // A connection that a busy machine did not get in time is another cause, and the one before it.
+  await until(() => uplink.view().because.includes("connected, but no Welcome within 1 s"));
+  expect(code()).toBe("HUB_UNREACHABLE");
 });
 
 test("a newer session elsewhere is NODE_ID_TAKEN", async () => {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { procStat } from "@blueflame/agent/supervise/proc.driver.ts";
 import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
-import { FleetState, Level } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
+import { FleetState, Level, type Node } from "@blueflame/shared/gen/blueflame/operator/v1/operator_service_pb.ts";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { inRoot } from "../../deploy/root.ts";
@@ -28,15 +28,24 @@ async function well(options: FleetOptions): Promise<Record<string, number>> {
 
 const pids = async () =>
   Object.fromEntries((await fleet.agent.status()).map((one): [string, number] => [one.name, one.pid]));
-const isAt = (level: Level) =>
-  fleet.hub.until(`the node is ${Level[level]}`, async () => (await fleet.hub.node(nodeId))?.level === level);
+/** A bound for what hangs: nothing here promises how long a machine that many share takes to start a program, and to start it again. */
+const hangsMs = 240_000;
+/** Waits until the hub shows the node at the level, and gives what it showed. */
+async function isAt(level: Level): Promise<Node | undefined> {
+  let shown: Node | undefined;
+  const holds = async () => {
+    shown = await fleet.hub.node(nodeId);
+    return shown?.level === level;
+  };
+  await fleet.hub.until(`the node is ${Level[level]}`, holds, hangsMs);
+  return shown;
+}
 const actions = async () => (await fleet.hub.audit(nodeId)).map(({ action }) => action);
 
 /** The incident of the node itself, once it is verified: what stands in its timeline; each line gives a reason. */
 async function explained(): Promise<string[]> {
-  await fleet.hub.until("the incident is on probation", async () => {
-    return (await fleet.hub.incidents(nodeId))[0]?.state === IncidentState.PROBATION;
-  });
+  const verified = async () => (await fleet.hub.incidents(nodeId))[0]?.state === IncidentState.PROBATION;
+  await fleet.hub.until("the incident is on probation", verified, hangsMs);
   const [incident, ...others] = await fleet.hub.incidents(nodeId);
   expect(others).toEqual([]);
   expect(incident?.workload).toBe("");
@@ -121,18 +130,29 @@ test("PHX-2 PHX-11 PRA-11 a frozen agent that stays frozen goes RED, is asked by
   const { agent, hub } = fleet;
   const { pid } = await agent.node();
   process.kill(pid, "SIGSTOP");
-  await isAt(Level.RED);
-  expect((await hub.node(nodeId))?.state).toBe(FleetState.FAILED);
+  expect((await isAt(Level.RED))?.state).toBe(FleetState.FAILED);
   await isAt(Level.GREEN);
-  expect(hub.levels(nodeId).slice(-4)).toEqual(["YELLOW", "ORANGE", "RED", "GREEN"]);
+  await wentRed();
   expect(await explained()).toEqual(expect.arrayContaining(["symptom", "decision", "remedy", "verification"]));
-  expect(hub.alerts()).toMatchObject([{ kind: "red", node: nodeId }]);
-  expect((await agent.node()).pid).not.toBe(pid);
+  const another = async () => (await agent.node().catch(() => ({ pid }))).pid !== pid;
+  await agent.until("another agent process answers", another, hangsMs);
   expect(await pids()).toEqual(before);
-  const done = await actions();
   for (const action of ["node.level", "incident.open", "alert.red", "node.probe", "node.respawn", "node.respawned"])
-    expect(done).toContain(action);
+    await hub.until(`${action} is in the audit`, async () => (await actions()).includes(action), hangsMs);
 });
+
+/**
+ * The steps from the first silence to RED and back are in their order, and each time that it was RED, one alert told it. A second of silence
+ * is YELLOW with these figures, and a machine with much to do is silent for a second now and then: what came after is no matter.
+ */
+async function wentRed(): Promise<void> {
+  const { hub } = fleet;
+  const red = hub.levels(nodeId).indexOf("RED");
+  expect(hub.levels(nodeId).slice(red - 2, red + 2)).toEqual(["YELLOW", "ORANGE", "RED", "GREEN"]);
+  const alerts = () => hub.alerts().filter(({ kind, node }) => kind === "red" && node === nodeId).length;
+  const reds = () => hub.levels(nodeId).filter((level) => level === "RED").length;
+  await hub.until("there is one alert for each time that it was RED", async () => alerts() === reds());
+}
 
 test("PHX-2 PHX-13 an agent killed with SIGKILL is resurrected by the hub; its workloads keep their PIDs all the while", async () => {
   const before = await well({
@@ -140,15 +160,15 @@ test("PHX-2 PHX-13 an agent killed with SIGKILL is resurrected by the hub; its w
     respawns: true,
     workloads: [idle("a"), idle("b")],
   });
-  const { agent, hub } = fleet;
+  const { agent } = fleet;
   await agent.kill();
   await isAt(Level.RED);
   expect(agent.leads().map(({ workload, pid }) => [workload, pid])).toEqual(Object.entries(before).sort());
   await isAt(Level.GREEN);
+  await wentRed();
   expect(await pids()).toEqual(before);
   expect((await agent.status()).map(({ adopted }) => adopted)).toEqual([true, true]);
   expect(await explained()).toContain("verification");
-  expect(hub.alerts()).toMatchObject([{ kind: "red", node: nodeId }]);
 });
 
 test("PHX-11 PHX-13 a hub killed with SIGKILL and started again blames nobody, and hears once what the node healed meanwhile", async () => {
