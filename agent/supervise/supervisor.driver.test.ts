@@ -86,7 +86,7 @@ const starts = (name: string) =>
     .split("\n").length;
 const pidOf = (name: string) => instanceOf(supervisor.state(name).phase)?.pid ?? 0;
 const runs = async (name: string) =>
-  expect(await supervisor.until(name, (state) => state.phase.at === "running", 10_000)).toBe(true);
+  expect(await supervisor.until(name, (state) => state.phase.at === "running", 60_000)).toBe(true);
 
 async function until(holds: () => boolean): Promise<void> {
   for (let n = 0; n < 1000 && !holds(); n++) await pause(10);
@@ -226,7 +226,7 @@ test("GRC-7 a stop by a person survives the agent's death and a reboot", async (
   await life();
   await runs("engine");
   await supervisor.tell("engine", { is: "stop", who: "person:asha" });
-  await supervisor.until("engine", (state) => state.phase.at === "stopped", 10_000);
+  await supervisor.until("engine", (state) => state.phase.at === "stopped", 60_000);
   for (const boot of ["boot-1", "boot-2"]) {
     await death();
     await life(boot);

@@ -108,6 +108,7 @@ test("SYN-5 SYN-6 a program that was damaged is replaced by the good copy in one
   const workload = node.leads("vital");
   truncateSync(join(library, "blueflame-agent.cjs"), 100_000);
   const [agent = 0] = node.of("agent");
+  const killedMs = Date.now();
   process.kill(agent, "SIGKILL");
   await node.allBack(["vital"], [agent], backMs);
   expect(agentRunsFrom(join(node.dataDir, "good"))).toBe(true);
@@ -115,7 +116,8 @@ test("SYN-5 SYN-6 a program that was damaged is replaced by the good copy in one
   expect(readFileSync(join(node.dataDir, "logs", "watchdog.log"), "utf8")).toContain("not what was installed");
   // Mended, and everything forgiven: the next start is the installed program again.
   copyFileSync(inRoot("dist", "blueflame-agent.cjs"), join(library, "blueflame-agent.cjs"));
-  await pause(1500);
+  const forgiven = () => node.transitions(killedMs).some(({ because }) => because.includes("everything is forgiven"));
+  await until("everything is forgiven", forgiven);
   const [good = 0] = node.of("agent");
   process.kill(good, "SIGKILL");
   await node.allBack(["vital"], [good], backMs);
