@@ -4,8 +4,8 @@ import { inRoot } from "./root.ts";
 
 test("a process that has no number yet is nobody: number 0 would end the caller and its whole group", () => {
   const source = `import { signalIfThere } from ${JSON.stringify(inRoot("deploy", "running.ts"))};
-    console.log([0, -1, Number.NaN].map((pid) => signalIfThere(pid, "SIGTERM")).join(" "));`;
+    console.log([0, -0, -1, Number.NaN].map((pid) => signalIfThere(pid, "SIGTERM")).join(" "));`;
   // In a group of its own: were it wrong, it would end itself and not us.
   const done = spawnSync("setsid", [process.execPath, "--input-type=module", "-e", source], { encoding: "utf8" });
-  expect(done.stdout.trim()).toBe("false false false");
+  expect(done.stdout.trim()).toBe("false false false false");
 });

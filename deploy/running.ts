@@ -105,9 +105,12 @@ export async function sweep(dir: string, graceMs: number): Promise<number[]> {
   return processesOf(dir);
 }
 
-/** False when there is no such process any more, or none was meant: 0 and less are whole groups, our own among them. */
+/**
+ * Signals a process, or with its number negated the group that it leads. False when there is none any more, and when none was
+ * meant: 0 is our own group, and -1 everybody.
+ */
 export function signalIfThere(pid: number, signal: NodeJS.Signals): boolean {
-  if (!(pid > 0)) return false;
+  if (!(pid > 0 || pid < -1)) return false;
   try {
     return process.kill(pid, signal);
   } catch {

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { allPids, environOf } from "@blueflame/agent/supervise/proc.driver.ts";
+import { signalIfThere } from "../../deploy/running.ts";
 import { at, example, feel, figuresOf, type Patient, SystemRig, Ward } from "./systems-rig.ts";
 import { Score } from "./systems-score.ts";
 import type { Trial } from "./trial.ts";
@@ -180,7 +181,7 @@ async function speeds(rig: SystemRig, { trader }: DolphinWard, score: Score): Pr
   for (let time = 0; time < 5; time++) {
     await rig.calm(trader.name);
     const sinceMs = Date.now();
-    process.kill(rig.seen(trader.name)?.pid ?? 0, "SIGKILL");
+    signalIfThere(rig.seen(trader.name)?.pid ?? 0, "SIGKILL");
     const incident = await rig.recovered(trader.name, sinceMs);
     score.took("DOL-7 speeds", "crash found while a probe and a job hang", foundMs, at(incident.detectedAt) - sinceMs);
     score.took("DOL-7 speeds", "from the event to the action", actsMs, at(incident.actedAt) - at(incident.detectedAt));
@@ -261,7 +262,7 @@ async function dead(rig: SystemRig, ward: DolphinWard, score: Score): Promise<vo
   const row = "DOL-3 dead node";
   utimesSync(ward.file("exchange.json"), new Date(), new Date());
   await feel(ward.plane, "shut");
-  process.kill(rig.seen(ward.relay.name)?.pid ?? 0, "SIGKILL");
+  signalIfThere(rig.seen(ward.relay.name)?.pid ?? 0, "SIGKILL");
   const beganMs = performance.now();
   await rig.until("the job's turn has come", async () => (await moves(rig)).includes("meta.job"), deadMs);
   await rig.until(

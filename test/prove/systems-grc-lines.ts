@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { type Incident, Severity } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { signalIfThere } from "../../deploy/running.ts";
 import { call, feel, type Patient, type SystemRig } from "./systems-rig.ts";
 import type { Score } from "./systems-score.ts";
 
@@ -96,8 +97,10 @@ export const lines: readonly Line[] = [
     name: "process crash",
     promiseMs: 30_000,
     async strike(patient, rig) {
-      process.kill(rig.seen(patient.name)?.pid ?? 0, "SIGKILL");
-      return Date.now();
+      // Before it: on a busy machine it is found dead before this process goes on.
+      const sinceMs = Date.now();
+      if (!signalIfThere(rig.seen(patient.name)?.pid ?? 0, "SIGKILL")) throw new Error(`${patient.name} does not run`);
+      return sinceMs;
     },
   },
 ];

@@ -73,7 +73,7 @@ async function node(ward: SynergyWard, score: Score): Promise<void> {
 async function launcherCrash(rig: InstalledRig, { launcher }: SynergyWard, score: Score): Promise<void> {
   const row = "SYN-6 1 launcher crash";
   const sinceMs = Date.now();
-  process.kill(rig.seen(launcher.name)?.pid ?? 0, "SIGKILL");
+  signalIfThere(rig.seen(launcher.name)?.pid ?? 0, "SIGKILL");
   const incident = await rig.recovered(launcher.name, sinceMs);
   score.took(row, "found", foundMs, at(incident.detectedAt) - sinceMs);
   score.took(row, "back", backMs, at(incident.recoveredAt) - sinceMs);
@@ -88,7 +88,7 @@ async function badConfig(rig: InstalledRig, { launcher }: SynergyWard, score: Sc
   await pause(1500); // a probation and a look: it is known to be good
   writeFileSync(file, '{"latencyMs": ');
   const sinceMs = Date.now();
-  process.kill(rig.seen(launcher.name)?.pid ?? 0, "SIGKILL");
+  signalIfThere(rig.seen(launcher.name)?.pid ?? 0, "SIGKILL");
   const incident = await rig.recovered(launcher.name, sinceMs);
   score.took(row, "started again with the config before", 300_000, at(incident.recoveredAt) - sinceMs);
   score.holds(row, "the file is as it was", readFileSync(file, "utf8") === before);
