@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
 import { inRoot } from "./root.ts";
 
@@ -7,6 +8,5 @@ test("a process that has no number yet is nobody: number 0 would end the caller 
     console.log([0, -0, -1, Number.NaN].map((pid) => signalIfThere(pid, "SIGTERM")).join(" "));`;
   // In a group of its own: were it wrong, it would end itself and not us.
   const child = spawn(process.execPath, ["--input-type=module", "-e", source], { detached: true });
-  const said = (await Array.fromAsync(child.stdout)).join("");
-  expect(said.trim()).toBe("false false false false");
+  expect((await text(child.stdout)).trim()).toBe("false false false false");
 });
