@@ -6,8 +6,8 @@ import { signalIfThere } from "../../deploy/running.ts";
 import { call, feel, type Patient, type SystemRig } from "./systems-rig.ts";
 import type { Score } from "./systems-score.ts";
 
-/** A probation and a look later the config is known to be healthy; and in the trial's ladder it is no recent one after a second. */
-const provedMs = 3500;
+/** A probation (1 s) and a look (5 s) later the config is known to be healthy; and in the trial's ladder it is no recent one after a second. */
+const provedMs = 8000;
 const oldNewsMs = 2500;
 const firstLookMs = 6000;
 
