@@ -338,9 +338,9 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   );
   keepCritical();
   guard.guarding();
-  const keepsAll = giveBackUnused(clock);
+  const cancelGivingBack = giveBackUnused(clock);
   const close = (because: string) => {
-    keepsAll();
+    cancelGivingBack();
     return closeAll(because).finally(() => guard.close());
   };
   return { nodeId: store.identity.nodeId, leave: (because) => guard.leave(because), close };

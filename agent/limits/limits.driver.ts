@@ -260,8 +260,8 @@ class RunningLimits implements Limits {
 
   /** Nothing that only a look can see may happen within a second. */
   #isCalm(nowMs: number): boolean {
-    const unbounded = this.#headroom < Number.POSITIVE_INFINITY;
-    return !unbounded && this.#memoryAtMs > nowMs && this.#nextAtMs > nowMs + calmTickMs;
+    const bounded = this.#headroom === Number.POSITIVE_INFINITY;
+    return bounded && this.#memoryAtMs > nowMs && this.#nextAtMs > nowMs + calmTickMs;
   }
 
   #tickAt(atMs: number): void {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -94,4 +94,13 @@ test("while files are merged a new log may begin at any time: each group is writ
 test("a log that has just become a table is no error, a disk that refuses is one", async () => {
   const logs = new Logs(join(dir, "gone"), 1);
   await expect(logs.before([put("a", 1)], true)).rejects.toThrow(/ENOENT/);
+});
+
+test("after a million files the newest log was taken for the oldest: its name has a digit more", async () => {
+  const logs = new Logs(dir, 64 * kib, async () => undefined);
+  writeFileSync(join(dir, "999999.log"), "");
+  for (const size of [50, 1]) await logs.before([put("a", size * kib)], true);
+  writeFileSync(join(dir, "1000000.log"), "");
+  await logs.before([put("b", kib)], true);
+  expect(logs.before([put("c", kib)], true)).toBeUndefined();
 });

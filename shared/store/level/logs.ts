@@ -48,7 +48,8 @@ export class Logs {
     return undefined;
   }
   async #turn(bytes: number, waits: boolean): Promise<void> {
-    const logs = (await readdir(this.#path)).filter((file) => file.endsWith(".log")).sort();
+    const logs = (await readdir(this.#path)).filter((file) => file.endsWith(".log"));
+    logs.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10)); // six digits, and after a million files seven
     const newest = logs.at(-1);
     if (this.#newest !== undefined && newest !== this.#newest) this.#bytes = this.#lastBytes;
     this.#newest = newest;
