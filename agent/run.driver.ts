@@ -232,7 +232,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     incident: (workload, facts, state) => recovery.incident(workload, facts, state),
     spawned: (workload, instance, adopted) => recovery.spawned(workload, instance, adopted),
     known: (workload) => ({ ...recovery.known(workload), limits: protection?.applied(workload) ?? [] }),
-    late: (byMs) => recovery.late(byMs),
+    late: (byMs, pausedMs) => recovery.late(byMs, pausedMs),
     changed: () => {
       node.changed();
       keepCritical();

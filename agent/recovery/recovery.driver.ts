@@ -212,9 +212,9 @@ export class Recovery implements RecoveryDesk {
         this.#node.tell({ is: "cleared", trigger });
   }
 
-  /** The agent itself was away for so long. */
-  late(byMs: number): void {
-    this.triggerDesk.tell({ is: "late", byMs });
+  /** The agent itself was away for so long; `pausedMs` of it not because it was busy or waited for a core. */
+  late(byMs: number, pausedMs: number): void {
+    this.triggerDesk.tell({ is: "late", byMs, pausedMs });
     this.#node.tell({ is: "late", byMs });
   }
 

@@ -1,7 +1,7 @@
 /**
  * Runs the steps of a run, one after the other: asked ─▶ a place in its pool ─▶ for each step: its condition, authority, then the
  * deed within its time ─▶ recorded and audited ─▶ answered. Asked again with the same id, it goes on where it was or answers what
- * it has answered, in this life of the agent or the next.
+ * it has answered, in this life of the agent or the next. While a step only lets time pass, its place in the pool is another's.
  */
 import type { Step } from "../playbooks/playbook.ts";
 import { deedWords } from "../playbooks/words.ts";
@@ -12,7 +12,7 @@ import type { Journal } from "./journal.driver.ts";
 import { inTime, wordsOf } from "./patience.driver.ts";
 import { failed, type Outcome, type Performer, type Performers, Refused, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
-import { emptyPools, enter, leave, type PoolBounds, type PoolState } from "./pools.ts";
+import { emptyPools, enter, type Left, leave, type PoolBounds, type PoolState, rest, resume } from "./pools.ts";
 import type { RemedyResult } from "./ports.ts";
 import { begun, hasFailed, next, type Run, type StepRecord, stepBegun, stepEnded } from "./progress.ts";
 
@@ -50,7 +50,8 @@ interface Live {
   readonly request: RunRequest;
   readonly report: Promise<RunReport>;
   readonly stop: AbortController;
-  readonly enters: () => void;
+  /** Resolves when it gets the place that it waits for. */
+  entered: PromiseWithResolvers<void>;
 }
 
 /** What the executor is made of. */
@@ -86,11 +87,9 @@ export class Executor {
     const entered = Promise.withResolvers<void>();
     const report = this.#begin(request, stop.signal, entered.promise).finally(() => {
       this.#live.delete(request.id);
-      const left = leave(this.#pools, request.id, this.#parts.bounds);
-      this.#pools = left.state;
-      for (const { id } of left.begins) this.#live.get(id)?.enters();
+      this.#make(leave(this.#pools, request.id, this.#parts.bounds));
     });
-    this.#live.set(request.id, { request, report, stop, enters: () => entered.resolve() });
+    this.#live.set(request.id, { request, report, stop, entered });
     return report;
   }
 
@@ -109,6 +108,22 @@ export class Executor {
     this.#closed = true;
     for (const { stop } of this.#live.values()) stop.abort(new Error("the agent leaves"));
     await Promise.all([...this.#live.values()].map(({ report }) => report));
+  }
+
+  #make({ state, begins }: Left): void {
+    this.#pools = state;
+    for (const { id } of begins) this.#live.get(id)?.entered.resolve();
+  }
+
+  /** After a rest: resolves with a place, or when the time is over or it is stopped, which ends the run. */
+  async #goOn({ id }: RunRequest, withinMs: number, stop: AbortSignal): Promise<void> {
+    const { bounds, around } = this.#parts;
+    const { state, runs } = resume(this.#pools, id, bounds);
+    this.#pools = state;
+    const live = this.#live.get(id);
+    if (runs || !live) return;
+    live.entered = Promise.withResolvers<void>();
+    await inTime(around.clock, withinMs, live.entered.promise, stop);
   }
 
   async #begin(request: RunRequest, stop: AbortSignal, entered: Promise<void>): Promise<RunReport> {
@@ -172,13 +187,14 @@ export class Executor {
       if (error instanceof Refused) return { outcome: "refused", because: error.message };
       return failed(`it broke off: ${wordsOf(error)}`);
     });
+    await this.#goOn(request, request.budgetMs - run.spentMs - (around.clock.monotonicMs() - startedMs), stop);
     const tookMs = around.clock.monotonicMs() - startedMs;
     if (!this.#closed) this.#audit(request, step, outcome, tookMs, before);
     return { outcome: outcome.outcome, because: outcome.because.slice(0, 400), tookMs };
   }
 
   async #perform(request: RunRequest, run: Run, step: Step, again: boolean, stop: AbortSignal): Promise<Outcome> {
-    const { around, permission, specOf } = this.#parts;
+    const { around, bounds, permission, specOf } = this.#parts;
     const { workload, incidentId, name } = request;
     // What had begun goes on, whatever its condition would say now.
     if (step.when && !again) {
@@ -186,6 +202,7 @@ export class Executor {
       if (!asked.holds) return skipped(asked.because);
     }
     permission.step(step.action.do, workload);
+    if (step.action.do === "wait") this.#make(rest(this.#pools, request.id, bounds));
     const begins = stepBegun(run);
     const saving = this.#keep(request, begins);
     // Only what must not be done twice has to be known before it is done.

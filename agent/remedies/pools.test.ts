@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { emptyPools, enter, leave, type PoolState, waitingMax } from "./pools.ts";
+import { emptyPools, enter, leave, type PoolState, rest, resume, waitingMax } from "./pools.ts";
 
 const bounds = { recovery: 2, starts: 1 };
 const on = (id: string, pool = "recovery", subject = `workload/${id}`) => ({ id, pool, subject });
@@ -63,9 +63,26 @@ test("what waits can leave its queue", () => {
   expect(leave(left.state, "nobody", bounds).state).toEqual(left.state);
 });
 
+test("DOL-6 GRC-11 who lets time pass gives its place to the next, stays the one run of its subject, and goes on before who has not begun", () => {
+  const { state } = all([on("a"), on("b"), on("c"), on("d")]);
+  const rests = rest(state, "a", bounds);
+  expect(rests.begins.map(({ id }) => id)).toEqual(["c"]);
+  expect(enter(rests.state, on("a2", "recovery", "workload/a"), bounds).entry.is).toBe("refused");
+  const back = resume(rests.state, "a", bounds);
+  expect(back.runs).toBe(false);
+  const left = leave(back.state, "b", bounds);
+  expect(left.begins.map(({ id }) => id)).toEqual(["a"]);
+  expect(left.state.waiting.map(({ id }) => id)).toEqual(["d"]);
+  expect(resume(left.state, "a", bounds)).toEqual({ state: left.state, runs: true });
+  expect(rest(left.state, "d", bounds)).toEqual({ state: left.state, begins: [] });
+  const alone = rest(all([on("a")]).state, "a", bounds);
+  expect(resume(alone.state, "a", bounds).runs).toBe(true);
+  expect(leave(alone.state, "a", bounds).state).toEqual(emptyPools);
+});
+
 test("DOL-6 no order of asking and leaving ever puts more into a pool than it holds, or forgets who waits", () => {
   const move = fc.record({
-    leaves: fc.boolean(),
+    does: fc.constantFrom("enter", "enter", "leave", "rest", "resume"),
     id: fc.integer({ min: 0, max: 30 }).map(String),
     pool: fc.constantFrom("recovery", "starts", ""),
     subject: fc.integer({ min: 0, max: 20 }).map(String),
@@ -73,15 +90,16 @@ test("DOL-6 no order of asking and leaving ever puts more into a pool than it ho
   fc.assert(
     fc.property(fc.array(move, { maxLength: 200 }), (moves) => {
       let state: PoolState = emptyPools;
-      for (const { leaves, id, pool, subject } of moves) {
-        state = leaves ? leave(state, id, bounds).state : enter(state, { id, pool, subject }, bounds).state;
+      for (const { does, id, pool, subject } of moves) {
+        if (does === "enter") state = enter(state, { id, pool, subject }, bounds).state;
+        else state = { leave, rest, resume }[does](state, id, bounds).state;
         for (const [name, max] of Object.entries(bounds)) {
           const runs = state.running.filter((one) => one.pool === name).length;
           expect(runs).toBeLessThanOrEqual(max);
           // Nobody waits before an open door.
           if (state.waiting.some((one) => one.pool === name)) expect(runs).toBe(max);
         }
-        const subjects = [...state.running, ...state.waiting].map((one) => one.subject);
+        const subjects = [...state.running, ...state.resting, ...state.waiting].map((one) => one.subject);
         expect(new Set(subjects).size).toBe(subjects.length);
       }
     }),

@@ -13,9 +13,11 @@ export interface PoolRequest {
   readonly pool: string;
 }
 
-/** What runs and what waits, oldest first. JSON-able. */
+/** What runs, what rests and what waits, oldest first. JSON-able. */
 export interface PoolState {
   readonly running: readonly PoolRequest[];
+  /** In the middle of a run that lets time pass: it counts against no pool, but still is the one run of its subject. */
+  readonly resting: readonly PoolRequest[];
   readonly waiting: readonly PoolRequest[];
 }
 
@@ -28,7 +30,7 @@ export const poolDefaults = { recovery: 4, maintenance: 1, backup: 1, bootstrap:
 /** More than this many wait for no pool. */
 export const waitingMax = 16;
 
-export const emptyPools: PoolState = { running: [], waiting: [] };
+export const emptyPools: PoolState = { running: [], resting: [], waiting: [] };
 
 /** What became of a request. */
 export type Entry = { readonly is: "runs" | "waits" } | { readonly is: "refused"; readonly because: string };
@@ -37,7 +39,9 @@ export type Entry = { readonly is: "runs" | "waits" } | { readonly is: "refused"
 export function enter(state: PoolState, request: PoolRequest, bounds: PoolBounds): { state: PoolState; entry: Entry } {
   if (state.running.some(({ id }) => id === request.id)) return { state, entry: { is: "runs" } };
   if (state.waiting.some(({ id }) => id === request.id)) return { state, entry: { is: "waits" } };
-  const other = [...state.running, ...state.waiting].find(({ subject }) => subject === request.subject);
+  const other = [...state.running, ...state.resting, ...state.waiting].find(
+    ({ subject }) => subject === request.subject,
+  );
   if (other) {
     const because = `another run is at work on ${request.subject}: ${other.id}`;
     return { state, entry: { is: "refused", because } };
@@ -53,21 +57,45 @@ export function enter(state: PoolState, request: PoolRequest, bounds: PoolBounds
   return { state: { ...state, waiting: [...state.waiting, request] }, entry: { is: "waits" } };
 }
 
+/** A step of what may run now. */
+export interface Left {
+  readonly state: PoolState;
+  readonly begins: readonly PoolRequest[];
+}
+
 /** Gives a place back, or leaves the queue; `begins` may run now. An unknown id changes nothing. */
-export function leave(
-  state: PoolState,
-  id: string,
-  bounds: PoolBounds,
-): { state: PoolState; begins: readonly PoolRequest[] } {
-  let next: PoolState = {
-    running: state.running.filter((one) => one.id !== id),
-    waiting: state.waiting.filter((one) => one.id !== id),
-  };
+export function leave(state: PoolState, id: string, bounds: PoolBounds): Left {
+  const others = (all: readonly PoolRequest[]) => all.filter((one) => one.id !== id);
+  const { running, resting, waiting } = state;
+  return filled({ running: others(running), resting: others(resting), waiting: others(waiting) }, bounds);
+}
+
+/** What runs lets time pass: until it {@link resume}s, its place is another's; `begins` may run now. Only what runs can rest. */
+export function rest(state: PoolState, id: string, bounds: PoolBounds): Left {
+  const one = state.running.find((running) => running.id === id);
+  if (one === undefined) return { state, begins: [] };
+  const running = state.running.filter((other) => other !== one);
+  return filled({ ...state, running, resting: [...state.resting, one] }, bounds);
+}
+
+/** Goes on after a rest, or waits before all that have not begun; it is never refused. Of what does not rest nothing changes. */
+export function resume(state: PoolState, id: string, bounds: PoolBounds): { state: PoolState; runs: boolean } {
+  const one = state.resting.find((resting) => resting.id === id);
+  if (one === undefined) return { state, runs: state.running.some((running) => running.id === id) };
+  const resting = state.resting.filter((other) => other !== one);
+  if (hasRoom(state, one, bounds))
+    return { state: { ...state, resting, running: [...state.running, one] }, runs: true };
+  return { state: { ...state, resting, waiting: [one, ...state.waiting] }, runs: false };
+}
+
+/** Whoever waits and finds room begins, in their turn. */
+function filled(state: PoolState, bounds: PoolBounds): Left {
+  let next = state;
   const begins: PoolRequest[] = [];
   for (const request of next.waiting) {
     if (!hasRoom(next, request, bounds)) continue;
     begins.push(request);
-    next = { running: [...next.running, request], waiting: next.waiting.filter((one) => one !== request) };
+    next = { ...next, running: [...next.running, request], waiting: next.waiting.filter((one) => one !== request) };
   }
   return { state: next, begins };
 }

@@ -225,6 +225,20 @@ test("DOL-6 a storm of sixty recoveries is a few at a time, and never two of one
   expect(most).toBe(3);
 });
 
+test("a playbook started eight seconds after its trigger: three that waited out a minute had taken the places of all recoveries", async () => {
+  const names = ["one", "two", "three", "four"];
+  const note = script("note", `echo "$1" >> ${dir}/out`);
+  playbook("patient", `  - wait: {for: 700ms}\n  - exec: {command: [${note}, patient]}\n`, "pool: ours\n");
+  playbook("quick", `  - exec: {command: [${note}, quick]}\n`, "pool: ours\n");
+  const specs = names.map((name) => specOf({ name }));
+  await open(specs, { pools: { ours: 1 } });
+  const patient = ["one", "two"].map((name) => play("patient", name));
+  const quick = ["three", "four"].map((name) => play("quick", name));
+  const results = await Promise.all([...patient, ...quick]);
+  expect(results.map(({ ok }) => ok)).toEqual([true, true, true, true]);
+  expect(lines()).toEqual(["quick", "quick", "patient", "patient"]);
+});
+
 test("DOL-7 a slow backup holds no recovery up, and a restore ends it", async () => {
   mkdirSync(join(dir, "data"));
   writeFileSync(join(dir, "data", "a"), "1");

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
@@ -6,6 +7,8 @@ import { FakeMachine } from "../../test/support/fake-process.ts";
 import { FakeRemedies } from "../../test/support/fake-remedies.ts";
 import { MemoryAgentStore, MemoryDisk } from "../../test/support/memory-agent-store.ts";
 import { specOf } from "../../test/support/spec.ts";
+import { OwnTime, wantedCoreMs } from "./own-time.driver.ts";
+import type { SupervisorParts } from "./parts.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { superviseAll } from "./supervisor.driver.ts";
 
@@ -16,7 +19,12 @@ interface World {
 }
 
 /** An agent on virtual time that has guarded for five seconds; whole seconds have a tick. */
-async function agentOf(spec: WorkloadSpec, bend: (time: VirtualClock) => Clock = (time) => time, world?: World) {
+async function agentOf(
+  spec: WorkloadSpec,
+  bend: (time: VirtualClock) => Clock = (time) => time,
+  world?: World,
+  more: Partial<SupervisorParts> = {},
+) {
   const { time, machine, disk } = world ?? {
     time: new VirtualClock(995_000),
     machine: new FakeMachine(),
@@ -38,6 +46,7 @@ async function agentOf(spec: WorkloadSpec, bend: (time: VirtualClock) => Clock =
     envFor: () => ({}),
     changed: () => undefined,
     log: () => undefined,
+    ...more,
   });
   await supervisor.boot();
   const pass = async (ms: number) => {
@@ -103,3 +112,47 @@ test("the end of one that an earlier agent has started is seen within 250 ms, al
     expect(supervisor.status("engine").pid, `ended ${afterTickMs} ms after a second`).not.toBe(100);
   }
 });
+
+test("an agent that is late tells how much of it was no work of its own: less than a second is noise", async () => {
+  const told: (readonly [byMs: number, pausedMs: number])[] = [];
+  let wantedMs: number | undefined = 100;
+  const more = {
+    wantedCoreMs: () => wantedMs,
+    late: (byMs: number, pausedMs: number) => void told.push([byMs, pausedMs]),
+  };
+  const { time, pass } = await agentOf(specOf({ name: "engine" }), undefined, undefined, more);
+  const stall = async (ms: number, wanted: number | undefined) => {
+    time.stall(ms);
+    wantedMs = wanted;
+    await pass(1000);
+  };
+  await stall(5000, 100);
+  await stall(5000, 5000);
+  await stall(5000, 6500);
+  await stall(5000, 11_000);
+  await stall(5000, undefined);
+  await stall(5000, undefined);
+  expect(told.map(([by]) => by > 4000 && by <= 5500)).toEqual(told.map(() => true));
+  const [all, busy, partly, hardly, unknown, still] = told.map(([by, paused]) => by - paused);
+  expect([all, partly, unknown, still]).toEqual([0, 1500, 0, 0]);
+  expect([busy, hardly]).toEqual([told[1]?.[0], told[3]?.[0]]);
+});
+
+test("what the kernel counts of this process is read, and nothing is made of what is no such count", () => {
+  expect(wantedCoreMs("1500000 500000 3\n")).toBe(2);
+  for (const wrong of [undefined, "", "0 0 0", "a b c", "12"]) expect(wantedCoreMs(wrong)).toBeUndefined();
+});
+
+test.skipIf(!existsSync("/proc/self/schedstat"))(
+  "GRC-11 a process that works wants a core, and one that sleeps does not [needs a kernel that counts it]",
+  async () => {
+    const own = new OwnTime(undefined);
+    const busy = performance.now() + 1500;
+    while (performance.now() < busy);
+    expect(own.pausedOf(1500)).toBe(0);
+    // It sleeps in the middle of a turn: nothing else runs meanwhile.
+    own.mark();
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
+    expect(own.pausedOf(1500)).toBeGreaterThan(1200);
+  },
+);

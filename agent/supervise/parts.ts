@@ -42,8 +42,13 @@ export interface SupervisorParts {
   readonly stageAlerts?: StageAlerts;
   /** A new process, or one that was adopted. */
   readonly spawned?: (workload: string, instance: Instance, adopted: boolean) => void;
-  /** The agent itself was away for so long: whoever judges by time forgives it. */
-  readonly late?: (byMs: number) => void;
+  /**
+   * The agent itself was away for so long: whoever judges by time forgives it. For `pausedMs` of it, 0 or at least a second, it was
+   * neither busy nor waiting for a core: it was stopped, or the machine was paused, and everything with it.
+   */
+  readonly late?: (byMs: number, pausedMs: number) => void;
+  /** As `own-time.driver.ts` reads it from the kernel, which is what stands in for it when it is absent. */
+  readonly wantedCoreMs?: () => number | undefined;
   /** What others know of a workload, for its status. */
   readonly known?: (workload: string) => Known;
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;

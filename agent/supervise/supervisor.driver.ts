@@ -18,6 +18,7 @@ import { Hands } from "./hands.driver.ts";
 import { letGoInOrder } from "./in-order.ts";
 import { nextLookMs, step } from "./machine.ts";
 import { dependencyOrder } from "./order.ts";
+import { OwnTime } from "./own-time.driver.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
 import { Recorder } from "./recorder.driver.ts";
 import { dismiss } from "./removed.driver.ts";
@@ -45,6 +46,7 @@ export class Supervisor {
   readonly #hands: Hands;
   readonly #actors = new Map<string, Actor>();
   readonly #stored: ReadonlyMap<string, State>;
+  readonly #ownTime: OwnTime;
   #lastTickMs: number;
   #tickDueMs: number;
   readonly #next = { checkMs: 0, rotateMs: 0 };
@@ -64,6 +66,7 @@ export class Supervisor {
       },
       (actor) => [...this.#actors.values()].filter((one) => one !== actor),
     );
+    this.#ownTime = new OwnTime(parts.wantedCoreMs);
     this.#lastTickMs = parts.clock.monotonicMs();
     this.#tickDueMs = this.#lastTickMs + adoptedEveryMs;
     for (const { name } of parts.specs) this.#actors.set(name, actorOf(parts, name, stored.get(name)));
@@ -312,6 +315,7 @@ export class Supervisor {
     this.#forgiveOwnAbsence();
     const nowMs = this.#parts.clock.monotonicMs();
     this.#lastTickMs = nowMs;
+    this.#ownTime.mark();
     const adopted = [...this.#actors.values()].flatMap(({ state }) => adoptedIn(state) ?? []);
     if (this.#parts.processes.mayHaveEnded(adopted) || nowMs + earlyMs >= this.#next.checkMs) {
       this.#next.checkMs = nextRound(nowMs, checkEveryMs);
@@ -348,16 +352,14 @@ export class Supervisor {
     // It may have begun right after the last tick, however far the next one was.
     const awayMs = nowMs - this.#lastTickMs - adoptedEveryMs;
     if (awayMs < lateMs) return;
+    const pausedMs = this.#ownTime.pausedOf(awayMs);
     this.#lastTickMs = nowMs;
     this.#tickDueMs = nowMs + adoptedEveryMs;
-    this.#parts.log(
-      "warn",
-      { awayMs: Math.round(awayMs) },
-      "the agent was away; deadlines of judgement move by that time",
-    );
+    const away = { awayMs: Math.round(awayMs), pausedMs: Math.round(pausedMs) };
+    this.#parts.log("warn", away, "the agent was away; deadlines of judgement move by that time");
     for (const actor of this.#actors.values())
       actor.state = step(actor.spec, actor.state, { is: "late", byMs: awayMs }, this.#moment()).state;
-    this.#parts.late?.(awayMs);
+    this.#parts.late?.(awayMs, pausedMs);
   }
 
   #moment(): Moment {
@@ -392,7 +394,6 @@ export class Supervisor {
 
 /** Opens the supervisor over what the store remembers. */
 export async function superviseAll(parts: SupervisorParts): Promise<Supervisor> {
-  const stored = new Map<string, State>();
-  for (const { name, state } of await parts.store.workloads()) stored.set(name, remembered(state as State));
-  return new Supervisor(parts, stored);
+  const stored = await parts.store.workloads();
+  return new Supervisor(parts, new Map(stored.map(({ name, state }) => [name, remembered(state as State)])));
 }

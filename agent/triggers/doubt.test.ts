@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { healthy, quiet, triggerBench } from "../../test/support/trigger-bench.ts";
 import type { Figures, Observation } from "./observation.ts";
+import { catalogue } from "./trigger.ts";
 
 const minuteMs = 60_000;
 const stressNg = "stress-ng (pid 4711) takes 180 % of a core";
@@ -220,6 +221,22 @@ test("the agent's own lag is taken off latencies and ages: what it missed is nob
   bench.see((ms) => quiet({ workloads: { engine: healthy({ beat_age_ms: ms }) } }));
   bench.pass(90_000);
   expect(bench.log).toEqual(["135 fired workload-silent workload/engine"]);
+});
+
+test("a latency was silent for a minute after the agent was late by a second: only a pause of the machine has slowed it", () => {
+  for (const [pausedMs, firesS] of [
+    [0, 8],
+    [1000, 68],
+  ] as const) {
+    const bench = triggerBench({ triggers: catalogue.filter(({ name }) => name === "high-latency") });
+    bench.pass(1000);
+    bench.stall(1000);
+    bench.tell({ is: "late", byMs: 1000, pausedMs });
+    bench.see(quiet({ workloads: { engine: healthy({ p95_latency_ms: 1050 }) } }));
+    bench.pass(90_000);
+    const [fired] = bench.log.filter((line) => line.includes("fired"));
+    expect(fired, `${pausedMs} ms`).toBe(`${firesS} fired high-latency workload/engine`);
+  }
 });
 
 test("what is told in a heap after the agent was away lay in a longer window than it seems", () => {

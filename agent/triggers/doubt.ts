@@ -78,6 +78,8 @@ export interface Doubt {
   readonly starved?: { readonly atMs: number; readonly by: string };
   /** How late the agent itself was. */
   readonly lags: Window;
+  /** The part of it in which the agent did not even want to run, as on a machine that is paused as a whole. Absent: none. */
+  readonly pauses?: Window;
 }
 
 /** Nothing is known against ourselves. */
@@ -102,14 +104,26 @@ export function doubted(before: Doubt, node: Figures, stranger: string, nowMs: n
   return { ...before, starved: { atMs: nowMs, by: stranger || "processes that are not ours" } };
 }
 
-/** The agent was late by so much. */
-export function lagged(before: Doubt, byMs: number, nowMs: number): Doubt {
-  return { ...before, lags: counted(before.lags, byMs, lagsMs, nowMs) };
+/** The agent was late by so much; `pausedMs` of it not because it was busy or waited for a core. */
+export function lagged(before: Doubt, byMs: number, pausedMs: number, nowMs: number): Doubt {
+  return {
+    ...before,
+    lags: counted(before.lags, byMs, lagsMs, nowMs),
+    pauses: counted(before.pauses ?? [], pausedMs, lagsMs, nowMs),
+  };
 }
 
-/** How late the agent was in the last `withinMs`: so much of an age, or of a latency, may be its own. */
+/** How late the agent was in the last `withinMs`: so much of an age may be its own. */
 export function lagOf({ lags }: Doubt, withinMs: number, nowMs: number): number {
   return countOf(lags, Math.min(withinMs, lagsMs), nowMs);
+}
+
+/**
+ * For how long everything may have stood still in the last `withinMs`: so much of a latency may be due to that. A workload measures
+ * its requests itself, so an agent that was only busy, or waited for a core while a workload burnt them all, has slowed none.
+ */
+export function pauseOf({ pauses = [] }: Doubt, withinMs: number, nowMs: number): number {
+  return countOf(pauses, Math.min(withinMs, lagsMs), nowMs);
 }
 
 /** By how much a threshold on time has to be widened now, and why. */

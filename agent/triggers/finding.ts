@@ -1,7 +1,7 @@
 /** What a figure means for a trigger. Pure, a part of `machine.ts`. */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
-import { type Doubt, lagOf, widening } from "./doubt.ts";
+import { type Doubt, lagOf, pauseOf, widening } from "./doubt.ts";
 import { figureWords, metricOf } from "./metrics.ts";
 import type { Finding } from "./stand.ts";
 import type { CountTrigger, LevelTrigger, Trigger } from "./trigger.ts";
@@ -26,7 +26,8 @@ type Excuse = () => string | undefined;
 const nothing: Finding = { is: "over", because: "" };
 
 /**
- * A figure against a threshold. What only the agent's own lag explains is nothing; what a starved machine explains is excused.
+ * A figure against a threshold. What only the agent's own lag, or a pause of the machine, explains is nothing; what a starved machine
+ * explains is excused.
  * `stands`: something does already, so also what is no reason for anything is put into words.
  */
 export function levelFinding(
@@ -38,8 +39,10 @@ export function levelFinding(
   excuse: Excuse = () => undefined,
 ): Finding {
   if (value === undefined || !Number.isFinite(value)) return { is: "unknown" };
-  const slows = side === "above" && metricOf(metric)?.slowedByLoad === true;
-  const judged = slows ? value - lagOf(doubt, Math.max(value, lookBackMs), nowMs) : value;
+  const { slowedByLoad, isAge } = metricOf(metric) ?? {};
+  const slows = side === "above" && slowedByLoad === true;
+  const ownOf = isAge ? lagOf : pauseOf;
+  const judged = slows ? value - ownOf(doubt, Math.max(value, lookBackMs), nowMs) : value;
   const bad = side === "above" ? judged > threshold : judged < threshold;
   if (!bad && !stands) return nothing;
   const because = `${metric} is ${figureWords(metric, value)}`;

@@ -79,7 +79,7 @@ export function step(triggers: readonly Trigger[], state: State, event: Event, n
       return turn.answer();
     case "late":
       for (const [key, stand] of Object.entries(state.stands)) turn.stands.put(key, forgiven(stand, event.byMs));
-      return turn.answer({ doubt: lagged(state.doubt, event.byMs, now.ms) });
+      return turn.answer({ doubt: lagged(state.doubt, event.byMs, event.pausedMs ?? event.byMs, now.ms) });
     case "look":
       return looked(active, state, event.localOffsetMs, turn, now);
     default:

@@ -22,8 +22,10 @@ export interface Metric {
   readonly means: string;
   /** A threshold beyond this could never be crossed. */
   readonly max?: number;
-  /** It grows when the machine, or the agent that measured it, had too little CPU: see `doubt.ts`. */
+  /** It grows when the machine had too little CPU: see `doubt.ts`. */
   readonly slowedByLoad?: true;
+  /** The agent itself counts its time, so it grows also while the agent alone was late: see `doubt.ts`. */
+  readonly isAge?: true;
   /** It is about the workload over all its lives: a new process does not end it. */
   readonly outlives?: true;
   /** Of this resource strangers may take their part. */
@@ -38,6 +40,7 @@ const workload = (unit: Unit, means: string, more: Partial<Metric> = {}): Metric
   ...more,
 });
 const slowed = { slowedByLoad: true } as const;
+const age = { slowedByLoad: true, isAge: true } as const;
 
 /** Every figure of an Observation that a threshold may be set on. */
 export const metrics: Readonly<Record<string, Metric>> = {
@@ -54,14 +57,14 @@ export const metrics: Readonly<Record<string, Metric>> = {
   network_sent_bytes_per_second: node("rate", "sent, all interfaces"),
   temperature_celsius: node("number", "the hottest sensor"),
   uptime_ms: workload("ms", "age of its process"),
-  beat_age_ms: workload("ms", "age of its last beat", slowed),
+  beat_age_ms: workload("ms", "age of its last beat", age),
   process_cpu_ratio: workload("percent", "CPU of its family; 100% is one core"),
   process_memory_bytes: workload("bytes", "memory of its family"),
   process_tasks: workload("number", "processes and threads of its family"),
   process_open_files: workload("number", "open files of its family"),
   output_bytes_per_second: workload("rate", "what it prints"),
   io_bytes_per_second: workload("rate", "what it reads and writes"),
-  progress_age_ms: workload("ms", "since its last sign of progress", slowed),
+  progress_age_ms: workload("ms", "since its last sign of progress", age),
   avg_latency_ms: workload("ms", "its requests take, on average", slowed),
   p95_latency_ms: workload("ms", "95 of 100 of its requests are faster", slowed),
   p99_latency_ms: workload("ms", "99 of 100 of its requests are faster", slowed),

@@ -81,8 +81,8 @@ export type Event =
   | { readonly is: "born"; readonly workload: string }
   /** Stopped on purpose, finished, or removed: it is forgotten. */
   | { readonly is: "gone"; readonly workload: string }
-  /** The agent itself was late by so much. */
-  | { readonly is: "late"; readonly byMs: number }
+  /** The agent itself was late by so much; `pausedMs` of it not because it was busy or waited for a core. Absent: all of it. */
+  | { readonly is: "late"; readonly byMs: number; readonly pausedMs?: number }
   /** Time has passed. `localOffsetMs`: local time less UTC, now. */
   | { readonly is: "look"; readonly localOffsetMs: number };
 
