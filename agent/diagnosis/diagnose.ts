@@ -158,7 +158,11 @@ function exhaustion({ exhausted, diskFull, hints }: Facts): Hypothesis {
   // Measured, and a full disk cuts off what is written to it: what looks corrupt then is no case for a restore, which needs room too.
   if (first) return { ...base, confidence: diskFull ? 0.9 : 0.8, because: exhausted.join("; ") };
   if (hints.includes("exhaustion"))
-    return { ...base, confidence: 0.6, because: "its output speaks of memory, disk or descriptors that ran out" };
+    return {
+      ...base,
+      confidence: 0.6,
+      because: "its output speaks of memory, disk, descriptors or a port that it could not get",
+    };
   return { ...base, confidence: 0, because: "nothing that it uses has run out" };
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
@@ -10,6 +10,7 @@ import type { DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/l
 import { WorkloadPhase, type WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { freePort as firstFreePort } from "../../deploy/ports.ts";
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
 import { looks } from "../support/looks.ts";
@@ -189,16 +190,17 @@ export async function healed(
   };
 }
 
-/** A port that nobody listens on now. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
-  });
+/** Below what the kernel gives to connections (ip_local_port_range, from 32768 on): those take any of theirs at any moment. */
+const portsFrom = 20_000;
+const portsTo = 32_000;
+const givenPorts = new Set<number>();
+
+/** A port of loopback that nobody listens at, and that this process has given to nobody before. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = await firstFreePort(randomInt(portsFrom, portsTo), givenPorts);
+    if (givenPorts.has(port)) continue; // given while it was looked at
+    givenPorts.add(port);
+    return port;
+  }
 }
