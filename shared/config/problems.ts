@@ -17,7 +17,7 @@ export interface Problem extends Place {
 }
 
 /** More problems than this are counted, not shown. */
-const shownMax = 50;
+export const shownMax = 50;
 
 /** CONFIG_INVALID that lists every problem in the order of the file. `problems` must not be empty. */
 export function configFault(fileName: string, problems: readonly Problem[]): Fault {

@@ -21,8 +21,15 @@ type Form = "duration" | "size" | "percent" | "integer" | "decimal" | "text" | "
 /** The longest text a value may be: 64 KiB. */
 const textMax = 65_536;
 
+/** The schema's word on a field, read once: for each reading the library parses all options of the field anew. One entry for each field of ours. */
+const rules = new WeakMap<DescField, Rule>();
+
 export function ruleOf(field: DescField): Rule {
-  return getOption(field, ruleOption);
+  const known = rules.get(field);
+  if (known) return known;
+  const read = getOption(field, ruleOption);
+  rules.set(field, read);
+  return read;
 }
 
 /** True for fields whose value, or whose items' value, is a section with keys of its own. */

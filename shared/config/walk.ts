@@ -1,6 +1,6 @@
 import { create, type DescField, type DescMessage, type Message } from "@bufbuild/protobuf";
 import { type Document, isAlias, isMap, isScalar, isSeq, type LineCounter, type Node, type Scalar } from "yaml";
-import { nearest, type Place, type Problem } from "./problems.ts";
+import { nearest, type Place, type Problem, shownMax } from "./problems.ts";
 import { allowedOf, isSection, readValue, ruleOf, type Written } from "./value.ts";
 
 /** Aliases can multiply a small file into a huge one: both are bounded. */
@@ -95,10 +95,12 @@ export class Walk {
   #keys(schema: DescMessage, node: Node | undefined, path: string): Keys {
     const known = schema.fields.map(({ name }) => name);
     const keys = this.#pairs(node, path, `allowed are the keys ${known.join(", ")}`);
-    for (const key of keys.keys()) {
-      if (known.includes(key)) continue;
-      const allowed = `allowed are ${known.join(", ")}`;
-      this.#problem(join(path, key), this.#at(`${join(path, key)}#`), "unknown key", allowed, nearest(key, known));
+    const allowed = `allowed are ${known.join(", ")}`;
+    const unknown = [...keys.keys()].filter((key) => !known.includes(key));
+    for (const [n, key] of unknown.entries()) {
+      // They stand in the order of the file: of these, no more are ever shown.
+      const meant = n < shownMax ? nearest(key, known) : undefined;
+      this.#problem(join(path, key), this.#at(`${join(path, key)}#`), "unknown key", allowed, meant);
     }
     return keys;
   }
