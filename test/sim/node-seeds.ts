@@ -1,10 +1,10 @@
 /** How many seeds are tried, and what is said when one of them fails. */
 import { expect } from "vitest";
+import { seedsOr } from "../support/seeds.ts";
 import type { Outcome } from "./node-run.ts";
 
 const only = process.env.SEED;
-const count = Number(process.env.NODE_SEEDS ?? 12);
-const seeds = only === undefined ? Array.from({ length: count }, (_, index) => index + 1) : [Number(only)];
+const seeds = only === undefined ? seedsOr(12) : [Number(only)];
 
 /**
  * Tries every seed. `NODE_SEEDS=1000` sets how many, `SEED=17` replays one and prints its trace. Returns how long each took, in
