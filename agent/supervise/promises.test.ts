@@ -137,6 +137,7 @@ test("PHX-12 a bare command without any config has every default that it needs t
 
 test("PHX-13 what cannot stay up is tried for a whole day without a person, at least every cap, and is healed when it can", () => {
   const one = bench(bare);
+  one.recording = false;
   one.tell({ is: "boot", bootId: "boot-1" });
   let longestMs = 0;
   let lastStartMs = one.now();
