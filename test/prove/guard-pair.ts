@@ -113,14 +113,20 @@ export class GuardedNode {
   }
 
   /** Living main processes of a workload. */
-  leads(workload: string): number[] {
-    return allPids().filter(
-      (pid) =>
-        environOf(pid, markVariable)?.split(":")[1] === workload &&
-        environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) === true &&
-        procStat(pid)?.session === pid &&
-        isAlive(pid),
-    );
+  leads(workload: string): readonly number[] {
+    return this.everyLead().get(workload) ?? [];
+  }
+
+  /** Those of all workloads, by one look at the machine. */
+  everyLead(): ReadonlyMap<string, readonly number[]> {
+    const found = new Map<string, number[]>();
+    for (const pid of allPids()) {
+      const workload = environOf(pid, markVariable)?.split(":")[1];
+      if (workload === undefined || procStat(pid)?.session !== pid || !isAlive(pid)) continue;
+      if (environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) !== true) continue;
+      found.set(workload, [...(found.get(workload) ?? []), pid]);
+    }
+    return found;
   }
 
   /** Waits until all that should be there is: one watchdog, one agent that answers, these workloads running and without an incident. */

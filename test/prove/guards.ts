@@ -146,10 +146,7 @@ function watchForCopies(node: GuardedNode): { stop(): string[]; looks(): number 
   let looks = 0;
   const timer = setInterval(() => {
     looks += 1;
-    for (const name of [victim, ...bystanders]) {
-      const pids = node.leads(name);
-      if (pids.length > 1) copies.add(`${name}: ${pids.join(" and ")}`);
-    }
+    for (const [name, pids] of node.everyLead()) if (pids.length > 1) copies.add(`${name}: ${pids.join(" and ")}`);
   }, watchEveryMs);
   return {
     stop() {
