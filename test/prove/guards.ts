@@ -106,6 +106,11 @@ function pidOf(node: GuardedNode, kind: Kind): number {
   return pid;
 }
 
+/** Kills them in one moment, also where this process has to wait between two signals: frozen before, none sees another one's end. */
+function atOnce(pids: readonly number[]): void {
+  for (const signal of ["SIGSTOP", "SIGKILL"] as const) for (const pid of pids) signalIfThere(pid, signal);
+}
+
 /** All three die in one moment, and nobody is left to start anything: a person types one command. */
 async function withoutInit(rounds: number, add: Add): Promise<void> {
   const node = new GuardedNode(workloads());
@@ -115,7 +120,7 @@ async function withoutInit(rounds: number, add: Add): Promise<void> {
     for (let round = 0; round < rounds; round++) {
       await pause(calmMs);
       const pids = (["watchdog", "agent", "workload"] as const).map((kind) => pidOf(node, kind));
-      for (const pid of pids) signalIfThere(pid, "SIGKILL");
+      atOnce(pids);
       await pause(2000);
       if (node.of("agent").length + node.of("watchdog").length > 0)
         throw new Error("somebody came back without a command");
