@@ -28,8 +28,12 @@ async function main(args: string[]): Promise<number> {
 
 /** The programs that tests have for themselves, before several files at once find that they are not built. */
 async function buildOwn(): Promise<void> {
-  const own = readdirSync(inRoot("test", "support")).filter((name) => name.endsWith(".main.ts"));
-  await Promise.all(own.map((name) => bundled(`test/support/${name}`).catch(() => undefined))); // esbuild has said what is wrong
+  const own = ["test/support", "test/contract"].flatMap((folder) =>
+    readdirSync(inRoot(folder))
+      .filter((name) => name.endsWith(".main.ts"))
+      .map((name) => `${folder}/${name}`),
+  );
+  await Promise.all(own.map((entry) => bundled(entry).catch(() => undefined))); // esbuild has said what is wrong
 }
 
 function run(args: string[]): Promise<number> {

@@ -18,6 +18,7 @@ import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { canMount, smallDisk } from "../../test/contract/small-disk.ts";
+import { bundled } from "../../test/support/bundle.ts";
 import { keeps, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
 import type { StepWrite } from "./ports.ts";
 
@@ -207,15 +208,11 @@ test("decisions and closed incidents are kept to their bounds, the oldest go; op
 });
 
 test("CARD-4 an agent killed in the middle of writing, again and again, finds every acknowledged write", async () => {
-  const program = join(import.meta.dirname, "../../test/contract/agent-writer.main.ts");
+  const program = await bundled("test/contract/agent-writer.main.ts");
   const said = new Map<string, number>();
   let lastSeq = 0n;
   for (let life = 1; life <= 4; life++) {
-    const writer = spawn(
-      process.execPath,
-      ["--no-warnings", "--experimental-transform-types", program, dir, String(life)],
-      { stdio: ["ignore", "pipe", "inherit"] },
-    );
+    const writer = spawn(process.execPath, [program, dir, String(life)], { stdio: ["ignore", "pipe", "inherit"] });
     let lines = 0;
     for await (const line of createInterface({ input: writer.stdout })) {
       const [what = "", count = ""] = line.split(" ");

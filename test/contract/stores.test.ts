@@ -9,6 +9,7 @@ import { memoryLog } from "@blueflame/shared/store/memory/memory-log.ts";
 import { memoryState } from "@blueflame/shared/store/memory/memory-state.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { expect, test } from "vitest";
+import { bundled } from "../support/bundle.ts";
 import { logContract } from "./log.contract.ts";
 import { stateContract } from "./state.contract.ts";
 
@@ -60,13 +61,9 @@ test("CARD-4 LevelDB: a writer that is killed again and again loses nothing that
   const { dir, remove } = await levelDir();
   try {
     const said = new Map<string, { count: number; rev: bigint }>();
-    const program = join(import.meta.dirname, "engine-writer.main.ts");
+    const program = await bundled("test/contract/engine-writer.main.ts");
     for (let life = 1; life <= 4; life++) {
-      const writer = spawn(
-        process.execPath,
-        ["--no-warnings", "--experimental-transform-types", program, dir, `life${life}`],
-        { stdio: ["ignore", "pipe", "inherit"] },
-      );
+      const writer = spawn(process.execPath, [program, dir, `life${life}`], { stdio: ["ignore", "pipe", "inherit"] });
       let lines = 0;
       for await (const line of createInterface({ input: writer.stdout })) {
         const [kind = "", key = "", count = "", rev = ""] = line.split(" ");
