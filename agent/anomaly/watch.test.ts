@@ -1,5 +1,6 @@
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { expect, test } from "vitest";
+import { seedsOr } from "../../test/support/seeds.ts";
 import type { Sample } from "./features.ts";
 import { beginTraining, forestOf, trainSome, treesMax } from "./forest.ts";
 import { freshWatch, look, trained, trainingDue, type Verdict, type Watch } from "./watch.ts";
@@ -57,7 +58,7 @@ class Watching {
 /** At most this many looks of 100 may be taken for an anomaly by mistake. Measured: 0.2, 0, 0, 0.7. */
 const mistaken = { steady: 0.5, flat: 0, spiky: 0.1, heavy: 1.5 };
 
-const cases = Object.keys(mistaken).flatMap((kind) => [1, 2].map((seed) => [kind, seed] as const));
+const cases = Object.keys(mistaken).flatMap((kind) => seedsOr(1).map((seed) => [kind, seed] as const));
 test.each(cases)(
   "PRA-8 3000 looks at calm %s noise, seed %i: hardly one is an anomaly, and never three in a row",
   (kind, seed) => {

@@ -105,7 +105,7 @@ test("PHX-9 killed at random moments it goes on where it was: no trade twice, no
   const told: number[] = [];
   // On a busy machine a life comes less far: then it takes more of them.
   const trades = () => space().risk().risk.trades;
-  for (let life = 0; life < 25 || (trades() <= 10 && life < 200); life += 1) {
+  for (let life = 0; life < 15 || (trades() <= 10 && life < 200); life += 1) {
     const before = await remembered();
     const { child, output, exit } = start();
     await until(() => barOf() > (before?.next ?? 0));

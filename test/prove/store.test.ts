@@ -31,7 +31,7 @@ test.skipIf(!canLoop())(
 );
 
 test("PHX-9 some of every single fault of the store's files: none passes in silence", async () => {
-  expect(await proved(storeFaults, 0.008)).toContain("FILE, FAULT");
+  expect(await proved(storeFaults, 0.002)).toContain("FILE, FAULT");
 });
 
 test.skipIf(!canMount())(
