@@ -122,8 +122,9 @@ async function withoutInit(rounds: number, add: Add): Promise<void> {
       const pids = (["watchdog", "agent", "workload"] as const).map((kind) => pidOf(node, kind));
       atOnce(pids);
       await pause(2000);
-      if (node.of("agent").length + node.of("watchdog").length > 0)
-        throw new Error("somebody came back without a command");
+      const back = [...node.of("watchdog"), ...node.of("agent")];
+      if (back.length > 0)
+        throw new Error(`${back} came back without a command, of ${pids} were killed\n${node.logs()}`);
       const beganMs = performance.now();
       const command = round % 2 === 0 ? "up" : "emergency";
       if (command === "up") node.byPerson();
