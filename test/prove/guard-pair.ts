@@ -121,8 +121,9 @@ export class GuardedNode {
   everyLead(): ReadonlyMap<string, readonly number[]> {
     const found = new Map<string, number[]>();
     for (const pid of allPids()) {
+      if (procStat(pid)?.session !== pid || !isAlive(pid)) continue;
       const workload = environOf(pid, markVariable)?.split(":")[1];
-      if (workload === undefined || procStat(pid)?.session !== pid || !isAlive(pid)) continue;
+      if (workload === undefined) continue;
       if (environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) !== true) continue;
       found.set(workload, [...(found.get(workload) ?? []), pid]);
     }

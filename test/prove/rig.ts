@@ -142,9 +142,10 @@ export class AgentRig {
   leads(): Lead[] {
     const found: Lead[] = [];
     for (const pid of allPids()) {
-      const [owner, workload = ""] = environOf(pid, markVariable)?.split(":") ?? [];
       const stat = procStat(pid);
-      if (!owner || !stat || stat.state === "Z" || stat.session !== pid) continue;
+      if (!stat || stat.state === "Z" || stat.session !== pid) continue;
+      const [owner, workload = ""] = environOf(pid, markVariable)?.split(":") ?? [];
+      if (!owner) continue;
       if (this.#owner === "" && environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir)) this.#owner = owner;
       if (owner === this.#owner && this.#owner !== "") found.push({ workload, pid, startTicks: stat.startTicks });
     }
