@@ -17,6 +17,7 @@ const workers = 5;
 export default defineConfig({
   test: {
     pool: "forks",
+    setupFiles: ["test/support/signals.setup.ts"],
     // A bound for what hangs, not for what is slow: machines are shared.
     testTimeout: 240_000,
     hookTimeout: 240_000,
