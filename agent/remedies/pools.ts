@@ -27,7 +27,7 @@ export type PoolBounds = Readonly<Record<string, number>>;
 /** Bounds of the pools that remedies use; the config's `pools` may say otherwise by name. */
 export const poolDefaults = { recovery: 4, maintenance: 1, backup: 1, bootstrap: 1 } as const satisfies PoolBounds;
 
-/** More than this many wait for no pool. */
+/** More than this many wait for no pool, but for those that go on after a rest: of them there is one for each subject at most. */
 export const waitingMax = 16;
 
 export const emptyPools: PoolState = { running: [], resting: [], waiting: [] };
@@ -57,7 +57,7 @@ export function enter(state: PoolState, request: PoolRequest, bounds: PoolBounds
   return { state: { ...state, waiting: [...state.waiting, request] }, entry: { is: "waits" } };
 }
 
-/** A step of what may run now. */
+/** A place has become free: the state after it, and who begins by it. */
 export interface Left {
   readonly state: PoolState;
   readonly begins: readonly PoolRequest[];

@@ -239,6 +239,27 @@ test("a playbook started eight seconds after its trigger: three that waited out 
   expect(lines()).toEqual(["quick", "quick", "patient", "patient"]);
 });
 
+test("a run that finds no place after it let time pass ends with its own time, and the next one has its turn", async () => {
+  const busy = script("busy", `echo busy >> ${dir}/out; sleep 1.5`);
+  const note = script("note", `echo "$1" >> ${dir}/out`);
+  playbook("patient", `  - wait: {for: 300ms}\n  - exec: {command: [${note}, patient]}\n`, "pool: ours\n");
+  playbook("busy", `  - exec: {command: [${busy}]}\n`, "pool: ours\n");
+  playbook("quick", `  - exec: {command: [${note}, quick]}\n`, "pool: ours\n");
+  await open(
+    ["one", "two"].map((name) => specOf({ name })),
+    { pools: { ours: 1 } },
+  );
+  const patient = play("patient", "one", 800);
+  const long = play("busy", "two");
+  expect(await patient).toMatchObject({
+    ok: false,
+    because: expect.stringContaining("its 800 ms were over before step 2"),
+  });
+  expect(await long).toMatchObject({ ok: true });
+  expect(await play("quick", "one")).toMatchObject({ ok: true });
+  expect(lines()).toEqual(["busy", "quick"]);
+});
+
 test("DOL-7 a slow backup holds no recovery up, and a restore ends it", async () => {
   mkdirSync(join(dir, "data"));
   writeFileSync(join(dir, "data", "a"), "1");
