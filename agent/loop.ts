@@ -28,7 +28,7 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import type { KeptConfig } from "./config-memory.ts";
+import type { KeptConfig } from "./config/memory.ts";
 import { changeStoreKey } from "./key-desk.ts";
 import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";

@@ -2,7 +2,7 @@ import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
+import { readAgentConfig } from "@blueflame/agent/config/config.driver.ts";
 import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
 import { isSection, ruleOf } from "@blueflame/shared/config/value.ts";
 import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";

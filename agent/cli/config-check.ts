@@ -1,5 +1,5 @@
 import { type OutputOptions, printRows } from "@blueflame/shared/cli/print.ts";
-import { readAgentConfig } from "../config.driver.ts";
+import { readAgentConfig } from "../config/config.driver.ts";
 
 interface Line {
   readonly workload: string;

@@ -8,8 +8,8 @@ import { type ConfigVersion, ConfigVersionSchema } from "@blueflame/shared/gen/b
 import { syncFolder } from "@blueflame/shared/store/folder.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { agentConfigAt } from "../config.driver.ts";
-import { stamped } from "../config-stamp.ts";
+import { agentConfigAt } from "../config/config.driver.ts";
+import { stamped } from "../config/stamp.ts";
 import { ask } from "./ask.driver.ts";
 
 interface VersionsOptions extends OutputOptions {

@@ -2,9 +2,9 @@ import { homedir } from "node:os";
 import { formatFlag, type OutputOptions, printRows } from "@blueflame/shared/cli/print.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Command } from "commander";
-import { readAgentConfig } from "../config.driver.ts";
-import { type Done, install, uninstall } from "../install.driver.ts";
-import { type Layout, layoutOf } from "../install-plan.ts";
+import { readAgentConfig } from "../config/config.driver.ts";
+import { type Done, install, uninstall } from "../install/install.driver.ts";
+import { type Layout, layoutOf } from "../install/plan.ts";
 
 interface InstallOptions extends OutputOptions {
   readonly dataDir: string;

@@ -4,7 +4,7 @@ import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/p
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import { readAgentConfig } from "../config.driver.ts";
+import { readAgentConfig } from "../config/config.driver.ts";
 import { readTarget } from "../identity.driver.ts";
 import { openWithKey } from "../store/keys/open-with.ts";
 import { type Mended, type MendOptions, mendStore, verifyStore, type Wish } from "../store/mend.ts";

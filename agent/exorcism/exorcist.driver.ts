@@ -5,7 +5,7 @@
  */
 import { setImmediate as giveWay, setTimeout as pause } from "node:timers/promises";
 import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
-import type { NodeSections } from "../config-sections.ts";
+import type { NodeSections } from "../config/sections.ts";
 import { koffi, type Native } from "../libc.driver.ts";
 import type { Families } from "../supervise/family.driver.ts";
 import { procStat } from "../supervise/proc.driver.ts";

@@ -3,7 +3,7 @@ import { readlinkSync } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { setImmediate as giveWay } from "node:timers/promises";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import type { OwnedProcessSpec } from "../config-sections.ts";
+import type { OwnedProcessSpec } from "../config/sections.ts";
 import { ProcessFile } from "../limits/process-file.driver.ts";
 import type { ProcessLine } from "../limits/process-line.ts";
 import { pageBytes, processLine, processText } from "../limits/process-table.driver.ts";

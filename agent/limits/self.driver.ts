@@ -1,7 +1,7 @@
 /** Bounds the agent itself: its score for the out-of-memory killer, its memory, and what the system lets it have. */
 import { readFileSync } from "node:fs";
 import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
-import type { NodeSections } from "../config-sections.ts";
+import type { NodeSections } from "../config/sections.ts";
 import { protectSelf } from "./oom-score.driver.ts";
 import { shortText } from "./process-table.driver.ts";
 import { boundWarnings, judgeSelf, type OwnBounds, type SelfMemory } from "./self.ts";

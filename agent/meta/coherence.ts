@@ -1,4 +1,4 @@
-import type { CoherenceSpec } from "../config-sections.ts";
+import type { CoherenceSpec } from "../config/sections.ts";
 import type { Field } from "./fields.ts";
 
 /** What one look at a rule's field has found. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { JobSpec } from "../config-sections.ts";
+import type { JobSpec } from "../config/sections.ts";
 import { type JobMoment, type JobSeen, lateJobs } from "./jobs.ts";
 
 const minute = 60_000;

@@ -1,4 +1,4 @@
-import type { JobSpec, TimeOfDay } from "../config-sections.ts";
+import type { JobSpec, TimeOfDay } from "../config/sections.ts";
 
 /** What is known of a job's runs: when it ran last by the wall clock, that it never ran, or that nobody could look. */
 export type JobSeen = number | "never" | "unknown";

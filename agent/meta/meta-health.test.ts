@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { MetaSpec } from "../config-sections.ts";
+import type { MetaSpec } from "../config/sections.ts";
 import { becauseMax, type MetaSeen, metaHealth, metaHealthJson, statusOf } from "./meta-health.ts";
 
 const source = (name: string, external = false): MetaSpec["sources"][number] => ({

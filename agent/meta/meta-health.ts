@@ -1,4 +1,4 @@
-import type { MetaSpec } from "../config-sections.ts";
+import type { MetaSpec } from "../config/sections.ts";
 import type { Freshness } from "./freshness.ts";
 
 /** A workload as the meta-health looks at it. */

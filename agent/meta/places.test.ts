@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { CoherenceSpec, SourceSpec } from "../config-sections.ts";
+import type { CoherenceSpec, SourceSpec } from "../config/sections.ts";
 import { applyRule, type RuleLook, type RuleState, unseenRule } from "./coherence.ts";
 import { countOf, fieldOf, timeOf } from "./fields.ts";
 import { type PlaceSeen, placesOf, ruleLook, sourceLook } from "./places.ts";

@@ -1,4 +1,4 @@
-import type { CoherenceSpec, SourceSpec } from "../config-sections.ts";
+import type { CoherenceSpec, SourceSpec } from "../config/sections.ts";
 import type { RuleLook } from "./coherence.ts";
 import { countOf, type Field, timeOf } from "./fields.ts";
 import type { SourceLook } from "./freshness.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { JobSpec } from "../config-sections.ts";
+import type { JobSpec } from "../config/sections.ts";
 import type { MetaHealth } from "./meta-health.ts";
 import { type RecoveryGround, recoverOrder } from "./recover-order.ts";
 

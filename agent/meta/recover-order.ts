@@ -1,4 +1,4 @@
-import type { JobSpec } from "../config-sections.ts";
+import type { JobSpec } from "../config/sections.ts";
 import type { MetaHealth } from "./meta-health.ts";
 
 /** One thing to do when the node is DEAD. */

@@ -1,5 +1,5 @@
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import type { JobSpec, MetaSpec } from "../config/sections.ts";
 import type { MetaHealth } from "../meta/meta-health.ts";
 import { type RecoveryMove, recoverOrder } from "../meta/recover-order.ts";
 import type { Event, State } from "../supervise/state.ts";

@@ -3,7 +3,7 @@ import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench } from "../../test/support/workload-bench.ts";
-import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import type { JobSpec, MetaSpec } from "../config/sections.ts";
 import { noFacts } from "../diagnosis/facts.ts";
 import { type MetaHealth, metaHealth } from "../meta/meta-health.ts";
 import { instanceOf, type State } from "../supervise/state.ts";

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import type { JobSpec } from "../config-sections.ts";
+import type { JobSpec } from "../config/sections.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 
 /** A job that was triggered has this long; then its command is ended. */

@@ -1,6 +1,6 @@
 /** Limits, the search for zombies and the agent's own bounds, wired to the supervision. */
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import type { AgentConfig } from "../config.ts";
+import type { AgentConfig } from "../config/config.ts";
 import { type Exorcism, type Exorcist, openExorcist } from "../exorcism/exorcist.driver.ts";
 import { viewOf } from "../exorcism/view.ts";
 import { type Applied, type Limits, openLimits } from "../limits/limits.driver.ts";

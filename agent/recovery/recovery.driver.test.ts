@@ -7,7 +7,7 @@ import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
-import { bareConfig } from "../config.ts";
+import { bareConfig } from "../config/config.ts";
 import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
 import { realProcesses } from "../supervise/process.driver.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";

@@ -1,5 +1,5 @@
 import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock.ts";
-import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import type { JobSpec, MetaSpec } from "../config/sections.ts";
 import { applyRule, type RuleState, unseenRule } from "../meta/coherence.ts";
 import { type Freshness, freshen } from "../meta/freshness.ts";
 import { type JobSeen, lateJobs } from "../meta/jobs.ts";

@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
-import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import type { JobSpec, MetaSpec } from "../config/sections.ts";
 import type { MetaHealth, WorkloadSeen } from "../meta/meta-health.ts";
 import { FileDesk } from "./file-desk.driver.ts";
 import { MetaWatch } from "./meta-watch.driver.ts";

@@ -18,7 +18,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
-import type { CoherenceSpec, MetaSpec, SourceSpec } from "../config-sections.ts";
+import type { CoherenceSpec, MetaSpec, SourceSpec } from "../config/sections.ts";
 import type { MetaHealth } from "../meta/meta-health.ts";
 import type { Figures, Observation } from "../triggers/observation.ts";
 import { type Observer, type ObserverParts, observe } from "./observer.driver.ts";

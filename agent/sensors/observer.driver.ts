@@ -11,7 +11,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Reading as HubReading } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
-import type { JobSpec, MetaSpec } from "../config-sections.ts";
+import type { JobSpec, MetaSpec } from "../config/sections.ts";
 import { type MetaHealth, metaHealthJson, type WorkloadSeen } from "../meta/meta-health.ts";
 import type { FinishedRequest } from "../node.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";

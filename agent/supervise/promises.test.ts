@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench, livenessProbe } from "../../test/support/workload-bench.ts";
-import { commandSpecOf } from "../config.ts";
+import { commandSpecOf } from "../config/config.ts";
 import { statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { instanceOf, type State } from "./state.ts";

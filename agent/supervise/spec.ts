@@ -1,7 +1,7 @@
 import type { LadderPolicy } from "../ladder/policy.ts";
 import type { Limits } from "../state/risk.ts";
 
-/** What an operator wrote about one workload, with every default filled in. Made by `agent/config.ts`; stored as JSON. */
+/** What an operator wrote about one workload, with every default filled in. Made by `agent/config/config.ts`; stored as JSON. */
 export interface WorkloadSpec {
   readonly name: string;
   /** The file is absolute: it was found on the PATH when the config was read. */

@@ -1,4 +1,4 @@
-import type { TimeOfDay } from "../config-sections.ts";
+import type { TimeOfDay } from "../config/sections.ts";
 
 /** The last day of a schedule that was handled. JSON-able; survives restarts of the machine. */
 export interface Handled {

@@ -1,4 +1,4 @@
-import type { TimeOfDay } from "../config-sections.ts";
+import type { TimeOfDay } from "../config/sections.ts";
 import type { Severity } from "../supervise/severity.ts";
 
 /** What every trigger has. */

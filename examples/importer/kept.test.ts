@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type LocalApi, serveLocalApi } from "@blueflame/agent/api/server.driver.ts";
-import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
+import { readAgentConfig } from "@blueflame/agent/config/config.driver.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { inRoot } from "../../deploy/root.ts";

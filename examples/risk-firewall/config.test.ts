@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
+import { readAgentConfig } from "@blueflame/agent/config/config.driver.ts";
 import { expect, test } from "vitest";
 
 const file = join(import.meta.dirname, "blueflame.yaml");

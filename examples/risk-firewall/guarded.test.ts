@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ask } from "@blueflame/agent/cli/ask.driver.ts";
-import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
+import { readAgentConfig } from "@blueflame/agent/config/config.driver.ts";
 import { type RunningAgent, runAgent } from "@blueflame/agent/run.driver.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";

@@ -1,5 +1,5 @@
 /** What the agent sees of a story's world: figures of the machine and its workloads, beats, probes, meta-health. */
-import type { MetaSpec } from "@blueflame/agent/config-sections.ts";
+import type { MetaSpec } from "@blueflame/agent/config/sections.ts";
 import { type MetaHealth, metaHealth } from "@blueflame/agent/meta/meta-health.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
 import type { Figures, Observation } from "@blueflame/agent/triggers/observation.ts";

@@ -1,7 +1,7 @@
 /** A story's node as one of the example configs has it, read as the agent reads it. */
 import { fileURLToPath } from "node:url";
-import { readAgentConfig } from "@blueflame/agent/config.driver.ts";
-import type { AgentConfig } from "@blueflame/agent/config.ts";
+import { readAgentConfig } from "@blueflame/agent/config/config.driver.ts";
+import type { AgentConfig } from "@blueflame/agent/config/config.ts";
 import { loadPlaybooks } from "@blueflame/agent/playbooks/load.driver.ts";
 import type { Playbook } from "@blueflame/agent/playbooks/playbook.ts";
 import { DeadDesk } from "@blueflame/agent/recovery/dead.driver.ts";

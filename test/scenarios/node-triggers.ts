@@ -1,5 +1,5 @@
 /** The triggers of a story's node: the agent's real machine, run and heard as its desk and its recovery do. */
-import type { JobSpec } from "@blueflame/agent/config-sections.ts";
+import type { JobSpec } from "@blueflame/agent/config/sections.ts";
 import { SymptomDesk } from "@blueflame/agent/recovery/symptom-desk.ts";
 import { nextLookMs, step } from "@blueflame/agent/triggers/machine.ts";
 import { conditionOf, type Event, fresh, mustOutlive, resumed, type State } from "@blueflame/agent/triggers/state.ts";

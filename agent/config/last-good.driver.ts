@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "@blueflame/shared/store/folder.ts";
 import type { AgentConfig } from "./config.ts";
-import type { Received } from "./config-memory.driver.ts";
-import { sumOf } from "./config-stamp.ts";
+import type { Received } from "./memory.driver.ts";
+import { sumOf } from "./stamp.ts";
 
 /** Bumped when the shape of {@link AgentConfig} changes: an older file is then not used. */
 const format = 3;

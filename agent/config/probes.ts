@@ -1,7 +1,7 @@
 import { type Probe, ProbeUse, type Workload } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
-import { type AgentDraft, hostAndPort, millis, type Programs, portProblem, programOf } from "./config-values.ts";
-import type { ProbeSpec } from "./supervise/spec.ts";
+import type { ProbeSpec } from "../supervise/spec.ts";
+import { type AgentDraft, hostAndPort, millis, type Programs, portProblem, programOf } from "./values.ts";
 
 /** The probes of a workload; what only a look at several keys or at the machine shows becomes a problem of the draft. */
 export function probesOf(workload: Workload, path: string, draft: AgentDraft, programs: Programs): ProbeSpec[] {

@@ -9,15 +9,15 @@ import {
   type Workload,
 } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
-import { checkOrder } from "./config-order.ts";
-import { placesOf } from "./config-places.ts";
-import { probesOf } from "./config-probes.ts";
-import { type NodeSections, nodeSections } from "./config-sections.ts";
-import { triggersOf } from "./config-triggers.ts";
-import { type AgentDraft, checkEnv, millis, portProblem, programOf } from "./config-values.ts";
-import { recoveryOf } from "./config-workload.ts";
-import type { WorkloadSpec } from "./supervise/spec.ts";
-import { boxPlaybooks, type Trigger } from "./triggers/trigger.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
+import { boxPlaybooks, type Trigger } from "../triggers/trigger.ts";
+import { checkOrder } from "./order.ts";
+import { placesOf } from "./places.ts";
+import { probesOf } from "./probes.ts";
+import { type NodeSections, nodeSections } from "./sections.ts";
+import { triggersOf } from "./triggers.ts";
+import { type AgentDraft, checkEnv, millis, portProblem, programOf } from "./values.ts";
+import { recoveryOf } from "./workload.ts";
 
 /** The agent's config file, checked and with every default filled in. */
 export interface AgentConfig extends NodeSections {

@@ -3,18 +3,10 @@ import { nearest } from "@blueflame/shared/config/problems.ts";
 import type { AgentConfig as AgentMessage, Slo } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import type { Duration } from "@bufbuild/protobuf/wkt";
-import { checkGivenUp, keptOf, placesOf } from "./config-places.ts";
-import {
-  type AgentDraft,
-  hostAndPort,
-  isWebAddress,
-  millis,
-  type Programs,
-  portProblem,
-  programOf,
-} from "./config-values.ts";
-import type { LadderPolicy } from "./ladder/policy.ts";
-import type { SloSpec } from "./supervise/spec.ts";
+import type { LadderPolicy } from "../ladder/policy.ts";
+import type { SloSpec } from "../supervise/spec.ts";
+import { checkGivenUp, keptOf, placesOf } from "./places.ts";
+import { type AgentDraft, hostAndPort, isWebAddress, millis, type Programs, portProblem, programOf } from "./values.ts";
 
 /** Where data comes from; `stale` and `dead` count its age. */
 export interface SourceSpec {

@@ -4,11 +4,11 @@ import {
   TriggerKind,
   type Trigger as Written,
 } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
-import { timeOfDay } from "./config-sections.ts";
-import { type AgentDraft, millis } from "./config-values.ts";
-import type { Severity } from "./supervise/severity.ts";
-import { figureWords, formOf, type Metric, metricOf, metrics, parseFigure } from "./triggers/metrics.ts";
-import { catalogue, type LevelTrigger, type Trigger } from "./triggers/trigger.ts";
+import type { Severity } from "../supervise/severity.ts";
+import { figureWords, formOf, type Metric, metricOf, metrics, parseFigure } from "../triggers/metrics.ts";
+import { catalogue, type LevelTrigger, type Trigger } from "../triggers/trigger.ts";
+import { timeOfDay } from "./sections.ts";
+import { type AgentDraft, millis } from "./values.ts";
 
 /** What the names in a trigger may be. `playbooks` undefined: an operator's folder adds some, so they are not checked here. */
 export interface KnownNames {

@@ -1,14 +1,5 @@
 import { expect, test } from "vitest";
-import {
-  type ConfigMemory,
-  judged,
-  type KeptConfig,
-  lastHealthy,
-  noMemory,
-  pruned,
-  received,
-  used,
-} from "./config-memory.ts";
+import { type ConfigMemory, judged, type KeptConfig, lastHealthy, noMemory, pruned, received, used } from "./memory.ts";
 
 const config = (sum: string, atMs = 0): Omit<KeptConfig, "verdict" | "because"> => {
   return { sum, bytes: 1, origin: "file", from: "/a.yaml", receivedWallMs: atMs };

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { ladderDefaults } from "../ladder/policy.ts";
+import { catalogue } from "../triggers/trigger.ts";
 import { readAgentConfig, workloadFromCommand } from "./config.driver.ts";
-import { ladderDefaults } from "./ladder/policy.ts";
-import { catalogue } from "./triggers/trigger.ts";
 
 let folder: string;
 let env: NodeJS.ProcessEnv;
@@ -116,7 +116,7 @@ workloads:
       dependsOn: [],
       critical: false,
       probationMs: 300_000,
-      // What heals it beyond a restart, at its defaults; config-sections.test.ts reads what may be said there.
+      // What heals it beyond a restart, at its defaults; sections.test.ts reads what may be said there.
       configFiles: [],
       limits: { memoryBytes: 0, cpu: 0, tasks: 4096 },
       ladder: ladderDefaults,

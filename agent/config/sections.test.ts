@@ -1,8 +1,8 @@
 import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { expect, test } from "vitest";
+import { ladderDefaults } from "../ladder/policy.ts";
 import { type AgentConfig, agentConfigOf } from "./config.ts";
-import { ladderDefaults } from "./ladder/policy.ts";
 
 /** A machine on which every program is there but one: this file is about what a config says of recovery. */
 const machine: Machine = {

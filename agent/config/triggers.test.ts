@@ -1,8 +1,8 @@
 import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { expect, test } from "vitest";
+import { catalogue, type Trigger } from "../triggers/trigger.ts";
 import { agentConfigOf } from "./config.ts";
-import { catalogue, type Trigger } from "./triggers/trigger.ts";
 
 /** A machine on which every program is there: this file is about triggers. */
 const machine: Machine = {

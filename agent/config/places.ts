@@ -1,7 +1,7 @@
 /** Files and folders that a config names, and what a slip of the hand must not hand over to a clean-up or a restore. Pure. */
 import { dirname, resolve } from "node:path";
 import type { AgentConfig as AgentMessage } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
-import type { AgentDraft } from "./config-values.ts";
+import type { AgentDraft } from "./values.ts";
 
 /** What belongs to the system itself, or holds what is everybody's. */
 const systemFolders = new Set(

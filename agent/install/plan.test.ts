@@ -1,15 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { inRoot } from "../deploy/root.ts";
-import {
-  hubConfig,
-  installedCommand,
-  layoutOf,
-  otherwise,
-  programFiles,
-  unitText,
-  watchdogCommand,
-} from "./install-plan.ts";
+import { inRoot } from "../../deploy/root.ts";
+import { hubConfig, installedCommand, layoutOf, otherwise, programFiles, unitText, watchdogCommand } from "./plan.ts";
 
 const system = layoutOf(false, {}, "/root", "/var/lib/blueflame");
 

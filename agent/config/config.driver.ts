@@ -1,9 +1,9 @@
 import { resolve } from "node:path";
 import { readConfigFile, thisMachine } from "@blueflame/shared/config/machine.driver.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import type { WorkloadSpec } from "../supervise/spec.ts";
 import { type AgentConfig, agentConfigOf, bareConfig, commandSpecOf } from "./config.ts";
-import { tornBecause } from "./config-stamp.ts";
-import type { WorkloadSpec } from "./supervise/spec.ts";
+import { tornBecause } from "./stamp.ts";
 
 /** Reads the agent's config file; `env` is the agent's environment. Throws CONFIG_INVALID, CONFIG_NOT_FOUND, CONFIG_TORN. */
 export function readAgentConfig(path: string, env: NodeJS.ProcessEnv): AgentConfig {

@@ -5,9 +5,9 @@ import { readConfigFile } from "@blueflame/shared/config/machine.driver.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { agentConfigAt, defaultAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
-import type { GivenConfigs, Received } from "./config-memory.driver.ts";
-import { tornBecause } from "./config-stamp.ts";
 import { lastGood } from "./last-good.driver.ts";
+import type { GivenConfigs, Received } from "./memory.driver.ts";
+import { tornBecause } from "./stamp.ts";
 
 /** A file that was changed so shortly before it is read may still be being written. */
 const freshMs = 1000;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { stamped, stampOf, tornBecause } from "./config-stamp.ts";
+import { stamped, stampOf, tornBecause } from "./stamp.ts";
 
 const yaml = "workloads:\n  - name: engine\n    command: [sleep, '1']\n  - name: other\n    command: [sleep, '2']\n";
 

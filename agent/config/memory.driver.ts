@@ -1,6 +1,7 @@
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import type { AgentStore } from "../store/ports.ts";
 import {
   type ConfigMemory,
   type ConfigOrigin,
@@ -11,9 +12,8 @@ import {
   pruned,
   received,
   used,
-} from "./config-memory.ts";
-import { sumOf } from "./config-stamp.ts";
-import type { AgentStore } from "./store/ports.ts";
+} from "./memory.ts";
+import { sumOf } from "./stamp.ts";
 
 /** The node's own config stands in the store under the name that no workload can have. */
 const place = "";

@@ -3,7 +3,7 @@ import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { beforeEach, expect, test } from "vitest";
-import { ConfigKeeper, type GivenConfigs } from "./config-memory.driver.ts";
+import { ConfigKeeper, type GivenConfigs } from "./memory.driver.ts";
 
 /** A store that outlives its keepers, and may refuse. */
 class Store {

@@ -1,6 +1,6 @@
 import { nearest } from "@blueflame/shared/config/problems.ts";
 import type { Workload } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
-import type { AgentDraft } from "./config-values.ts";
+import type { AgentDraft } from "./values.ts";
 
 /** Finds dependencies on what is not there, and circles; each circle is named once, where it closes. */
 export function checkOrder(draft: AgentDraft, workloads: readonly Workload[]): void {

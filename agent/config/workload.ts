@@ -5,10 +5,10 @@ import type {
   AgentConfig as AgentMessage,
   Workload,
 } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
-import { checkData, checkGivenUp, keptOf, placesOf } from "./config-places.ts";
-import { ladderOf, sloOf } from "./config-sections.ts";
-import { type AgentDraft, checkEnv, isWebAddress, millis, type Programs, programOf } from "./config-values.ts";
-import type { DataSpec, WorkloadSpec } from "./supervise/spec.ts";
+import type { DataSpec, WorkloadSpec } from "../supervise/spec.ts";
+import { checkData, checkGivenUp, keptOf, placesOf } from "./places.ts";
+import { ladderOf, sloOf } from "./sections.ts";
+import { type AgentDraft, checkEnv, isWebAddress, millis, type Programs, programOf } from "./values.ts";
 
 /** What issue by issue was added to a workload beyond its supervision; problems go to the draft. */
 export function recoveryOf(

@@ -21,8 +21,9 @@ import { withHub } from "@blueflame/shared/config/edit.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { makeFolder, syncFolder } from "@blueflame/shared/store/folder.ts";
 import { version } from "@blueflame/shared/version.ts";
-import { type GoodFile, writeGoodCopy } from "./bootstrap/good-copy.ts";
-import { places } from "./constants.ts";
+import { type GoodFile, writeGoodCopy } from "../bootstrap/good-copy.ts";
+import { places } from "../constants.ts";
+import { clearWord } from "../watchdog/word.ts";
 import {
   hubConfig,
   installedCommand,
@@ -34,8 +35,7 @@ import {
   unitName,
   unitText,
   watchdogCommand,
-} from "./install-plan.ts";
-import { clearWord } from "./watchdog/word.ts";
+} from "./plan.ts";
 
 /** A unit that starts says so within its own TimeoutStartSec. */
 const systemctlWithinMs = 90_000;
