@@ -307,6 +307,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       },
       store.deferred,
     );
+    recovery.turner.heed(); // turned since we have read it, by one who found no door
     await supervisor.boot();
     recovery.begin(supervisor);
     protection = protect(

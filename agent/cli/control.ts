@@ -134,13 +134,21 @@ export async function down(options: ControlOptions): Promise<void> {
  */
 export async function killSwitch(on: boolean, options: ControlOptions & { readonly reason: string }): Promise<void> {
   const request = { on, person: personHere(), reason: options.reason };
-  const { workloads } = await whilePatient((signal) =>
-    ask(options.dataDir, (desk) => desk.setKillSwitch(request, { timeoutMs: options.timeoutMs, signal })),
-  ).catch((error: unknown) => {
-    if (!isFault(error, "AGENT_UNREACHABLE") || !existsSync(join(options.dataDir, places.store))) throw error;
+  const asked = () =>
+    whilePatient((signal) =>
+      ask(options.dataDir, (desk) => desk.setKillSwitch(request, { timeoutMs: options.timeoutMs, signal })),
+    );
+  const nobody = (error: unknown) => {
+    if (isFault(error, "AGENT_UNREACHABLE") && existsSync(join(options.dataDir, places.store))) return undefined;
+    throw error;
+  };
+  let answered = await asked().catch(nobody);
+  if (!answered) {
     turnAlone(options.dataDir, request);
-    return { workloads: undefined };
-  });
+    // An agent that opens its door later looks at the file then; one that has opened it meanwhile may have looked before.
+    answered = await asked().catch(nobody);
+  }
+  const workloads = answered?.workloads;
   const answer = { killSwitch: on, ...(workloads !== undefined && { workloads }) };
   if ((options.output ?? "table") !== "table") return printOne(answer, [], { ...options, json: (row) => row });
   process.stdout.write(`the kill switch is ${on ? "on" : "off"}: ${outcomeOf(on, workloads)}\n`);

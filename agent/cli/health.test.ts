@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { GetHealthResponseSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -115,6 +116,22 @@ test("GRC-7 the kill switch is turned without an agent too: its file is what eve
   expect(checks.find(({ check }) => check === "kill switch")?.saw).toMatch(/^on since 2.*Z, by .+: flood$/);
   expect((await cli("kill-switch", "off")).out).toMatch(/^the kill switch is off: no agent runs here/);
   expect(existsSync(file)).toBe(false);
+});
+
+test("GRC-7 an agent that opens its door while the kill switch is turned without it is asked too: it had read the switch before", async () => {
+  mkdirSync(join(rig.dir, "store"), { recursive: true });
+  const file = join(rig.dir, "kill-switch.json");
+  const { setKillSwitch } = node;
+  node.setKillSwitch = async (...words) => {
+    node.setKillSwitch = async (...later) => {
+      expect(existsSync(file)).toBe(true);
+      return setKillSwitch(...later);
+    };
+    throw new Fault("AGENT_UNREACHABLE", `not there yet for ${words[1]}`);
+  };
+  const on = await cli("kill-switch", "on", "--reason", "flood");
+  expect(on).toMatchObject({ code: 0, out: expect.stringMatching(/^the kill switch is on: 2 workloads stopped; /) });
+  expect(node.actions.map(({ action }) => action)).toEqual(["kill-switch.on"]);
 });
 
 test("nonsense for health and kill-switch ends with 2, and says what is allowed; without an agent health ends with 5", async () => {

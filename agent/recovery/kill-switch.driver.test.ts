@@ -123,3 +123,29 @@ test("GRC-7 switched on while it lets go: the last word counts, and everything i
   await supervisor.until("api", ({ phase }) => phase.at !== "stopped", 1500);
   expect(at("api")).toBe("stopped");
 });
+
+test("GRC-7 turned in its file only, after the agent has read it and before its door is open: on, nothing is started; off, everything", async () => {
+  await agent([sleeper("api", { dependsOn: ["db"] }), sleeper("db")]);
+  killSwitch.turnOn(asha);
+  expect([turner.heed(), starts()]).toEqual([true, []]);
+  await boot();
+  await supervisor.until("db", ({ phase }) => phase.at === "stopped", 10_000);
+  await supervisor.until("api", ({ phase }) => phase.at !== "stopped", 500);
+  expect([at("db"), at("api"), starts()]).toEqual(["stopped", "stopped", []]);
+  killSwitch.turnOff();
+  expect(turner.heed()).toBe(true);
+  await runs("api");
+  expect(starts()).toEqual(["db", "api"]);
+  expect(turner.heed()).toBe(false);
+});
+
+test("GRC-7 turned on in its file only, beside an agent that nobody could ask: everything is stopped once it looks", async () => {
+  await agent([sleeper("api", { dependsOn: ["db"] }), sleeper("db")]);
+  await boot();
+  await runs("api");
+  expect(turner.heed()).toBe(false);
+  killSwitch.turnOn(asha);
+  expect(turner.heed()).toBe(true);
+  for (const name of ["db", "api"]) await supervisor.until(name, ({ phase }) => phase.at === "stopped", 10_000);
+  expect([at("db"), at("api"), starts()]).toEqual(["stopped", "stopped", ["db", "api"]]);
+});

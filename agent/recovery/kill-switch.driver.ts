@@ -103,7 +103,23 @@ export class Turner {
   turn(on: boolean, killed: Killed): Promise<number> {
     if (on) this.#killSwitch.turnOn(killed);
     else this.#killSwitch.turnOff();
-    const who = `person:${killed.person}`;
+    return this.#turned(on, `person:${killed.person}`);
+  }
+
+  /**
+   * Looks at the file: whoever could reach no agent has turned only that, and it counts as if we had been asked. To be called when the
+   * door is open, and while the switch is on now and then. True when something had to be told.
+   */
+  heed(): boolean {
+    const supervisor = this.#supervisor;
+    const killed = this.#killSwitch.killed();
+    const differs = (name: string) => (supervisor?.state(name).held === true) !== (killed !== undefined);
+    if (!supervisor?.stopOrder().some(differs)) return false;
+    void this.#turned(killed !== undefined, `person:${killed?.person ?? "unknown"}`);
+    return true;
+  }
+
+  #turned(on: boolean, who: string): Promise<number> {
     this.#supervisor?.startsNothing(on ? { is: "hold", who } : undefined);
     const turned = this.#last.then(() => (on ? this.#hold(who) : this.#release(who)));
     this.#last = turned.catch(() => undefined);

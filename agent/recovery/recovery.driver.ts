@@ -238,6 +238,7 @@ export class Recovery implements RecoveryDesk {
     experience.observed(observation, (name) => isAvailable(supervisor.state(name)));
     this.triggerDesk.tell({ is: "observed", observation });
     if (!this.killSwitch()) this.#symptoms.observed();
+    else if (this.turner.heed()) this.#node.tell({ is: "held" });
     const nowMs = this.#parts.clock.monotonicMs();
     for (const name of supervisor.names()) {
       const { phase, incident, mode } = supervisor.state(name);

@@ -63,6 +63,16 @@ test("GRC-7 SYN-2 `down` is a person's word: neither watchdog nor init undoes it
   expect(existsSync(join(node.dataDir, "intent.json"))).toBe(false);
 });
 
+test("GRC-7 a kill switch that was turned on in its file only is obeyed by an agent that nobody could ask", async () => {
+  await open("person");
+  // What `kill-switch on` leaves behind when the agent's door cannot be reached.
+  writeFileSync(join(node.dataDir, "kill-switch.json"), "{}", { mode: 0o600 });
+  await until("the workload is down", () => node.leads("idle").length === 0);
+  expect(await node.status()).toMatchObject({ killSwitch: true, workloads: [{ name: "idle", pid: 0 }] });
+  expect((await node.run("kill-switch", "off")).code).toBe(0);
+  await node.allBack(["idle"], [], backMs);
+});
+
 test("GRC-7 an agent that is killed in the middle of `down` is not started again", async () => {
   node = new GuardedNode([
     { ...idle, command: ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"], stop: { grace: "20s" } },
