@@ -45,15 +45,9 @@ afterEach(async () => {
 /** A node that was installed for one user, in a home of its own. */
 async function installed(figures: readonly string[]): Promise<GuardedNode> {
   node = new GuardedNode([vital], { programs: library, figures, env: { HOME: home } });
-  const ended = await install();
+  const ended = await node.install(home);
   if (ended.code !== 0) throw new Error(ended.stderr);
   return node;
-}
-
-function install() {
-  const words = ["install", "--user", "--config", node.config, "--data-dir", node.dataDir];
-  const command = [process.execPath, inRoot("dist", "blueflame-agent.cjs"), ...words];
-  return run(["/usr/bin/env", `HOME=${home}`, "XDG_CONFIG_HOME=", ...command], 60_000, home);
 }
 
 const commandOf = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
@@ -62,7 +56,7 @@ const agentRunsFrom = (folder: string) =>
 
 test("SYN-5 GRC-12 `install` copies program and config, keeps a good copy, says what init has to run, and `uninstall` takes it back", async () => {
   await installed([]);
-  const again = await install(); // an installation over an older one
+  const again = await node.install(home); // an installation over an older one
   expect(again).toMatchObject({ code: 0, stderr: "" });
   expect(again.stdout).toContain(`${join(library, "blueflame-watchdog.cjs")} watchdog --init`);
   expect(statSync(join(library, "node")).mode & 0o777).toBe(0o755);
@@ -97,7 +91,7 @@ test("SYN-5 GRC-12 `install` copies program and config, keeps a good copy, says 
 test("a config that cannot be used is refused before anything is written", async () => {
   node = new GuardedNode([vital], { programs: library });
   writeFileSync(node.config, "workloads: [{name: a}]");
-  expect(await install()).toMatchObject({ code: 2, stderr: expect.stringContaining("[CONFIG_INVALID]") });
+  expect(await node.install(home)).toMatchObject({ code: 2, stderr: expect.stringContaining("[CONFIG_INVALID]") });
   expect(existsSync(library)).toBe(false);
 });
 
@@ -149,7 +143,7 @@ test("SYN-2 a critical workload is started by the watchdog while no agent can be
   await until("the watchdog has started it again", () => node.leads("vital").length === 1, 30_000);
   const [third = 0] = node.leads("vital");
 
-  expect((await install()).code).toBe(0);
+  expect((await node.install(home)).code).toBe(0);
   process.kill(node.of("watchdog")[0] ?? 0, "SIGHUP"); // a person does not want to wait
   await node.allBack(["vital"], [agent], backMs);
   expect(node.leads("vital")).toEqual([third]);

@@ -7,7 +7,7 @@ import { built } from "./built.ts";
 
 beforeAll(() => built("blueflame-agent", "blueflame-watchdog", "blueflame-emergency"));
 
-test("GRC-10 GRC-12 GRC-7 installed under systemd: killed with its agent and watchdog, restarted and rebooted, all is back, and what a person stopped stays stopped", async (context) => {
+test("GRC-10 GRC-12 GRC-7 installed under systemd: killed with its agent and watchdog, restarted and rebooted, all is back, and what a person stopped stays stopped, all of it while the kill switch is on", async (context) => {
   const because = cannotBoot();
   if (because) return context.skip(`no init can be booted here: ${because}`);
   if (!cachedImage()) return context.skip("no root image is there yet: as root, `npm run prove -- init` makes one");

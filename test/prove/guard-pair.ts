@@ -8,7 +8,7 @@ import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.dr
 import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { inRoot } from "../../deploy/root.ts";
-import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
+import { type Ended, processesOf, run, signalIfThere, sweep } from "../../deploy/running.ts";
 import { looks } from "../support/looks.ts";
 
 const bundleOf = { agent: "blueflame-agent.cjs", watchdog: "blueflame-watchdog.cjs" };
@@ -50,6 +50,13 @@ export class GuardedNode {
     this.#figures = options.figures ?? shortMemory;
     this.#env = { ...process.env, [flagsVariable]: this.#figures.join(" "), ...options.env };
     writeFileSync(this.config, JSON.stringify({ node: { id: "guards" }, workloads }));
+  }
+
+  /** Installs what was built for the user whose home that is, to be run from there; how the command ended. */
+  install(home: string): Promise<Ended> {
+    const words = ["install", "--user", "--config", this.config, "--data-dir", this.dataDir];
+    const command = [process.execPath, inRoot("dist", bundleOf.agent), ...words];
+    return run(["/usr/bin/env", `HOME=${home}`, "XDG_CONFIG_HOME=", ...command], 60_000, home);
   }
 
   /** Init starts the watchdog, and goes on doing so. */
@@ -105,9 +112,11 @@ export class GuardedNode {
   /** Living programs of ours for this node, by their command lines: whoever started them, and whatever they know. */
   of(kind: "agent" | "watchdog"): number[] {
     const word = kind === "agent" ? "up" : "watchdog";
+    // The agent's program is the watchdog's too, by its word: so whoever types it, or has PM2 run it, starts that.
+    const bundles = Object.values(bundleOf);
     return processesOf(this.dataDir).filter((pid) => {
       const [file = "", ...args] = cmdline(pid);
-      const script = args.findIndex((one) => one.endsWith(`/${bundleOf[kind]}`));
+      const script = args.findIndex((one) => bundles.some((bundle) => one.endsWith(`/${bundle}`)));
       return file.endsWith("node") && script >= 0 && args[script + 1] === word && isAlive(pid);
     });
   }
@@ -159,11 +168,12 @@ export class GuardedNode {
     return this.#connected(status.pid) ? "" : "the watchdog does not hear the agent";
   }
 
-  /** The newest watchdog has said so of this agent. */
+  /** The watchdog that lives has said so of this agent; one that has just been started has said nothing yet. */
   #connected(pid: number): boolean {
     const lines = this.#watchdogLog();
-    const since = lines.findLastIndex(({ msg }) => msg === "the watchdog guards");
-    return lines.slice(since).some((line) => line.msg === "an agent is connected" && line.pid === pid);
+    const [watchdog] = this.of("watchdog");
+    const since = lines.findLastIndex((line) => line.msg === "the watchdog guards" && line.pid === watchdog);
+    return since >= 0 && lines.slice(since).some((line) => line.msg === "an agent is connected" && line.pid === pid);
   }
 
   /** Transitions of the watchdog since then. */
@@ -180,6 +190,12 @@ export class GuardedNode {
       .split("\n")
       .filter(Boolean)
       .map((line) => JSON.parse(line));
+  }
+
+  /** The lines that a workload's processes have written, all of them together. */
+  printed(workload: string): string[] {
+    const path = join(this.dataDir, "logs", "workloads", `${workload}.log`);
+    return existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
   }
 
   /** What all of them have said on stderr. */

@@ -1,12 +1,13 @@
 /**
  * A real systemd as process 1 of an image of its own, with the agent installed on it: whatever dies together, init brings the
  * watchdog back, the watchdog the agent, and the agent its workloads; also after a reboot and after a power cut. What a person
- * has stopped stays stopped through all of it.
+ * has stopped stays stopped through all of it; with the kill switch on, so does everything.
  */
 import { installTools } from "../install-tools.ts";
 import { AgentImage, type Lives, unit } from "../systemd/agent-image.ts";
 import { cannotBoot, makeImage } from "../systemd/image.ts";
 import { ImageMachine } from "../systemd/machine.ts";
+import { switchedOn } from "./init-switch.ts";
 import type { Row, Trial } from "./trial.ts";
 
 /** GRC-10. */
@@ -93,7 +94,7 @@ const hits: readonly Hit[] = [
   },
 ];
 
-function trial(chosen: readonly Hit[]): Trial {
+function trial(chosen: readonly Hit[], watchedMs: number): Trial {
   return {
     name: "init",
     about:
@@ -104,7 +105,7 @@ function trial(chosen: readonly Hit[]): Trial {
       if (because) throw new Error(`no init can be booted here: ${because}`);
       const machine = new ImageMachine(makeImage(say));
       try {
-        return await proved(new AgentImage(machine), chosen, rounds, say);
+        return await proved(new AgentImage(machine), chosen, watchedMs, rounds, say);
       } finally {
         await machine.close();
       }
@@ -112,13 +113,17 @@ function trial(chosen: readonly Hit[]): Trial {
   };
 }
 
-export const init = trial(hits);
+export const init = trial(hits, killedPromiseMs);
 /** What fits into a minute. */
-export const initShort = trial(hits.filter(({ short }) => short));
+export const initShort = trial(
+  hits.filter(({ short }) => short),
+  2000,
+);
 
 async function proved(
   image: AgentImage,
   chosen: readonly Hit[],
+  watchedMs: number,
   rounds: number,
   say: (line: string) => void,
 ): Promise<Row[]> {
@@ -152,7 +157,8 @@ async function proved(
       values,
     });
   }
-  return rows;
+  const promises = { killed: killedPromiseMs, reboot: rebootPromiseMs, watched: watchedMs };
+  return [...rows, ...(await switchedOn(image, lives, rounds, promises))];
 }
 
 function checkKept(before: Lives, now: Lives): void {

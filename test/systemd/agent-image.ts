@@ -39,6 +39,8 @@ const workloads = [
   { name: resting, command: ["/bin/sleep", "infinity"] },
 ].map((workload) => ({ ...pace, ...workload }));
 
+const idleWanted = workloads.filter(({ name, command }) => name !== resting && command[0] === "/bin/sleep").length;
+
 /** The processes that matter, by the numbers of the machine inside; 0 is none. */
 export interface Lives {
   readonly watchdog: number;
@@ -95,6 +97,37 @@ export class AgentImage {
     throw new Error(`waited ${withinMs} ms in vain: ${missing}\n${await this.journal()}`);
   }
 
+  /** As a person at the node does it. */
+  async killSwitch(word: "on" | "off"): Promise<void> {
+    await this.machine.must("blueflame-agent", "kill-switch", word, "--reason", "a trial");
+  }
+
+  /**
+   * Resolves when watchdog and agent are there, once, the kill switch is on, and no workload has a process; how often the workloads were
+   * started in all their lives.
+   */
+  async guardsBack(before: Lives | undefined, withinMs: number): Promise<{ lives: Lives; starts: number }> {
+    let missing = "";
+    for await (const _ of looks(withinMs)) {
+      const status = await this.#status();
+      missing = status ? notDown(status) : "the agent does not answer";
+      if (!status || missing !== "") continue;
+      const lives = await this.#lives(status);
+      const old = before && survivors(before, lives);
+      missing = lives.watchdog === 0 ? "init knows of no main process" : old ? `still there: ${old}` : "";
+      if (missing === "" && this.idle() > 0) missing = `${this.idle()} idle processes are alive`;
+      if (missing !== "") continue;
+      this.#checkOnce(0);
+      return { lives, starts: status.workloads.reduce((sum, { starts }) => sum + Number(starts ?? 0), 0) };
+    }
+    throw new Error(`waited ${withinMs} ms in vain, the kill switch is on: ${missing}\n${await this.journal()}`);
+  }
+
+  /** So many of the idle workloads' processes are alive, whoever knows of them. */
+  idle(): number {
+    return this.machine.commands().filter((line) => line === "/bin/sleep infinity").length;
+  }
+
   /** SIGKILL, SIGSTOP … to all of them in one moment. */
   async signal(signal: string, pids: readonly number[]): Promise<void> {
     await this.machine.must("/bin/bash", "-c", `kill -${signal} ${pids.join(" ")}`);
@@ -127,9 +160,8 @@ export class AgentImage {
   }
 
   /** Throws when two of a kind are alive, whoever knows of them. */
-  #checkOnce(): void {
-    const sleeps = this.machine.commands().filter((line) => line === "/bin/sleep infinity").length;
-    const wanted = workloads.filter(({ name, command }) => name !== resting && command[0] === "/bin/sleep").length;
+  #checkOnce(wanted = idleWanted): void {
+    const sleeps = this.idle();
     if (sleeps !== wanted) throw new Error(`${sleeps} idle processes are alive, ${wanted} are wanted`);
     for (const [what, word] of [
       ["agent", /blueflame-agent\S* (\S+ )*up( |$)/],
@@ -147,6 +179,13 @@ function wanting({ workloads: all }: GetStatusResponse): string {
   );
   if (all.length !== workloads.length) return `${all.length} workloads are known`;
   return late.map(({ name, because }) => `${name}: ${because}`).join("; ");
+}
+
+function notDown({ workloads: all, killSwitch }: GetStatusResponse): string {
+  if (!killSwitch) return "the agent takes the kill switch for off";
+  const up = all.filter(({ phase }) => phase !== WorkloadPhase.STOPPED);
+  if (all.length !== workloads.length) return `${all.length} workloads are known`;
+  return up.map(({ name, because }) => `${name}: ${because}`).join("; ");
 }
 
 function survivors(before: Lives, now: Lives): string {

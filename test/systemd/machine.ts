@@ -181,6 +181,6 @@ function pidsBelow(cgroup: string): number[] {
       readFileSync(join(folder, "cgroup.procs"), "utf8").split("\n").filter(Boolean).map(Number),
     );
   } catch {
-    return pidsBelow(cgroup); // one went away in between
+    return existsSync(cgroup) ? pidsBelow(cgroup) : []; // one went away in between, or all of it
   }
 }
