@@ -23,6 +23,10 @@ export const places = {
   /** Whose the node is and what rests; readable when the store is not. */
   mirror: "stopped.json",
   store: "store",
+  /** What opens the sealed store, unless the service manager has it. */
+  storeKey: "store.key",
+  /** The wrapped data keys: the copy beside the store. */
+  storeRing: "store.keys",
   socket: "agent.sock",
   alerts: "alerts",
   emergencyLog: "logs/emergency.log",

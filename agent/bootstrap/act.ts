@@ -53,6 +53,8 @@ function deed(step: Step, found: Findings, look: Look): string | Promise<string>
       return endAgent(found);
     case "mendStore":
       return mendStore(found);
+    case "awaitStore":
+      return awaitStore(step.forMs, found, look);
     case "takeBackDown":
       rmSync(join(found.dataDir.path, places.intent), { force: true });
       return "a person's word was taken back by a person";
@@ -149,6 +151,13 @@ async function mendStore(found: Findings): Promise<string> {
   const { is, by, kept } = JSON.parse(out) as { is: string; by?: string; kept?: string };
   if (is !== "mended") return "the store was sound";
   return `the store was mended (${by})${kept === undefined ? "" : `; the damaged one is ${kept}`}`;
+}
+
+async function awaitStore(forMs: number, found: Findings, look: Look): Promise<string> {
+  const open = ({ agent, troubles }: Seen) =>
+    agent.is === "answers" && !troubles.some((line) => /^\[STORE_KEY_/.test(line));
+  if (!(await until(forMs, found, look, open))) throw new Error(`the agent has not opened it within ${forMs / 1000} s`);
+  return "the agent has opened it";
 }
 
 // ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

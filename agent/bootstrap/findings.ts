@@ -36,13 +36,29 @@ export interface SecretFound {
   readonly path: string;
   readonly is: "well" | "missing" | "empty" | "unreadable" | "loose";
   readonly because: string;
-  /** The agent makes it itself when it is missing. */
-  readonly remade: boolean;
+  /** `guards`: agent and watchdog know each other by it, and make another one when it is missing. `store`: see {@link KeyFound}. */
+  readonly opens: "guards" | "link" | "store";
+}
+
+/** The key of the sealed store. */
+export interface KeyFound {
+  readonly path: string;
+  /** `no-key`: these bytes are none. `another`: a key, of another store. `unknown`: it cannot be read. */
+  readonly is: "there" | "missing" | "empty" | "no-key" | "another" | "unknown";
+  /** A name beside it that nobody has. */
+  readonly aside: string;
+  /** Where the service manager has it; undefined: nobody can tell that it has. */
+  readonly credential: string | undefined;
+  /** Who else can open the store: the id of an escrow key. */
+  readonly entrusted: string | undefined;
+  /** The store has wrapped keys: only this one opens them. */
+  readonly sealed: boolean;
 }
 
 /** What the store's own command said, or why it was not asked. */
 export interface StoreFound {
-  readonly is: "sound" | "absent" | "damaged" | "in-use" | "held" | "unknown";
+  /** `closed`: its key is not there, or not the right one. Nobody knows what it holds, and nothing of it is touched. */
+  readonly is: "sound" | "absent" | "damaged" | "in-use" | "held" | "closed" | "unknown";
   /** An error code of the catalogue; empty when there is none. */
   readonly code: string;
   readonly because: string;
@@ -107,6 +123,7 @@ export interface Findings {
     readonly lastGood: boolean;
   };
   readonly secrets: readonly SecretFound[];
+  readonly key: KeyFound;
   readonly store: StoreFound;
   readonly socket: "none" | "listens" | "left-over" | "no-socket";
   readonly lock: "none" | "held" | "left-over";

@@ -1,8 +1,9 @@
 /** What lives on the node: the store, the watchdog, the agent, the workloads. Pure. */
 import { basename } from "node:path";
 import type { Findings } from "./findings.ts";
+import { judgeClosed, judgeLosable } from "./judge-key.ts";
 import { agentCommand, emergencyAgain } from "./judge-place.ts";
-import { broken, type Done, type Judgement, nothing, type Step, sound, tried, typed } from "./steps.ts";
+import { broken, type Done, type Judgement, nothing, type Step, sawIn, sound, tried, typed } from "./steps.ts";
 
 /** An agent opens its store, adopts and starts: seconds, on a slow disk more. */
 const startMs = 60_000;
@@ -14,10 +15,12 @@ export function judgeStore(found: Findings, done: readonly Done[]): Judgement {
   const { store } = found;
   const part = "store";
   const mended = (step: Step) => step.do === "mendStore";
+  const opened = (step: Step) => mended(step) || step.do === "awaitStore";
   switch (store.is) {
     case "sound":
-    case "in-use":
       return { ...nothing, verdicts: [sound(part, store.because, done, mended)] };
+    case "in-use":
+      return judgeLosable(found, done) ?? { ...nothing, verdicts: [sound(part, store.because, done, opened)] };
     case "absent":
     case "unknown":
       return {
@@ -30,6 +33,8 @@ export function judgeStore(found: Findings, done: readonly Done[]): Judgement {
       const commands = [...(pid > 0 ? [typed(["kill", String(pid)])] : []), emergencyAgain(found)];
       return broken(part, saw, done, [], { code: "STORE_LOCKED", because: saw, commands, stops: true });
     }
+    case "closed":
+      return judgeClosed(found, done, store);
     case "damaged":
       return judgeDamaged(found, done);
   }
@@ -41,6 +46,10 @@ function judgeDamaged(found: Findings, done: readonly Done[]): Judgement {
   const steps: Step[] = [...(lives ? [{ do: "endGuards" } as const] : []), { do: "mendStore" }];
   const failed = tried(done, { do: "mendStore" });
   const code = /^\[([A-Z_]+)\]/.exec(failed?.because ?? "")?.[1] ?? (store.code || "STORE_DAMAGED");
+  // Nothing is mended that nobody can read; once it opens again, the next start or emergency mends it.
+  if (failed && code.startsWith("STORE_KEY_")) {
+    return judgeClosed(found, done, { code, because: `${store.because}; ${sawIn(failed.because)}` });
+  }
   return broken("store", store.because, done, steps, {
     code,
     because: store.because,

@@ -1,6 +1,17 @@
 /** What the node stands on: the data directory, the disk, the installation, the config, the secrets. Pure. */
 import type { FileFound, Findings, FolderFound, SecretFound } from "./findings.ts";
-import { broken, type Done, type Judgement, joined, nothing, type Step, sound, type Trouble, typed } from "./steps.ts";
+import {
+  broken,
+  type Done,
+  type Judgement,
+  joined,
+  nothing,
+  type Step,
+  sound,
+  type Trouble,
+  tried,
+  typed,
+} from "./steps.ts";
 
 /** Below it the store refuses soon; what to free is a person's choice. */
 const diskFloorBytes = 16 * 1024 * 1024;
@@ -205,17 +216,23 @@ export function judgeConfig(found: Findings, done: readonly Done[]): Judgement {
 
 export function judgeSecrets(found: Findings, done: readonly Done[]): Judgement {
   if (found.secrets.length === 0) return nothing;
-  const bad = found.secrets.filter(({ is, remade }) => is !== "well" && !(is === "missing" && remade));
+  const bad = found.secrets.filter(isBad);
   if (bad.length > 0) return joined(bad.map((secret) => judgeSecret(found, secret, done)));
   const mine = (step: Step) => "path" in step && found.secrets.some(({ path }) => path === step.path);
-  return {
-    ...nothing,
-    verdicts: [sound("secrets", found.secrets.map(({ path }) => path).join(", "), done, mine)],
-  };
+  const verdict = sound("secrets", found.secrets.map(({ path }) => path).join(", "), done, mine);
+  const wasLoose = tried(done, { do: "setMode", path: found.key.path, mode: 0o600 })?.ok === true;
+  const another = `; others could read it until now: ${agentCommand(found, "store", "rotate-key", "--kek")}`;
+  return { ...nothing, verdicts: [wasLoose ? { ...verdict, saw: `${verdict.saw}${another}` } : verdict] };
+}
+
+/** What is in the key of the store, and whether there has to be one, only the store can tell. */
+function isBad({ is, opens }: SecretFound): boolean {
+  if (opens === "store") return is === "loose" || is === "unreadable";
+  return is !== "well" && !(is === "missing" && opens === "guards");
 }
 
 function judgeSecret(found: Findings, secret: SecretFound, done: readonly Done[]): Judgement {
-  const { path, is, because } = secret;
+  const { path, is, because, opens } = secret;
   const saw = `${path} is ${is}${because === "" ? "" : `: ${because}`}`;
   const lost = [
     "# on the hub's machine:",
@@ -225,12 +242,13 @@ function judgeSecret(found: Findings, secret: SecretFound, done: readonly Done[]
   const owner = `${found.owner.uid}:${found.owner.gid}`;
   const closed = [typed(["sudo", "chown", owner, path]), typed(["sudo", "chmod", "600", path])];
   const commands = [...(is === "missing" || is === "empty" ? lost : closed), emergencyAgain(found)];
-  return broken("secrets", saw, done, secretSteps(secret), { code: "CERT_UNUSABLE", because: saw, commands });
+  const code = opens !== "store" ? "CERT_UNUSABLE" : is === "loose" ? "STORE_KEY_LOOSE" : "STORE_KEY_UNREADABLE";
+  return broken("secrets", saw, done, secretSteps(secret), { code, because: saw, commands });
 }
 
-function secretSteps({ path, is, remade }: SecretFound): Step[] {
+function secretSteps({ path, is, opens }: SecretFound): Step[] {
   // Who made it makes another one once this one is out of the way.
-  const anew: Step[] = remade ? [{ do: "moveAside", path }] : [];
+  const anew: Step[] = opens === "guards" ? [{ do: "moveAside", path }] : [];
   if (is === "loose") return [{ do: "setMode", path, mode: 0o600 }];
   if (is === "empty") return anew;
   return is === "unreadable" ? [{ do: "takeOver", path }, { do: "setMode", path, mode: 0o600 }, ...anew] : [];

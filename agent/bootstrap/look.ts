@@ -14,10 +14,11 @@ import {
   isOurs,
   readGoodCopy,
 } from "./good-copy.ts";
+import { keyOf } from "./look-key.ts";
 import { Life } from "./look-life.ts";
 import { lockHolder, readOr, wordsOf } from "./proc.ts";
 import { configOf, readStart, type Start } from "./start-file.ts";
-import type { Step } from "./steps.ts";
+import { type Step, sawIn } from "./steps.ts";
 
 const versionMs = 20_000;
 const storeMs = 300_000;
@@ -78,6 +79,7 @@ export class Look {
     const dir = folderOf(dataDir, true, dataDir);
     const life = new Life({ dataDir, works, owner: asOwner(owner), mute: dir.refuses !== undefined });
     const alive = await life.look((lastGood?.workloads ?? []).map(({ name }) => name));
+    const begun = life.startedBy(start, manifest);
     return {
       asked,
       lastAutoAgoMs,
@@ -95,9 +97,10 @@ export class Look {
       works,
       config: await this.#config(start, manifest, works, child, lastGood !== undefined, files),
       secrets: secretsOf(dataDir, lastGood, owner.uid),
+      key: keyOf(dataDir, begun, alive.agent.pid),
       store: await this.#store(works, asOwner(owner), alive),
       ...alive,
-      start: life.startedBy(start, manifest),
+      start: begun,
     };
   }
 
@@ -144,10 +147,12 @@ export class Look {
     const found = { code: "", holder: undefined, snapshots, copies: damaged.sort().map((name) => join(dataDir, name)) };
     if (alive.agent.is !== "dead") {
       const lost = statOr(join(dataDir, places.store, "CURRENT")) === undefined;
-      const trouble = alive.troubles.find((line) => /^\[STORE_(DAMAGED|MISSING)\]/.test(line));
+      const trouble = alive.troubles.find((line) => /^\[STORE_(DAMAGED|MISSING|KEY_\w+)\]/.test(line));
+      const word = codeIn(trouble ?? "");
+      if (isOfKey(word)) return { ...found, is: "closed", code: word, because: sawIn(trouble ?? "") };
       if (!lost && !trouble) return { ...found, is: "in-use", because: `the agent (pid ${alive.agent.pid}) has it` };
       const because = trouble ?? "the agent lives, and its store's files are gone";
-      return { ...found, is: "damaged", code: codeIn(trouble ?? "") || "STORE_MISSING", because };
+      return { ...found, is: "damaged", code: word || "STORE_MISSING", because };
     }
     if (!works) return { ...found, is: "unknown", because: "no program can look at it" };
     const words = [...works, "store", "verify", "-o", "json", "--data-dir", dataDir];
@@ -159,6 +164,7 @@ export class Look {
     if (verified.code === 0) return { ...found, ...row };
     if (code === "STORE_LOCKED")
       return { ...found, is: "held", code, because: "somebody holds it", holder: holderIn(dataDir) };
+    if (isOfKey(code)) return { ...found, is: "closed", code, because: sawIn(because) };
     if (/^STORE_(DAMAGED|MISSING|NEWER)$/.test(code)) return { ...found, is: "damaged", code, because };
     return { ...found, is: "unknown", code, because };
   }
@@ -170,6 +176,11 @@ export class Look {
   async #ask(what: string, ask: () => Promise<Ended>): Promise<Ended> {
     return this.#once(what, ask);
   }
+}
+
+/** A store that is not opened for want of its key is not damaged. */
+function isOfKey(code: string): boolean {
+  return code.startsWith("STORE_KEY_");
 }
 
 function storeRow({ out }: Ended): Pick<StoreFound, "is" | "because"> {
@@ -308,26 +319,31 @@ function readLastGood(dataDir: string): LastGood | undefined {
   }
 }
 
+/** Only what is known to be a secret of ours: a file with such a name may be a workload's. */
 function secretsOf(dataDir: string, lastGood: LastGood | undefined, uid: number): SecretFound[] {
   const named = lastGood?.hub?.keyPath;
-  const own = namesIn(dataDir).filter((name) => name.endsWith(".key"));
+  const known = [[places.guardKey, "guards"] as const, [places.storeKey, "store"] as const];
   return [
-    ...(named === undefined ? [] : [secretAt(named, uid, false)]),
-    ...own.map((name) => secretAt(join(dataDir, name), uid, name === places.guardKey)),
+    ...(named === undefined ? [] : [secretAt(named, uid, "link")]),
+    ...known
+      .map(([name, opens]) => [join(dataDir, name), opens] as const)
+      .filter(([path]) => lstatOr(path) !== undefined)
+      .map(([path, opens]) => secretAt(path, uid, opens)),
   ];
 }
 
-function secretAt(path: string, uid: number, remade: boolean): SecretFound {
+function secretAt(path: string, uid: number, opens: SecretFound["opens"]): SecretFound {
   const found = statOr(path);
-  if (!found) return { path, is: "missing", because: "", remade };
+  if (!found) return { path, is: "missing", because: "", opens };
+  if (!found.isFile()) return { path, is: "empty", because: "it is no file", opens };
   const said = `mode ${(found.mode & 0o777).toString(8)}, owner ${found.uid}`;
   const root = uid === 0;
   if ((!root && found.uid !== uid) || (found.mode & 0o400) === 0)
-    return { path, is: "unreadable", because: said, remade };
+    return { path, is: "unreadable", because: said, opens };
   try {
-    if (readFileSync(path).length === 0) return { path, is: "empty", because: "", remade };
+    if (readFileSync(path).length === 0) return { path, is: "empty", because: "", opens };
   } catch (error) {
-    return { path, is: "unreadable", because: (error as Error).message, remade };
+    return { path, is: "unreadable", because: (error as Error).message, opens };
   }
-  return { path, is: (found.mode & 0o077) === 0 ? "well" : "loose", because: said, remade };
+  return { path, is: (found.mode & 0o077) === 0 ? "well" : "loose", because: said, opens };
 }

@@ -1,50 +1,11 @@
 import { catalogue } from "@blueflame/shared/errors/fault.ts";
 import { expect, test } from "vitest";
-import type { Findings, FolderFound, WorkloadFound } from "./findings.ts";
+import { allDead, dead, dir, one, well } from "../../test/support/node-findings.ts";
+import type { Findings, FolderFound } from "./findings.ts";
 import { plan } from "./plan.ts";
 import { type Done, type Step, wordsOf } from "./steps.ts";
 
-const dir: FolderFound = { path: "/d", ours: true, is: "there", uid: 0, mode: 0o700, refuses: undefined };
 const folder = (path: string, change: Partial<FolderFound> = {}): FolderFound => ({ ...dir, path, ...change });
-const one: WorkloadFound = { name: "one", is: "runs", because: "running" };
-const dead = { is: "dead", pid: undefined, because: "none lives" } as const;
-
-const well: Findings = {
-  asked: { auto: false, start: false },
-  lastAutoAgoMs: undefined,
-  word: undefined,
-  killSwitch: false,
-  dataDir: dir,
-  folders: [folder("/d/logs")],
-  owner: { uid: 0, gid: 0 },
-  self: 0,
-  foreign: { count: 0, first: "" },
-  disk: { freeBytes: 2 ** 30, totalBytes: 2 ** 34, mount: "/" },
-  good: { is: "sound", because: "version 1" },
-  files: [
-    { name: "binary", target: "/bin/bf", differs: undefined, copy: undefined },
-    { name: "agent.yaml", target: "/etc/bf.yaml", differs: undefined, copy: undefined },
-  ],
-  program: { words: ["/bin/bf"], starts: true, because: "", version: "1", goodVersion: "1" },
-  works: ["/bin/bf"],
-  config: { path: "/etc/bf.yaml", is: "sound", because: "", copy: "sound", lastGood: true },
-  secrets: [{ path: "/d/guard.key", is: "well", because: "", remade: true }],
-  store: { is: "in-use", code: "", because: "the agent has it", holder: undefined, snapshots: 3, copies: [] },
-  socket: "listens",
-  lock: "held",
-  watchdog: { is: "answers", pid: 1, because: "" },
-  agent: { is: "answers", pid: 2, because: "" },
-  workloads: [one],
-  start: { by: "words" },
-};
-const allDead: Partial<Findings> = {
-  agent: dead,
-  watchdog: dead,
-  socket: "left-over",
-  lock: "left-over",
-  store: { ...well.store, is: "sound", because: "1 byte" },
-  workloads: [{ ...one, is: "down", because: "no process of it lives" }],
-};
 const damaged = (code = "STORE_DAMAGED", because = "[STORE_DAMAGED] files are damaged") =>
   ({ ...well.store, is: "damaged", code, because }) as const;
 
@@ -109,13 +70,13 @@ test.each<[string, Partial<Findings>, readonly Done[], readonly string[]]>([
   ["an invalid config too", { config: { ...well.config, is: "invalid" } }, [], ["reinstall agent.yaml"]],
   [
     "a key of ours that is empty makes way for another",
-    { secrets: [{ path: "/k", is: "empty", because: "", remade: true }] },
+    { secrets: [{ path: "/k", is: "empty", because: "", opens: "guards" }] },
     [],
     ["moveAside /k"],
   ],
   [
     "a key that others can read is closed",
-    { secrets: [{ path: "/k", is: "loose", because: "", remade: false }] },
+    { secrets: [{ path: "/k", is: "loose", because: "", opens: "link" }] },
     [],
     ["setMode /k 384"],
   ],
@@ -215,7 +176,7 @@ test.each<[string, Partial<Findings>, readonly Done[], string, string]>([
   ],
   [
     "a key that is gone",
-    { secrets: [{ path: "/k", is: "missing", because: "", remade: false }] },
+    { secrets: [{ path: "/k", is: "missing", because: "", opens: "link" }] },
     [],
     "CERT_UNUSABLE",
     "#   blueflame-hub cert --node NODE --out PAPERS",
@@ -249,7 +210,7 @@ test.each<[string, Partial<Findings>, readonly Done[], string, string]>([
 
 test("what only a person can mend keeps nobody from guarding that does not need it", () => {
   expect(stepsOf({ ...allDead, dataDir: { ...dir, refuses: "EROFS" } })).toEqual(["startAll watchdog"]);
-  expect(stepsOf({ ...allDead, secrets: [{ path: "/k", is: "missing", because: "", remade: false }] })).toEqual([
+  expect(stepsOf({ ...allDead, secrets: [{ path: "/k", is: "missing", because: "", opens: "link" }] })).toEqual([
     "startAll watchdog",
   ]);
 });
@@ -325,7 +286,7 @@ test("whatever is found and whatever fails, it comes to an end, and no step is d
     foreign: { count: 1, first: "/d/x" },
     files: [{ name: "binary", target: "/bin/bf", differs: "is missing", copy: undefined }, ...well.files.slice(1)],
     config: { ...well.config, is: "invalid", lastGood: false },
-    secrets: [{ path: "/k", is: "unreadable", because: "", remade: true }],
+    secrets: [{ path: "/k", is: "unreadable", because: "", opens: "guards" }],
     store: damaged(),
     socket: "no-socket",
   };

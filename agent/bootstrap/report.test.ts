@@ -57,7 +57,7 @@ test("SYN-5 a person is paged by a file that only its owner reads, and the oldes
   expect(JSON.parse(readFileSync(join(dir, "alerts", name), "utf8"))).toMatchObject({
     by: "itself",
     severity: "critical",
-    said: "the node needs a person",
+    said: "the node needs a person; its agent guards the workloads meanwhile",
     verdicts: [{ part: "store" }],
     troubles: [{ code: "STORE_MISSING" }],
   });

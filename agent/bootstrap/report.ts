@@ -117,7 +117,7 @@ export async function page(
     by: auto ? "itself" : "person",
     severity: outcome === "broken" ? "critical" : "high",
     outcome,
-    said: outcome === "broken" ? "the node needs a person" : "the node was brought back",
+    said: outcome === "broken" ? needs(verdicts) : "the node was brought back",
     found: notWell(first),
     verdicts: notWell(verdicts),
     steps: done.map(({ step, ok, because }) => ({ step: wordsOf(step), ok, because })),
@@ -139,6 +139,11 @@ export async function page(
     ...failed,
     `the pager ${pager.words[0]} did not take the page: ${called.err.trim().slice(0, 200) || `exit code ${called.code}`}`,
   ];
+}
+
+function needs(verdicts: readonly Verdict[]): string {
+  const guards = verdicts.some(({ part, state }) => part === "agent" && (state === "well" || state === "mended"));
+  return `the node needs a person${guards ? "; its agent guards the workloads meanwhile" : ""}`;
 }
 
 function write(folder: string, name: string, text: string, owned: (path: string) => void): void {

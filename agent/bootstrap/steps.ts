@@ -12,6 +12,8 @@ export type Step =
   | { readonly do: "endGuards" }
   | { readonly do: "endAgent" }
   | { readonly do: "mendStore" }
+  /** Until an agent that guards from memory has its store again, at most so long. */
+  | { readonly do: "awaitStore"; readonly forMs: number }
   /** A person takes back a person's `down`. */
   | { readonly do: "takeBackDown" }
   /** Init's unit, or the watchdog, which starts the agent, which starts the workloads. */
@@ -97,6 +99,11 @@ export function joined(judgements: readonly Judgement[]): Judgement {
 /** As a person types it into a shell. */
 export function typed(words: readonly string[]): string {
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+}
+
+/** What was seen, of an error line of ours, `[CODE] SAW. REMEDY`: what a person is to do is said by the emergency. */
+export function sawIn(line: string): string {
+  return /^\[[A-Z_]+\] (.*?)(?:\. [A-Z].*)?$/s.exec(line)?.[1] ?? line;
 }
 
 /** A step in words. */

@@ -76,7 +76,7 @@ export const catalogue = {
     retry: "later",
     exit: 1,
     remedy:
-      "Make the key readable for the agent's user, or put its copy back; with the escrow key: `blueflame-agent store open-with FILE`.",
+      "Make the key readable for the agent's user, or put its copy back; with the escrow key: move this one away, then `blueflame-agent store open-with FILE`.",
   },
   STORE_KEY_WRONG: {
     retry: "later",

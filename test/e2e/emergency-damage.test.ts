@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { tryCase } from "../prove/damage.ts";
@@ -39,6 +39,8 @@ const faults = [
   "logs is a file",
   "data directory read-only",
   "hub key missing",
+  "store key missing",
+  "store key empty",
 ];
 test.for(faults)(
   "SYN-5 SYN-9 the emergency brings the node back, or says what to type: %s",
@@ -65,6 +67,59 @@ test(
     // LevelDB's own diary and lock are no data.
     const lost = before.filter(([hash, path]) => !after.has(hash) && !/\/(LOG(\.old)?|LOCK)$/.test(path));
     expect(lost).toEqual([]);
+    await back();
+  },
+  longMs,
+);
+
+interface Said {
+  readonly outcome: string;
+  readonly said: string;
+  readonly troubles: readonly { readonly code: string; readonly commands: readonly string[] }[];
+}
+
+test(
+  "SYN-5 a node whose store key is gone is never called well: the page asks for a person, and says that the workloads are guarded",
+  async () => {
+    rmSync(join(rig.dataDir, "store.key"));
+    // The second one meets an agent that guards from memory.
+    for (const _ of ["all dead", "the agent lives"]) {
+      const said = await rig.emergency({}, "-o", "json");
+      expect(said.code).toBe(1);
+      expect(said.err).toContain("[STORE_KEY_MISSING]");
+      await back();
+    }
+    const alerts = join(rig.dataDir, "alerts");
+    const pages = readdirSync(alerts).filter((name) => name.endsWith("-emergency.json"));
+    expect(pages).toHaveLength(2);
+    for (const name of pages) {
+      expect(JSON.parse(readFileSync(join(alerts, name), "utf8"))).toMatchObject({
+        said: "the node needs a person; its agent guards the workloads meanwhile",
+        severity: "critical",
+        troubles: [{ code: "STORE_KEY_MISSING" }],
+      });
+    }
+  },
+  longMs,
+);
+
+test(
+  "SYN-5 a store key that goes under an agent that lives: the store gets another one before that agent ends, and opens with it",
+  async () => {
+    expect((await rig.emergency({})).code).toBe(0);
+    await back();
+    rmSync(join(rig.dataDir, "store.key"));
+    const said = await rig.emergency({}, "-o", "json");
+    expect(said.code).toBe(1);
+    const [trouble] = (JSON.parse(said.out) as Said).troubles;
+    expect(trouble?.code).toBe("STORE_KEY_MISSING");
+    for (const command of trouble?.commands.filter((one) => !one.startsWith("#")) ?? []) {
+      expect(await rig.run(["/bin/sh", "-c", command])).toMatchObject({ code: 0 });
+    }
+    await rig.killAll();
+    const again = await rig.emergency({}, "-o", "json");
+    expect(again.code).toBe(0);
+    expect((JSON.parse(again.out) as Said).outcome).toBe("mended");
     await back();
   },
   longMs,

@@ -1,5 +1,6 @@
 /** What can be broken on a node, and how. */
 import { execFileSync } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import {
   chmodSync,
   chownSync,
@@ -26,8 +27,10 @@ export interface Case {
   readonly good?: true;
   /** The error code that a person is told, whose commands then bring the node back. Without it the emergency does so itself. */
   readonly told?: string;
-  /** What a comment among the commands asks of the person. */
-  readonly byHand?: (rig: DamageRig) => void | Promise<void>;
+  /** What a comment among the commands asks of the person; done before the last command. */
+  readonly byHand?: (rig: DamageRig, commands: readonly string[]) => void | Promise<void>;
+  /** The workloads run again before the person comes. */
+  readonly guarded?: true;
   /** The operator is the node's own user. */
   readonly byOwner?: true;
   /** What the machine itself has to be freed of afterwards. */
@@ -202,6 +205,78 @@ const keys: Case[] = [
   },
 ];
 
+const storeKey = (rig: DamageRig) => inData(rig, "store.key");
+/** The copy that a person has put by. */
+const keptKey = (rig: DamageRig) => join(`${rig.dir}.golden`, "d", "store.key");
+/** Types what stands in a comment, with what only the person knows in the place of its word in capitals. */
+async function fillIn(rig: DamageRig, commands: readonly string[], word: string, known: string): Promise<void> {
+  const line = commands.find((one) => one.startsWith("# ") && one.includes(word));
+  if (line === undefined) throw new Error(`no comment has the word ${word}`);
+  const said = await rig.run(["/bin/sh", "-c", line.slice("# ".length).replace(word, known)]);
+  if (said.code !== 0) throw new Error(`'${line}' came to nothing: ${said.err}`);
+}
+const putBack = (rig: DamageRig, commands: readonly string[]) => fillIn(rig, commands, "COPY", keptKey(rig));
+async function entrustAndLose(rig: DamageRig): Promise<void> {
+  const pair = generateKeyPairSync("x25519");
+  writeFileSync(join(rig.dir, "public.pem"), pair.publicKey.export({ type: "spki", format: "pem" }));
+  writeFileSync(join(rig.dir, "private.pem"), pair.privateKey.export({ type: "pkcs8", format: "pem" }));
+  const said = await rig.run([
+    ...rig.program,
+    ...["store", "entrust", join(rig.dir, "public.pem"), "--data-dir", rig.dataDir],
+  ]);
+  if (said.code !== 0) throw new Error(said.err);
+  remove(storeKey(rig));
+}
+
+/** Nobody but a person can bring the key of the store back; the workloads are guarded meanwhile. */
+const storeKeys: Case[] = (
+  [
+    { fault: "store key missing", break: (rig) => remove(storeKey(rig)), told: "STORE_KEY_MISSING" },
+    { fault: "store key cut", break: (rig) => truncateSync(storeKey(rig), 20), told: "STORE_KEY_UNREADABLE" },
+    // What is left of its 64 digits has the length of a key.
+    { fault: "store key cut in half", break: (rig) => cut(storeKey(rig)), told: "STORE_KEY_WRONG" },
+    { fault: "store key empty", break: (rig) => truncateSync(storeKey(rig), 0), told: "STORE_KEY_UNREADABLE" },
+    {
+      fault: "store key of another store",
+      break: (rig) => writeFileSync(storeKey(rig), "ab".repeat(32)),
+      told: "STORE_KEY_WRONG",
+    },
+    {
+      fault: "store key missing, and its store damaged",
+      break: (rig) => {
+        remove(storeKey(rig));
+        remove(join(inData(rig, "store"), "CURRENT"));
+      },
+      told: "STORE_KEY_MISSING",
+    },
+    {
+      fault: "store key missing, but it is entrusted to somebody",
+      break: entrustAndLose,
+      told: "STORE_KEY_MISSING",
+      byHand: (rig, commands) => fillIn(rig, commands, "PRIVATE.pem", join(rig.dir, "private.pem")),
+    },
+    {
+      fault: "store key empty, but it is entrusted to somebody",
+      break: async (rig) => {
+        await entrustAndLose(rig);
+        writeFileSync(storeKey(rig), "", { mode: 0o600 });
+      },
+      told: "STORE_KEY_UNREADABLE",
+      byHand: (rig, commands) => fillIn(rig, commands, "PRIVATE.pem", join(rig.dir, "private.pem")),
+    },
+    {
+      fault: "store key cut, and lost for good",
+      break: (rig) => truncateSync(storeKey(rig), 20),
+      told: "STORE_KEY_UNREADABLE",
+      byHand: (rig, commands) => fillIn(rig, commands, "--empty", "--empty"),
+    },
+  ] satisfies Omit<Case, "group">[]
+).map((one) => ({ group: "key", guarded: true, byHand: putBack, ...one }));
+const openKeys: Case[] = [
+  { group: "key", fault: "store key open to its group", break: (rig) => chmodSync(storeKey(rig), 0o640) },
+  { group: "key", fault: "store key closed to all", break: (rig) => chmodSync(storeKey(rig), 0) },
+];
+
 /** A file system of its own, which takes nothing more. */
 const readOnly: Case = {
   group: "directories",
@@ -229,11 +304,30 @@ export function foreignCases(user: User): Case[] {
       told: "DATA_DIR_UNUSABLE",
     },
     { group: "key", fault: "hub key of another owner, mended by root", break: (rig) => chownSync(rig.hubKey, 0, 0) },
+    { group: "key", fault: "store key of another owner", break: (rig) => chownSync(storeKey(rig), 0, 0) },
+    {
+      group: "key",
+      fault: "store key missing, put back by root",
+      break: (rig) => remove(storeKey(rig)),
+      told: "STORE_KEY_MISSING",
+      guarded: true,
+      byHand: putBack,
+    },
   ];
 }
 
 /** Every case that this node can be broken by. */
 export function casesOf(rig: DamageRig): Case[] {
   const mounted = canMount() ? [readOnly] : [];
-  return [...eachStoreFile(rig), ...wholeStore, ...programs, ...configs, ...places, ...mounted, ...keys];
+  return [
+    ...eachStoreFile(rig),
+    ...wholeStore,
+    ...programs,
+    ...configs,
+    ...places,
+    ...mounted,
+    ...keys,
+    ...openKeys,
+    ...storeKeys,
+  ];
 }

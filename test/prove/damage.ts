@@ -45,11 +45,14 @@ export async function tryCase(rig: DamageRig, one: Case, as?: User): Promise<Out
     const beganMs = performance.now();
     const said = await rig.emergency({ good: one.good, as: one.byOwner && as }, "-o", "json");
     const report = reportOf(said);
-    const typed = one.told === undefined ? [] : await obey(rig, one, report);
-    const back = await rig
-      .until("the node is back", () => rig.isBack())
-      .then(() => true)
-      .catch(() => false);
+    const isBack = () =>
+      rig
+        .until("the node is back", () => rig.isBack())
+        .then(() => true)
+        .catch(() => false);
+    const unguarded = one.guarded && !(await isBack()) ? "nobody guards the workloads until the person comes" : "";
+    const { typed, failed } = one.told === undefined ? { typed: [], failed: "" } : await obey(rig, one, report);
+    const back = await isBack();
     const ms = Math.round(performance.now() - beganMs);
     const acts = report.steps.filter(({ step }) => !step.startsWith("wait")).map(({ because }) => because);
     const told = report.troubles.map(({ code }) => code);
@@ -62,7 +65,7 @@ export async function tryCase(rig: DamageRig, one: Case, as?: User): Promise<Out
       .map(({ part, saw }) => `${part}: ${saw}`)
       .join("; ")
       .slice(0, verdictMax);
-    return { case: one, back, ms, verdict, did, wrong: wrongIn(rig, one, said, report) };
+    return { case: one, back, ms, verdict, did, wrong: wrongIn(rig, one, said, report) || unguarded || failed };
   } finally {
     if (one.undo) await rig.killAll();
     one.undo?.(rig);
@@ -78,17 +81,19 @@ function reportOf({ out, err }: Ended): Reported {
   }
 }
 
-/** What the person does whom the emergency has told what to type. */
-async function obey(rig: DamageRig, one: Case, report: Reported): Promise<string[]> {
-  await one.byHand?.(rig);
-  const trouble = report.troubles.find(({ code }) => code === one.told);
+/** What the person does whom the emergency has told what to type. The last command is an emergency again, which finds nothing more. */
+async function obey(rig: DamageRig, one: Case, report: Reported): Promise<{ typed: string[]; failed: string }> {
+  const commands = report.troubles.find(({ code }) => code === one.told)?.commands ?? [];
   const typed: string[] = [];
-  for (const command of trouble?.commands ?? []) {
-    if (command.startsWith("#")) continue;
+  let failed = "";
+  const plain = commands.filter((command) => !command.startsWith("#"));
+  for (const command of plain) {
+    if (command === plain.at(-1)) await one.byHand?.(rig, commands);
     typed.push(command);
-    await rig.run(["/bin/sh", "-c", command.replace(/^sudo /, "")]);
+    const said = await rig.run(["/bin/sh", "-c", command.replace(/^sudo /, "")]);
+    failed = said.code === 0 ? "" : `after what was to be typed: ${said.err.slice(0, 600)}`;
   }
-  return typed;
+  return { typed, failed };
 }
 
 function wrongIn(rig: DamageRig, one: Case, said: Ended, report: Reported): string {

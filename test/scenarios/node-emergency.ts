@@ -3,6 +3,7 @@ import type { Findings, ProcessFound } from "@blueflame/agent/bootstrap/findings
 import { plan } from "@blueflame/agent/bootstrap/plan.ts";
 import type { Done, Step } from "@blueflame/agent/bootstrap/steps.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
+import { well } from "../support/node-findings.ts";
 import type { Guards } from "./node-guard.ts";
 import type { NodeWorld } from "./node-world.ts";
 
@@ -95,6 +96,7 @@ function findings(world: NodeWorld, guards: Guards, auto: boolean): Findings {
     works: ["/bin/bf"],
     config: { path: "/etc/bf.yaml", is: "sound", because: "", copy: "sound", lastGood: true },
     secrets: [],
+    key: well.key,
     store: { is: store, code: "", because: "it opens", holder: undefined, snapshots: 3, copies: [] },
     socket: agent.is === "answers" ? "listens" : "left-over",
     lock: agent.is === "answers" ? "held" : "left-over",

@@ -25,6 +25,7 @@ import {
 import { dirname, join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { syncFolder } from "@blueflame/shared/store/folder.ts";
+import { places } from "../../constants.ts";
 
 /** What the credential is called; its unit line stands in the README. */
 export const credentialName = "blueflame-store-key";
@@ -52,7 +53,7 @@ export interface KeyPlace {
 
 /** The file beside the store. */
 export function keyFileOf(dataDir: string): string {
-  return join(dataDir, "store.key");
+  return join(dataDir, places.storeKey);
 }
 
 /**

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { replaceFile, syncFolder } from "@blueflame/shared/store/folder.ts";
+import { places } from "../../constants.ts";
 import { encodeRing, parseRing, type StoredRing } from "./ring.ts";
 import { type Escrow, escrowOf } from "./wrap.ts";
 
@@ -39,7 +40,7 @@ export function writeEscrow(dataDir: string, escrow: Escrow | undefined): void {
 }
 
 function fileOf(dataDir: string): string {
-  return join(dataDir, "store.keys");
+  return join(dataDir, places.storeRing);
 }
 function escrowFileOf(dataDir: string): string {
   return join(dataDir, "store.escrow.pem");
