@@ -23,6 +23,7 @@ import { openRecovery } from "./recovery/open-recovery.driver.ts";
 import { Excesses, type Protection, protect } from "./recovery/protect.driver.ts";
 import { inventory } from "./sensors/inventory.driver.ts";
 import { Signs } from "./sensors/signs.driver.ts";
+import { changedAt, metaHealthFile } from "./sensors/status-file.driver.ts";
 import { startStore } from "./store/deferred-store.ts";
 import { startSnapshots } from "./store/snapshot.ts";
 import { bootId } from "./supervise/proc.driver.ts";
@@ -100,6 +101,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   const target = readHub(config, warnings, log);
   const certifiedId = target && nodeIdOf(target.cert);
   const boot = bootId();
+  const guardedUntilWallMs = changedAt(join(dataDir, metaHealthFile));
   const store = await startStore(dataDir, {
     clock,
     random,
@@ -214,6 +216,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     nodeId: store.identity.nodeId,
     site: config.site,
     bootId: boot,
+    ...(guardedUntilWallMs !== undefined && { guardedUntilWallMs }),
     specs: notify.specs,
     store,
     processes,

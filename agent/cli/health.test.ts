@@ -46,6 +46,7 @@ const sick = create(GetHealthResponseSchema, {
   ],
   metrics: {
     incidents: 4n,
+    over: 4n,
     successRate: 1,
     unattendedRate: 0.75,
     escalationRate: 0.25,

@@ -65,9 +65,10 @@ function sensorWords(meta: MetaHealth): string {
   return sensors.map((name, at) => `${name} ${(values[at] ?? 0).toFixed(1)}`).join(" · ");
 }
 
-function recoveryWords({ incidents, successRate, unattendedRate, escalationRate }: RecoveryMetrics): string {
+function recoveryWords({ incidents, over, successRate, unattendedRate, escalationRate }: RecoveryMetrics): string {
   const things = incidents === 1n ? "1 incident" : `${incidents} incidents`;
-  return `${things}, ${percent(escalationRate)} needed more than one rung; of those that are over ${percent(successRate)} healed, ${percent(unattendedRate)} with no person`;
+  const newest = over < incidents ? `; of the newest ${over}` : "";
+  return `${things}${newest}, ${percent(escalationRate)} needed more than one rung; of those that are over ${percent(successRate)} healed, ${percent(unattendedRate)} with no person`;
 }
 
 function timeWords({ mttd, mttr, toDecide, toAct, toVerify }: RecoveryMetrics): string {

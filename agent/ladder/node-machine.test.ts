@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Symptom } from "../triggers/symptom.ts";
-import { calmNode, type NodeEffect, type NodeEvent, type NodeState, nextNodeLookMs, stepNode } from "./node-machine.ts";
+import { nextNodeLookMs, stepNode } from "./node-machine.ts";
+import { calmNode, type NodeEffect, type NodeEvent, type NodeState } from "./node-state.ts";
 
 const full: Symptom = {
   trigger: "disk-high",
@@ -70,6 +71,39 @@ test("a full disk: its playbook plays, the trigger is over, probation, closed", 
   one.pass(300_000);
   expect(one.incidents().at(-1)).toMatchObject({ at: "closed", needsPerson: false });
   expect(one.state).toEqual(calmNode);
+});
+
+test("SYN-10 SYN-7 its playbook waits for its place and then takes a minute: the deed is its first step, and the audit says how long it all took", () => {
+  const one = node();
+  one.fire();
+  const [play] = one.plays();
+  one.pass(20_000);
+  one.tell({ is: "acted", id: "another" });
+  one.tell({ is: "acted", id: play?.id ?? "" });
+  one.pass(60_000);
+  one.answer(true);
+  const { decidedWallMs = 0, actedWallMs = 0 } = one.incidents().at(-1) ?? {};
+  expect(actedWallMs - decidedWallMs).toBe(20_000);
+  const audits = one.effects.flatMap((effect) => (effect.do === "audit" ? [effect] : []));
+  expect(audits.map(({ action, tookMs }) => [action, tookMs])).toEqual([
+    ["playbook.resource-cleanup", undefined],
+    ["playbook.resource-cleanup", 80_000],
+  ]);
+  // A check has no incident: it is known by its turn.
+  one.fire({ trigger: "nightly", playbook: "run-diagnostics" }, true);
+  one.pass(5000);
+  one.answer(true);
+  expect(one.effects.at(-1)).toMatchObject({ action: "playbook.run-diagnostics", tookMs: 5000 });
+});
+
+test("SYN-14 a person who was called stays in the books when all is well again", () => {
+  const one = node();
+  one.fire();
+  one.answer(true);
+  one.pass(121_000);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  one.pass(300_000);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "closed", needsPerson: false, personCalled: true });
 });
 
 test("what does not help is told to a person, once, and is over when the trigger is", () => {

@@ -15,10 +15,20 @@
  */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
-import { attemptBegun, attemptEnded, inThisBoot, recovered, revise, struck } from "../supervise/recovery.ts";
+import {
+  actedOn,
+  attemptBegun,
+  attemptEnded,
+  inThisBoot,
+  recovered,
+  revise,
+  struck,
+  workedMs,
+} from "../supervise/recovery.ts";
 import type { Severity } from "../supervise/severity.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 import type { Symptom } from "../triggers/symptom.ts";
+import type { Case, NodeEffect, NodeEvent, NodeState, NodeStep } from "./node-state.ts";
 
 /** A playbook on the node has this long. */
 const playMs = 10 * 60_000;
@@ -32,81 +42,6 @@ const probationMs = 300_000;
 const casesMax = 256;
 /** How a playbook ends that was at work, or waited for its turn, when the kill switch went on. */
 const heldWords = "held by the kill switch";
-
-/** One trigger that has fired for the node. */
-export interface Case {
-  readonly at: "waiting" | "playing" | "watching" | "told" | "probation";
-  readonly playbook: string;
-  readonly severity: Severity;
-  readonly because: string;
-  readonly sinceMs: number;
-  readonly untilMs: number;
-  /** The play's id, once it has begun. */
-  readonly id: string;
-  /** The trigger's condition is over already. */
-  readonly over: boolean;
-  /** A check that comes by the clock: no condition of its own ever ends. */
-  readonly maintenance: boolean;
-  /** Absent for a maintenance check that has not failed. */
-  readonly incident?: IncidentFacts;
-}
-
-/** By trigger. JSON-able; stored before its effects run. */
-export interface NodeState {
-  readonly cases: Readonly<Record<string, Case>>;
-  /** The kill switch is on. */
-  readonly held?: true;
-}
-
-/** Nothing has happened yet. */
-export const calmNode: NodeState = { cases: {} };
-
-/** What may happen to the node. */
-export type NodeEvent =
-  /** The agent has started; `rebooted` when monotonic values of before mean nothing, `held` while the kill switch is on. */
-  | { readonly is: "boot"; readonly rebooted: boolean; readonly held?: boolean }
-  | { readonly is: "symptom"; readonly symptom: Symptom; readonly maintenance: boolean }
-  | { readonly is: "cleared"; readonly trigger: string }
-  /** `through`: it came to its end, although a step that may fail has failed. */
-  | {
-      readonly is: "played";
-      readonly id: string;
-      readonly ok: boolean;
-      readonly because: string;
-      readonly through?: true;
-    }
-  /** The agent itself was away for so long. */
-  | { readonly is: "late"; readonly byMs: number }
-  /** The kill switch went on: what plays or waits is called off, and nobody is paged for that. Harmless when told twice. */
-  | { readonly is: "held" }
-  /** The kill switch went off: what was not done while it was on has its turn. */
-  | { readonly is: "released" }
-  | { readonly is: "look" };
-
-/** What the driver has to do, in this order. */
-export type NodeEffect =
-  /** Answers with played. Harmless when asked twice. */
-  | {
-      readonly do: "play";
-      readonly id: string;
-      readonly playbook: string;
-      readonly incidentId: string;
-      readonly budgetMs: number;
-    }
-  | { readonly do: "cancel"; readonly id: string }
-  | { readonly do: "incident"; readonly facts: IncidentFacts }
-  | {
-      readonly do: "audit";
-      readonly action: string;
-      readonly because: string;
-      readonly outcome: "success" | "failure" | "refused";
-    };
-
-/** The answer of the machine. */
-export interface NodeStep {
-  readonly state: NodeState;
-  readonly effects: readonly NodeEffect[];
-}
 
 /** What happens to the node now. */
 export function stepNode(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
@@ -131,6 +66,8 @@ function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
       const found = Object.entries(state.cases).find(([, { at, id }]) => at === "playing" && id === event.id);
       return found ? played(state, found[0], found[1], event, now) : stay(state);
     }
+    case "acted":
+      return stay(mapped(state, (one) => (one.at === "playing" && one.id === event.id ? acted(one, now) : one)));
     case "late":
       return late(state, event.byMs);
     case "held":
@@ -158,7 +95,7 @@ function held(before: NodeState, now: Moment): NodeStep {
     if (one.at !== "playing" && one.at !== "waiting") continue;
     const plays = one.at === "playing";
     const effects: NodeEffect[] = plays
-      ? [{ do: "cancel", id: one.id }, audit(`playbook.${one.playbook}`, heldWords, "refused")]
+      ? [{ do: "cancel", id: one.id }, audit(`playbook.${one.playbook}`, heldWords, "refused", playedMs(one, now))]
       : [];
     const ended = plays && one.incident ? attemptEnded(one.incident, false, heldWords, now) : one.incident;
     const incident = ended && revise({ ...ended, at: "open" }, now, "decision", heldWords);
@@ -174,6 +111,10 @@ function ofThisBoot(one: Case, now: Moment): Case {
   return { ...one, untilMs: now.ms + spanOf(one), sinceMs: now.ms, ...(incident && { incident }) };
 }
 
+function acted(one: Case, now: Moment): Case {
+  return one.incident ? { ...one, incident: actedOn(one.incident, now) } : one;
+}
+
 /** What was played or watched was so for less time than it seems. */
 function late(state: NodeState, byMs: number): NodeStep {
   return stay(mapped(state, (one) => ({ ...one, untilMs: one.untilMs + byMs })));
@@ -186,6 +127,11 @@ function released({ held: _over, ...free }: NodeState): NodeStep {
 function mapped(state: NodeState, change: (one: Case) => Case): NodeState {
   const cases = Object.entries(state.cases).map(([trigger, one]) => [trigger, change(one)] as const);
   return { ...state, cases: Object.fromEntries(cases) };
+}
+
+/** For how long its playbook has been at work. */
+function playedMs(one: Case, now: Moment): number {
+  return workedMs(one.incident, now) ?? Math.max(0, now.ms - (one.untilMs - spanOf(one)));
 }
 
 function spanOf({ at, maintenance }: Case): number {
@@ -259,7 +205,7 @@ function played(
   { ok, because, through }: Pick<Extract<NodeEvent, { is: "played" }>, "ok" | "because" | "through">,
   now: Moment,
 ): NodeStep {
-  const done = audit(`playbook.${one.playbook}`, because, ok ? "success" : "failure");
+  const done = audit(`playbook.${one.playbook}`, because, ok ? "success" : "failure", playedMs(one, now));
   // A check has no condition whose end could say more than its steps.
   const mayHelp = ok || (!one.maintenance && (through === true || one.over));
   if (!mayHelp) return tell(state, trigger, one, `${one.playbook} failed: ${because}`, [done], now);
@@ -390,6 +336,11 @@ function noted(facts: IncidentFacts | undefined): NodeEffect[] {
   return facts ? [{ do: "incident", facts }] : [];
 }
 
-function audit(action: string, because: string, outcome: "success" | "failure" | "refused"): NodeEffect {
-  return { do: "audit", action, because, outcome };
+function audit(
+  action: string,
+  because: string,
+  outcome: "success" | "failure" | "refused",
+  tookMs?: number,
+): NodeEffect {
+  return { do: "audit", action, because, outcome, ...(tookMs !== undefined && { tookMs }) };
 }

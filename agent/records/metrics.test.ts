@@ -29,6 +29,32 @@ test("SYN-7 MTTD, MTTR and their phases are those of the incidents; what needed 
   expect(metrics.rungs.quick_restart).toBe(2n);
 });
 
+test("SYN-14 what was healed only after a person was called was counted as healed with none: the way in which they were called says nothing", () => {
+  const slow = bench(specOf({}));
+  slow.tell({ is: "boot", bootId: "boot-1" });
+  slow.pass(60_000);
+  // Every start ends at once, until somebody has come.
+  slow.facts = { ...noFacts };
+  for (let n = 0; n < 40 && !slow.state.incident?.needsPerson; n++, slow.pass(60_000)) slow.crash();
+  slow.pass(900_000);
+  const undying = bench(specOf({}));
+  undying.tell({ is: "boot", bootId: "boot-1" });
+  undying.pass(60_000);
+  undying.answers = false;
+  undying.crash();
+  undying.tell({ is: "cleanFailed", because: "pid 7 is in state D" });
+  undying.answers = true;
+  undying.pass(900_000);
+  for (const one of [slow, undying]) {
+    expect(one.incidents.at(-1)).toMatchObject({ at: "closed", needsPerson: false, personCalled: true });
+    expect(recoveryMetrics(lastRevisions(one))).toMatchObject({ successRate: 1, unattendedRate: 0 });
+  }
+});
+
+test("SYN-7 of ten thousand incidents all are counted, and the newest say how it goes", () => {
+  expect(recoveryMetrics([], 10_000)).toMatchObject({ incidents: 10_000n, over: 0n });
+});
+
 test("SYN-7 the time to recover of what relapsed counts when it was down, not the minute in which it was well", () => {
   const one = bench(specOf({}));
   one.tell({ is: "boot", bootId: "boot-1" });

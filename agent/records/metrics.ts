@@ -7,14 +7,14 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 
 /**
- * How well the recoveries of these incidents went (SYN-7), phase by phase: fault → detected → decided → acted → verified. An
- * incident counts as healed when it was verified; as healed with no person when its timeline never asked for one. Means leave
- * out incidents that have not come that far.
+ * How well recoveries went (SYN-7), phase by phase: fault → detected → decided → acted → verified, over the newest `incidents` of the
+ * `opened` that there ever were. An incident counts as healed when it was verified; as healed with no person when none was needed
+ * at any time in it. Means leave out incidents that have not come that far.
  */
-export function recoveryMetrics(incidents: readonly Incident[]): RecoveryMetrics {
+export function recoveryMetrics(incidents: readonly Incident[], opened = incidents.length): RecoveryMetrics {
   const over = incidents.filter(({ state }) => state === IncidentState.CLOSED || state === IncidentState.PROBATION);
   const healed = over.filter(({ recoveredAt }) => recoveredAt !== undefined);
-  const unattended = healed.filter((one) => !askedForPerson(one));
+  const unattended = healed.filter(({ needsPerson, personCalled }) => !needsPerson && !personCalled);
   const escalated = incidents.filter(({ attempts }) => new Set(attempts.map(nameOf)).size > 1);
   const rungs: Record<string, bigint> = {};
   for (const { attempts } of incidents)
@@ -48,17 +48,14 @@ export function recoveryMetrics(incidents: readonly Incident[]): RecoveryMetrics
   };
   const share = (part: number, of: number) => (of > 0 ? part / of : 0);
   return create(RecoveryMetricsSchema, {
-    incidents: BigInt(incidents.length),
+    incidents: BigInt(Math.max(opened, incidents.length)),
+    over: BigInt(incidents.length),
     successRate: share(healed.length, over.length),
     unattendedRate: share(unattended.length, over.length),
     escalationRate: share(escalated.length, incidents.length),
     rungs,
     ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)),
   });
-}
-
-function askedForPerson({ needsPerson, timeline }: Incident): boolean {
-  return needsPerson || timeline.some(({ because }) => because.includes("a person is needed"));
 }
 
 function nameOf({ rung, playbook }: Incident["attempts"][number]): string {

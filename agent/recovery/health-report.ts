@@ -20,7 +20,9 @@ import type { Figures, Observation } from "../triggers/observation.ts";
 export interface HealthGround {
   readonly meta: MetaHealth | undefined;
   readonly observation: Observation | undefined;
+  /** The newest, and how many there ever were. */
   readonly incidents: readonly Incident[];
+  readonly incidentsOpened: number;
   readonly suggestions: readonly string[];
   readonly agentTrust: number;
   readonly workloads: readonly {
@@ -34,7 +36,7 @@ export interface HealthGround {
 
 /** The answer to GetHealth. */
 export function healthReport(ground: HealthGround): GetHealthResponse {
-  const { meta, observation, incidents, suggestions, agentTrust, workloads } = ground;
+  const { meta, observation, incidents, incidentsOpened, suggestions, agentTrust, workloads } = ground;
   return create(GetHealthResponseSchema, {
     ...(meta && { meta: metaMessage(meta) }),
     workloads: [...workloads].sort(byName).map(({ name, healthScore, slo, trust, backupWallMs }) => ({
@@ -46,7 +48,7 @@ export function healthReport(ground: HealthGround): GetHealthResponse {
       figures: known(observation?.workloads[name]),
       ...(backupWallMs !== undefined && { backupAt: timestampFromMs(Math.round(backupWallMs)) }),
     })),
-    metrics: recoveryMetrics(incidents),
+    metrics: recoveryMetrics(incidents, incidentsOpened),
     suggestions: [...suggestions],
     agentTrust,
     figures: known(observation?.node),

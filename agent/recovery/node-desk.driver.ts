@@ -10,14 +10,8 @@ import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock, Moment } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
-import {
-  type NodeEffect,
-  type NodeEvent,
-  type NodeState,
-  type NodeStep,
-  nextNodeLookMs,
-  stepNode,
-} from "../ladder/node-machine.ts";
+import { nextNodeLookMs, stepNode } from "../ladder/node-machine.ts";
+import type { NodeEffect, NodeEvent, NodeState, NodeStep } from "../ladder/node-state.ts";
 import type { StageAlerts } from "../records/untold.ts";
 import type { RemedyPort } from "../remedies/ports.ts";
 import type { AgentStore } from "../store/ports.ts";
@@ -158,7 +152,7 @@ export class NodeDesk {
     if (effect.do !== "play") return;
     const { id, playbook, incidentId, budgetMs } = effect;
     void remedies
-      .play({ id, playbook, workload: "", incidentId, budgetMs })
+      .play({ id, playbook, workload: "", incidentId, budgetMs, begun: () => this.tell({ is: "acted", id }) })
       .then((result) => this.tell({ is: "played", id, ...result }));
   }
 
@@ -186,7 +180,7 @@ export class NodeDesk {
       because: effect.because,
       outcome: outcomes[effect.outcome],
       decisionId: now.id,
-      took: duration(0),
+      took: duration(effect.tookMs ?? 0),
       beforeJson: casesOf(before),
       afterJson: casesOf(after),
       nodeId,

@@ -3,7 +3,7 @@ import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { Logger } from "pino";
 import type { AgentConfig } from "../config/config.ts";
-import { calmNode, type NodeState } from "../ladder/node-machine.ts";
+import { calmNode, type NodeState } from "../ladder/node-state.ts";
 import { Untold, type UntoldAlert } from "../records/untold.ts";
 import type { Around } from "../remedies/around.ts";
 import { openRemedies } from "../remedies/remedies.driver.ts";

@@ -8,7 +8,7 @@
  * Nothing is decided here: each arrow is a call, and everything at its ends is pure or a driver of its own.
  */
 import { Fault } from "@blueflame/shared/errors/fault.ts";
-import type { NodeState } from "../ladder/node-machine.ts";
+import type { NodeState } from "../ladder/node-state.ts";
 import type { FinishedRequest } from "../node.ts";
 import type { RecoveryDesk } from "../recovery-desk.ts";
 import type { Remedies } from "../remedies/remedies.driver.ts";
@@ -356,6 +356,7 @@ export class Recovery implements RecoveryDesk {
       meta: this.#observer?.meta(),
       observation: this.#observer?.latest(),
       incidents: await store.incidents(incidentsMax, false),
+      incidentsOpened: store.incidentsOpened(),
       suggestions: experience.suggestions(),
       agentTrust: experience.trust("node").trust,
       workloads: specs.map(({ name }, at) => ({

@@ -13,7 +13,7 @@ import { inTime, wordsOf } from "./patience.driver.ts";
 import { failed, type Outcome, type Performer, type Performers, Refused, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
 import { emptyPools, enter, type Left, leave, type PoolBounds, type PoolState, rest, resume } from "./pools.ts";
-import type { RemedyResult } from "./ports.ts";
+import type { RemedyRequest, RemedyResult } from "./ports.ts";
 import { begun, hasFailed, next, type Run, type StepRecord, stepBegun, stepEnded } from "./progress.ts";
 
 /** After its deadline or a cancel a step has this long to come to a safe point; then it is left alone. */
@@ -36,6 +36,8 @@ export interface RunRequest {
   readonly down: boolean;
   /** False: nobody asks again, so nothing of it is kept. */
   readonly durable: boolean;
+  /** See {@link RemedyRequest}. */
+  readonly begun?: () => void;
 }
 
 /** A run that has ended, with its steps. */
@@ -141,6 +143,7 @@ export class Executor {
       if (waited.is !== "done") return this.#turnedAway(run, `no place in the pool ${pool} was free in time`);
     }
     const waitedMs = around.clock.monotonicMs() - askedMs;
+    request.begun?.();
     return this.#go({ ...request, budgetMs: budgetMs - waitedMs }, run, stop);
   }
 

@@ -16,6 +16,8 @@ export interface RemedyRequest {
   readonly rung: PreparedRung;
   readonly incidentId: string;
   readonly budgetMs: number;
+  /** Called when it has its place and its next step is about to begin; never when it had ended already. Must not throw. */
+  readonly begun?: () => void;
 }
 
 /** How it ended. */
@@ -34,6 +36,8 @@ export interface PlayRequest {
   readonly workload: string;
   readonly incidentId: string;
   readonly budgetMs: number;
+  /** See {@link RemedyRequest}. */
+  readonly begun?: () => void;
 }
 
 /** Alone in changing the machine beyond starting and stopping processes. No method rejects; each is bounded by its budget. */

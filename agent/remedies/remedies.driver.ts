@@ -124,7 +124,7 @@ class OpenRemedies implements Remedies {
   // ── the port ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async prepare(request: RemedyRequest): Promise<RemedyResult> {
-    const { id, workload, rung, incidentId, budgetMs } = request;
+    const { id, workload, rung, incidentId, budgetMs, begun } = request;
     const subject = subjectOf(rung, workload);
     // A playbook that was at work beside the running process is over with it: the rung has the say now.
     await this.#executor.clear(`workload/${workload}`, id);
@@ -142,14 +142,15 @@ class OpenRemedies implements Remedies {
       actor: "agent",
       down: true,
       durable: true,
+      ...(begun && { begun }),
     };
     return resultOf(await this.#executor.run(asked));
   }
 
-  async play({ id, playbook: name, workload, incidentId, budgetMs }: PlayRequest): Promise<RemedyResult> {
-    const playbook = this.#shelf.get(name);
-    if (!playbook) return { ok: false, because: `there is no playbook '${name}'` };
-    return resultOf(await this.#play(id, playbook, workload, incidentId, budgetMs, "agent"));
+  async play(request: PlayRequest): Promise<RemedyResult> {
+    const playbook = this.#shelf.get(request.playbook);
+    if (!playbook) return { ok: false, because: `there is no playbook '${request.playbook}'` };
+    return resultOf(await this.#play(request, playbook, "agent"));
   }
 
   cancel(id: string): void {
@@ -212,7 +213,8 @@ class OpenRemedies implements Remedies {
     }
     const { clock, random } = this.#around;
     const id = `person/${clock.wallMs()}-${Math.floor(random() * 36 ** 6).toString(36)}`;
-    const report = await this.#play(id, playbook, workload, "", playbook.timeoutMs, `person:${person}`);
+    const asked = { id, workload, incidentId: "", budgetMs: playbook.timeoutMs };
+    const report = await this.#play(asked, playbook, `person:${person}`);
     const steps = report.records.map((record, index) => ({ step: report.steps[index] as Step, ...record }));
     return { ok: report.ok, steps, ...(report.turnedAway && { turnedAway: report.because }) };
   }
@@ -220,11 +222,8 @@ class OpenRemedies implements Remedies {
   // ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #play(
-    id: string,
+    { id, workload, incidentId, budgetMs, begun }: Omit<PlayRequest, "playbook">,
     playbook: Playbook,
-    workload: string,
-    incidentId: string,
-    budgetMs: number,
     actor: string,
   ): Promise<RunReport> {
     const { name, steps, pool, timeoutMs } = playbook;
@@ -243,6 +242,7 @@ class OpenRemedies implements Remedies {
       actor,
       down: false,
       durable: true,
+      ...(begun && { begun }),
     };
     return this.#executor.run(asked);
   }

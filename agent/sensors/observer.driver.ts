@@ -22,7 +22,7 @@ import { nodeFigures, oursOf, workloadReadings } from "./node-figures.ts";
 import { OutputWatch } from "./output-watch.driver.ts";
 import { PerformanceProbes } from "./performance.driver.ts";
 import type { Reading } from "./reading.ts";
-import { StatusFile } from "./status-file.driver.ts";
+import { metaHealthFile, StatusFile } from "./status-file.driver.ts";
 import { Strangers } from "./stranger.driver.ts";
 import { type SystemSensors, systemSensors } from "./system.driver.ts";
 import { watchSensors } from "./watch.driver.ts";
@@ -113,7 +113,7 @@ class RunningObserver implements Observer {
     };
     this.#workloads = new Map(specs.map((spec) => [spec.name, new WorkloadFigures(spec, from)]));
     this.#strangers = new Strangers(clock);
-    const file = new StatusFile(join(dataDir, "meta_health.json"));
+    const file = new StatusFile(join(dataDir, metaHealthFile));
     this.#meta = new MetaWatch({
       meta,
       jobs,

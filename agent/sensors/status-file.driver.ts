@@ -1,4 +1,13 @@
+import { statSync } from "node:fs";
 import { chmod, open, rename } from "node:fs/promises";
+
+/** M1 to M5, beside the data: written every few seconds for as long as an agent is at work. */
+export const metaHealthFile = "meta_health.json";
+
+/** When such a file was last written, in wall time; undefined when there is none. */
+export function changedAt(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+}
 
 /**
  * A small file that always holds the newest text: written beside its place and renamed into it, readable by this user only.

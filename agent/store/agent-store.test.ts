@@ -179,7 +179,7 @@ test("hub epoch and orders are remembered over a restart; of orders the newest t
   expect([store.hubEpoch(), ...(await seen())]).toEqual([7n, false, true, true]);
 });
 
-test("decisions and closed incidents are kept to their bounds, the oldest go; open incidents stay", async () => {
+test("SYN-7 decisions and closed incidents are kept to their bounds, the oldest go; open incidents stay, and all are counted", async () => {
   const store = await open();
   const incident = (at: number, state: IncidentState) =>
     create(IncidentSchema, { id: `i${String(at).padStart(5, "0")}`, state });
@@ -198,6 +198,7 @@ test("decisions and closed incidents are kept to their bounds, the oldest go; op
     expect(ids).toHaveLength(keeps.closedIncidents + 1);
     expect([ids[0], ids.at(-2), ids.at(-1)]).toEqual(["i01005", "i00006", "i00000"]);
     expect((await opened.incidents(5000, true)).map(({ id }) => id)).toEqual(["i00000"]);
+    expect(opened.incidentsOpened()).toBe(closedMore + 1);
     const decisions = await opened.decisions(5000);
     expect(decisions).toHaveLength(keeps.decisions);
     expect(decisions.at(-1)?.id).toBe("d10");

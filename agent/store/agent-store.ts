@@ -273,6 +273,7 @@ async function assemble(
     },
     appendAudit,
     incidents: (limit, openOnly) => incidents.newest(limit, openOnly),
+    incidentsOpened: () => incidents.opened(),
     openIncidents: (limit) => incidents.openNow(limit),
     audit: (limit) => audit.newest(limit),
     auditHead: () => audit.head(),

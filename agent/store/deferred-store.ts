@@ -188,6 +188,9 @@ class DeferredStore implements StartedStore {
   async incidents(limit: number, openOnly: boolean) {
     return this.#opened().incidents(limit, openOnly);
   }
+  incidentsOpened() {
+    return this.#store?.incidentsOpened() ?? 0;
+  }
   openIncidents(limit: number) {
     return this.#store?.openIncidents(limit) ?? [];
   }

@@ -4,6 +4,9 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { type Part, Rows } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
+/** How many were ever opened. */
+const openedKey = "incidents-opened";
+
 /** Incidents by id; ids are UUIDv7, so their order is the order of opening. All open ones, and the newest closed ones. */
 export class Incidents {
   readonly #database: SealedDatabase;
@@ -14,6 +17,7 @@ export class Incidents {
   /** Id → its row in `closed`, and back. */
   readonly #closed = new Map<string, number>();
   readonly #closedIds = new Map<number, string>();
+  #opened = 0;
 
   constructor(database: SealedDatabase, closedMax: number) {
     this.#database = database;
@@ -29,16 +33,27 @@ export class Incidents {
     }
     await this.#closedRows.load();
     for (const { at, value } of await this.#closedRows.all()) this.#noteClosed(Buffer.from(value).toString(), at);
+    const opened = await this.#database.get(openedKey);
+    // A store of an earlier version has not counted.
+    this.#opened = opened ? Number(Buffer.from(opened).toString()) : this.#open.size + this.#closed.size;
   }
 
   /** The rows of an incident's new revision. */
   stage(incident: Incident, bytes: Uint8Array): Part[] {
     const { id } = incident;
+    const isNew = !this.#open.has(id) && !this.#closed.has(id);
     const row: Part = { writes: [{ type: "put", key: `incident/${id}`, value: bytes }] };
-    if (incident.state !== IncidentState.CLOSED) {
-      return this.#open.has(id) ? [row, this.#revising(id, bytes)] : [row, this.#opening(id, bytes)];
+    return [row, ...(isNew ? [this.#counting()] : []), ...this.#placing(incident, bytes)];
+  }
+  #placing({ id, state }: Incident, bytes: Uint8Array): Part[] {
+    if (state !== IncidentState.CLOSED) {
+      return [this.#open.has(id) ? this.#revising(id, bytes) : this.#opening(id, bytes)];
     }
-    return this.#closed.has(id) ? [row] : [row, ...this.#closing(id)];
+    return this.#closed.has(id) ? [] : this.#closing(id);
+  }
+  /** How many were ever opened. */
+  opened(): number {
+    return this.#opened;
   }
   async newest(limit: number, openOnly: boolean): Promise<Incident[]> {
     const ids = openOnly ? [...this.#open.keys()] : [...this.#open.keys(), ...this.#closed.keys()];
@@ -60,6 +75,15 @@ export class Incidents {
     });
   }
 
+  #counting(): Part {
+    const before = this.#opened++;
+    return {
+      writes: [{ type: "put", key: openedKey, value: Buffer.from(`${this.#opened}`) }],
+      undo: () => {
+        this.#opened = before;
+      },
+    };
+  }
   #revising(id: string, bytes: Uint8Array): Part {
     const before = this.#open.get(id);
     this.#open.set(id, bytes);

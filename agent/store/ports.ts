@@ -79,6 +79,8 @@ export interface AgentStore {
 
   /** Newest first. */
   incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
+  /** How many were ever opened, also those that are not kept any more. */
+  incidentsOpened(): number;
   /** The newest revisions of those that are open, as they are in memory; newest first. */
   openIncidents(limit: number): Incident[];
   audit(limit: number): Promise<AuditRecord[]>;

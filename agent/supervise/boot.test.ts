@@ -116,6 +116,22 @@ test("PHX-7 a person who restarts it on probation does not lengthen the recovery
   expect(one.incidents.at(-1)).toMatchObject({ at: "closed", recoverTookMs: 1000 });
 });
 
+test("SYN-7 what had ended minutes before the next agent came was said to have been down for a second: its fault is when it was last known to live", () => {
+  const one = running();
+  const guardedUntilWallMs = 1e12 + one.now() - 2000;
+  one.jump(100_000);
+  one.tell({ ...again, guardedUntilWallMs });
+  one.pass(2000);
+  const { faultWallMs = 0, detectedWallMs = 0, recoverTookMs } = one.incidents.at(-1) ?? {};
+  expect([faultWallMs, detectedWallMs - faultWallMs, recoverTookMs]).toEqual([guardedUntilWallMs, 102_000, 1000]);
+  // It was verified after the last word that is known of that agent: it lived at least until then, and this is a failure of its own.
+  const healedWallMs = one.incidents.at(-1)?.recoveredWallMs ?? 0;
+  one.jump(50_000);
+  one.tell({ ...again, guardedUntilWallMs: healedWallMs - 4000 });
+  one.pass(2000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", faultWallMs: healedWallMs, downBeforeMs: 1000 });
+});
+
 test("a restart that a person asks for during the clean-up of a finished job starts it again", () => {
   const one = running({ restart: "never" });
   one.answers = false;

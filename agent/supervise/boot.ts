@@ -59,7 +59,8 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
     return to(state, { ...phase, untilMs }, state.because, [{ do: "remedy", id, remedy, budgetMs }]);
   }
   if (last && (phase.at === "starting" || phase.at === "running")) {
-    const vanished = { is: "vanished", id: last.id, ...(event.needsDown && { needsDown: event.needsDown }) } as const;
+    const { needsDown, guardedUntilWallMs: livedUntilWallMs = last.sinceWallMs } = event;
+    const vanished = { is: "vanished", id: last.id, livedUntilWallMs, ...(needsDown && { needsDown }) } as const;
     return gone(spec, state, vanished, "it ended while no agent was there to see how", now);
   }
   if ((phase.at === "completed" || phase.at === "backoff") && !rebooted) return stay(state);

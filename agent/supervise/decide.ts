@@ -5,7 +5,7 @@ import type { Facts } from "../diagnosis/facts.ts";
 import { type Choice, choose } from "../ladder/choose.ts";
 import type { Rung } from "../ladder/rungs.ts";
 import { audit, noted, spawnNow, stay, to } from "./moves.ts";
-import { attemptBegun, attemptEnded, planRestart, quickLeft, revise } from "./recovery.ts";
+import { attemptBegun, attemptEnded, planRestart, quickLeft, revise, workedMs } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { Ask, Effect, Event, IncidentFacts, Phase, Remedy, State, Step } from "./state.ts";
 
@@ -209,7 +209,8 @@ export function remedied(
   const noticed = incident && revise(incident, now, "remedy", `${nameOf(phase.remedy)}: ${words}`);
   const after: State = { ...state, ...(noticed && { incident: noticed }), because: event.because };
   const outcome = event.ok ? "success" : "failure";
-  const effects = [audit(`remedy.${nameOf(phase.remedy)}`, "agent", words, outcome), ...noted(noticed)];
+  const done = audit(`remedy.${nameOf(phase.remedy)}`, "agent", words, outcome, workedMs(incident, now));
+  const effects = [done, ...noted(noticed)];
   if (phase.remedy.by === "rung") return spawnNow(after, effects, now);
   // Other than a rung it is not tried once: its starts wait as those of any quick restart.
   const plan = planRestart(spec, after, false, now);
@@ -231,7 +232,7 @@ export function mendFailed(
   const after: State = { ...state, ...(incident && { incident }) };
   return decideNow(after, { stable: false, relapse: false, wasReady: false }, words, [
     ...effects,
-    audit(`remedy.${name}`, "agent", because, "failure"),
+    audit(`remedy.${name}`, "agent", because, "failure", workedMs(state.incident, now)),
     ...noted(incident),
   ]);
 }

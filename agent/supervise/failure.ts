@@ -58,7 +58,12 @@ export function gone(
     const effects = [...callingOff(state), audit("workload.complete", "agent", words, "success")];
     return cleanThen(state, "complete", instance, how, effects);
   }
-  const seen: Seen = { instance, symptom: "crash", because: how, faultWallMs: now.wallMs };
+  const seen: Seen = {
+    instance,
+    symptom: "crash",
+    because: how,
+    faultWallMs: endedWallMs(state, instance, event, now),
+  };
   if (spec.restart === "never") return endedForGood(state, seen, instance, severityOf(event), now);
   if (code !== null && spec.sandboxExitCodes.includes(code)) {
     const playbook = "quarantine-artifacts";
@@ -106,6 +111,18 @@ function endedForGood(before: State, seen: Seen, instance: Instance, severity: S
     ...noted(revise(closed, now, "closed", because)),
   ];
   return cleanThen(withoutIncident(before), "complete", instance, because, effects);
+}
+
+/** When it ended, as good as it is known: while no agent was there, right after it was known to live for the last time. */
+function endedWallMs(
+  { incident }: State,
+  { sinceWallMs }: Instance,
+  event: Extract<Event, { is: "exited" | "vanished" }>,
+  now: Moment,
+): number {
+  const livedUntilMs = event.is === "vanished" ? event.livedUntilWallMs : undefined;
+  if (livedUntilMs === undefined) return now.wallMs;
+  return Math.min(now.wallMs, Math.max(livedUntilMs, sinceWallMs, incident?.recoveredWallMs ?? 0));
 }
 
 /** What killed it is worse than its own word; of what nobody saw, nobody knows whether it failed. */

@@ -14,23 +14,29 @@ export class Hands {
   readonly #begun = new WeakMap<Actor, string>();
   #closed = false;
   readonly #post: (workload: string, event: Event) => void;
+  readonly #acts: (actor: Actor) => void;
 
-  /** `post` takes the answers of what takes long; `others` gives all other workloads. */
+  /** `post` takes the answers of what takes long, `acts` is told right before each deed; `others` gives all other workloads. */
   constructor(
     parts: SupervisorParts,
     post: (workload: string, event: Event) => void,
+    acts: (actor: Actor) => void,
     others: (actor: Actor) => readonly Actor[],
   ) {
     this.#parts = parts;
     this.#others = others;
     this.#post = post;
+    this.#acts = acts;
   }
 
   /** Resolves when all has been done or has begun. */
   async run(actor: Actor, effects: readonly Effect[]): Promise<void> {
     const { processes, remedies } = this.#parts;
     for (const effect of effects) {
-      if (effect.do === "signal") processes.signal(effect.instance, effect.signal);
+      if (effect.do === "signal") {
+        this.#acts(actor);
+        processes.signal(effect.instance, effect.signal);
+      }
       if (effect.do === "spawn") this.#spawnInTurn(actor, effect.id, effect.safe === true);
       if (effect.do === "examine") {
         actor.queue.unshift({ event: { is: "examined", facts: await remedies.examine(actor.spec.name) } });
@@ -38,6 +44,7 @@ export class Hands {
       if (effect.do === "remedy") void this.#remedy(actor, effect);
       if (effect.do === "cancelRemedy") remedies.cancel(effect.id);
       if (effect.do === "clean") {
+        this.#acts(actor);
         const cleaned = await processes.clean(actor.spec, effect.last);
         const answer: Event = cleaned.ok
           ? { is: "cleaned", killed: cleaned.killed, removed: cleaned.removed, tookMs: cleaned.tookMs }
@@ -51,7 +58,8 @@ export class Hands {
   async #remedy(actor: Actor, effect: Extract<Effect, { do: "remedy" }>): Promise<void> {
     const { remedies } = this.#parts;
     const { id, remedy, budgetMs } = effect;
-    const request = { id, workload: actor.spec.name, incidentId: actor.state.incident?.id ?? "", budgetMs };
+    const incidentId = actor.state.incident?.id ?? "";
+    const request = { id, workload: actor.spec.name, incidentId, budgetMs, begun: () => this.#acts(actor) };
     const asked =
       remedy.by === "rung"
         ? remedies.prepare({ ...request, rung: remedy.rung })
@@ -111,6 +119,7 @@ export class Hands {
     this.#takeSpec(actor);
     const spec = safe ? inSafeMode(actor.spec) : actor.spec;
     this.#begun.set(actor, id);
+    this.#acts(actor);
     const spawned = processes.spawn({ spec, id, env: envFor(spec.name) });
     if ("failed" in spawned) return { is: "spawnFailed", because: spawned.failed };
     const instance: Instance = {

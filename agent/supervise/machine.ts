@@ -21,7 +21,7 @@ import {
 import { failed, gone } from "./failure.ts";
 import { held, released, restarted, started, stopped } from "./intent.ts";
 import { audit, cleanThen, closing, noted, spawnNow, stay, to, withoutIncident } from "./moves.ts";
-import { attemptEnded, recovered, revise } from "./recovery.ts";
+import { actedOn, attemptEnded, recovered, revise } from "./recovery.ts";
 import { faultWall, late, probed, seen } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
@@ -96,6 +96,8 @@ export function step(spec: WorkloadSpec, state: State, event: Event, now: Moment
       return judge(spec, probed(state, event), now);
     case "seen":
       return judge(spec, seen(state, event.stopped, now), now);
+    case "acted":
+      return acted(state, now);
     case "late":
       return stay(late(state, event.byMs));
     case "look":
@@ -237,6 +239,11 @@ function cleanFailed(state: State, because: string, now: Moment): Step {
     audit("workload.clean", "agent", because, "failure"),
     ...noted(incident),
   ]);
+}
+
+function acted(state: State, now: Moment): Step {
+  const incident = state.incident && actedOn(state.incident, now);
+  return stay(incident && incident !== state.incident ? { ...state, incident } : state);
 }
 
 /** It has waited at the end of its ladder for another one, whose failure was its own: it need not wait any longer. */

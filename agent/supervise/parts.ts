@@ -21,6 +21,8 @@ export interface SupervisorParts {
   readonly nodeId: string;
   readonly site: string;
   readonly bootId: string;
+  /** When the agent before this one was last seen at work: until then it would have noticed an end. Absent: nobody knows. */
+  readonly guardedUntilWallMs?: number;
   readonly specs: readonly WorkloadSpec[];
   readonly store: Pick<AgentStore, "workloads" | "saveStep" | "forgetWorkload">;
   readonly processes: ProcessPort;

@@ -150,9 +150,20 @@ export function attemptBegun(
     ...facts,
     attempts,
     decidedWallMs: facts.decidedWallMs ?? now.wallMs,
-    actedWallMs: facts.actedWallMs ?? now.wallMs,
     ...(attempt.playbook !== undefined && { playbook: attempt.playbook }),
   };
+}
+
+/** What was decided is being done from now on; only the first deed since the fault counts. */
+export function actedOn<F extends Partial<IncidentFacts>>(facts: F, now: Moment): F {
+  const { decidedWallMs, actedWallMs } = facts;
+  return decidedWallMs === undefined || actedWallMs !== undefined ? facts : { ...facts, actedWallMs: now.wallMs };
+}
+
+/** For how long the last remedy has been at work; undefined when none is. */
+export function workedMs(facts: Pick<IncidentFacts, "attempts"> | undefined, now: Moment): number | undefined {
+  const last = facts?.attempts.at(-1);
+  return last && last.ok === undefined ? Math.max(0, now.ms - last.ms) : undefined;
 }
 
 /** The first from the middle on that another one like it stands for: what was tried once is not forgotten, and so not tried again. */
@@ -189,7 +200,8 @@ export function inThisBoot(facts: IncidentFacts, now: Moment): IncidentFacts {
 export function revise(facts: IncidentFacts, now: Moment, what: string, because: string): IncidentFacts {
   const timeline = [...facts.timeline, entry(now, what, because)];
   if (timeline.length > timelineMax) timeline.splice(timelineMax / 2, timeline.length - timelineMax);
-  return { ...facts, revision: facts.revision + 1, timeline };
+  const called = facts.needsPerson && { personCalled: true };
+  return { ...facts, revision: facts.revision + 1, timeline, ...called };
 }
 
 function entry(now: Moment, what: string, because: string): IncidentFacts["timeline"][number] {

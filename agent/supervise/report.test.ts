@@ -1,5 +1,6 @@
 import { AuditOutcome } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { Breaker } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { specOf } from "../../test/support/spec.ts";
 import { bench } from "../../test/support/workload-bench.ts";
@@ -7,14 +8,15 @@ import { noFacts } from "../diagnosis/facts.ts";
 import { auditOf, statusOf } from "./report.ts";
 import type { Effect, State } from "./state.ts";
 
-test("SYN-10 every action of a recovery is audited: when, what, why, how it ended, and the state before and after", () => {
+test("SYN-10 every action of a recovery is audited: when, what, why, how it ended, how long, and the state before and after", () => {
   const one = bench(specOf());
   one.facts = { ...noFacts, hints: ["corruption"], backup: { id: "b1", ageMs: 1000 } };
-  one.remedies.backup_restore = true;
   one.tell({ is: "boot", bootId: "boot-1" });
   one.pass(60_000);
   one.crash();
   one.crash();
+  one.pass(20 * 60_000);
+  one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "restored" });
   one.pass(310_000);
   const records = one.records.flatMap(({ before, now, output }) => {
     const { state, effects } = JSON.parse(output) as { state: State; effects: Effect[] };
@@ -31,6 +33,9 @@ test("SYN-10 every action of a recovery is audited: when, what, why, how it ende
     "remedy.backup_restore",
     "workload.spawn",
   ]);
+  // The rung's beginning and its end, twenty minutes later.
+  const rung = records.filter(({ action }) => action === "remedy.backup_restore");
+  expect(rung.map(({ took }) => took && durationMs(took))).toEqual([0, 20 * 60_000]);
   for (const record of records) {
     expect(record.at?.seconds).toBeGreaterThan(0n);
     expect(record.because).not.toBe("");

@@ -240,6 +240,7 @@ export function incidentOf(facts: IncidentFacts, nodeId: string, site: string, w
     ...(facts.closedWallMs !== undefined && { closedAt: timestamp(facts.closedWallMs) }),
     ...(facts.recoverTookMs !== undefined && { timeToRecover: duration(facts.recoverTookMs) }),
     needsPerson: facts.needsPerson,
+    personCalled: facts.personCalled === true,
     timeline: facts.timeline.map((entry) => ({
       at: timestamp(entry.wallMs),
       what: entry.what,

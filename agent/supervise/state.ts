@@ -176,6 +176,7 @@ export interface IncidentFacts {
   readonly detectedMs: number;
   readonly detectedWallMs: number;
   readonly decidedWallMs?: number;
+  /** When the first deed after that began: a clean-up, a signal, a start, a step of a remedy. */
   readonly actedWallMs?: number;
   readonly recoveredWallMs?: number;
   /** From each detection to the verification after it, all failures together: time in which it was well is not in it. */
@@ -185,6 +186,8 @@ export interface IncidentFacts {
   readonly closedWallMs?: number;
   readonly probationUntilMs?: number;
   readonly needsPerson: boolean;
+  /** A person was needed at some time in it, and stays so when nobody is any more. */
+  readonly personCalled?: boolean;
   readonly timeline: readonly {
     readonly wallMs: number;
     readonly what: string;
@@ -241,6 +244,8 @@ export type Event =
       readonly found?: Instance;
       readonly waitFor?: readonly string[];
       readonly needsDown?: readonly string[];
+      /** When the agent before this one was last seen at work; absent: nobody knows. */
+      readonly guardedUntilWallMs?: number | undefined;
     }
   /** What it waits for has started, or has had its time. */
   | { readonly is: "needsMet" }
@@ -256,7 +261,13 @@ export type Event =
       readonly needsDown?: readonly string[];
     }
   /** It is gone, and its parent was an earlier agent: nobody can say how it ended. */
-  | { readonly is: "vanished"; readonly id: string; readonly needsDown?: readonly string[] }
+  | {
+      readonly is: "vanished";
+      readonly id: string;
+      readonly needsDown?: readonly string[];
+      /** Until when it is known to have lived; absent: until now. */
+      readonly livedUntilWallMs?: number;
+    }
   | { readonly is: "cleaned"; readonly killed: number; readonly removed: readonly string[]; readonly tookMs: number }
   | { readonly is: "cleanFailed"; readonly because: string }
   | { readonly is: "beat"; readonly ready: boolean; readonly status: string }
@@ -283,6 +294,8 @@ export type Event =
       readonly because: string;
       readonly through?: true;
     }
+  /** What was decided for its incident is being done from now on. */
+  | { readonly is: "acted" }
   /** The agent itself was away: judge nobody for that time. */
   | { readonly is: "late"; readonly byMs: number }
   | { readonly is: "start"; readonly who: string }
@@ -362,6 +375,12 @@ export function isAtRest(state: State): boolean {
 /** May anything but a person start it? */
 export function mayRun(state: State): boolean {
   return state.intent === "run" && state.held !== true;
+}
+
+/** Is there anything in this step that has to be written down? Evidence alone is not: it is gathered anew after a restart. */
+export function isKept(before: State, { state, effects }: Step): boolean {
+  const differs = (part: "phase" | "intent" | "treatment" | "awaited") => before[part] !== state[part];
+  return effects.length > 0 || differs("phase") || differs("intent") || differs("treatment") || differs("awaited");
 }
 
 /** A state as this version reads it: what an earlier version did not write is filled in. */

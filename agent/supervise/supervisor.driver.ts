@@ -26,7 +26,7 @@ import { nodeHealth, statusOf } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { maySettleWaits, standsOf, wokenBy } from "./stands.ts";
 import { starting, tightened } from "./start-spec.ts";
-import { adoptedIn, type Event, type IncidentFacts, instanceOf, remembered, type State } from "./state.ts";
+import { adoptedIn, type Event, type IncidentFacts, instanceOf, isKept, remembered, type State } from "./state.ts";
 
 /** Adopted processes give no exit event: their ends are asked for this often (design.md, section 3: at most 250 ms). */
 const adoptedEveryMs = 250;
@@ -61,9 +61,8 @@ export class Supervisor {
     this.#recorder = new Recorder(parts);
     this.#hands = new Hands(
       parts,
-      (name, event) => {
-        if (!this.#closed) this.post(name, event);
-      },
+      (name, event) => this.post(name, event),
+      (actor) => this.#acts(actor),
       (actor) => [...this.#actors.values()].filter((one) => one !== actor),
     );
     this.#ownTime = new OwnTime(parts.wantedCoreMs);
@@ -75,12 +74,9 @@ export class Supervisor {
 
   /** Adopts what lives and starts what should. Resolves when every workload was told; starts go on in dependency order. */
   async boot(): Promise<void> {
-    const found = await this.#parts.processes.find();
-    const order = dependencyOrder(this.#parts.specs);
-    const adopted = new Set<string>();
-    const { processes, clock, bootId } = this.#parts;
-    const now = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
-    const world: World = { bootId, now, lives: (instance) => processes.look(instance) !== "gone" };
+    const { processes, bootId, specs } = this.#parts;
+    const [found, order, adopted] = [await processes.find(), dependencyOrder(specs), new Set<string>()];
+    const world: World = { bootId, now: this.#now(), lives: (instance) => processes.look(instance) !== "gone" };
     for (const name of order) {
       const instance = adoptable(this.state(name), found.get(name) ?? [], world);
       if (!instance) continue;
@@ -109,13 +105,13 @@ export class Supervisor {
 
   /** Starts what was not adopted; a workload waits until what it depends on has started, but never for ever. */
   async #startRest(order: readonly string[], adopted: ReadonlySet<string>): Promise<void> {
-    const { bootId } = this.#parts;
+    const { bootId, guardedUntilWallMs } = this.#parts;
     const waits = new Map<string, readonly string[]>();
     for (const name of order) {
       if (adopted.has(name)) continue;
       const waitFor = this.spec(name).dependsOn.filter((need) => !adopted.has(need));
       if (waitFor.length > 0) waits.set(name, waitFor);
-      this.post(name, { is: "boot", bootId, ...(waitFor.length > 0 && { waitFor }) });
+      this.post(name, { is: "boot", bootId, guardedUntilWallMs, ...(waitFor.length > 0 && { waitFor }) });
     }
     await letGoInOrder(this, order, waits);
   }
@@ -236,12 +232,7 @@ export class Supervisor {
     const before = actor.state;
     const result = step(actor.spec, before, event, now);
     actor.state = result.state;
-    const matters =
-      result.effects.length > 0 ||
-      before.phase !== result.state.phase ||
-      before.intent !== result.state.intent ||
-      before.treatment !== result.state.treatment ||
-      before.awaited !== result.state.awaited;
+    const matters = isKept(before, result);
     if (matters) {
       const kept = this.#recorder.save(actor, event, before, result, now);
       await kept.mayAct;
@@ -272,6 +263,11 @@ export class Supervisor {
         `it was not told to everybody: ${String(error)}`,
       );
     }
+  }
+
+  /** Nothing is written for that alone: it goes down with the next step, and an agent that never came to it will act again. */
+  #acts(actor: Actor): void {
+    actor.state = step(actor.spec, actor.state, { is: "acted" }, { ...this.#now(), id: "" }).state;
   }
 
   #onExit(id: string, code: number | null, signal: string | null): void {
@@ -363,9 +359,12 @@ export class Supervisor {
   }
 
   #moment(): Moment {
-    const { clock, random } = this.#parts;
-    const wallMs = clock.wallMs();
-    return { ms: clock.monotonicMs(), wallMs, id: uuid7(wallMs, random) };
+    const now = this.#now();
+    return { ...now, id: uuid7(now.wallMs, this.#parts.random) };
+  }
+  #now() {
+    const { clock } = this.#parts;
+    return { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
   }
 
   /** Resolves when the state satisfies `holds`, at the latest after `limitMs`; true when it does. */

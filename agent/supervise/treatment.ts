@@ -9,7 +9,7 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Symptom } from "../triggers/symptom.ts";
 import { failed } from "./failure.ts";
 import { audit, noted, stay } from "./moves.ts";
-import { attemptBegun, attemptEnded, recovered, revise, struck } from "./recovery.ts";
+import { attemptBegun, attemptEnded, recovered, revise, struck, workedMs } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
   type Awaited,
@@ -108,7 +108,8 @@ export function played(spec: WorkloadSpec, state: State, event: Extract<Event, {
   if (!event.ok && !event.through && !treatment.over)
     return noHelp(spec, state, `${treatment.playbook} failed: ${event.because}`, [], now);
   const words = event.ok ? event.because : `a step was passed over: ${event.because}`;
-  const done = audit(`playbook.${treatment.playbook}`, "agent", words, event.ok ? "success" : "failure");
+  const outcome = event.ok ? "success" : "failure";
+  const done = audit(`playbook.${treatment.playbook}`, "agent", words, outcome, workedMs(incident, now));
   // A step has restarted it, and it was verified by that: to watch its trigger is no way back.
   const at = incident.at === "probation" ? incident.at : "verifying";
   const noticed = revise({ ...incident, at }, now, "remedy", `${treatment.playbook}: ${words}`);
@@ -215,7 +216,7 @@ function helped(spec: WorkloadSpec, before: State, because: string, effects: rea
 function noHelp(spec: WorkloadSpec, before: State, because: string, effects: readonly Effect[], now: Moment): Step {
   const { treatment, incident, ...rest } = before;
   if (!treatment || !incident) return stay(rest);
-  const failure = audit(`playbook.${treatment.playbook}`, "agent", because, "failure");
+  const failure = audit(`playbook.${treatment.playbook}`, "agent", because, "failure", workedMs(incident, now));
   const leftToPerson = incident.needsPerson && before.phase.at === "running";
   const words = leftToPerson ? `${because}; a person was called, and it runs on as it is` : because;
   const failedFacts = attemptEnded(incident, false, because, now);

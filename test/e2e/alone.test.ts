@@ -3,9 +3,11 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { run } from "../../deploy/running.ts";
 import { HubRig } from "../prove/hub-rig.ts";
@@ -20,7 +22,7 @@ afterEach(() => agent.close());
 
 const cli = (...args: string[]) => run(agent.command(...args), 60_000, agent.dir);
 
-test("CARD-4 PHX-12 an agent whose hub is nowhere guards and heals, keeps what it did over its own death, and says that it is offline", async () => {
+test("CARD-4 PHX-12 SYN-7 an agent whose hub is nowhere guards and heals, keeps what it did over its own death, and says that it is offline", async () => {
   const dir = mkdtempSync(join(tmpdir(), "bf-nowhere-"));
   try {
     const hub = await HubRig.open(dir, {}); // its address is real, and nobody will ever listen there
@@ -41,6 +43,23 @@ test("CARD-4 PHX-12 an agent whose hub is nowhere guards and heals, keeps what i
     expect((await agent.workload("engine")).pid).toBe(healed.pid);
     expect((await agent.incidents("engine"))[0]).toEqual(incident);
     expect((await agent.node()).outboxDepth).toBeGreaterThanOrEqual(offline.outboxDepth);
+    // Both are dead for three seconds: that time is in no recovery, and so it has to be in its detection.
+    await agent.kill();
+    const diedMs = Date.now();
+    process.kill(healed.pid, "SIGKILL");
+    await pause(3000);
+    await agent.start();
+    await agent.until(
+      "it is healed again",
+      async () => (await agent.incidents("engine"))[0]?.recoveredAt !== undefined,
+    );
+    const [later] = await agent.incidents("engine");
+    const [faultMs, foundMs] = [later?.faultAt, later?.detectedAt].map((one) => (one ? timestampMs(one) : Number.NaN));
+    expect(later?.summary).toContain("while no agent was there");
+    expect(foundMs).toBeGreaterThanOrEqual(diedMs + 3000);
+    expect(faultMs).toBeLessThanOrEqual(diedMs);
+    // What is known of the last agent is written every five seconds.
+    expect(faultMs).toBeGreaterThan(diedMs - 30_000);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

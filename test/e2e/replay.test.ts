@@ -1,5 +1,6 @@
 // The promise of every decision record: computed again from its input it gives the same effects. For a whole real run.
-import { type NodeEvent, type NodeState, stepNode } from "@blueflame/agent/ladder/node-machine.ts";
+import { stepNode } from "@blueflame/agent/ladder/node-machine.ts";
+import type { NodeEvent, NodeState } from "@blueflame/agent/ladder/node-state.ts";
 import { step } from "@blueflame/agent/supervise/machine.ts";
 import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
 import type { Event, State } from "@blueflame/agent/supervise/state.ts";

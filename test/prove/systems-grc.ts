@@ -11,6 +11,7 @@ import type { Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { inRoot } from "../../deploy/root.ts";
+import { signalIfThere } from "../../deploy/running.ts";
 import { type Line, lines } from "./systems-grc-lines.ts";
 import { fullDisk, rebooted, switchedOff } from "./systems-grc-node.ts";
 import { at, example, feel, figuresOf, type Patient, recoveryMs, SystemRig, Ward } from "./systems-rig.ts";
@@ -80,6 +81,9 @@ class GraceWard {
 
   get dir(): string {
     return this.#ward.dir;
+  }
+  get short(): boolean {
+    return this.#pace.short;
   }
 
   async rig(): Promise<SystemRig> {
@@ -178,6 +182,7 @@ async function matrix(ward: GraceWard, score: Score, say: (line: string) => void
     });
     await Promise.all([...cases, score.run("GRC-4 restart fails three times", () => hopeless(rig, ward, score))]);
     await afterwards(rig, ward, score);
+    await score.run("GRC-11 event", () => event(rig, ward, score, say));
     await rebooted(rig, score, say);
     await switchedOff(rig, score, say);
     say(`${rig.allIncidents().length} incidents`);
@@ -204,8 +209,26 @@ async function lived(rig: SystemRig, line: Line, patient: Patient, score: Score)
   score.holds(`GRC-4 ${line.name}`, "no person is needed", !incident.needsPerson);
   line.check?.(patient, incident, score);
   if (line.name === "high latency") await cascade(rig, patient, incident, sinceMs, score);
-  if (line.name === "process crash")
-    score.took("GRC-11 event", "to the started action", actsMs, at(incident.actedAt) - at(incident.detectedAt));
+}
+
+/**
+ * From the notice of a crash to the first deed that follows it: decided, written down, begun. Of five units, one after the other, the
+ * middle one counts; where other suites run beside it, the quickest.
+ */
+async function event(rig: SystemRig, ward: GraceWard, score: Score, say: (line: string) => void): Promise<void> {
+  const names = ward.placed.slice(0, 5).map(({ patient }) => patient.name);
+  const tookMs: number[] = [];
+  for (const name of names) {
+    const { pid } = await rig.calm(name);
+    const sinceMs = Date.now();
+    signalIfThere(pid, "SIGKILL");
+    const { detectedAt, actedAt } = await rig.recovered(name, sinceMs);
+    tookMs.push(at(actedAt) - at(detectedAt));
+  }
+  tookMs.sort((a, b) => a - b);
+  say(`from a crash to the first deed: ${tookMs.join(", ")} ms`);
+  const which = ward.short ? 0 : Math.floor(tookMs.length / 2);
+  score.took("GRC-11 event", "to the started action", actsMs, tookMs[which] ?? Number.POSITIVE_INFINITY);
 }
 
 /** GRC-6, GRC-11: the trigger fires in time, the steps run in order, and the latency is back before anything fails. */

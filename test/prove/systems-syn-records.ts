@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AuditOutcome, type AuditRecord } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import type { InstalledRig } from "./systems-installed.ts";
 import { at } from "./systems-rig.ts";
 import type { Score } from "./systems-score.ts";
@@ -9,6 +10,7 @@ import type { SynergyWard } from "./systems-syn-ward.ts";
 
 const nodeFigures = ["cpu_busy_ratio", "memory_used_ratio", "disk_used_ratio", "network_received_bytes_per_second"];
 const processFigures = ["uptime_ms", "process_memory_bytes", "process_tasks"];
+const none = durationFromMs(0);
 const parts = ["phoenix", "watchdog", "emergency", "incidents", "launcher"];
 
 /** Looks at all of it; never rejects. */
@@ -107,4 +109,24 @@ function audited(all: readonly AuditRecord[], score: Score): void {
     done.length > 0 && stateless.length === 0,
     stateless[0]?.action,
   );
+  const rungs = longRungs(all);
+  const wrong = rungs.filter(({ saidMs, tookMs }) => Math.abs(saidMs - tookMs) > Math.max(100, tookMs / 10));
+  score.holds(
+    row,
+    "how long each rung took, from its beginning to its end",
+    rungs.length > 0 && wrong.length === 0,
+    wrong,
+  );
+}
+
+/** Rungs that prepare a start: what their last record says that they took, and how far it is from their first. */
+function longRungs(all: readonly AuditRecord[]): { action: string; saidMs: number; tookMs: number }[] {
+  const rungs = new Set(["config_rollback", "dependency_restart", "backup_restore", "full_bootstrap"]);
+  const decided = all.filter(({ action, decisionId }) => decisionId !== "" && rungs.has(action.replace("remedy.", "")));
+  const byIncident = Map.groupBy(decided, ({ action, incidentId }) => `${action} ${incidentId}`);
+  return [...byIncident.values()].flatMap((records) => {
+    const [first, last] = records.sort((a, b) => at(a.at) - at(b.at));
+    if (!first || !last || records.length !== 2) return [];
+    return [{ action: first.action, saidMs: durationMs(last.took ?? none), tookMs: at(last.at) - at(first.at) }];
+  });
 }

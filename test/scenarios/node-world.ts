@@ -3,13 +3,8 @@
  * together as `agent/recovery/recovery.driver.ts` puts them together, and around them a world that fails as a story says. What is
  * remembered over an agent's death is what its store would hold. Nothing here decides.
  */
-import {
-  calmNode,
-  type NodeEvent,
-  type NodeState,
-  nextNodeLookMs,
-  stepNode,
-} from "@blueflame/agent/ladder/node-machine.ts";
+import { nextNodeLookMs, stepNode } from "@blueflame/agent/ladder/node-machine.ts";
+import { calmNode, type NodeEvent, type NodeState } from "@blueflame/agent/ladder/node-state.ts";
 import { boxPlaybooks } from "@blueflame/agent/playbooks/box.ts";
 import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
 import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
@@ -68,6 +63,7 @@ export class NodeWorld extends Ground {
   /** Workloads whose triggers were told that they are gone. */
   readonly #toldGone = new Set<string>();
   #lastBootId = "";
+  #guardedUntilWallMs: number | undefined;
   readonly #looks = new Map<string, () => void>();
   readonly #waiting = new Map<string, readonly string[]>();
 
@@ -127,6 +123,7 @@ export class NodeWorld extends Ground {
   killAgent(): void {
     if (!this.agentAlive) return;
     this.agentAlive = false;
+    this.#guardedUntilWallMs = this.clock.wallMs();
     this.life += 1;
     this.runs.dies();
     this.#waiting.clear();
@@ -182,11 +179,12 @@ export class NodeWorld extends Ground {
 
   #startRest(adopted: ReadonlySet<string>): void {
     const { bootId } = this;
+    const until = this.#guardedUntilWallMs;
     const order = dependencyOrder([...this.actors.values()].map(({ spec }) => spec));
     this.#tellInOrder(
       order.filter((name) => !adopted.has(name)),
       (need) => !adopted.has(need),
-      { is: "boot", bootId },
+      { is: "boot", bootId, ...(until !== undefined && { guardedUntilWallMs: until }) },
     );
   }
 

@@ -60,19 +60,28 @@ const incidents = async () => {
 };
 
 test("SYN-14 at least 95 of 100 failures over the corpus that something on the node can heal are healed with no person", async () => {
-  const all = (await incidents()).filter(({ story }) => !story.startsWith("person-"));
-  const healed = all.filter(({ facts, personNeeded }) => facts.recoveredWallMs !== undefined && !personNeeded);
-  const others = all.filter((one) => !healed.includes(one)).map(({ story }) => story.replace(".txt", ""));
+  const corpus = await incidents();
+  const all = corpus.filter(({ story }) => !story.startsWith("person-"));
+  const isHealed = ({ facts, personNeeded }: (typeof all)[number]) =>
+    facts.recoveredWallMs !== undefined && !personNeeded;
+  const healed = all.filter(isHealed);
+  const others = all.filter((one) => !isHealed(one)).map(({ story }) => story.replace(".txt", ""));
   console.log(`healed with no person: ${healed.length} of ${all.length}; not so: ${others.join(", ")}`);
+  const beyond = corpus.filter(isHealed).length;
+  console.log(`with the stories that nothing on the node can heal: ${beyond} of ${corpus.length}`);
   expect(healed.length / all.length).toBeGreaterThanOrEqual(0.95);
 });
 
 test("GRC-14 the average downtime of an incident over the corpus is under 30 s", async () => {
   // Waits for a remedy that hangs until its budget is over are as long as the budgets, and stories of their own.
-  const all = (await incidents()).filter(({ story }) => !story.startsWith("hang-"));
-  const down = all.flatMap(({ downMs }) => (downMs === undefined ? [] : [downMs]));
-  const mean = down.reduce((sum, ms) => sum + ms, 0) / down.length;
+  const corpus = await incidents();
+  const downOf = (all: typeof corpus) => all.flatMap(({ downMs }) => (downMs === undefined ? [] : [downMs]));
+  const meanOf = (down: readonly number[]) => down.reduce((sum, ms) => sum + ms, 0) / down.length;
+  const down = downOf(corpus.filter(({ story }) => !story.startsWith("hang-")));
+  const mean = meanOf(down);
   console.log(`average downtime: ${Math.round(mean)} ms over ${down.length} incidents`);
+  const every = downOf(corpus);
+  console.log(`with remedies that hang for as long as they may: ${Math.round(meanOf(every))} ms over ${every.length}`);
   expect(mean).toBeLessThan(30_000);
 });
 

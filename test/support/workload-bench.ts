@@ -59,6 +59,8 @@ export function bench(spec: WorkloadSpec, state: State = fresh("boot-1", 7)) {
       for (const effect of result.effects) self.run(effect);
     },
     run(effect: Effect): void {
+      const isDeed = effect.do === "signal" || effect.do === "clean" || effect.do === "remedy" || effect.do === "spawn";
+      if (isDeed && self.answers) self.tell({ is: "acted" });
       if (effect.do === "incident") {
         incidents.push(effect.facts);
         log.push(`${at()} incident ${effect.facts.at}`);
@@ -87,7 +89,7 @@ export function bench(spec: WorkloadSpec, state: State = fresh("boot-1", 7)) {
           pid: pids++,
           startTicks: 1,
           sinceMs: nowMs,
-          sinceWallMs: nowMs,
+          sinceWallMs: nowMs + 1e12,
           adopted: false,
         };
         self.tell({ is: "spawned", instance });
