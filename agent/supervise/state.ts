@@ -372,15 +372,15 @@ export function isAtRest(state: State): boolean {
   return state.intent === "stopped" || state.held === true || state.phase.at === "completed";
 }
 
-/** May anything but a person start it? */
-export function mayRun(state: State): boolean {
-  return state.intent === "run" && state.held !== true;
-}
-
 /** Is there anything in this step that has to be written down? Evidence alone is not: it is gathered anew after a restart. */
 export function isKept(before: State, { state, effects }: Step): boolean {
   const differs = (part: "phase" | "intent" | "treatment" | "awaited") => before[part] !== state[part];
   return effects.length > 0 || differs("phase") || differs("intent") || differs("treatment") || differs("awaited");
+}
+
+/** May anything but a person start it? */
+export function mayRun(state: State): boolean {
+  return state.intent === "run" && state.held !== true;
 }
 
 /** A state as this version reads it: what an earlier version did not write is filled in. */
