@@ -37,8 +37,8 @@ import type { HubTarget, LinkView, Uplink } from "./uplink/ports.ts";
 import { sendSnapshots } from "./uplink/snapshot-sending.driver.ts";
 import type { Farewell } from "./watchdog/state.ts";
 
-/** The states of all workloads are written again within a second; then the process may leave. */
-const newLifeDelayMs = 3000;
+/** After a late opening the states of all workloads are written again within a second; then the process may leave. */
+const lateRestartMs = 3000;
 /** What a damaged store is restored from, at the worst so old. */
 const snapshotEveryMs = 3_600_000;
 const snapshotsKept = 3;
@@ -111,11 +111,10 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     isAtRest: (state) => isAtRest(state as State),
     told: (text) => log.info(text),
     riskLimits: new Map(config.workloads.flatMap(({ name, risk }) => (risk ? [[name, risk] as const] : []))),
-    onOpened: (newLife) => {
-      log.warn("the store is open: everything is durable again");
-      // Repaired, it is another life of the node, and the hub has to hear it from the first word on.
-      if (newLife) clock.wakeAt(clock.monotonicMs() + newLifeDelayMs, options.onRestart);
-      else uplink?.storeOpened();
+    onOpened: (newLife, notes) => {
+      for (const note of [...notes, "the store is open: the agent starts again, with all it knew"]) log.warn(note);
+      if (!newLife) uplink?.storeOpened(); // of another life the hub hears from the next agent, from its first word on
+      clock.wakeAt(clock.monotonicMs() + lateRestartMs, () => goesDown || options.onRestart());
     },
   });
   for (const note of store.notes) log.warn(note);
@@ -135,6 +134,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   let protection: Protection | undefined;
   let configs: ConfigKeeper | undefined;
   let sending: { close(): Promise<void> } | undefined;
+  let goesDown = false;
   const closeAll = async (because: string) => {
     await uplink?.close(because, because !== "down");
     await sending?.close();
@@ -288,7 +288,10 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       ...[store.trouble(), supervisor?.trouble(), guard.trouble()].filter((line) => line !== undefined),
     ],
     restartSelf: options.onRestart,
-    goesDown: (person) => guard.goesDown(person),
+    goesDown: (person) => {
+      goesDown = true;
+      return guard.goesDown(person);
+    },
   });
   try {
     // The door first: a workload beats from its first moment on.

@@ -17,8 +17,9 @@ const incidentsMax = 1000;
 
 /**
  * What a store is told that opened long after its agent started, before anybody else writes: an audit record that says from
- * when to when nothing was recorded, and the end of the incidents that the earlier agent left open, since nobody who knew of
- * them lives. A disk that refuses again loses these, and only these. Never rejects.
+ * when to when nothing was recorded, and the end of the incidents of workloads that the earlier agent left open, since nobody
+ * who knew of them lives; those of the node are in its memory, which the next agent reads. A disk that refuses again loses these,
+ * and only these. Never rejects.
  */
 export async function tellOfLateOpening(
   store: AgentStore,
@@ -44,6 +45,7 @@ export async function tellOfLateOpening(
   try {
     await store.appendAudit([record]);
     for (const incident of await store.incidents(incidentsMax, true)) {
+      if (incident.workload === "") continue;
       await store.saveStep({ workload: incident.workload, incident: ended(incident, at) }, "batched");
     }
   } catch {

@@ -1,9 +1,24 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
-import { IncidentSchema, IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import {
+  AuditRecordSchema,
+  IncidentSchema,
+  IncidentState,
+} from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -26,9 +41,9 @@ interface Simple {
   readonly at: "running" | "resting";
   readonly n: number;
 }
-async function start(nodeId: string | undefined = "edge-1"): Promise<StartedStore> {
+async function start(nodeId: string | undefined = "edge-1", by: Clock = clock): Promise<StartedStore> {
   const store = await startStore(dir, {
-    clock,
+    clock: by,
     random: Math.random,
     nodeId,
     bootId: "boot-1",
@@ -188,4 +203,124 @@ test("an older copy that lies there when the disk is back is another life", asyn
   renameSync(join(dir, "older"), join(dir, "store"));
   await until(() => opened.length > 0);
   expect([opened, store.deferred]).toEqual([[true], false]);
+});
+
+test("PRA-7 GRC-8 one start on a full disk does not overwrite what the node remembered, nor what people have yet to be told", async () => {
+  const first = await start();
+  const remember = (store: StartedStore, key: "learning" | "node" | "alerts", value: unknown) =>
+    store.saveStep({ workload: "", memory: { key, value } }, "synced");
+  const tell = (store: StartedStore, ...untold: string[]) => store.saveStep({ workload: "engine", untold }, "synced");
+  await remember(first, "learning", { lessons: 30 });
+  await remember(first, "node", { cases: 1 });
+  await tell(first, "old");
+  await first.close();
+  const unblock = block();
+  const store = await start();
+  expect(await store.memory("learning")).toBeUndefined();
+  expect(await code(tell(store, "while full"))).toBe("STORE_WRITE_FAILED");
+  unblock();
+  await until(() => opened.length > 0);
+  // It has begun with nothing, so nothing that it remembers takes the place of what is there.
+  expect(await store.memory("learning")).toBeUndefined();
+  expect(await code(remember(store, "learning", { lessons: 0 }))).toBe("STORE_WRITE_FAILED");
+  const incident = create(IncidentSchema, { id: "n-1", revision: 1n, state: IncidentState.PROBATION });
+  const audit = [create(AuditRecordSchema, { id: "a-1", action: "node.decided" })];
+  const step = { workload: "", memory: { key: "node", value: { cases: 0 } }, incident, audit } as const;
+  await store.saveStep(step, "synced");
+  expect(await store.incidents(10, true)).toEqual([]);
+  expect((await store.audit(1))[0]?.action).toBe("node.decided");
+  const alerts = async () => (await (await next()).memory("alerts")) as string[];
+  const next = async () => {
+    for (const one of stores.splice(0)) await one.close();
+    return start();
+  };
+  expect(await alerts()).toEqual(["old", "while full"]);
+  const last = stores.at(-1) as StartedStore;
+  expect(await last.memory("learning")).toEqual({ lessons: 30 });
+  expect(await last.memory("node")).toEqual({ cases: 1 });
+});
+
+test("GRC-8 alerts that are raised or told after the opening leave those of the earlier agent to the next one", async () => {
+  const first = await start();
+  await first.saveStep({ workload: "engine", untold: ["old"] }, "synced");
+  await first.close();
+  const unblock = block();
+  const store = await start();
+  unblock();
+  await until(() => opened.length > 0);
+  await save(store, "engine", { at: "running", n: 1 });
+  await store.saveStep({ workload: "engine", state: { at: "running", n: 2 }, untold: ["new"] }, "synced");
+  await store.saveStep({ workload: "", memory: { key: "alerts", value: [] } }, "synced"); // told, and crossed off
+  await store.saveStep({ workload: "engine", untold: ["newer"] }, "synced");
+  for (const one of stores.splice(0)) await one.close();
+  expect(await (await start()).memory("alerts")).toEqual(["old", "newer"]);
+});
+
+test("an incident of the node outlives the late opening: the next agent knows of it", async () => {
+  const first = await start();
+  const incident = create(IncidentSchema, { id: "n-1", revision: 1n, state: IncidentState.PROBATION });
+  await first.saveStep({ workload: "", memory: { key: "node", value: { cases: 1 } }, incident }, "synced");
+  await first.close();
+  const unblock = block();
+  const store = await start();
+  unblock();
+  await until(() => opened.length > 0);
+  expect(await store.incidents(10, true)).toEqual([incident]);
+});
+
+test("GRC-7 a stop is not undone by an older copy that lies there when the disk is back", async () => {
+  const first = await start();
+  await save(first, "halted", { at: "running", n: 1 });
+  await first.close();
+  cpSync(join(dir, "store"), join(dir, "older"), { recursive: true });
+  const second = await start();
+  await save(second, "halted", { at: "resting", n: 2 }); // a person's word, acknowledged
+  await second.close();
+  block();
+  const store = await start();
+  expect(store.deferred).toBe(true);
+  for (const name of ["store", "store.witness"]) rmSync(join(dir, name));
+  renameSync(join(dir, "older"), join(dir, "store"));
+  await until(() => opened.length > 0);
+  expect(opened).toEqual([true]);
+  expect(await store.workloads()).toEqual([{ name: "halted", state: { at: "resting", n: 2 } }]);
+  expect(readFileSync(join(dir, "stopped.json"), "utf8")).toContain("halted");
+});
+
+test("GRC-7 a stop is not undone by an older copy of the whole data directory either: the agent that guards knows it", async () => {
+  const first = await start();
+  await save(first, "halted", { at: "running", n: 1 });
+  await first.close();
+  const copy = mkdtempSync(join(tmpdir(), "bf-older-"));
+  cpSync(dir, copy, { recursive: true });
+  const second = await start();
+  await save(second, "halted", { at: "resting", n: 2 });
+  await second.close();
+  block();
+  const store = await start();
+  for (const name of readdirSync(dir)) rmSync(join(dir, name), { recursive: true });
+  cpSync(copy, dir, { recursive: true });
+  rmSync(copy, { recursive: true });
+  await until(() => opened.length > 0);
+  expect(opened).toEqual([true]);
+  expect(await store.workloads()).toEqual([{ name: "halted", state: { at: "resting", n: 2 } }]);
+});
+
+test("tries that take long are made seldom: the agent that tries guards workloads meanwhile", async () => {
+  await (await start()).close();
+  block();
+  const rests: number[] = [];
+  // A thousand times as fast: a try of a millisecond is one of a second.
+  const fast = {
+    ...clock,
+    monotonicMs: () => 1000 * clock.monotonicMs(),
+    wakeAt: (atMs: number, wake: () => void) => {
+      rests.push(Math.round(atMs - 1000 * clock.monotonicMs()));
+      return clock.wakeAt(clock.monotonicMs() + 10, wake);
+    },
+  };
+  await start("edge-1", fast);
+  await until(() => rests.length > 5);
+  expect(Math.max(...rests)).toBeLessThanOrEqual(60_000);
+  expect(Math.min(...rests.slice(1))).toBeGreaterThan(1000);
 });

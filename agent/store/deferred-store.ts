@@ -2,27 +2,34 @@
  * An agent that starts while its disk is full or read-only guards all the same: from memory, loudly, until the store opens.
  *
  *   start ── opens ───────────────────────────────────▶ durable
- *     └── the disk refuses, a mirror is there ─▶ deferred ── opens (tried every second) ─▶ durable
+ *     └── the disk refuses, a mirror is there ─▶ deferred ── opens (tried every second) ─▶ durable but for the node's memory
  *     └── the disk refuses, nothing was ever here ─▶ refused
  *
  * While deferred every write and every read of what is in the store rejects with the fault: nothing is acknowledged, nothing
  * is said to be absent. What must not be undone or doubled comes from the mirror: who stays down, and whose families are ours.
+ * What the node remembers cannot be read then, and is not written by this process any more: it has to be started again.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { SignedHead } from "@blueflame/shared/audit/check.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
+import { takeLock } from "@blueflame/shared/store/level/lock.ts";
+import { placeOf } from "@blueflame/shared/store/level/opening.ts";
 import { type Cancel, nextRound } from "@blueflame/shared/time/clock.ts";
 import type { Outbox } from "../uplink/ports.ts";
-import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
+import type { AgentStoreOptions, OpenedAgentStore } from "./agent-store.ts";
 import { holdAlone } from "./deferred-alone.ts";
 import { tellOfLateOpening } from "./deferred-late.ts";
+import { untoldIn, withoutMemory } from "./deferred-memory.ts";
 import { type Mirror, type MirroredStore, mirrored, readMirror } from "./deferred-mirror.ts";
+import { keksIn, storedRing } from "./keys/store-keys.ts";
 import { openMended } from "./open-mended.ts";
 import type { MemoryKey, StepWrite, StoreIdentity } from "./ports.ts";
 
 /** Between two tries to open the store, and to bring a mirror up to date. */
 const retryMs = 1000;
+/** A try that reads a large store takes seconds: between two of them passes so much more time, up to a minute. */
+const [restFactor, restMaxMs] = [20, 60_000];
 /** What an outbox that cannot be read says of its last seq: none that the hub may have is behind it. */
 const lastSeqUnknown = BigInt(Number.MAX_SAFE_INTEGER);
 
@@ -30,8 +37,11 @@ const lastSeqUnknown = BigInt(Number.MAX_SAFE_INTEGER);
 export interface StartOptions extends AgentStoreOptions {
   /** True of a workload's state that a start without memory must not undo. */
   readonly isAtRest: (state: unknown) => boolean;
-  /** Called once when a deferred store has opened, before anybody else hears of it; `newLife` when its identity is another one than the mirror's. */
-  readonly onOpened: (newLife: boolean) => void;
+  /**
+   * Called once when a deferred store has opened, before anybody else hears of it; `newLife` when its identity is another one than
+   * the mirror's. The process should be started again soon: what the node remembers is read by the next one only.
+   */
+  readonly onOpened: (newLife: boolean, notes: readonly string[]) => void;
 }
 
 /** The agent's store, open or not yet. */
@@ -62,12 +72,19 @@ export async function startStore(dataDir: string, options: StartOptions): Promis
 /** To whoever writes, a directory that takes nothing is a store that takes nothing. */
 function storeFault(error: unknown): Fault {
   if (isFault(error) && error.code !== "DATA_DIR_UNUSABLE") return error;
-  return new Fault("STORE_WRITE_FAILED", isFault(error) ? error.saw : String(error), { cause: error });
+  const saw = isFault(error) ? error.saw : error instanceof Error ? error.message : String(error);
+  return new Fault("STORE_WRITE_FAILED", saw, { cause: error });
 }
 
 /** What may end while the agent guards from memory: a disk that refuses, a key that is not there or not the right one. */
 function mayComeBack({ code }: Fault): boolean {
   return code === "STORE_WRITE_FAILED" || code === "DATA_DIR_UNUSABLE" || code.startsWith("STORE_KEY_");
+}
+
+/** Asked every second, so it reads no store: is the key there, does the disk take a file? Throws what stands in the way. */
+function checkWay(dataDir: string): void {
+  if (storedRing(undefined, dataDir)) keksIn(dataDir);
+  takeLock(placeOf(join(dataDir, "store")).lock).release();
 }
 
 async function openDurable(dataDir: string, options: StartOptions): Promise<StartedStore> {
@@ -118,6 +135,9 @@ class DeferredStore implements StartedStore {
   #trying: Promise<void> | undefined;
   #cancel = { now: (() => undefined) as Cancel };
   #closed = false;
+  /** What people have yet to be told: by the earlier agent's list, and by this one's newest. */
+  #left: readonly unknown[] = [];
+  #untold: readonly unknown[] | undefined;
 
   constructor(parts: Parts, fault: Fault) {
     this.#parts = parts;
@@ -170,14 +190,19 @@ class DeferredStore implements StartedStore {
     return Object.entries(this.#parts.mirror.resting).map(([name, state]) => ({ name, state }));
   }
   async saveStep(write: StepWrite, durability: "synced" | "batched"): Promise<void> {
-    await this.#opened().saveStep(write, durability);
+    this.#untold = untoldIn(write) ?? this.#untold;
+    const store = this.#opened();
+    const may = withoutMemory(write, this.#left);
+    if (!may)
+      throw new Fault("STORE_WRITE_FAILED", "what the node remembers is not known to this agent, only to its next");
+    await store.saveStep(may, durability);
   }
   async forgetWorkload(name: string): Promise<void> {
     await this.#opened().forgetWorkload(name);
   }
-  /** Nothing is known while deferred. */
-  async memory(key: MemoryKey): Promise<unknown> {
-    return this.#store?.memory(key);
+  /** Nothing, also once it is open: half of a memory would be worse than none. */
+  async memory(_key: MemoryKey): Promise<unknown> {
+    return undefined;
   }
   async appendReadings(readings: Parameters<OpenedAgentStore["appendReadings"]>[0]): Promise<void> {
     await this.#opened().appendReadings(readings);
@@ -304,9 +329,10 @@ class DeferredStore implements StartedStore {
     };
   }
 
-  #tryLater(): void {
+  #tryLater(tookMs = 0): void {
     const { clock } = this.#parts.options;
-    this.#cancel.now = clock.wakeAt(clock.monotonicMs() + retryMs, () => {
+    const restMs = Math.min(restMaxMs, Math.max(retryMs, restFactor * tookMs));
+    this.#cancel.now = clock.wakeAt(clock.monotonicMs() + restMs, () => {
       this.#trying = this.#try();
     });
   }
@@ -314,26 +340,35 @@ class DeferredStore implements StartedStore {
   /** Never rejects. A fault that waiting does not mend stays as the trouble, and is not tried again. */
   async #try(): Promise<void> {
     const { options } = this.#parts;
+    const { clock } = options;
+    const beganMs = clock.monotonicMs();
     try {
       this.#store = await this.#openLate();
     } catch (error) {
       this.#fault = storeFault(error);
-      if (!this.#closed && this.#fault.retry === "later") this.#tryLater();
+      if (!this.#closed && this.#fault.retry === "later") this.#tryLater(clock.monotonicMs() - beganMs);
       return;
     }
     keepUp(this.#store, options, this.#cancel);
     // First of all: whoever is woken may tell the hub an epoch, and it has to hear that of the opening before.
-    if (!this.#closed) options.onOpened(this.#store.identity.generation !== this.#identity.generation);
+    const { identity, notes } = this.#store;
+    if (!this.#closed) options.onOpened(identity.generation !== this.#identity.generation, notes);
     for (const subscribe of this.#late.keys()) this.#late.set(subscribe, subscribe(this.#store));
+    // What could not be told is the next agent's to tell; a disk that refuses it again says so itself.
+    if (this.#untold) await this.saveStep({ workload: "", untold: this.#untold }, "batched").catch(() => undefined);
   }
 
   async #openLate(): Promise<MirroredStore> {
     const { dataDir, options, mirror } = this.#parts;
+    checkWay(dataDir);
     // A mirror is of a store that was: none is made in its place, and one that knows less than the mirror is another life.
     const make = existsSync(join(dataDir, "store", "CURRENT"));
     const { nodeId } = this.#identity;
-    const opened = await openAgentStore(dataDir, { ...options, nodeId, make, witness: mirror });
+    const opened = await openMended(dataDir, { ...options, nodeId, make, mirror });
     try {
+      // One that cannot be read is mended by the next agent.
+      const left = await opened.memory("alerts").catch(() => undefined);
+      this.#left = Array.isArray(left) ? left : [];
       await tellOfLateOpening(opened, { wallMs: this.#sinceWallMs, because: this.#fault.saw }, options);
       return await mirrored(opened, dataDir, options.isAtRest);
     } catch (error) {

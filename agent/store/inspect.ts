@@ -29,11 +29,12 @@ const searchMax = 20_000;
 /**
  * Looks at the store of a data directory whose lock is held and which nobody has open. A store whose files are sound is opened
  * and read to its end, as the agent would do; a damaged one is not touched. Throws STORE_NEWER, DATA_DIR_UNUSABLE for files
- * that this user may not read, the disk's own error, and the faults of a key; with `mayLoseKey` a store has none then.
+ * that this user may not read, the disk's own error, and the faults of a key; with `mayLoseKey` a store has none then. `known` is the
+ * mirror where somebody knows better than what lies there.
  */
-export async function inspect(dataDir: string, place: Place, mayLoseKey = false): Promise<Inspected> {
+export async function inspect(dataDir: string, place: Place, mayLoseKey = false, known?: Mirror): Promise<Inspected> {
   const found = readFiles(place.path);
-  const mirror = readMirror(dataDir);
+  const mirror = known ?? readMirror(dataDir);
   const snapshots = snapshotNumbers(snapshotsIn(dataDir)).length;
   const copies = damagedCopies(place).length;
   const parts = [...new Set(found.damage.map(({ part }) => part))].sort();

@@ -327,3 +327,27 @@ test("readings that wait for the hub are not in a snapshot, audit is", async () 
   expect(keys.filter((key) => key.startsWith("audit/"))).toHaveLength(2); // audit.begin too
   expect(keys).toContain("meta/identity");
 });
+
+test("CARD-4 PHX-9 while the key is away damaged files stay as they are, and with it the agent mends them from a snapshot, and says so", async () => {
+  await lived();
+  const opened = Promise.withResolvers<readonly string[]>();
+  renameSync(join(dir, "store.key"), join(dir, "kept"));
+  rmSync(join(dir, "store", "CURRENT"));
+  flip(inStore(/\.ldb$/), 40);
+  const damaged = filesOf(join(dir, "store"));
+  const store = await startStore(dir, {
+    ...options,
+    nodeId: "edge-1",
+    onOpened: (_newLife, notes) => opened.resolve(notes),
+  });
+  open.add(store);
+  expect(store.trouble()).toMatch(/STORE_KEY_MISSING/);
+  await new Promise((resolve) => setTimeout(resolve, 2500)); // two tries
+  expect(store.trouble()).toMatch(/STORE_KEY_MISSING/);
+  expect(filesOf(join(dir, "store"))).toEqual(damaged);
+  expect(copies()).toEqual([]);
+  renameSync(join(dir, "kept"), join(dir, "store.key"));
+  expect((await opened.promise).join()).toMatch(/the store was mended \(restore\)/);
+  expect(await states(store)).toEqual({ halted: 1, risk: 2 }); // without an index nobody knows which log is the newest
+  expect(filesOf(join(dir, copies()[0] ?? ""))).toEqual(damaged);
+});

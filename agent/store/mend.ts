@@ -50,6 +50,8 @@ export interface MendOptions {
   readonly isAtRest: (state: unknown) => boolean;
   /** The store is an older copy that was put back and may have gone on since: nobody knows what its last seqs name at the hub. */
   readonly doubted?: boolean;
+  /** What is known of the store from outside; absent: what lies beside it. */
+  readonly mirror?: Mirror | undefined;
 }
 
 /** What a person asked for; without it, whatever the findings ask for is done. */
@@ -82,7 +84,7 @@ export async function mendStore(dataDir: string, options: MendOptions, wish?: Wi
   const beganWallMs = options.clock.wallMs();
   const done = await underLock(place, options, async () => {
     // Whoever asks for a snapshot or an empty store has given up what this one holds.
-    const found = await inspect(dataDir, place, wish?.is === "empty" || wish?.is === "restore");
+    const found = await inspect(dataDir, place, wish?.is === "empty" || wish?.is === "restore", options.mirror);
     const choice = wish ? wished(wish, found) : choose(found);
     if (choice.is === "leave") {
       const is = choice.because === "sound" ? "sound" : "absent";

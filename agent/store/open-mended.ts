@@ -14,6 +14,8 @@ import { clear, suspicion } from "./suspect.ts";
 /** What the opening agent knows beside the store's own options. */
 interface OpenOptions extends AgentStoreOptions {
   readonly isAtRest: (state: unknown) => boolean;
+  /** What is known of the store from outside; absent: what lies beside it. */
+  readonly mirror?: Mirror;
 }
 
 /**
@@ -21,7 +23,7 @@ interface OpenOptions extends AgentStoreOptions {
  * Rejects as `openAgentStore` and `mendStore` do.
  */
 export async function openMended(dataDir: string, options: OpenOptions): Promise<OpenedAgentStore> {
-  const mirror = readMirror(dataDir);
+  const mirror = options.mirror ?? readMirror(dataDir);
   const open = () => openAgentStore(dataDir, { ...options, repair: false, witness: mirror });
   let mended: Mended | undefined;
   const notes: string[] = [];

@@ -69,7 +69,7 @@ export interface AgentStore {
   /** Also puts decision, incident and audit into the outbox. */
   saveStep(write: StepWrite, durability: "synced" | "batched"): Promise<void>;
   forgetWorkload(name: string): Promise<void>;
-  /** What was remembered under the key; undefined when nothing was. */
+  /** What was remembered under the key; undefined when nothing was, and for a process that began while the store did not open. */
   memory(key: MemoryKey): Promise<unknown>;
 
   /** Into the history for the hub; batched. Rejects with STORE_SPACE_LOW while only what must be kept is. */

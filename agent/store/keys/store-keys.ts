@@ -46,10 +46,15 @@ function snapshotRing(dataDir: string): StoredRing | undefined {
 
 /** Opens a ring with what lies in `dataDir`. Throws STORE_KEY_MISSING, STORE_KEY_LOOSE, STORE_KEY_UNREADABLE, STORE_KEY_WRONG, STORE_NEWER. */
 export function openRing(stored: StoredRing, dataDir: string): { ring: Ring; kek: Kek } {
-  const keks = findKeks({ dataDir });
-  const [kek] = keks;
+  const [kek, ...older] = keksIn(dataDir);
+  return { ring: Ring.open(stored, [kek, ...older]), kek };
+}
+
+/** Every key that lies in `dataDir`, the one in use first. Throws STORE_KEY_MISSING, STORE_KEY_LOOSE, STORE_KEY_UNREADABLE. */
+export function keksIn(dataDir: string): readonly [Kek, ...Kek[]] {
+  const [kek, ...older] = findKeks({ dataDir });
   if (!kek) throw new Fault("STORE_KEY_MISSING", `there is no key for the store in '${dataDir}'`);
-  return { ring: Ring.open(stored, keks), kek };
+  return [kek, ...older];
 }
 
 /** A ring for a store that has none yet, with the key that is there or, when there is none, a new one. Not yet kept anywhere. */
