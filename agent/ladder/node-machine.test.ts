@@ -96,6 +96,22 @@ test("SYN-10 SYN-7 its playbook waits for its place and then takes a minute: the
   expect(one.effects.at(-1)).toMatchObject({ action: "playbook.run-diagnostics", tookMs: 5000 });
 });
 
+test("a check had failed, and its trigger was taken out of the config: its incident asked for a person for ever", () => {
+  const one = node();
+  one.fire({ trigger: "nightly", playbook: "mine" }, true);
+  one.answer(false);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "open", needsPerson: true });
+  one.tell({ is: "retired", trigger: "another" });
+  one.tell({ is: "retired", trigger: "nightly" });
+  expect(one.incidents().at(-1)).toMatchObject({ at: "closed", needsPerson: false, personCalled: true });
+  expect(one.incidents().at(-1)?.timeline.at(-1)?.because).toContain("does not have the trigger nightly any more");
+  expect(one.state).toEqual(calmNode);
+  // One that is at work is called off.
+  one.fire({ trigger: "nightly", playbook: "mine" }, true);
+  one.tell({ is: "retired", trigger: "nightly" });
+  expect(one.effects.at(-1)).toMatchObject({ do: "cancel" });
+});
+
 test("SYN-14 a person who was called stays in the books when all is well again", () => {
   const one = node();
   one.fire();

@@ -62,6 +62,10 @@ function handle(state: NodeState, event: NodeEvent, now: Moment): NodeStep {
       const one = state.cases[event.trigger];
       return one ? cleared(state, event.trigger, one, now) : stay(state);
     }
+    case "retired": {
+      const one = state.cases[event.trigger];
+      return one ? retired(state, event.trigger, one, now) : stay(state);
+    }
     case "played": {
       const found = Object.entries(state.cases).find(([, { at, id }]) => at === "playing" && id === event.id);
       return found ? played(state, found[0], found[1], event, now) : stay(state);
@@ -231,6 +235,14 @@ function cleared(state: NodeState, trigger: string, one: Case, now: Moment): Nod
     case "probation":
       return stay(state);
   }
+}
+
+function retired(state: NodeState, trigger: string, one: Case, now: Moment): NodeStep {
+  const cancel: NodeEffect[] = one.at === "playing" ? [{ do: "cancel", id: one.id }] : [];
+  if (!one.incident) return drop(state, trigger, cancel);
+  const closed = { ...one.incident, at: "closed" as const, closedWallMs: now.wallMs, needsPerson: false };
+  const because = `the config does not have the trigger ${trigger} any more`;
+  return drop(state, trigger, [...cancel, ...noted(revise(closed, now, "closed", because))]);
 }
 
 function verified(state: NodeState, trigger: string, one: Case, effects: readonly NodeEffect[], now: Moment): NodeStep {

@@ -37,6 +37,8 @@ export type NodeEvent =
   | { readonly is: "boot"; readonly rebooted: boolean; readonly held?: boolean }
   | { readonly is: "symptom"; readonly symptom: Symptom; readonly maintenance: boolean }
   | { readonly is: "cleared"; readonly trigger: string }
+  /** The config does not have this trigger any more: what it asked for is nobody's business now. */
+  | { readonly is: "retired"; readonly trigger: string }
   /** `through`: it came to its end, although a step that may fail has failed. */
   | {
       readonly is: "played";

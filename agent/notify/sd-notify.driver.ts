@@ -63,9 +63,13 @@ function bySocket(address: Buffer, sockets: UnixDatagrams | null): { send: Send;
 /** Where no C function can be called: systemd's own program for scripts, which is there where systemd is. */
 function byProgram(env: Env): Send {
   return (message) => {
-    const child = spawn("systemd-notify", message.split("\n"), { env, stdio: "ignore" });
-    child.on("error", () => undefined); // there is no other way left
-    child.unref();
+    try {
+      const child = spawn("systemd-notify", message.split("\n"), { env, stdio: "ignore" });
+      child.on("error", () => undefined); // there is no other way left
+      child.unref();
+    } catch {
+      // It is just being written; the next word is tried again.
+    }
     return true;
   };
 }

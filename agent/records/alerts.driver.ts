@@ -76,6 +76,11 @@ export class Alerts {
       this.#paging -= 1;
     };
     const options = { timeout: pagerMs, killSignal: "SIGKILL" } as const;
-    bornOrdinary(() => execFile(file, [...args, path], options, ended)).unref();
+    try {
+      bornOrdinary(() => execFile(file, [...args, path], options, ended)).unref();
+    } catch {
+      // A program that is just being written (ETXTBSY) is told so, and not by an event. The file is there.
+      ended();
+    }
   }
 }

@@ -61,7 +61,12 @@ export class Jobs {
     }
     const error = await new Promise<Error | null>((resolve) => {
       const options = { timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal } as const;
-      bornOrdinary(() => execFile(file, args, options, resolve));
+      try {
+        bornOrdinary(() => execFile(file, args, options, resolve));
+      } catch (thrown) {
+        // A program that is just being written (ETXTBSY) is told so, and not by an event.
+        resolve(thrown as Error);
+      }
     });
     if (!this.#closed.signal.aborted)
       this.#ended(name, error === null, error === null ? "exit code 0" : wordsOf(error));

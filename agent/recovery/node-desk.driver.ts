@@ -21,6 +21,8 @@ import type { IncidentFacts } from "../supervise/state.ts";
 /** A disk that has not answered by then holds up no healing, as with workloads. */
 const actAfterMs = 500;
 const outcomes = { success: AuditOutcome.SUCCESS, failure: AuditOutcome.FAILURE, refused: AuditOutcome.REFUSED };
+/** A playbook that got no place asks again this often. */
+const placeMs = 1000;
 /** Events that wait for a write; beyond it looks are dropped, for the next one sees the same. */
 const queueMax = 500;
 
@@ -153,7 +155,19 @@ export class NodeDesk {
     const { id, playbook, incidentId, budgetMs } = effect;
     void remedies
       .play({ id, playbook, workload: "", incidentId, budgetMs, begun: () => this.tell({ is: "acted", id }) })
-      .then((result) => this.tell({ is: "played", id, ...result }));
+      .then(({ turnedAway, ...result }) => {
+        // Nothing was tried, so nothing has failed: it has its turn when the others have had theirs.
+        if (turnedAway) this.#again(effect);
+        else this.tell({ is: "played", id, ...result });
+      });
+  }
+
+  #again(effect: Extract<NodeEffect, { do: "play" }>): void {
+    const { clock } = this.#parts;
+    clock.wakeAt(clock.monotonicMs() + placeMs, () => {
+      const waits = Object.values(this.#state.cases).some(({ at, id }) => at === "playing" && id === effect.id);
+      if (!this.#closed && waits) this.#act(effect);
+    });
   }
 
   #sleep(): void {

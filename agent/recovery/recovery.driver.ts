@@ -207,8 +207,10 @@ export class Recovery implements RecoveryDesk {
   /** The same for the node. */
   #settle(): void {
     this.#symptoms.settle();
+    const known = new Set(this.#parts.config.triggers.flatMap(({ name, off }) => (off ? [] : [name])));
     for (const [trigger, { maintenance }] of Object.entries(this.#node.state().cases))
-      if (!maintenance && this.triggerDesk.condition(trigger, "") === "over")
+      if (maintenance && !known.has(trigger)) this.#node.tell({ is: "retired", trigger });
+      else if (!maintenance && this.triggerDesk.condition(trigger, "") === "over")
         this.#node.tell({ is: "cleared", trigger });
   }
 

@@ -38,14 +38,14 @@ export interface RunRequest {
   readonly durable: boolean;
   /** See {@link RemedyRequest}. */
   readonly begun?: () => void;
+  /** What is at work on this subject is ended first. */
+  readonly clears?: string;
 }
 
 /** A run that has ended, with its steps. */
 export interface RunReport extends RemedyResult {
   readonly steps: readonly Step[];
   readonly records: readonly StepRecord[];
-  /** It did not get a place: nothing was begun, and asked again it may have its turn. */
-  readonly turnedAway?: true;
 }
 
 interface Live {
@@ -99,9 +99,9 @@ export class Executor {
   cancel(id: string): void {
     this.#live.get(id)?.stop.abort(new Error("cancelled"));
   }
-  /** Ends what is at work on the subject, and resolves when it has ended. */
-  async clear(subject: string, but: string): Promise<void> {
-    const others = [...this.#live.values()].filter(({ request }) => request.subject === subject && request.id !== but);
+  /** Ends what is at work on the subject, and resolves when it has ended. Who asks is not among it: that comes later. */
+  async #clear(subject: string): Promise<void> {
+    const others = [...this.#live.values()].filter(({ request }) => request.subject === subject);
     for (const { stop } of others) stop.abort(new Error("something else is to be done first"));
     await Promise.all(others.map(({ report }) => report));
   }
@@ -130,6 +130,7 @@ export class Executor {
 
   async #begin(request: RunRequest, stop: AbortSignal, entered: Promise<void>): Promise<RunReport> {
     const { journal, bounds, around } = this.#parts;
+    if (request.clears !== undefined) await this.#clear(request.clears);
     const kept = request.durable ? await journal.load(request.id) : undefined;
     if (kept?.ended) return { ...kept.ended, steps: kept.steps, records: kept.records };
     const { id, name, workload, incidentId, steps, pool, subject, budgetMs } = request;

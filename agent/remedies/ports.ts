@@ -27,6 +27,8 @@ export interface RemedyResult {
   readonly because: string;
   /** It is not ok, but came to its end: what failed may fail (`on_failure: continue`), and was passed over. */
   readonly through?: true;
+  /** Nothing of it was begun: no place was free, or another run is at work. Asked again with the same id, it may have its turn. */
+  readonly turnedAway?: true;
 }
 
 /** A playbook to run; `workload` empty: on the node. */

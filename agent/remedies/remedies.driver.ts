@@ -126,8 +126,6 @@ class OpenRemedies implements Remedies {
   async prepare(request: RemedyRequest): Promise<RemedyResult> {
     const { id, workload, rung, incidentId, budgetMs, begun } = request;
     const subject = subjectOf(rung, workload);
-    // A playbook that was at work beside the running process is over with it: the rung has the say now.
-    await this.#executor.clear(`workload/${workload}`, id);
     const steps = [stepOf(rungs[rung].action, budgetMs)];
     const { pool } = rungs[rung];
     const asked = {
@@ -142,6 +140,8 @@ class OpenRemedies implements Remedies {
       actor: "agent",
       down: true,
       durable: true,
+      // A playbook that was at work beside the running process is over with it: the rung has the say now.
+      clears: `workload/${workload}`,
       ...(begun && { begun }),
     };
     return resultOf(await this.#executor.run(asked));
@@ -345,6 +345,6 @@ function stepOf(action: Action, timeoutMs: number): Step {
   return { name: "", timeoutMs, onFailure: "stop", once: false, action };
 }
 
-function resultOf({ ok, because, through }: RunReport): RemedyResult {
-  return { ok, because, ...(through && { through }) };
+function resultOf({ ok, because, through, turnedAway }: RunReport): RemedyResult {
+  return { ok, because, ...(through && { through }), ...(turnedAway && { turnedAway }) };
 }

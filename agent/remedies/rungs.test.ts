@@ -144,12 +144,40 @@ test("a rung ends the playbook that was at work beside the running process, and 
     incidentId: "",
     budgetMs: 60_000,
   });
-  expect(refused).toEqual({ ok: false, because: "another run is at work on workload/engine: p1" });
+  const because = "another run is at work on workload/engine: p1";
+  expect(refused).toEqual({ ok: false, because, turnedAway: true });
   expect(await prepare("dependency_restart")).toMatchObject({ ok: true });
   expect(await playing).toMatchObject({ ok: false });
   const again = remedies.play({ id: "p3", playbook: "long", workload: "engine", incidentId: "", budgetMs: 60_000 });
   setTimeout(() => remedies.cancel("p3"), 100);
   expect(await again).toMatchObject({ ok: false, because: "cancelled" });
+});
+
+test("a restore that was called off while it waited for another run was done all the same, over what the new process had written", async () => {
+  mkdirSync(join(dir, "playbooks"));
+  mkdirSync(join(dir, "data"));
+  const ledger = join(dir, "data", "ledger");
+  writeFileSync(ledger, "old");
+  const slow = join(dir, "slow");
+  writeFileSync(slow, `#!/bin/sh\ntrap '' TERM\necho begun > ${dir}/begun\nsleep 30 & wait; wait\n`, { mode: 0o755 });
+  writeFileSync(
+    join(dir, "playbooks", "slow.yaml"),
+    `name: slow\ndescription: Ours.\nsteps:\n  - exec: {command: [${slow}]}\n`,
+  );
+  const data = { paths: [join(dir, "data")], everyMs: 3_600_000, keep: 2, maxBytes: 100_000 };
+  await open([specOf({ data })], { playbooks: join(dir, "playbooks") });
+  await expect.poll(async () => (await remedies.examine("engine")).backup, { timeout: 10_000 }).toBeDefined();
+  const person = remedies.runFor("asha", "slow", "engine", false);
+  await expect.poll(() => existsSync(join(dir, "begun")), { timeout: 10_000 }).toBe(true);
+  rig.stands.set("engine", { is: "recovering", awaitsRemedy: true });
+  const restored = prepare("backup_restore", "engine", "i1/backup_restore/3");
+  // A person starts it: the machine calls the rung off, and spawns.
+  remedies.cancel("i1/backup_restore/3");
+  rig.stands.set("engine", { is: "well", instance: { id: "new", pid: process.pid, startTicks: 1 } });
+  writeFileSync(ledger, "new");
+  expect(await restored).toMatchObject({ ok: false });
+  expect(readFileSync(ledger, "utf8")).toBe("new");
+  await person;
 });
 
 test("SYN-3 rung 6 runs the emergency bootstrap once, and not again within the hour, over restarts of the agent", async () => {

@@ -19,12 +19,19 @@ export function runCommand(
   settle: (outcome: Pick<ProbeVerdict, "ok" | "because" | "unasked">) => void,
   gone: () => void,
 ): void {
-  const child = bornOrdinary(() => spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] }));
-  // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
-  child.on("error", (error) => {
+  const refused = (error: Error) => {
     settle(failure(error, `cannot be started: ${error.message}`));
     gone();
-  });
+  };
+  let child: ChildProcess;
+  try {
+    child = bornOrdinary(() => spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] }));
+  } catch (thrown) {
+    refused(thrown as Error); // a program that is just being written (ETXTBSY)
+    return;
+  }
+  // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
+  child.on("error", refused);
   let output = "";
   // Without a free descriptor there are no pipes either, whatever the type says.
   for (const pipe of [child.stdout, child.stderr] as readonly (Readable | undefined)[]) {

@@ -6,6 +6,7 @@ import { FakeMachine } from "../../test/support/fake-process.ts";
 import { FakeRemedies } from "../../test/support/fake-remedies.ts";
 import { MemoryAgentStore, MemoryDisk } from "../../test/support/memory-agent-store.ts";
 import { specOf } from "../../test/support/spec.ts";
+import type { PlayRequest, RemedyResult } from "../remedies/ports.ts";
 import type { StepWrite } from "../store/ports.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { IncidentFacts } from "./state.ts";
@@ -29,7 +30,11 @@ class SlowStore extends MemoryAgentStore {
   }
 }
 
-async function agentOf(specs: readonly WorkloadSpec[], pools: Readonly<Record<string, number>> = {}) {
+async function agentOf(
+  specs: readonly WorkloadSpec[],
+  pools: Readonly<Record<string, number>> = {},
+  remedies = new FakeRemedies(specs),
+) {
   const time = new VirtualClock(1_000_000);
   const machine = new FakeMachine();
   const store = new SlowStore(time);
@@ -48,7 +53,7 @@ async function agentOf(specs: readonly WorkloadSpec[], pools: Readonly<Record<st
       pools,
     },
     signs: { watch: () => undefined, unwatch: () => undefined },
-    remedies: new FakeRemedies(specs),
+    remedies,
     incident: (name, facts) => incidents.set(name, facts),
     ...{ envFor: () => ({}), changed: () => undefined, log: () => undefined },
   });
@@ -71,7 +76,7 @@ async function agentOf(specs: readonly WorkloadSpec[], pools: Readonly<Record<st
     const { actedWallMs = Number.NaN, detectedWallMs = 0 } = incidents.get(name) ?? {};
     return Math.round(actedWallMs - detectedWallMs);
   };
-  return { store, crash, pass, toActMs, incidents, supervisor };
+  return { store, machine, crash, pass, toActMs, incidents, supervisor };
 }
 
 test.each([
@@ -121,5 +126,46 @@ test("DOL-6 SYN-7 a start that waits for a place in its pool is no deed yet", as
   expect(["a", "b"].map((name) => incidents.get(name)?.failures)).toEqual([2, 2]);
   const [first = 0, second = 0] = [toActMs("a"), toActMs("b")].sort((a, b) => a - b);
   expect(second - first).toBeGreaterThanOrEqual(1000);
+  supervisor.close();
+});
+
+/** Whose playbooks get no place before it is free. */
+class FullPool extends FakeRemedies {
+  free = false;
+  override play(request: PlayRequest): Promise<RemedyResult> {
+    if (this.free) return super.play(request);
+    this.asked.push(`${request.workload} is turned away`);
+    return Promise.resolve({ ok: false, because: "the pool recovery holds 4 and 16 wait", turnedAway: true });
+  }
+}
+
+test("DOL-6 one slow dependency stopped thirty workloads at once: whose playbook had got no place was restarted as if it had failed", async () => {
+  const specs = Array.from({ length: 30 }, (_, at) => specOf({ name: `w${at}` }));
+  const remedies = new FullPool(specs);
+  const { machine, pass, incidents, supervisor } = await agentOf(specs, {}, remedies);
+  const about = { trigger: "high-latency", severity: "medium", playbook: "performance-optimization" } as const;
+  const fire = (workload: string) =>
+    supervisor.post(workload, {
+      is: "symptom",
+      symptom: { ...about, workload, because: "p95_latency_ms is 1500ms", sinceMs: 1_060_000 },
+    });
+  await pass(60_000);
+  for (const { name } of specs) fire(name);
+  // Longer than a playbook may take: none has begun.
+  await pass(700_000);
+  const pids = machine.alive().map(({ pid }) => pid);
+  expect(pids).toHaveLength(30);
+  expect(machine.all).toHaveLength(30);
+  for (const facts of incidents.values()) {
+    expect(facts).toMatchObject({ at: "recovering", needsPerson: false });
+    expect(facts.actedWallMs).toBeUndefined();
+  }
+  remedies.free = true;
+  await pass(1500);
+  expect(remedies.asked.filter((one) => one.endsWith(" performance-optimization"))).toHaveLength(30);
+  for (const { name } of specs) supervisor.post(name, { is: "cleared", trigger: about.trigger });
+  await pass(100);
+  expect([...incidents.values()].every(({ at, failures }) => at === "probation" && failures === 1)).toBe(true);
+  expect(machine.all).toHaveLength(30);
   supervisor.close();
 });

@@ -175,3 +175,29 @@ test("a service that stays slow is left running once a person was called: it was
   one.tell({ is: "cleared", trigger: "api-timeouts" });
   expect(incidentAt(one)).toBe("probation");
 });
+
+test("a playbook that failed while its own restart still came up was followed by nothing, for ever: no rung, no person", () => {
+  const startup = { name: "ping", use: "startup", everyMs: 1000, timeoutMs: 1000, failures: 2 } as const;
+  const one = bench(
+    specOf({ startGraceMs: 120_000, probes: [{ ...startup, ask: { by: "tcp", host: "127.0.0.1", port: 1 } }] }),
+  );
+  const answers = () => one.tell({ is: "probed", probe: "ping", ok: true, because: "" });
+  one.facts = noFacts;
+  one.tell({ is: "boot", bootId: "boot-1" });
+  answers();
+  one.tell({ is: "symptom", symptom: { ...slow, severity: "high" } });
+  const id = one.remedyId();
+  // A step restarts it, and waits for half a minute; it needs forty seconds.
+  one.tell({ is: "restart", who: "playbook:performance-optimization" });
+  one.crash(0);
+  one.pass(30_000);
+  one.tell({ is: "remedied", id, ok: false, because: "it was not well within 30000 ms" });
+  expect([one.phase, one.state.treatment?.at]).toEqual(["starting", "watching"]);
+  one.pass(10_000);
+  answers();
+  expect(one.phase).toBe("running");
+  // Slow as it was: from when it is up it has its time, and then the ladder goes on.
+  one.pass(verifyMs + 2000);
+  one.crash(0);
+  expect(one.state.incident).toMatchObject({ failures: 2, attempts: [{ ok: false }, { rung: "quick_restart" }] });
+});

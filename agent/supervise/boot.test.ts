@@ -132,6 +132,24 @@ test("SYN-7 what had ended minutes before the next agent came was said to have b
   expect(one.incidents.at(-1)).toMatchObject({ at: "probation", faultWallMs: healedWallMs, downBeforeMs: 1000 });
 });
 
+test("what was being stopped with everything when its agent died stayed down for ever, although a person has said `up` since", () => {
+  const one = running();
+  one.tell({ is: "down", who: "person:asha" });
+  expect(one.phase).toBe("stopping");
+  const found = { id: one.id(), pid: 100, startTicks: 1, sinceMs: one.now(), sinceWallMs: 1e12, adopted: true };
+  one.tell({ ...again, found });
+  one.tell({ is: "vanished", id: found.id });
+  one.pass(2000);
+  expect([one.phase, one.state.intent, one.incidents]).toEqual(["running", "run", []]);
+  // A person's stop of this one stands.
+  one.tell({ is: "stop", who: "person:asha" });
+  const stopping = { ...found, id: one.id() };
+  one.tell({ ...again, found: stopping });
+  one.tell({ is: "vanished", id: stopping.id });
+  one.pass(2000);
+  expect([one.phase, one.state.intent]).toEqual(["stopped", "stopped"]);
+});
+
 test("a restart that a person asks for during the clean-up of a finished job starts it again", () => {
   const one = running({ restart: "never" });
   one.answers = false;

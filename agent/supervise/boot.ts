@@ -85,7 +85,9 @@ function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment):
   const because = `adopted pid ${found.pid}`;
   if (!mayRun(state)) return leave(spec, state, instance, "stop", atRestBecause(state), effects, now);
   if (before.phase.at === "stopping") {
-    return leave(spec, state, instance, before.phase.next, "it was being stopped", effects, now, before.phase);
+    // It went down with everything, or was held, and that is over: somebody wants it now.
+    const next = before.phase.next === "stop" ? "start" : before.phase.next;
+    return leave(spec, state, instance, next, "it was being stopped", effects, now, before.phase);
   }
   // What was ready stays ready, and as old as it is: the agent's own death says nothing about the workload.
   if (before.phase.at === "running") {

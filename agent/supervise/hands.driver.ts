@@ -1,10 +1,14 @@
+import type { RemedyResult } from "../remedies/ports.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
 import { policyJson } from "./recorder.driver.ts";
 import { fingerprint, inSafeMode } from "./start-spec.ts";
 import type { Effect, Event, Instance } from "./state.ts";
+import { awaitsRemedy } from "./treatment.ts";
 
 /** Who waits for a place in its pool looks again this often. */
 const turnMs = 100;
+/** And whose remedy got no place. */
+const placeMs = 1000;
 
 /** Does what a workload's machine has decided. An answer goes before what was queued meanwhile: nobody sees a start half done. */
 export class Hands {
@@ -60,13 +64,25 @@ export class Hands {
     const { id, remedy, budgetMs } = effect;
     const incidentId = actor.state.incident?.id ?? "";
     const request = { id, workload: actor.spec.name, incidentId, budgetMs, begun: () => this.#acts(actor) };
-    const asked =
+    const ask = () =>
       remedy.by === "rung"
         ? remedies.prepare({ ...request, rung: remedy.rung })
         : remedies.play({ ...request, playbook: remedy.playbook });
-    const result = await asked.catch((error: unknown) => ({ ok: false, because: `it broke off: ${String(error)}` }));
-    this.#takeSpec(actor);
-    this.#post(actor.spec.name, { is: "remedied", id, ...result });
+    for (;;) {
+      const { turnedAway, ...result } = await ask().catch(
+        (error: unknown): RemedyResult => ({ ok: false, because: `it broke off: ${String(error)}` }),
+      );
+      this.#takeSpec(actor);
+      if (!turnedAway) return this.#post(actor.spec.name, { is: "remedied", id, ...result });
+      // Nothing was tried, so nothing has failed: it has its turn when the others have had theirs.
+      await this.#pause(placeMs);
+      if (this.#closed || !awaitsRemedy(actor.state, id)) return;
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { clock } = this.#parts;
+    return new Promise((resolve) => void clock.wakeAt(clock.monotonicMs() + ms, resolve));
   }
 
   /** After a rollback the next instance is another version's. */

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { stdioOf } from "./descriptors.driver.ts";
 import { posixLauncher } from "./posix-spawn.driver.ts";
 
@@ -25,7 +25,12 @@ export function bestLauncher(): Launcher {
 
 /** Node's own way: a fork, whose cost grows with the agent's memory. */
 export const nodeLauncher: Launcher = ({ file, args, cwd, env, output, exited }) => {
-  const child = spawn(file, [...args], { cwd, env, detached: true, stdio: stdioOf(output) });
+  let child: ChildProcess;
+  try {
+    child = spawn(file, [...args], { cwd, env, detached: true, stdio: stdioOf(output) });
+  } catch (error) {
+    return { failed: (error as Error).message }; // a program that is just being written (ETXTBSY)
+  }
   // ENOENT and the like come as an event although no process exists; the missing PID says it now.
   child.on("error", () => undefined);
   if (child.pid === undefined) return { failed: "no such program, no permission, or no such folder to run it in" };

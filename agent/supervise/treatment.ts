@@ -173,6 +173,11 @@ export function watched(spec: WorkloadSpec, state: State, because: string, now: 
   return { state: { ...rest, incident: verifying, treatment: going }, effects: noted(verifying) };
 }
 
+/** Is the answer of the remedy of this id still waited for? */
+export function awaitsRemedy({ phase, treatment }: State, id: string): boolean {
+  return (phase.at === "mending" && phase.id === id) || (treatment?.at === "playing" && treatment.id === id);
+}
+
 /** While it starts nobody knows whether it helped. */
 function isJudged({ phase }: State): boolean {
   return phase.at === "running";
@@ -191,6 +196,7 @@ export function overdue(spec: WorkloadSpec, state: State, now: Moment): Step | u
   const { treatment } = state;
   // What starts again has its time from when it is up; if it does not come up, that is a failure of its own.
   if (!treatment || treatment.at === "resting" || now.ms < treatment.untilMs || !isJudged(state)) return undefined;
+  if (treatment.at === "playing" && !hasBegun(state)) return goesOnWaiting(state, treatment, now);
   if (treatment.at === "playing") {
     const cancel: Effect = { do: "cancelRemedy", id: treatment.id };
     return noHelp(spec, state, `${treatment.playbook} did not end within ${playMs} ms`, [cancel], now);
@@ -198,6 +204,23 @@ export function overdue(spec: WorkloadSpec, state: State, now: Moment): Step | u
   if (treatment.lapsed) return helped(spec, state, unknownWords(treatment), [], now);
   const what = treatment.playbook || "it was started again";
   return noHelp(spec, state, `${treatment.trigger} still holds ${verifyMs} ms after ${what}`, [], now);
+}
+
+/** A step of its playbook was begun, or anything else was done since the fault. */
+function hasBegun({ incident }: State): boolean {
+  return incident?.actedWallMs !== undefined;
+}
+
+/** Others are at work in its pool, each for a bounded time: nothing was tried, and to stop it for that would be the first harm. */
+function goesOnWaiting(state: State, treatment: Treatment, now: Moment): Step {
+  const because = `${treatment.playbook} still waits for its place`;
+  const incident = state.incident && revise(state.incident, now, "remedy", because);
+  const waiting: State = {
+    ...state,
+    ...(incident && { incident }),
+    treatment: { ...treatment, untilMs: now.ms + playMs },
+  };
+  return { state: waiting, effects: noted(incident) };
 }
 
 function helped(spec: WorkloadSpec, before: State, because: string, effects: readonly Effect[], now: Moment): Step {
@@ -222,11 +245,15 @@ function noHelp(spec: WorkloadSpec, before: State, because: string, effects: rea
   const failedFacts = attemptEnded(incident, false, because, now);
   const ended = revise(leftToPerson ? { ...failedFacts, at: "open" } : failedFacts, now, "remedy", words);
   const instance = instanceOf(before.phase);
+  const stays = (next: Treatment): Step => ({
+    state: { ...rest, incident: ended, treatment: next },
+    effects: [...effects, failure, ...noted(ended)],
+  });
   // Every rung had its turn and a person was called: it works, if badly, and one more restart each two minutes would take that too.
-  if (treatment.severity === "low" || leftToPerson || !instance || before.phase.at !== "running") {
-    const resting: State = { ...rest, incident: ended, treatment: { ...treatment, at: "resting" } };
-    return { state: resting, effects: [...effects, failure, ...noted(ended)] };
-  }
+  if (treatment.severity === "low" || leftToPerson) return stays({ ...treatment, at: "resting" });
+  // A step of the playbook has just started it anew: whether that helps is seen when it is up.
+  if (!instance || before.phase.at !== "running")
+    return stays({ ...treatment, at: "watching", untilMs: now.ms + verifyMs });
   const { trigger: name, playbook, severity, lasting } = treatment;
   const next = failed(
     spec,

@@ -152,3 +152,10 @@ test("what came damaged is refused by name, and the next try begins anew", async
   expect(filesOf("new")).toEqual(filesOf("old"));
   rmSync(dataDir("new"), { recursive: true });
 });
+
+test("a snapshots folder that cannot be listed ended the agent, a minute after each start", async () => {
+  mkdirSync(dataDir("edge-9"), { recursive: true });
+  writeFileSync(snapshotsIn(dataDir("edge-9")), "no folder");
+  sending("edge-9");
+  await until("people are told", () => warned.some((text) => text.includes("ENOTDIR")));
+});

@@ -64,10 +64,11 @@ export function sendSnapshots(options: SnapshotSendingOptions): { close(): Promi
   const look = async () => {
     const { state, hub } = options.link();
     if (state !== "connected") return;
-    const [youngest] = snapshotNumbers(snapshotsIn(options.dataDir));
-    const place = youngest === undefined ? undefined : join(snapshotsIn(options.dataDir), String(youngest));
-    if (refused && refused.place === place && clock.monotonicMs() < refused.untilMs) return;
+    let place: string | undefined;
     try {
+      const [youngest] = snapshotNumbers(snapshotsIn(options.dataDir));
+      place = youngest === undefined ? undefined : join(snapshotsIn(options.dataDir), String(youngest));
+      if (refused && refused.place === place && clock.monotonicMs() < refused.untilMs) return;
       line = snapshotLine(options.target, hub);
       await send(line, options.dataDir, parcelAt, pause, () => closed);
       said = undefined;

@@ -1,4 +1,5 @@
 /** What the steps of rungs and playbooks do in a story's world: the order of things is the agent's, the deed itself is a wait. */
+import type { Action } from "@blueflame/agent/playbooks/playbook.ts";
 import { figure, figureWords, isBeyond } from "@blueflame/agent/remedies/conditions.ts";
 import { type DependencyStep, planDependencies } from "@blueflame/agent/remedies/dependencies.ts";
 import { leftToWait } from "@blueflame/agent/remedies/progress.ts";
@@ -7,6 +8,14 @@ import { mayRun } from "@blueflame/agent/supervise/state.ts";
 import { fixOf, type Manner, paceOf } from "./node-parts.ts";
 import type { DeedContext } from "./node-runs.ts";
 import type { NodeWorld } from "./node-world.ts";
+
+/** What a rung does, as the remedies have it by the rung's name. */
+export const rungDeeds: Readonly<Record<string, Action["do"]>> = {
+  config_rollback: "rollback",
+  dependency_restart: "restart_dependencies",
+  backup_restore: "restore",
+  full_bootstrap: "bootstrap",
+};
 
 const lookEveryMs = 200;
 const aboutNode = "it is about a workload, and this run is about the node";

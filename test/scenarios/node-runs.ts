@@ -30,6 +30,8 @@ export interface RunRequest {
   readonly budgetMs: number;
   readonly pool: string;
   readonly down: boolean;
+  /** Called when it has its place. */
+  readonly begun: () => void;
 }
 
 /** What a deed is given; `end` is to be called once, now or later, or never. */
@@ -88,7 +90,7 @@ export class Runs {
     this.#pools = state;
     if (entry.is === "refused") {
       this.#see("refused", request, entry.because);
-      answer({ ok: false, because: entry.because });
+      answer({ ok: false, because: entry.because, turnedAway: true });
       return;
     }
     const live: Live = { request, answer, run, runs: entry.is === "runs", stopWaiting: () => undefined };
@@ -99,7 +101,7 @@ export class Runs {
     }
     this.#see("waits", request, `its pool ${pool} is full`);
     live.stopWaiting = clock.wakeAt(clock.monotonicMs() + request.budgetMs, () => {
-      if (this.#live.get(id) === live) this.#end(live, { ok: false, because: `no place in ${pool} was free in time` });
+      if (this.#live.get(id) === live) this.#turnAway(live, `no place in ${pool} was free in time`);
     });
   }
 
@@ -127,6 +129,7 @@ export class Runs {
     if (first) {
       const again = live.run.atWork || live.run.records.length > 0;
       this.#see(again ? "goesOn" : "begins", live.request, "");
+      live.request.begun();
     }
     const { budgetMs } = live.request;
     const what = next(live.run, { cancelled: false, budgetMs });
@@ -190,6 +193,12 @@ export class Runs {
     this.#see("ends", live.request, result.because);
     this.#leave(live);
     live.answer(result);
+  }
+
+  /** Not kept: asked again, it may have its turn. */
+  #turnAway(live: Live, because: string): void {
+    this.#leave(live);
+    live.answer({ ok: false, because, turnedAway: true });
   }
 
   #leave(live: Live): void {

@@ -4,7 +4,7 @@
  * remembered over an agent's death is what its store would hold. Nothing here decides.
  */
 import { nextNodeLookMs, stepNode } from "@blueflame/agent/ladder/node-machine.ts";
-import { calmNode, type NodeEvent, type NodeState } from "@blueflame/agent/ladder/node-state.ts";
+import { calmNode, type NodeEffect, type NodeEvent, type NodeState } from "@blueflame/agent/ladder/node-state.ts";
 import { boxPlaybooks } from "@blueflame/agent/playbooks/box.ts";
 import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
 import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
@@ -16,8 +16,9 @@ import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
 import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
 import { hasStarted, maySettleWaits, wokenBy } from "@blueflame/agent/supervise/stands.ts";
 import type { Effect, Event, IncidentFacts } from "@blueflame/agent/supervise/state.ts";
+import { awaitsRemedy } from "@blueflame/agent/supervise/treatment.ts";
 import type { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
-import { perform } from "./node-deeds.ts";
+import { perform, rungDeeds } from "./node-deeds.ts";
 import { Experience } from "./node-experience.ts";
 import { factsOf, sightOf } from "./node-facts.ts";
 import { Ground } from "./node-ground.ts";
@@ -26,19 +27,14 @@ import { Runs } from "./node-runs.ts";
 import { Senses } from "./node-senses.ts";
 import { TriggerDesk } from "./node-triggers.ts";
 
-/** As the remedies have them by name of the rung. */
-const rungDeeds: Readonly<Record<string, Action["do"]>> = {
-  config_rollback: "rollback",
-  dependency_restart: "restart_dependencies",
-  backup_restore: "restore",
-  full_bootstrap: "bootstrap",
-};
 /** Read once for all worlds. */
 const box = boxPlaybooks.map(({ file, text }) => playbookOf(text, file, false)).map((one) => [one.name, one] as const);
 const signsEveryMs = 1000;
 const observeEveryMs = 5000;
 /** A dependent waits at most the grace of what it depends on, and this. */
 const startMarginMs = 10_000;
+/** As the driver's: who got no place asks again. */
+const placeMs = 1000;
 
 /** The world of one story. */
 export class NodeWorld extends Ground {
@@ -258,12 +254,7 @@ export class NodeWorld extends Ground {
       if (effect.do === "audit") this.see({ is: "node", what: effect.action, because: effect.because });
       if (effect.do === "cancel") this.runs.cancel(effect.id);
       if (effect.do !== "play") continue;
-      const { id, playbook, incidentId, budgetMs } = effect;
-      this.soon(1, () =>
-        this.#play({ id, playbook, workload: "", incidentId, budgetMs }, (result) =>
-          this.tellNode({ is: "played", id, ...result }),
-        ),
-      );
+      this.soon(1, () => this.#playForNode(effect));
     }
     this.#looks.get("")?.();
     const due = nextNodeLookMs(this.#nodeState);
@@ -276,6 +267,7 @@ export class NodeWorld extends Ground {
 
   #act(name: string, actor: Actor, effect: Effect, before: Actor["state"]) {
     this.see({ is: "effect", workload: name, effect, state: actor.state, before });
+    if (effect.do === "clean" || effect.do === "spawn" || effect.do === "signal") this.#acts(actor);
     switch (effect.do) {
       case "incident":
         return this.#incident(name, effect.facts);
@@ -303,21 +295,42 @@ export class NodeWorld extends Ground {
       case "remedy": {
         const { id, remedy, budgetMs } = effect;
         const incidentId = actor.state.incident?.id ?? "";
-        const answer = (result: RemedyResult) => this.tell(name, { is: "remedied", id, ...result });
-        return this.soon(1, () => {
+        const begun = () => this.#acts(actor);
+        const answer = ({ turnedAway, ...result }: RemedyResult) => {
+          if (!turnedAway) return this.tell(name, { is: "remedied", id, ...result });
+          this.soon(placeMs, () => awaitsRemedy(actor.state, id) && begin());
+        };
+        const begin = () => {
           if (remedy.by === "playbook")
-            return this.#play({ id, playbook: remedy.playbook, workload: name, incidentId, budgetMs }, answer);
+            return this.#play({ id, playbook: remedy.playbook, workload: name, incidentId, budgetMs, begun }, answer);
           this.runs.clear(name, id);
           const action = { do: rungDeeds[remedy.rung] } as Action;
           const only = { name: "", timeoutMs: budgetMs, onFailure: "stop", once: false, action } as const;
           const pool = remedy.rung === "full_bootstrap" ? "bootstrap" : "recovery";
           const about = { id, name: remedyName(remedy), workload: name, incidentId, budgetMs, pool, down: true };
-          this.runs.begin({ ...about, steps: [only] }, answer);
-        });
+          this.runs.begin({ ...about, begun, steps: [only] }, answer);
+        };
+        return this.soon(1, begin);
       }
       default:
         return;
     }
+  }
+
+  /** As the driver has it: beside the events, and written down with the next one. */
+  #acts(actor: Actor): void {
+    const now = { ms: this.clock.monotonicMs(), wallMs: this.clock.wallMs(), id: "" };
+    actor.state = step(actor.spec, actor.state, { is: "acted" }, now).state;
+  }
+
+  #playForNode(effect: Extract<NodeEffect, { do: "play" }>): void {
+    const { id, playbook, incidentId, budgetMs } = effect;
+    const begun = () => this.tellNode({ is: "acted", id });
+    this.#play({ id, playbook, workload: "", incidentId, budgetMs, begun }, ({ turnedAway, ...result }) => {
+      if (!turnedAway) return this.tellNode({ is: "played", id, ...result });
+      const waits = () => Object.values(this.#nodeState.cases).some((one) => one.at === "playing" && one.id === id);
+      this.soon(placeMs, () => waits() && this.#playForNode(effect));
+    });
   }
 
   #play(
@@ -327,14 +340,15 @@ export class NodeWorld extends Ground {
       workload,
       incidentId,
       budgetMs,
-    }: Record<"id" | "playbook" | "workload" | "incidentId", string> & { budgetMs: number },
+      begun,
+    }: Record<"id" | "playbook" | "workload" | "incidentId", string> & { budgetMs: number; begun: () => void },
     answer: (result: RemedyResult) => void,
   ) {
     const found = this.playbooks.get(playbook);
     if (!found) return answer({ ok: false, because: `there is no playbook '${playbook}'` });
     const { steps, pool, timeoutMs } = found;
     const down = workload !== "" && this.actor(workload).state.phase.at === "mending";
-    const request = { id, name: playbook, workload, incidentId, steps, pool, down };
+    const request = { id, name: playbook, workload, incidentId, steps, pool, down, begun };
     this.runs.begin({ ...request, budgetMs: Math.min(budgetMs, timeoutMs) }, answer);
   }
 

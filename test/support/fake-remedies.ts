@@ -15,10 +15,12 @@ export class FakeRemedies implements RemedyPort {
   constructor(specs: readonly WorkloadSpec[]) {
     this.#specs = new Map(specs.map((spec) => [spec.name, spec]));
   }
-  prepare({ workload, rung }: RemedyRequest): Promise<RemedyResult> {
+  prepare({ workload, rung, begun }: RemedyRequest): Promise<RemedyResult> {
+    begun?.();
     return this.#answer(workload, rung);
   }
-  play({ workload, playbook }: PlayRequest): Promise<RemedyResult> {
+  play({ workload, playbook, begun }: PlayRequest): Promise<RemedyResult> {
+    begun?.();
     return this.#answer(workload || "node", playbook);
   }
   cancel(id: string): void {
