@@ -52,6 +52,7 @@ const measured: Readonly<Record<string, number>> = {
   "test/e2e/replay.test.ts": 14,
   "test/scenarios/node.test.ts": 14,
   "agent/uplink/link.driver.test.ts": 13,
+  "test/e2e/install-config.test.ts": 14,
   "agent/anomaly/watch.test.ts": 12,
   "agent/cli/health.test.ts": 12,
   "examples/importer/kept.test.ts": 12,

@@ -2,7 +2,6 @@ import { homedir } from "node:os";
 import { formatFlag, type OutputOptions, printRows } from "@blueflame/shared/cli/print.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Command } from "commander";
-import { readAgentConfig } from "../config/config.driver.ts";
 import { type Done, install, uninstall } from "../install/install.driver.ts";
 import { type Layout, layoutOf } from "../install/plan.ts";
 
@@ -18,14 +17,13 @@ export function addInstall(program: Command): void {
   formatFlag(
     program.command("install").description("install this program so that it comes back by itself, also after a reboot"),
   )
-    .option("--config <file>", "what to guard; it is checked and copied")
+    .option("--config <file>", "what to guard; it is checked and copied, with absolute paths")
     .option("--hub <host:port>", "a hub's address; may be given again", (one, before: string[]) => [...before, one], [])
     .option("--user", "for this user only, below the home directory", false)
     .action((_options, command: Command) => {
       const options = command.optsWithGlobals<InstallOptions>();
       for (const address of options.hub) checkAddress(address);
       const layout = layoutFor(options);
-      if (options.config !== undefined) readAgentConfig(options.config, process.env);
       show(install(layout, { config: options.config, hub: options.hub }), options);
     });
   formatFlag(

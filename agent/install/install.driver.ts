@@ -7,24 +7,26 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
-  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isNewEnough } from "@blueflame/shared/cli/launch.mjs";
-import { withHub } from "@blueflame/shared/config/edit.ts";
+import { readConfigFile, thisMachine } from "@blueflame/shared/config/machine.driver.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { makeFolder, syncFolder } from "@blueflame/shared/store/folder.ts";
 import { version } from "@blueflame/shared/version.ts";
 import { type GoodFile, writeGoodCopy } from "../bootstrap/good-copy.ts";
+import { agentConfigAt, readAgentConfig } from "../config/config.driver.ts";
 import { places } from "../constants.ts";
 import { clearWord } from "../watchdog/word.ts";
+import { copyOf, personsPath } from "./config-copy.ts";
 import {
+  certificatesAt,
   hubConfig,
   installedCommand,
   type Layout,
@@ -48,30 +50,38 @@ export interface Done {
 
 const packaged = "pkg" in process;
 
+/** What a person wants installed beside the program. */
+interface Given {
+  /** Of the config's file. */
+  readonly config: string | undefined;
+  readonly hub: readonly string[];
+}
+
 /**
- * Installs the program that runs now. `config` was checked and is copied; `hub` sets the hub's addresses in that copy. May be run again at any
- * time: each file is replaced in one step, and the service goes on with the new ones. Throws INSTALL_FAILED, DATA_DIR_UNUSABLE.
+ * Installs the program that runs now. `config` is copied, so that it says at its place what it says here (config-copy.ts); `hub` sets the
+ * hub's addresses in that copy. Nothing is written before the config is known to be of use. May be run again at any time: each file is
+ * replaced in one step, and the service goes on with the new ones. Throws INSTALL_FAILED, DATA_DIR_UNUSABLE, CONFIG_INVALID,
+ * CONFIG_NOT_FOUND, CONFIG_TORN.
  */
-export function install(
-  layout: Layout,
-  given: { readonly config: string | undefined; readonly hub: readonly string[] },
-): readonly Done[] {
+export function install(layout: Layout, given: Given): readonly Done[] {
   const { node } = process.versions;
   if (!isNewEnough(node))
     throw new Fault("NODE_VERSION", `this is Node ${node}, and it would be installed with the program`);
   const done: Done[] = [];
   const files = ownFiles();
+  const config = configFor(layout, given);
   for (const { source, name } of files) placeFile(source, join(layout.library, name));
   done.push({ what: "program", where: layout.library });
   placeCommand(layout);
   done.push({ what: "command", where: layout.command });
-  const config = placeConfig(layout, given);
+  if (config?.text !== undefined) writeWhole(layout.config, config.text, 0o600);
   if (config) done.push({ what: "config", where: layout.config });
+  if (config?.settled) done.push({ what: "its source", where: config.settled });
   makeFolder(layout.dataDir);
-  keepGood(layout, files, config);
+  keepGood(layout, files, config !== undefined);
   done.push({ what: "good copy", where: join(layout.dataDir, places.good) });
   checkStarts(layout);
-  const watchdog = watchdogCommand(layout, packaged, config);
+  const watchdog = watchdogCommand(layout, packaged, config !== undefined);
   if (!hasSystemd()) return [...done, ...otherwise(watchdog).map((where) => ({ what: "to do", where }))];
   writeWhole(layout.unit, unitText(layout, watchdog), 0o644);
   done.push({ what: "unit", where: layout.unit });
@@ -163,18 +173,27 @@ function placeCommand(layout: Layout): void {
   });
 }
 
-/** True when the installation has a config. */
-function placeConfig(
-  layout: Layout,
-  { config, hub }: { readonly config: string | undefined; readonly hub: readonly string[] },
-): boolean {
-  const source = config ?? (existsSync(layout.config) ? layout.config : undefined);
-  if (source === undefined && hub.length === 0) return false;
-  if (source === layout.config && hub.length === 0) return true;
-  const text = source === undefined ? undefined : readFileSync(source, "utf8");
-  const whole = text === undefined ? hubConfig(layout, hub) : hub.length > 0 ? withHub(text, hub) : text;
-  writeWhole(layout.config, whole, 0o600);
-  return true;
+/** The config of the installation, checked; `text` is what has to be written, without it the file stays as it is. */
+interface ConfigFor {
+  readonly text?: string;
+  /** The file that it was copied from, when paths or programs are absolute now that were not. */
+  readonly settled?: string | undefined;
+}
+
+function configFor(layout: Layout, { config, hub }: Given): ConfigFor | undefined {
+  const source = resolve(config ?? layout.config);
+  if (config === undefined && !existsSync(source)) {
+    if (hub.length === 0) return undefined;
+    const text = hubConfig(layout, hub);
+    agentConfigAt(layout.config, text, process.env);
+    return { text };
+  }
+  readAgentConfig(source, process.env);
+  if (source === layout.config && hub.length === 0) return {};
+  const given = { text: readConfigFile(source), path: source, searchPath: personsPath(process.env.PATH ?? "") };
+  const options = { path: layout.config, hub, certificates: certificatesAt(layout) };
+  const text = copyOf({ ...given, machine: thisMachine }, options);
+  return { text, settled: hub.length === 0 && text !== given.text ? source : undefined };
 }
 
 function keepGood(layout: Layout, files: readonly ProgramFile[], config: boolean): void {

@@ -140,10 +140,15 @@ export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+/** The node's certificate and its hub's, as `blueflame-hub cert` names them. */
+export function certificatesAt(layout: Layout): { readonly ca: string; readonly cert: string; readonly key: string } {
+  const at = (name: string) => join(layout.certificates, name);
+  return { ca: at("ca.crt"), cert: at("node.crt"), key: at("node.key") };
+}
+
 /** The config of a node that was given a hub and nothing else; JSON is YAML. */
 export function hubConfig(layout: Layout, addresses: readonly string[]): string {
-  const at = (name: string) => join(layout.certificates, name);
-  const hub = { addresses, ca: at("ca.crt"), cert: at("node.crt"), key: at("node.key") };
+  const hub = { addresses, ...certificatesAt(layout) };
   return `# Written by \`blueflame-agent install --hub\`; yours to change. Every key: blueflame-agent --help config\n${JSON.stringify({ hub }, null, 2)}\n`;
 }
 

@@ -21,6 +21,8 @@ const init = 'while :; do "$@"; sleep 0.1; done';
 export interface NodeOptions {
   /** The folder of its programs, when they were installed. */
   readonly programs?: string;
+  /** The config that init starts it with, when that was installed, too. */
+  readonly installedConfig?: string;
   /** Flags of the watchdog. */
   readonly figures?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
@@ -39,6 +41,7 @@ export class GuardedNode {
   readonly dataDir = join(this.dir, "d");
   readonly config = join(this.dir, "agent.yaml");
   readonly #programs: string;
+  readonly #started: string;
   readonly #node: string;
   readonly #figures: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
@@ -46,6 +49,7 @@ export class GuardedNode {
 
   constructor(workloads: readonly object[], options: NodeOptions = {}) {
     this.#programs = options.programs ?? inRoot("dist");
+    this.#started = options.installedConfig ?? this.config;
     this.#node = options.programs ? join(options.programs, "node") : process.execPath;
     this.#figures = options.figures ?? shortMemory;
     this.#env = { ...process.env, [flagsVariable]: this.#figures.join(" "), ...options.env };
@@ -84,7 +88,7 @@ export class GuardedNode {
   }
 
   #up(): string[] {
-    return ["up", "--config", this.config, "--data-dir", this.dataDir];
+    return ["up", "--config", this.#started, "--data-dir", this.dataDir];
   }
 
   #start([file = "", ...args]: readonly string[]): ChildProcess {
