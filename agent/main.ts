@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { runCli } from "@blueflame/shared/cli/run.ts";
-import { configManual } from "@blueflame/shared/config/manual.ts";
+import { asksForConfigManual, configManual } from "@blueflame/shared/config/manual.ts";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
@@ -89,7 +89,9 @@ async function up(options: UpOptions, command: readonly string[], dataDir: strin
   if (!refused && !keepLastGood(dataDir, config, given.inUse))
     log.warn("the config could not be kept as the last good one");
   rememberStart(dataDir, refused ? undefined : options.config, log);
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => leave("stop"));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => leave("stop"));
+  // Who logs out, or loses the line to this machine, has not said that nothing is to be guarded any more.
+  process.on("SIGHUP", () => log.info("its terminal was closed (SIGHUP): the agent goes on"));
   const service = announce(config.workloads.length);
   const because = await left;
   // Only the unit's end is the service manager's business: an agent that makes way for its next one does not end it.
@@ -192,7 +194,9 @@ addAgentCommands(program);
 addInstall(program);
 program
   .command("up")
-  .description("guard this node; in the foreground, until SIGTERM or Ctrl-C. Workloads outlive it; `down` stops them")
+  .description(
+    "guard this node; in the foreground, until SIGTERM or Ctrl-C, not until its terminal is closed. Workloads outlive it; `down` stops them",
+  )
   .option("--config <file>", "what to guard, as YAML; see examples/agent.yaml")
   .option(
     "--last-good",
@@ -227,8 +231,7 @@ program.addHelpText(
   "\nEvery key of the config file: blueflame-agent --help config\nWhat each of them means: examples/agent.yaml",
 );
 
-const [asked, topic, ...more] = process.argv.slice(2);
-if ((asked === "--help" || asked === "help") && topic === "config" && more.length === 0) {
+if (asksForConfigManual(process.argv.slice(2))) {
   const { isTTY, columns } = process.stdout;
   process.stdout.write(configManual(AgentConfigSchema, isTTY ? columns : undefined));
 } else

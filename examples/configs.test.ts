@@ -4,16 +4,18 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readAgentConfig } from "@blueflame/agent/config/config.driver.ts";
 import type { WorkloadSpec } from "@blueflame/agent/supervise/spec.ts";
+import { readHubConfig } from "@blueflame/hub/config.driver.ts";
 import { isSection, ruleOf } from "@blueflame/shared/config/value.ts";
 import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
+import { HubConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/hub_config_pb.ts";
 import type { Rule } from "@blueflame/shared/gen/blueflame/config/v1/rule_pb.ts";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from "yaml";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const files = readdirSync(here).filter((name) => name.endsWith(".yaml"));
-const programs = ["sleep", "true", "sh", "test", "touch", "redis-server", "nginx"];
+const files = readdirSync(here).filter((name) => name.endsWith(".yaml") && name !== "hub.yaml");
+const programs = ["sleep", "true", "sh", "test", "touch", "redis-server", "nginx", "ssh"];
 
 let folder: string;
 beforeEach(() => {
@@ -22,14 +24,25 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Reads an example from a folder of its own, on a machine that has the programs. */
-function read(name: string) {
+/** An example in a folder of its own. */
+function placed(name: string): string {
   copyFileSync(join(here, name), join(folder, name));
-  return readAgentConfig(join(folder, name), { PATH: folder });
+  return join(folder, name);
 }
+
+/** Reads an example on a machine that has the programs. */
+const read = (name: string) => readAgentConfig(placed(name), { PATH: folder });
 
 test.each(files)("%s is a config that the agent takes", (name) => {
   expect(read(name).workloads.length).toBeGreaterThan(0);
+});
+
+test("hub.yaml is a config that the hub takes, and what it shows as defaults is what a hub gets that has none", () => {
+  const { respawns, ...shown } = readHubConfig(placed("hub.yaml"), { PATH: folder });
+  const { respawns: none, ...bare } = readHubConfig(undefined, {});
+  expect(shown).toEqual(bare);
+  expect(none.size).toBe(0);
+  expect(respawns.get("edge-1")).toMatchObject({ probe: { timeoutMs: 10_000 }, exec: { cwd: folder } });
 });
 
 test("PHX-2 what freezes is found in under 5 s by the probes of redis.yaml and nginx.yaml", () => {
@@ -41,7 +54,7 @@ test("PHX-2 what freezes is found in under 5 s by the probes of redis.yaml and n
   }
 });
 
-/** A key of the schema with its rule, and where agent.yaml writes it. */
+/** A key of the schema with its rule, and where the example that shows all of them writes it. */
 interface Shown {
   readonly path: string;
   readonly rule: Rule;
@@ -65,35 +78,43 @@ function shownBelow(schema: DescMessage, prefix: string, sections: readonly YAML
 
 type Lines = { above(key: unknown): string };
 
-function shownInAgentYaml(): Shown[] {
-  const text = readFileSync(join(here, "agent.yaml"), "utf8");
+function shownIn(name: string, schema: DescMessage): Shown[] {
+  const text = readFileSync(join(here, name), "utf8");
   const counter = new LineCounter();
   const root = parseDocument(text, { lineCounter: counter }).contents;
-  if (!isMap(root)) throw new Error("agent.yaml is no map");
+  if (!isMap(root)) throw new Error(`${name} is no map`);
   const all = text.split("\n");
   const above = (key: unknown) => {
     const { line } = counter.linePos(isScalar(key) ? (key.range?.[0] ?? 0) : 0);
     return all.slice(Math.max(0, line - 12), line).join("\n");
   };
-  return shownBelow(AgentConfigSchema, "", [root as YAMLMap], { above });
+  return shownBelow(schema, "", [root as YAMLMap], { above });
 }
 
-test("agent.yaml names every key of the schema", () => {
-  const missing = shownInAgentYaml().filter(({ around }) => around.length === 0);
+const whole = [
+  ["agent.yaml", AgentConfigSchema],
+  ["hub.yaml", HubConfigSchema],
+] as const;
+
+test.each(whole)("%s names every key of the schema", (name, schema) => {
+  const missing = shownIn(name, schema).filter(({ around }) => around.length === 0);
   expect(missing.map(({ path }) => path)).toEqual([]);
 });
 
-test("agent.yaml shows each default as the value of its key, and each range in the words beside it", () => {
-  const shown = shownInAgentYaml();
-  const undefaulted = shown.filter(({ rule, values }) => rule.default !== "" && !values.includes(rule.default));
-  expect(undefaulted.map(({ path, rule }) => `${path}: ${rule.default}`)).toEqual([]);
-  const unbounded = shown.filter(({ path, rule, around }) => {
-    // The node's objectives refer to a workload's for their ranges.
-    if (rule.min === "" || rule.max === "" || path.startsWith("slo.")) return false;
-    return !around.some((words) => words.includes(`${rule.min} to ${rule.max}`));
-  });
-  expect(unbounded.map(({ path, rule }) => `${path}: ${rule.min} to ${rule.max}`)).toEqual([]);
-});
+test.each(whole)(
+  "%s shows each default as the value of its key, and each range in the words beside it",
+  (name, schema) => {
+    const shown = shownIn(name, schema);
+    const undefaulted = shown.filter(({ rule, values }) => rule.default !== "" && !values.includes(rule.default));
+    expect(undefaulted.map(({ path, rule }) => `${path}: ${rule.default}`)).toEqual([]);
+    const unbounded = shown.filter(({ path, rule, around }) => {
+      // The node's objectives refer to a workload's for their ranges.
+      if (rule.min === "" || rule.max === "" || path.startsWith("slo.")) return false;
+      return !around.some((words) => words.includes(`${rule.min} to ${rule.max}`));
+    });
+    expect(unbounded.map(({ path, rule }) => `${path}: ${rule.min} to ${rule.max}`)).toEqual([]);
+  },
+);
 
 test("what agent.yaml shows as defaults is what a workload and a node get that say nothing", () => {
   const { sensors, meta, slo, self, ladder, learningFrozen, exorcism, workloads } = read("agent.yaml");

@@ -43,6 +43,8 @@ export interface HubOptions {
   readonly grpc: Listen;
   /** A loopback address; null serves no HTTP. */
   readonly http: Listen | null;
+  /** Host names and addresses by which it is called besides its own: behind NAT, by an alias. */
+  readonly names?: readonly string[];
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -133,13 +135,13 @@ interface Late {
 }
 
 /** What is on disk: the store, the CA, the list of those taken back. */
-async function openMemory({ dataDir, clock, log, grpc }: HubOptions, closing: Closing) {
+async function openMemory({ dataDir, clock, log, grpc, names = [] }: HubOptions, closing: Closing) {
   const engine = await openLevelEngine(dataDir, { clock });
   closing.later(() => engine.close());
   for (const note of engine.notes) log.warn({ note }, "the store was opened with a remark");
   const authority = await openAuthority(`${dataDir}/trust`, () => clock.wallMs());
   const revoked = openRevokedList(`${dataDir}/trust`);
-  const hosts = namesOf(grpc.host);
+  const hosts = [...new Set([...namesOf(grpc.host), ...names])];
   const credentials = new HubCredentials(await authority.serverCertificate(hosts));
   const heard: { of?: Judge } = {};
   const wallMs = () => Math.floor(clock.wallMs());

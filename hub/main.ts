@@ -1,8 +1,11 @@
 import { rmSync } from "node:fs";
+import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { interruption, runCli } from "@blueflame/shared/cli/run.ts";
+import { asksForConfigManual, configManual } from "@blueflame/shared/config/manual.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { HubConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/hub_config_pb.ts";
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
@@ -19,6 +22,7 @@ interface ServeOptions {
   readonly dataDir?: string;
   readonly grpc: string;
   readonly http: string;
+  readonly name: readonly string[];
 }
 interface CertOptions {
   readonly node?: string;
@@ -44,6 +48,15 @@ function listenOf(option: string, text: string): Listen {
   return { host: host.replace(/^\[|\]$/g, ""), port: Number(port) };
 }
 
+/** What agents may write before the port: a host name or an address, without brackets. Throws USAGE. */
+function hostOf(text: string): string {
+  const host = text.replace(/^\[([0-9a-fA-F:.]+)\]$/, "$1");
+  // As the certificate writes it: one that looks different would be issued anew again and again.
+  if (isIP(host) === 6) return new URL(`http://[${host}]/`).hostname.slice(1, -1);
+  if (isIP(host) === 4 || /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(host)) return host;
+  throw new Fault("USAGE", `--name ${text} is no host name and no address`);
+}
+
 async function serve(options: ServeOptions): Promise<void> {
   const log = pino(
     { base: { part: "hub" }, timestamp: pino.stdTimeFunctions.isoTime },
@@ -62,6 +75,7 @@ async function serve(options: ServeOptions): Promise<void> {
     config,
     grpc,
     http,
+    names: options.name.map(hostOf),
     clock,
     random: Math.random,
     log,
@@ -108,9 +122,15 @@ const program = new Command("blueflame-hub")
 program
   .command("serve")
   .description("run the hub until it is asked to stop")
-  .option("--config <file>", "the hub's config, YAML; every default without it")
+  .option("--config <file>", "the hub's config, YAML; every default without it; see examples/hub.yaml")
   .option("--data-dir <dir>", "where everything is kept")
   .option("--grpc <host:port>", "where agents and operators connect, with mutual TLS", "127.0.0.1:7443")
+  .option(
+    "--name <host>",
+    "a name or address by which agents call it, for its certificate; may be given again. This machine's own are in it",
+    (one, before: string[]) => [...before, one],
+    [],
+  )
   .option("--http <host:port>", "status page, API and metrics; loopback only", "127.0.0.1:7480")
   .action(serve);
 program
@@ -122,4 +142,12 @@ program
   .option("--data-dir <dir>", "the hub's")
   .action(cert);
 
-process.exitCode = await runCli(program, process.argv.slice(2));
+program.addHelpText(
+  "after",
+  "\nEvery key of the config file: blueflame-hub --help config\nWhat each of them means: examples/hub.yaml",
+);
+
+if (asksForConfigManual(process.argv.slice(2))) {
+  const { isTTY, columns } = process.stdout;
+  process.stdout.write(configManual(HubConfigSchema, isTTY ? columns : undefined));
+} else process.exitCode = await runCli(program, process.argv.slice(2));

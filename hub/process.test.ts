@@ -1,4 +1,5 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
@@ -38,13 +39,14 @@ interface HubProcess {
 const quick = "escalation:\n  heartbeat_interval: 300ms\n  late: 100%\n  red_silent: 1800ms\n";
 
 /** `blueflame-hub serve` until it is ready. */
-async function serve(at: { grpc?: string; config?: string } = {}): Promise<HubProcess> {
+async function serve(at: { grpc?: string; config?: string; flags?: readonly string[] } = {}): Promise<HubProcess> {
   const ready = join(folder.dir, "hub", "hub.json");
   rmSync(ready, { force: true });
   const config = join(folder.dir, "hub.yaml");
   writeFileSync(config, at.config ?? quick);
   const args = ["serve", "--data-dir", join(folder.dir, "hub"), "--config", config, "--http", "127.0.0.1:0"];
-  const child = spawn(process.execPath, [hubProgram, ...args, "--grpc", at.grpc ?? "127.0.0.1:0"], {
+  const grpcArgs = ["--grpc", at.grpc ?? "127.0.0.1:0", ...(at.flags ?? [])];
+  const child = spawn(process.execPath, [hubProgram, ...args, ...grpcArgs], {
     stdio: ["ignore", "ignore", "pipe"],
   });
   let log = "";
@@ -231,4 +233,28 @@ test("what is wrong on the command line or around it is said by its code, and no
     key: join(folder.dir, "certs", "node.key"),
   });
   expect((await run("--version")).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
+test("a hub that is called by another name than its machine's carries it, once it is started with --name", async () => {
+  const nameOf = () => new X509Certificate(readFileSync(join(folder.dir, "hub", "trust", "hub.pem")));
+  let hub = await serve();
+  expect(nameOf().checkHost("hub.example")).toBeUndefined();
+  hub.child.kill("SIGTERM");
+  await hub.ended;
+  hub = await serve({ flags: ["--name", "hub.example", "--name", "192.0.2.7", "--name", "[2001:DB8::0:7]"] });
+  expect(nameOf().checkHost("hub.example")).toBe("hub.example");
+  expect(nameOf().checkIP("192.0.2.7")).toBe("192.0.2.7");
+  expect(nameOf().checkIP("2001:db8::7")).toBe("2001:db8::7");
+  expect(nameOf().checkHost("localhost")).toBe("localhost");
+  const wrong = () =>
+    execFileSync(process.execPath, [hubProgram, "serve", "--data-dir", folder.dir, "--name", "https://hub"], {
+      encoding: "utf8",
+      stdio: "pipe",
+    });
+  expect(wrong).toThrow("[USAGE] --name https://hub is no host name and no address");
+});
+
+test("`blueflame-hub --help config` explains every key of the config file", () => {
+  const said = execFileSync(process.execPath, [hubProgram, "--help", "config"], { encoding: "utf8" });
+  expect(said).toMatch(/^respawns\[\]\.exec\.timeout .*default 10s$/m);
 });

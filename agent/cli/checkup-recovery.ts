@@ -88,7 +88,12 @@ function snapshotCheck(snapshots: RecoveryFindings["snapshots"], runs: boolean, 
   const { count, takenWallMs, problem } = snapshots;
   const check = "snapshots";
   if (problem !== undefined)
-    return { check, state: "warn", saw: problem, remedy: "`blueflame-agent store verify` looks at each of them." };
+    return {
+      check,
+      state: "warn",
+      saw: problem,
+      remedy: "With the agent stopped (`kill PID`), `blueflame-agent store verify` looks at each of them.",
+    };
   const remedy = "The agent takes one at its start and each hour; see its warnings, and the space on its disk.";
   if (takenWallMs === undefined)
     return { check, state: runs ? "warn" : "ok", saw: "there is none yet", remedy: runs ? remedy : "" };

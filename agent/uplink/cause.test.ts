@@ -19,12 +19,12 @@ test("a hub of another CA is HUB_UNTRUSTED", async () => {
   expect(uplink.view().because).toContain("unable to verify the first certificate. The hub's certificate");
 });
 
-test("a hub whose certificate names another host is HUB_UNTRUSTED, with the host in the text", async () => {
+test("a hub that is called by a name its certificate lacks is HUB_MISNAMED, with both in the text, and not of another CA", async () => {
   const hub = await startLinkHub(await papers().authority.hub(undefined, "10.0.0.9"));
   closing(() => hub.stop());
   const { code, uplink } = uplinkTo(`127.0.0.1:${hub.port}`);
-  await until(() => code() === "HUB_UNTRUSTED");
-  expect(uplink.view().because).toContain("127.0.0.1");
+  await until(() => code() === "HUB_MISNAMED");
+  expect(uplink.view().because).toMatch(/127\.0\.0\.1 is not in the cert's list: 10\.0\.0\.9.*serve --name/);
 });
 
 test.each([

@@ -56,13 +56,9 @@ export function causeOf(ended: Ended, own: Validity, wallMs: number): Cause {
     return { code: "CLOCK_WRONG", saw: `the hub's certificate is not valid yet, ${now(wallMs)}` };
   if (is(/certificate has expired/))
     return { code: "CERT_EXPIRED", saw: `the hub's certificate has expired, ${now(wallMs)}` };
-  if (
-    is(
-      /self-signed certificate|unable to (verify|get)[^.]*certificate|does not match certificate's altnames|ERR_TLS_CERT/,
-    )
-  ) {
+  if (is(/does not match certificate's altnames|ERR_TLS_CERT_ALTNAME/)) return { code: "HUB_MISNAMED", saw };
+  if (is(/self-signed certificate|unable to (verify|get)[^.]*certificate|ERR_TLS_CERT/))
     return { code: "HUB_UNTRUSTED", saw };
-  }
   switch (ended.status) {
     case "UNAUTHENTICATED":
     case "PERMISSION_DENIED":

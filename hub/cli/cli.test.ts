@@ -265,7 +265,7 @@ test("over gRPC with mutual TLS an operator is answered, a node is denied, a for
 }, async () => {
   const authority = await openAuthority(join(folder, "trust"), Date.now);
   const stranger = await openAuthority(join(folder, "strange"), Date.now);
-  const hub = await authority.serverCertificate(["localhost", "127.0.0.1"]);
+  const hub = await authority.serverCertificate(["localhost"]);
   const server = new grpc.Server(serverOptions);
   addService(server, OperatorService, operatorHandlers(fleet));
   const pair = { private_key: Buffer.from(hub.key), cert_chain: Buffer.from(hub.cert) };
@@ -273,8 +273,8 @@ test("over gRPC with mutual TLS an operator is answered, a node is denied, a for
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
   );
-  const flags = (paths: { ca: string; cert: string; key: string }) => [
-    ...["--hub", `https://localhost:${port}`],
+  const flags = (paths: { ca: string; cert: string; key: string }, host = "localhost") => [
+    ...["--hub", `https://${host}:${port}`],
     ...["--ca", paths.ca, "--cert", paths.cert, "--key", paths.key],
   ];
   const asha = writeIssued(join(folder, "asha"), "operator", await authority.issue({ role: "operator", name: "asha" }));
@@ -298,6 +298,10 @@ test("over gRPC with mutual TLS an operator is answered, a node is denied, a for
     expect(await run(["nodes", ...flags(foreign)])).toMatchObject({
       code: 4,
       err: expect.stringContaining("[HUB_UNTRUSTED]"),
+    });
+    expect(await run(["nodes", ...flags(asha, "127.0.0.1")])).toMatchObject({
+      code: 4,
+      err: expect.stringContaining("[HUB_MISNAMED]"),
     });
     const mixed = { ...foreign, ca: asha.ca };
     expect(await run(["nodes", ...flags(mixed)])).toMatchObject({

@@ -104,7 +104,8 @@ const byCode: Partial<Record<Code, FaultCode>> = {
 /** TLS says in words of its own why it did not come about. */
 const byTls: readonly (readonly [RegExp, FaultCode])[] = [
   [/CERT_HAS_EXPIRED|CERT_NOT_YET_VALID|certificate expired/i, "CERT_EXPIRED"],
-  [/SELF_SIGNED|UNABLE_TO_(GET_ISSUER|VERIFY)|ERR_TLS_CERT_ALTNAME_INVALID|CERT_SIGNATURE_FAILURE/, "HUB_UNTRUSTED"],
+  [/ERR_TLS_CERT_ALTNAME_INVALID/, "HUB_MISNAMED"],
+  [/SELF_SIGNED|UNABLE_TO_(GET_ISSUER|VERIFY)|CERT_SIGNATURE_FAILURE/, "HUB_UNTRUSTED"],
   [/CERTIFICATE_REQUIRED|certificate required|unknown ca|bad certificate|decrypt error/i, "CERT_REFUSED"],
   [/ERR_OSSL|KEY_VALUES_MISMATCH|PEM/, "CERT_UNUSABLE"],
 ];

@@ -30,7 +30,8 @@ export const catalogue = {
   STORE_LOCKED: {
     retry: "later",
     exit: 1,
-    remedy: "Another process holds the store. Stop it, or give this one its own --data-dir.",
+    remedy:
+      "The process named above holds the store. `kill PID` ends an agent alone: its workloads go on, and `blueflame-agent up` guards them again (`down` would stop them too). A --data-dir of its own is for another node, never for a second agent beside it.",
   },
   STORE_DAMAGED: {
     retry: "never",
@@ -131,6 +132,12 @@ export const catalogue = {
     retry: "later",
     exit: 4,
     remedy: "The hub's certificate was not signed by the CA this node trusts. Compare the CA files of node and hub.",
+  },
+  HUB_MISNAMED: {
+    retry: "later",
+    exit: 4,
+    remedy:
+      "The hub's certificate carries other names than the one it was called by. Call it by one of them, or start the hub with that name too: `blueflame-hub serve --name HOST`.",
   },
   CERT_REFUSED: {
     retry: "later",

@@ -18,6 +18,7 @@ const statusOf: Partial<Record<FaultCode, grpc.status>> = {
   CERT_REFUSED: grpc.status.UNAUTHENTICATED,
   CERT_EXPIRED: grpc.status.UNAUTHENTICATED,
   HUB_UNTRUSTED: grpc.status.UNAUTHENTICATED,
+  HUB_MISNAMED: grpc.status.UNAUTHENTICATED,
   NODE_ID_MISMATCH: grpc.status.PERMISSION_DENIED,
   NODE_ID_TAKEN: grpc.status.ALREADY_EXISTS,
   INCARNATION_OLD: grpc.status.PERMISSION_DENIED,

@@ -43,6 +43,17 @@ test("GRC-7 Ctrl-C on the agent ends its watchdog too, nobody comes back, and th
   expect(node.leads("idle")).toEqual(pids);
 });
 
+test("GRC-7 a terminal that is closed (SIGHUP) ends neither agent nor watchdog: nobody has said that nothing is to be guarded", async () => {
+  await open("person");
+  const before = { agent: one("agent"), watchdog: one("watchdog"), idle: node.leads("idle") };
+  for (const pid of [before.agent, before.watchdog]) process.kill(pid, "SIGHUP");
+  await until("the agent has heard it", () => readFileSync(join(node.dir, "log"), "utf8").includes("SIGHUP"));
+  await pause(2000);
+  expect({ agent: one("agent"), watchdog: one("watchdog"), idle: node.leads("idle") }).toEqual(before);
+  expect(existsSync(join(node.dataDir, "intent.json"))).toBe(false);
+  await node.allBack(["idle"], [], backMs);
+});
+
 test("GRC-7 SYN-2 `down` is a person's word: neither watchdog nor init undoes it, `up` does", async () => {
   await open("init");
   expect((await node.run("down")).code).toBe(0);
