@@ -1,6 +1,10 @@
 /** What the node answers to the hub and to `down`, over real machines on virtual time. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { OrderOutcome, OrderSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
+import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
@@ -9,6 +13,7 @@ import { FakeRemedies } from "../test/support/fake-remedies.ts";
 import { MemoryAgentStore, MemoryDisk } from "../test/support/memory-agent-store.ts";
 import { specOf } from "../test/support/spec.ts";
 import { type NodeParts, RunningNode } from "./loop.ts";
+import { openAgentStore } from "./store/agent-store.ts";
 import { HalfChanged } from "./store/keys/store-keys.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
 import { fresh, type State } from "./supervise/state.ts";
@@ -44,7 +49,8 @@ async function nodeWith(states: Readonly<Record<string, Partial<State>>>, of: re
     supervisor,
     clock,
     random: seeded(2),
-    store: { identity: { nodeId: "n1" }, appendAudit: async () => undefined },
+    store: { identity: { nodeId: "n1" } },
+    arrears: { audit: async () => undefined },
     recovery: { killSwitch: () => false },
     goesDown: async () => undefined,
     restartSelf: () => {
@@ -130,6 +136,29 @@ test("what waits for its next start when `down` begins does not start before its
   await pass(60_000);
   await down;
   expect([at(supervisor), machine.all.length]).toEqual([["stopped", "stopped"], 0]);
+});
+
+test("GRC-7 a store that the hub knew to be rolled back stayed unlocked where the word for its next opening could not be left", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "bf-behind-"));
+  const clock = realClock();
+  const store = await openAgentStore(dir, { clock, random: seeded(3), nodeId: "n1", bootId: "b" });
+  try {
+    mkdirSync(join(dir, "store.suspect")); // no file can be made there
+    let restarts = 0;
+    const parts = { store, clock, restartSelf: () => restarts++ } as unknown as NodeParts;
+    const hub = new RunningNode(parts).forHub();
+    hub.storeRolledBack("the hub remembers a later state of this store");
+    expect(store.space("engine").risk().risk.lock).toMatchObject({ cause: "restored" });
+    // A person has looked; that the hub says the same at its next connection does not undo it.
+    await store.space("engine").release("asha", "compared with the broker");
+    hub.storeRolledBack("the hub remembers a later state of this store");
+    expect(store.space("engine").risk().risk.lock).toBeNull();
+    expect((await store.audit(10)).filter(({ action }) => action === "risk.lock")).toHaveLength(1);
+    expect(restarts).toBe(0);
+  } finally {
+    await store.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
 });
 
 test("a store key that was changed on a disk that refuses left no audit record: it is written once the disk takes it, and says how far the change came", async () => {

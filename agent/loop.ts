@@ -270,10 +270,9 @@ export class RunningNode implements Node {
       setHubEpoch: (epoch) => store.setHubEpoch(epoch),
       storeEpoch: (when) => store.storeEpoch(when),
       storeRolledBack: (because) => {
-        // Once: where no new life can be begun, a restart would change nothing.
-        if (!store.rolledBack(because)) return;
         void store.doubt(because).catch(() => undefined); // locked in memory all the same
-        this.#parts.restartSelf();
+        // Where no new life can be begun, a restart would change nothing.
+        if (store.rolledBack(because)) this.#parts.restartSelf();
       },
       orderSeen: (id) => store.orderSeen(id),
       rememberOrder: (id) => store.rememberOrder(id),

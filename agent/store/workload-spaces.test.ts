@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { isFault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { placeOf, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
+import type { Job } from "@blueflame/shared/store/level/writer.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -12,7 +13,8 @@ import { stateMax } from "../state/bounds.ts";
 import type { Operation } from "../state/commit.ts";
 import { noLimits } from "../state/risk.ts";
 import { type AgentStoreOptions, type OpenedAgentStore, openAgentStore } from "./agent-store.ts";
-import type { WorkloadSpace } from "./workload-spaces.ts";
+import type { SealedDatabase } from "./sealed-database.ts";
+import { type WorkloadSpace, WorkloadSpaces } from "./workload-spaces.ts";
 
 let dir: string;
 let store: OpenedAgentStore | undefined;
@@ -196,6 +198,25 @@ test("PHX-9 a store that forgot its last opening, or that somebody outside doubt
     action: "risk.lock",
     because: "the hub remembers a later epoch",
   });
+});
+
+test("GRC-7 a doubt that the disk refused locks all the same, and is kept at the next word of it", async () => {
+  let refuses = true;
+  const written: string[] = [];
+  const database = {
+    async submit(job: Job) {
+      if (refuses) throw new Fault("STORE_WRITE_FAILED", "the disk is full");
+      written.push(...job.build().map(({ key }) => key));
+    },
+  } as unknown as SealedDatabase;
+  const of = { wallMs: () => 1, generation: "g", nodeId: "n1", heir: false, audit: () => [], limits: undefined };
+  const spaces = new WorkloadSpaces(database, of);
+  expect(await spaces.doubt("behind").catch(code)).toBe("STORE_WRITE_FAILED");
+  expect(spaces.of("engine").risk().risk.lock).toMatchObject({ cause: "restored" });
+  refuses = false;
+  await spaces.doubt("behind");
+  await spaces.doubt("behind");
+  expect(written).toEqual(["meta/doubt"]);
 });
 
 test("PHX-9 looser limits of a config that was rolled back do not hold before a person says so", async () => {

@@ -96,6 +96,8 @@ export class WorkloadSpaces {
   readonly #spaces = new Map<string, OwnSpace>();
   readonly #openedWallMs: number;
   #doubt: Doubt | undefined;
+  /** In this opening of the store; kept, or on its way. */
+  #doubting = false;
 
   constructor(database: SealedDatabase, options: SpacesOptions) {
     this.#database = database;
@@ -151,8 +153,19 @@ export class WorkloadSpaces {
     const kept = [...this.#spaces].filter(([name, space]) => name !== workload && space.contents().revision > 0);
     return { bytes: kept.reduce((sum, [, space]) => sum + space.contents().bytes, 0), spaces: kept.length };
   }
-  /** Every risk state counts as locked from now on, also should the disk refuse to keep that. */
+  /**
+   * Every risk state counts as locked from now on, also should the disk refuse to keep that; told again, it is tried again. Once it
+   * is kept, more of the same changes nothing: what a person has released since stays released.
+   */
   async doubt(because: string): Promise<void> {
+    if (this.#doubting) return;
+    this.#doubting = true;
+    await this.#keepDoubt(because).catch((error: unknown) => {
+      this.#doubting = false;
+      throw error;
+    });
+  }
+  async #keepDoubt(because: string): Promise<void> {
     const { wallMs, audit, nodeId } = this.#options;
     const next: Doubt = { count: (this.#doubt?.count ?? 0) + 1, wallMs: Math.floor(wallMs()), because };
     this.#doubt = next;
