@@ -33,6 +33,7 @@ import { changeStoreKey } from "./key-desk.ts";
 import type { FinishedRequest, Node } from "./node.ts";
 import type { RecoveryDesk } from "./recovery-desk.ts";
 import { lockedBecause } from "./state/risk.ts";
+import type { Arrears } from "./store/arrears.ts";
 import type { AgentStore } from "./store/ports.ts";
 import { duration, standOf, timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
@@ -54,6 +55,7 @@ export interface NodeParts {
   readonly store: AgentStore;
   readonly supervisor: Supervisor;
   readonly recovery: RecoveryDesk;
+  readonly arrears: Pick<Arrears, "audit">;
   readonly configs: ConfigDesk;
   readonly tokens: Tokens;
   readonly clock: Clock;
@@ -371,7 +373,7 @@ export class RunningNode implements Node {
       nodeId: store.identity.nodeId,
     });
     // The order's own result says the same; an audit that the disk refuses must not undo what was done.
-    await store.appendAudit([record]).catch(() => undefined);
+    await this.#parts.arrears.audit(record);
   }
 }
 

@@ -96,8 +96,7 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
 
 async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAgent> {
   const { dataDir, config, clock, random, log } = options;
-  const socketPath = socketOf(dataDir);
-  const warnings = new Map<string, string>();
+  const [socketPath, warnings] = [socketOf(dataDir), new Map<string, string>()];
   const target = readHub(config, warnings, log);
   const certifiedId = target && nodeIdOf(target.cert);
   const boot = bootId();
@@ -125,9 +124,8 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
       log.warn(text);
     }
   };
-  if (options.refusedConfig) {
+  if (options.refusedConfig)
     warnings.set("config", `${options.refusedConfig.message} Until then the last good config is used.`);
-  }
   let door: Door | undefined;
   let uplink: Uplink | undefined;
   let supervisor: Supervisor | undefined;
@@ -219,6 +217,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     ...(guardedUntilWallMs !== undefined && { guardedUntilWallMs }),
     specs: notify.specs,
     store,
+    arrears: recovery.voice.arrears,
     processes,
     signs,
     remedies: recovery.remedies,
@@ -275,6 +274,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     store,
     supervisor,
     recovery,
+    arrears: recovery.voice.arrears,
     configs,
     tokens,
     clock,

@@ -4,7 +4,6 @@ import {
   AuditRecordSchema,
   type DecisionRecord,
   DecisionRecordSchema,
-  type Incident,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { uuid7 } from "@blueflame/shared/ids/uuid7.ts";
 import type { Random } from "@blueflame/shared/random/random.ts";
@@ -32,6 +31,7 @@ export interface NodeDeskParts {
   readonly site: string;
   readonly stored: NodeState;
   readonly rebooted: boolean;
+  /** Owes what the disk refuses: `store/arrears.ts`. */
   readonly store: Pick<AgentStore, "saveStep">;
   readonly remedies: Pick<RemedyPort, "play" | "cancel">;
   readonly clock: Clock;
@@ -107,7 +107,7 @@ export class NodeDesk {
     cancel();
   }
 
-  /** One write for each incident of the step, the state with the first. What the disk refuses is told by the store's own trouble. */
+  /** What the disk refuses is owed, and told by the store's own trouble. */
   async #record(before: NodeState, event: NodeEvent, result: NodeStep, now: Moment): Promise<void> {
     const { nodeId, site, store, log } = this.#parts;
     const incidents = result.effects.flatMap((effect) => (effect.do === "incident" ? [effect.facts] : []));
@@ -118,21 +118,12 @@ export class NodeDesk {
       log("info", { node: nodeId, action }, because);
     const decision = decisionOf(before, event, result, now);
     const untold = this.#staged(before, incidents);
-    const [first, ...more] = incidents.map((facts) => incidentOf(facts, nodeId, site, ""));
-    const keep = (incident: Incident | undefined, whole: boolean) =>
-      store
-        .saveStep(
-          {
-            workload: "",
-            ...(incident && { incident }),
-            ...(whole && { memory: { key: "node", value: result.state }, decision, audit }),
-            ...(whole && untold && { untold }),
-          },
-          "batched",
-        )
-        .catch(() => undefined);
-    await keep(first, true);
-    for (const incident of more) await keep(incident, false);
+    // All of it or nothing: what a case is and what its incident is must not part. Of each incident the newest revision.
+    const newest = new Map(incidents.map((facts) => [facts.id, incidentOf(facts, nodeId, site, "")]));
+    const [incident, ...others] = newest.values();
+    const cases = { memory: { key: "node", value: result.state }, ...(incident && { incident }), others } as const;
+    const write = { workload: "", ...cases, decision, audit, ...(untold && { untold }) };
+    await store.saveStep(write, "batched").catch(() => undefined);
   }
 
   /** One step may speak of several cases. */

@@ -87,7 +87,7 @@ export class Recovery implements RecoveryDesk {
       site: config.site,
       stored: opened.node,
       rebooted: !sameBoot,
-      store,
+      store: opened.voice.arrears,
       remedies: opened.remedies,
       clock,
       random,

@@ -11,19 +11,18 @@ import { Alerts } from "../records/alerts.driver.ts";
 import { PartLog } from "../records/part-log.driver.ts";
 import { type StageAlerts, type Untold, type UntoldAlert, untoldOf } from "../records/untold.ts";
 import type { RemedyAlert, RemedyAudit } from "../remedies/around.ts";
+import { Arrears } from "../store/arrears.ts";
 import type { AgentStore } from "../store/ports.ts";
 import { duration, standOf, timestamp } from "../supervise/report.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 
-/** Audit records that wait for the disk; beyond it they are dropped, and the store's trouble says why. */
-const auditsMax = 1000;
 const outcomes = { success: AuditOutcome.SUCCESS, failure: AuditOutcome.FAILURE, refused: AuditOutcome.REFUSED };
 
 /** What the voice speaks with. */
 export interface VoiceParts {
   readonly dataDir: string;
   readonly pager: readonly string[];
-  readonly store: Pick<AgentStore, "appendAudit" | "identity" | "saveStep">;
+  readonly store: Pick<AgentStore, "identity" | "saveStep">;
   readonly untold: Untold;
   readonly clock: Clock;
   readonly random: Random;
@@ -48,13 +47,17 @@ export interface Said {
 /** Whoever made it closes it. */
 export class Voice {
   readonly #parts: VoiceParts;
+  /** What the disk owes the whole agent. */
+  readonly arrears: Arrears;
   readonly #alerts: Alerts;
   readonly #logs: { readonly phoenix: PartLog; readonly launcher: PartLog; readonly incidents: PartLog };
-  #audits = 0;
   #standOf: (target: string) => object = () => ({});
 
   constructor(parts: VoiceParts) {
     this.#parts = parts;
+    const { store, clock, random } = parts;
+    const log: Voice["log"] = (level, fields, message) => this.log(level, fields, message);
+    this.arrears = new Arrears({ nodeId: this.#nodeId(), store, clock, random, log });
     this.#alerts = new Alerts(join(parts.dataDir, places.alerts), parts.pager);
     this.#logs = {
       phoenix: new PartLog(parts.dataDir, "phoenix"),
@@ -83,13 +86,12 @@ export class Voice {
   }
 
   #tell(alert: UntoldAlert): void {
-    const { store, untold } = this.#parts;
+    const { untold } = this.#parts;
     const { revision: _as, ...file } = alert;
     this.#alerts.raise({ ...file, nodeId: this.#nodeId() }, () => {
       if (!untold.told(alert)) return;
-      const memory = { key: "alerts", value: untold.all() } as const;
-      // What the disk refuses is told once more by the next agent.
-      void store.saveStep({ workload: "", memory }, "batched").catch(() => undefined);
+      // What the disk refuses is told once more by the next agent, should this one end before it is written.
+      void this.arrears.untold(untold.all());
     });
   }
 
@@ -124,10 +126,9 @@ export class Voice {
 
   /** An action that says nothing of the state around it changed nothing yet: it is the same before and after. */
   audit({ action, target, because, outcome, actor = "agent", tookMs = 0, incidentId = "", before, after }: Said): void {
-    const { store, clock, random } = this.#parts;
+    const { clock, random } = this.#parts;
     const wallMs = clock.wallMs();
     this.#logs.phoenix.write(wallMs, { action, target, outcome, actor, message: because });
-    if (this.#audits >= auditsMax) return;
     const record = create(AuditRecordSchema, {
       id: uuid7(wallMs, random),
       at: timestamp(wallMs),
@@ -142,17 +143,12 @@ export class Voice {
       afterJson: JSON.stringify(after ?? this.#standOf(target)),
       nodeId: this.#nodeId(),
     });
-    this.#audits += 1;
-    void store
-      .appendAudit([record])
-      .catch(() => undefined)
-      .finally(() => {
-        this.#audits -= 1;
-      });
+    void this.arrears.audit(record);
   }
 
   async close(): Promise<void> {
     await this.#alerts.close();
+    this.arrears.close();
     for (const log of Object.values(this.#logs)) await log.close();
   }
 

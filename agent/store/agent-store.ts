@@ -355,13 +355,14 @@ function putText(key: string, text: string): Part {
 
 /** Everything is serialized before the batch is asked for: what the caller changes afterwards is not written. */
 async function saveStep(database: SealedDatabase, tables: Tables, write: StepWrite, synced: boolean): Promise<void> {
-  const { incident, decision, workload } = write;
+  const { incident, decision, workload, others = [] } = write;
   const state = write.state === undefined ? undefined : putText(`workload/${workload}`, JSON.stringify(write.state));
   const { memory } = write;
   const remembered = memory && putText(`memory/${memory.key}`, JSON.stringify(memory.value));
   const untold = write.untold === undefined ? undefined : putText("memory/alerts", JSON.stringify(write.untold));
   const decisionBytes = decision && toBinary(DecisionRecordSchema, decision);
-  const incidentBytes = incident && toBinary(IncidentSchema, incident);
+  const told = incident ? [...others, incident] : others;
+  const revisions = told.map((one) => ({ one, bytes: toBinary(IncidentSchema, one) }));
   const audit = (write.audit ?? []).map((record) => tables.audit.bytesOf(record));
   const rows = [state, remembered, untold].flatMap((one) => one ?? []);
   const make = () => {
@@ -369,14 +370,15 @@ async function saveStep(database: SealedDatabase, tables: Tables, write: StepWri
     if (decisionBytes) {
       parts.push(tables.decisions.append(decisionBytes), tables.outbox.stage({ kind: "d", bytes: decisionBytes }));
     }
-    if (incident && incidentBytes) {
-      parts.push(...tables.incidents.stage(incident, incidentBytes));
-      parts.push(...tables.outbox.stageIncident(incident.id, incidentBytes));
+    for (const { one, bytes } of revisions) {
+      if (one !== incident && tables.incidents.has(one)) continue;
+      parts.push(...tables.incidents.stage(one, bytes), ...tables.outbox.stageIncident(one.id, bytes));
     }
     for (const bytes of audit) parts.push(...auditParts(tables, bytes));
     return parts;
   };
-  await writeParts(database, synced, make, bytesIn([...rows, decisionBytes, incidentBytes, ...audit]));
+  const held = [...rows, decisionBytes, ...revisions.map(({ bytes }) => bytes), ...audit];
+  await writeParts(database, synced, make, bytesIn(held));
 }
 function auditParts(tables: Tables, bytes: Uint8Array): Part[] {
   const { chained, part } = tables.audit.append(bytes);

@@ -11,16 +11,17 @@ export function untoldIn({ untold, memory }: StepWrite): readonly unknown[] | un
 }
 
 /**
- * The step without what was remembered, and without an incident of the node: the next agent would not know of it, and it would
+ * The step without what was remembered, and without incidents of the node: the next agent would not know of them, and they would
  * stay open for ever. `left` is what an earlier agent had yet to tell: it stands before this one's list, and the next agent tells
  * both. Undefined when nothing is left of the step.
  */
 export function withoutMemory(step: StepWrite, left: readonly unknown[]): StepWrite | undefined {
-  const { memory: _read, untold: _own, incident, ...rest } = step;
+  const { memory: _read, untold: _own, incident, others = [], ...rest } = step;
   const own = untoldIn(step);
   const may: StepWrite = {
     ...rest,
     ...(incident && step.workload !== "" && { incident }),
+    ...(others.length > 0 && step.workload !== "" && { others }),
     ...(own && { untold: [...left, ...own] }),
   };
   const { workload: _name, audit = [], ...more } = may;

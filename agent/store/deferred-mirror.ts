@@ -96,7 +96,7 @@ export async function mirrored(
       if (rests) resting.set(step.workload, step.state);
       else resting.delete(step.workload);
       write();
-      if (lagging) throw lagging;
+      if (lagging) throw new Unmirrored(lagging.code, lagging.saw, { cause: lagging });
     },
     async forgetWorkload(name) {
       await store.forgetWorkload(name);
@@ -108,6 +108,9 @@ export async function mirrored(
     },
   };
 }
+
+/** The step is in the store, and its mirror lags behind: it is not durable as it has to be. */
+export class Unmirrored extends Fault {}
 
 /** A store with its mirror. */
 export interface MirroredStore extends OpenedAgentStore {

@@ -225,8 +225,10 @@ test("PRA-7 GRC-8 one start on a full disk does not overwrite what the node reme
   expect(await code(remember(store, "learning", { lessons: 0 }))).toBe("STORE_WRITE_FAILED");
   const incident = create(IncidentSchema, { id: "n-1", revision: 1n, state: IncidentState.PROBATION });
   const audit = [create(AuditRecordSchema, { id: "a-1", action: "node.decided" })];
-  const step = { workload: "", memory: { key: "node", value: { cases: 0 } }, incident, audit } as const;
-  await store.saveStep(step, "synced");
+  const step = { workload: "", memory: { key: "node", value: { cases: 0 } }, incident } as const;
+  const others = [create(IncidentSchema, { id: "n-2", revision: 1n, state: IncidentState.OPEN })];
+  expect(await code(store.saveStep({ ...step, others }, "synced"))).toBe("STORE_WRITE_FAILED");
+  await store.saveStep({ ...step, others, audit }, "synced");
   expect(await store.incidents(10, true)).toEqual([]);
   expect((await store.audit(1))[0]?.action).toBe("node.decided");
   const alerts = async () => (await (await next()).memory("alerts")) as string[];

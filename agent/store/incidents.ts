@@ -55,6 +55,11 @@ export class Incidents {
   opened(): number {
     return this.#opened;
   }
+  /** This revision is there, or one that came after it. */
+  has({ id, revision }: Incident): boolean {
+    const open = this.#open.get(id);
+    return open?.byteLength ? fromBinary(IncidentSchema, open).revision >= revision : this.#closed.has(id);
+  }
   async newest(limit: number, openOnly: boolean): Promise<Incident[]> {
     const ids = openOnly ? [...this.#open.keys()] : [...this.#open.keys(), ...this.#closed.keys()];
     const keys = ids

@@ -15,6 +15,8 @@ export interface StepWrite {
   readonly decision?: DecisionRecord;
   /** The incident's new revision. */
   readonly incident?: Incident;
+  /** Newest revisions of other incidents, some of them for the second time: what is there already is not written again. */
+  readonly others?: readonly Incident[];
   readonly audit?: readonly AuditRecord[];
   /** What a machine that is about the node remembers, in the same batch. */
   readonly memory?: { readonly key: MemoryKey; readonly value: unknown };

@@ -3,6 +3,7 @@ import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import type { StageAlerts } from "../records/untold.ts";
 import type { RemedyPort } from "../remedies/ports.ts";
+import type { Arrears } from "../store/arrears.ts";
 import type { AgentStore } from "../store/ports.ts";
 import type { ProcessPort } from "./process.ts";
 import type { Recorded } from "./recorder.driver.ts";
@@ -25,6 +26,8 @@ export interface SupervisorParts {
   readonly guardedUntilWallMs?: number;
   readonly specs: readonly WorkloadSpec[];
   readonly store: Pick<AgentStore, "workloads" | "saveStep" | "forgetWorkload">;
+  /** Through which steps are written to the store, when others write through it too. */
+  readonly arrears?: Arrears;
   readonly processes: ProcessPort;
   readonly signs: SignsPort;
   readonly remedies: RemedyPort;

@@ -1,43 +1,21 @@
 // A disk that hangs, refuses or fills up while workloads crash, on virtual time.
-import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { afterEach, expect, test } from "vitest";
 import { FakeMachine } from "../../test/support/fake-process.ts";
 import { FakeRemedies } from "../../test/support/fake-remedies.ts";
+import { RefusingDisk } from "../../test/support/refusing-disk.ts";
 import { specOf } from "../../test/support/spec.ts";
 import { noFacts } from "../diagnosis/facts.ts";
 import type { StepWrite } from "../store/ports.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Supervisor, superviseAll } from "./supervisor.driver.ts";
 
-/** A store that keeps what it is given, unless it is silent or refuses. */
-class Disk {
-  readonly writes: StepWrite[] = [];
-  readonly #waiting: (() => void)[] = [];
-  silent = false;
-  refuses = false;
-  asked = 0;
-
-  readonly workloads = async () => this.writes.slice(-1).map(({ workload, state }) => ({ name: workload, state }));
-  readonly forgetWorkload = () => Promise.resolve();
-  readonly saveStep = async (write: StepWrite) => {
-    this.asked++;
-    if (this.silent) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    if (this.refuses) throw new Fault("STORE_WRITE_FAILED", "the disk is full");
-    this.writes.push(write);
-  };
-  answer(): void {
-    this.silent = false;
-    for (const go of this.#waiting.splice(0)) go();
-  }
-}
-
 const clock = new VirtualClock(1_000_000);
 let supervisor: Supervisor;
 afterEach(() => supervisor.close());
 
-async function guard(disk: Disk, spec: WorkloadSpec): Promise<FakeMachine> {
+async function guard(disk: RefusingDisk, spec: WorkloadSpec): Promise<FakeMachine> {
   const machine = new FakeMachine();
   await life(disk, spec, machine);
   await supervisor.boot();
@@ -47,7 +25,7 @@ async function guard(disk: Disk, spec: WorkloadSpec): Promise<FakeMachine> {
 }
 
 /** One agent, which has not booted yet. */
-async function life(disk: Disk, spec: WorkloadSpec, machine: FakeMachine): Promise<void> {
+async function life(disk: RefusingDisk, spec: WorkloadSpec, machine: FakeMachine): Promise<void> {
   supervisor = await superviseAll({
     nodeId: "n1",
     site: "s",
@@ -85,7 +63,7 @@ const restartsOnly = (spec: WorkloadSpec) =>
   Object.assign(new FakeRemedies([spec]), { facts: { ...noFacts, bootstrapAllowed: false } });
 
 test("PHX-5 a disk that hangs stops no healing, is told, and gets what happened when it answers", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const machine = await guard(disk, specOf());
   disk.silent = true;
   crash(machine);
@@ -100,7 +78,7 @@ test("PHX-5 a disk that hangs stops no healing, is told, and gets what happened 
 });
 
 test("GRC-7 a person's stop on a disk that hangs takes effect and is answered with the fault, for it is not durable", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const machine = await guard(disk, specOf());
   disk.silent = true;
   const answer = supervisor.tell("engine", { is: "stop", who: "person:asha" }).catch((error: unknown) => error);
@@ -111,7 +89,7 @@ test("GRC-7 a person's stop on a disk that hangs takes effect and is answered wi
 });
 
 test("a disk that hangs for long is given a bounded number of writes, and in the end has the newest state", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const quick = { backoff: { baseMs: 10, capMs: 20, resetAfterMs: 1000 }, starts: { max: 1000, withinMs: 60_000 } };
   const machine = await guard(disk, specOf(quick));
   disk.silent = true;
@@ -127,7 +105,7 @@ test("a disk that hangs for long is given a bounded number of writes, and in the
 });
 
 test("a disk that stays full is tried once a second, however many steps it has refused", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const quick = { backoff: { baseMs: 10, capMs: 20, resetAfterMs: 1000 }, starts: { max: 1000, withinMs: 60_000 } };
   const machine = await guard(disk, specOf(quick));
   disk.refuses = true;
@@ -145,7 +123,7 @@ test("a disk that stays full is tried once a second, however many steps it has r
 });
 
 test("SYN-7 what a workload is started and asked with is in no decision record: it may hold secrets, and records travel", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const ask = { by: "tcp", host: "127.0.0.1", port: 1, send: "AUTH s3cret-ask\r\n" } as const;
   const probe = { name: "ping", use: "readiness", everyMs: 1000, timeoutMs: 1000, failures: 2, ask } as const;
   const spec = specOf({ env: { PASSWORD: "s3cret-env" }, command: ["/bin/x", "--key=s3cret-arg"], probes: [probe] });
@@ -166,7 +144,7 @@ test("SYN-7 what a workload is started and asked with is in no decision record: 
 });
 
 test("CARD-4 what was started while the disk refused is adopted by the next agent: never a second copy, never another PID", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const states = new Map<string, unknown>();
   const keep = disk.saveStep;
   const remembering = Object.assign(disk, {
@@ -204,7 +182,7 @@ test("CARD-4 what was started while the disk refused is adopted by the next agen
 });
 
 test("a beat that came just before its workload was adopted, while the disk was slow, kept the agent from seeing it end", async () => {
-  const disk = new Disk();
+  const disk = new RefusingDisk();
   const spec = specOf({ beat: { timeoutMs: 600_000 } });
   const machine = new FakeMachine();
   await life(disk, spec, machine);
@@ -223,4 +201,101 @@ test("a beat that came just before its workload was adopted, while the disk was 
   if (adopted) adopted.sight = "gone"; // nobody is told of it
   await pass(2000);
   expect(machine.alive("engine")).toHaveLength(1);
+});
+
+/** It crashes, comes back, and is well: at the end of it only the probation is left. */
+async function onProbation(disk: RefusingDisk, over: Partial<WorkloadSpec> = {}): Promise<FakeMachine> {
+  const machine = await guard(disk, specOf({ probationMs: 5000, ...over }));
+  crash(machine);
+  await pass(2000);
+  expect(supervisor.state("engine").incident?.at).toBe("probation");
+  return machine;
+}
+/** Of no incident an older revision was written behind a newer one. */
+function neverBack(disk: RefusingDisk): void {
+  const newest = new Map<string, bigint>();
+  for (const { id, revision } of disk.revisions()) {
+    expect(revision, id).toBeGreaterThan(newest.get(id) ?? 0n);
+    newest.set(id, revision);
+  }
+}
+
+test("PHX-11 one refused second at the end of a probation left the incident open for ever", async () => {
+  const disk = new RefusingDisk();
+  await onProbation(disk);
+  disk.refuses = true;
+  while (supervisor.state("engine").incident) await pass(50);
+  disk.refuses = false;
+  expect(disk.open()).toHaveLength(1);
+  await pass(2000);
+  expect(disk.open()).toEqual([]);
+  expect(disk.writes.at(-1)?.state).not.toHaveProperty("incident");
+  neverBack(disk);
+});
+
+test("PHX-11 an incident that was closed while the disk was silent, and held too many writes, stayed open for ever", async () => {
+  const disk = new RefusingDisk();
+  const quick = { backoff: { baseMs: 10, capMs: 20, resetAfterMs: 1000 }, starts: { max: 1000, withinMs: 600_000 } };
+  const machine = await onProbation(disk, quick);
+  disk.silent = true;
+  for (let n = 0; n < 60; n++) {
+    if (machine.alive("engine").length > 0) crash(machine);
+    await pass(200);
+  }
+  while (supervisor.state("engine").incident) await pass(1000);
+  disk.answer();
+  await pass(2000);
+  expect(disk.open()).toEqual([]);
+  neverBack(disk);
+  const [hole, ...more] = disk.holes();
+  expect(hole?.missing.decisions).toBeGreaterThan(0);
+  expect(more).toEqual([]);
+});
+
+test("PHX-11 SYN-10 what a disk did not take while the agent ran left a hole in the audit that nobody named", async () => {
+  const disk = new RefusingDisk();
+  const machine = await guard(disk, specOf());
+  disk.refuses = true;
+  const since = new Date(clock.wallMs()).toISOString();
+  const before = disk.asked;
+  crash(machine);
+  await pass(500);
+  const refused = disk.asked - before;
+  expect(refused).toBeGreaterThan(2);
+  await pass(3000);
+  disk.refuses = false;
+  await pass(3000);
+  const [hole, ...more] = disk.holes();
+  expect(more).toEqual([]);
+  expect(hole?.because).toContain(`since ${since} until `);
+  expect(hole?.missing).toMatchObject({ decisions: expect.any(Number), incidents: 0 });
+  expect(hole?.missing.decisions).toBeGreaterThanOrEqual(refused);
+  expect(hole?.missing.audit).toBeGreaterThan(0);
+});
+
+test("PHX-11 what is written first behind a hole names it, also before the agent tries again by itself", async () => {
+  const disk = new RefusingDisk();
+  const machine = await guard(disk, specOf());
+  disk.refuses = true;
+  crash(machine);
+  await pass(100);
+  disk.refuses = false;
+  const at = disk.writes.length;
+  await supervisor.tell("engine", { is: "stop", who: "person:asha" });
+  expect(disk.writes[at]?.audit?.[0]?.action).toBe("store.writes_again");
+});
+
+test("PHX-11 each incident that began and ended while the disk refused is in the store afterwards", async () => {
+  const disk = new RefusingDisk();
+  const machine = await guard(disk, specOf({ probationMs: 1000 }));
+  disk.refuses = true;
+  for (let n = 0; n < 3; n++) {
+    crash(machine);
+    await pass(500);
+    while (supervisor.state("engine").incident) await pass(500);
+  }
+  disk.refuses = false;
+  await pass(2000);
+  expect(new Set(disk.revisions().map(({ id }) => id)).size).toBe(3);
+  expect(disk.open()).toEqual([]);
 });

@@ -1,4 +1,4 @@
-import { Fault } from "@blueflame/shared/errors/fault.ts";
+import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import {
   type AuditRecord,
   type DecisionRecord,
@@ -10,19 +10,16 @@ import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Clock, Moment } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import type { StageAlerts } from "../records/untold.ts";
+import { Arrears } from "../store/arrears.ts";
 import type { AgentStore, StepWrite } from "../store/ports.ts";
 import { auditOf, incidentOf, timestamp } from "./report.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Event, instanceOf, type State, type Step } from "./state.ts";
 
-/** The state of a workload is written again this often while the disk refuses. */
-const retryWriteMs = 1000;
 /** A disk that has not answered by then holds up no healing: a sound one answers in milliseconds. */
 const actAfterMs = 500;
 /** Who waits for a durable answer is told by then that there is none. */
 const answerAfterMs = 5000;
-/** Writes of one workload that a silent disk may hold; beyond it only the newest state is kept for it. */
-const pendingMax = 50;
 const silence = `the store has not answered for ${actAfterMs} ms: the healing goes on, and is written down when the disk answers`;
 
 /** One workload whose steps are recorded. */
@@ -64,6 +61,8 @@ export interface RecorderParts {
   readonly nodeId: string;
   readonly site: string;
   readonly store: Pick<AgentStore, "saveStep">;
+  /** Through which it writes to the store, with others; absent: its own. */
+  readonly arrears?: Arrears;
   readonly stageAlerts?: StageAlerts;
   readonly clock: Clock;
   readonly random: Random;
@@ -75,22 +74,20 @@ interface Writing {
   pending: number;
   /** The disk was silent for too long and still owes an answer: nobody waits for it again. */
   silent: boolean;
-  /** The last write failed: the state on disk is older than the one in memory, and is written again. */
-  unsaved: boolean;
-  retrying: boolean;
 }
 
 /** Writes each step down before its effects run: state, decision, incident and audit in one batch. */
 export class Recorder {
   readonly #parts: RecorderParts;
+  readonly #arrears: Arrears;
   readonly #writing = new Map<Recorded, Writing>();
-  #closed = false;
 
   constructor(parts: RecorderParts) {
     this.#parts = parts;
+    this.#arrears = parts.arrears ?? new Arrears(parts);
   }
 
-  /** Begins to write. What the disk refuses is written again until it is down, as far as it is the state; the healing goes on meanwhile. */
+  /** Begins to write. What the disk refuses is owed (`store/arrears.ts`); the healing goes on meanwhile. */
   save(one: Recorded, event: Event, before: State, result: Step, now: Moment): Kept {
     this.#tellPeople(one, event, before, result);
     const { nodeId, site, random } = this.#parts;
@@ -138,11 +135,11 @@ export class Recorder {
   }
 
   close(): void {
-    this.#closed = true;
+    if (!this.#parts.arrears) this.#arrears.close();
   }
 
   #of(one: Recorded): Writing {
-    const known = this.#writing.get(one) ?? { pending: 0, silent: false, unsaved: false, retrying: false };
+    const known = this.#writing.get(one) ?? { pending: 0, silent: false };
     this.#writing.set(one, known);
     return known;
   }
@@ -150,46 +147,17 @@ export class Recorder {
   /** Resolves with the fault when the disk refused; rejects with what is no fault. */
   async #write(one: Recorded, write: StepWrite, durability: "synced" | "batched"): Promise<Fault | undefined> {
     const writing = this.#of(one);
+    writing.pending++;
     try {
-      if (writing.pending >= pendingMax) {
-        throw new Fault("STORE_WRITE_FAILED", `${pendingMax} writes of '${write.workload}' wait for the disk`);
-      }
-      writing.pending++;
-      await this.#parts.store.saveStep(write, durability).finally(() => {
-        writing.pending--;
-        if (writing.pending === 0) writing.silent = false;
-      });
-      if (write.state === one.state) writing.unsaved = false;
+      await this.#arrears.saveStep(write, durability);
       return undefined;
     } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      if (!writing.unsaved) this.#parts.log("error", { workload: write.workload, code: error.code }, error.message);
-      writing.unsaved = true;
-      this.#retryLater(one, writing);
+      if (!isFault(error)) throw error;
       return error;
+    } finally {
+      writing.pending--;
+      if (writing.pending === 0) writing.silent = false;
     }
-  }
-
-  /** One try at a time for each workload, however many of its writes have failed. */
-  #retryLater(one: Recorded, writing: Writing): void {
-    if (writing.retrying) return;
-    writing.retrying = true;
-    const { clock, store } = this.#parts;
-    clock.wakeAt(clock.monotonicMs() + retryWriteMs, () => {
-      writing.retrying = false;
-      if (!writing.unsaved || this.#closed) return;
-      writing.retrying = true;
-      const { state } = one;
-      const settle = (kept: boolean) => {
-        writing.retrying = false;
-        writing.unsaved = !kept || state !== one.state;
-        if (writing.unsaved) this.#retryLater(one, writing);
-      };
-      void store.saveStep({ workload: one.spec.name, state }, "synced").then(
-        () => settle(true),
-        () => settle(false),
-      );
-    });
   }
 
   async #within<T>(work: Promise<T>, ms: number, otherwise: () => T): Promise<T> {

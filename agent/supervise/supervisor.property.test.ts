@@ -1,3 +1,4 @@
+import { IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
@@ -92,6 +93,15 @@ class World {
       const copies = this.machine.alive(name);
       expect(copies.length, `living copies of ${name}`).toBeLessThanOrEqual(1);
     }
+    this.checkIncidents();
+  }
+
+  /** Whatever was refused, and whoever died: an incident that stands open in the store is one that somebody goes on with. */
+  checkIncidents(): void {
+    const { states, incidents } = this.disk;
+    const known = [...states.values()].map((json) => (JSON.parse(json) as State).incident?.id);
+    const open = [...incidents.values()].filter(({ state }) => state !== IncidentState.CLOSED).map(({ id }) => id);
+    expect(known).toEqual(expect.arrayContaining(open));
   }
 }
 

@@ -152,6 +152,35 @@ describe.skipIf(!mounts)("a disk that refuses (needs the right to mount)", () =>
     expect((await statusOf(dataDir)).session).toBe(4n);
   });
 
+  test("PHX-11 SYN-10 an incident that ended while the disk was full is closed once there is room, and the audit says what is missing", async () => {
+    const { workloads } = JSON.parse(config) as { workloads: object[] };
+    const short = { workloads: workloads.map((one) => ({ ...one, probation: "4s" })) };
+    configFile = folder.file("agent.yaml", JSON.stringify({ ...JSON.parse(config), ...short }));
+    await up();
+    await runs("one");
+    await runs("two");
+    const incidentOf = async (name: string) =>
+      (await statusOf(dataDir)).workloads.find((one) => one.name === name)?.incidentId;
+    process.kill(only("one"), "SIGKILL");
+    await until("it has an incident", async () => (await incidentOf("one")) !== "");
+    fillUp();
+    await until("the disk refuses", async () => {
+      await folder.run("agent", "restart", "two", "--data-dir", dataDir);
+      return (await refused()).length > 0;
+    });
+    await until("it is well again", async () => (await incidentOf("one")) === "");
+    disk.free();
+    await until("the store is open", async () => (await refused()).length === 0);
+    const cli = (...words: string[]) => folder.run("agent", ...words, "-o", "json", "--data-dir", dataDir);
+    await until("the audit says so", async () => (await cli("audit", "-n", "100")).out.includes("store.writes_again"));
+    // The node has one of its own: its disk was full.
+    await until("it is closed", async () => !(await cli("incidents", "--open")).out.includes('"workload": "one"'));
+    expect((await cli("incidents")).out).toContain('"workload": "one"');
+    const said = (await cli("audit", "-n", "100")).out;
+    expect(said.match(/store\.writes_again/g)).toHaveLength(1);
+    expect(said).toMatch(/since \S+ until \S+ the disk .* has not acknowledged \d+ decisions, \d+ audit records/);
+  });
+
   test("GRC-7 PHX-5 an agent that starts on a read-only disk guards without store, socket and output files", async () => {
     const pids = await livedOnce();
     remount("ro");

@@ -59,7 +59,8 @@ export class MemoryAgentStore implements Pick<AgentStore, "workloads" | "saveSte
 
   #keep(write: StepWrite): void {
     if (write.state !== undefined) this.#disk.states.set(write.workload, JSON.stringify(write.state));
-    if (write.incident) this.#disk.incidents.set(write.incident.id, write.incident);
+    for (const one of [...(write.others ?? []), ...(write.incident ? [write.incident] : [])])
+      this.#disk.incidents.set(one.id, one);
     if (write.decision) this.#disk.decisions.push(write.decision);
   }
 }
