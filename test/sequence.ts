@@ -29,6 +29,7 @@ const measured: Readonly<Record<string, number>> = {
   "test/prove/store.test.ts": 38,
   "test/e2e/bad-input-place.test.ts": 37,
   "agent/remedies/durable.test.ts": 35,
+  "agent/remedies/dead-disk.test.ts": 30,
   "test/e2e/prove.test.ts": 29,
   "agent/limits/limits.driver.test.ts": 26,
   "test/e2e/hub-away.test.ts": 24,

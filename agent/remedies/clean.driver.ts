@@ -4,10 +4,12 @@
  * that somebody swaps for a link meanwhile leads nowhere. Each path is judged just before it goes.
  */
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, rmdir, statfs, unlink } from "node:fs/promises";
+import { type FileHandle, lstat, open, readdir, rmdir, unlink } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
+import { fileDesk } from "../sensors/file-desk.driver.ts";
 import type { Around } from "./around.ts";
 import { tooWide } from "./authority.ts";
+import { spaceOf } from "./desk.driver.ts";
 import { done, failed, type Outcome, Refused, type StepContext, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
 
@@ -17,6 +19,11 @@ const depthMax = 64;
 /** The disk is asked again after so many removals, or so many bytes: a few large files may be all that is needed. */
 const askEveryFiles = 50;
 const askEveryBytes = 2 ** 20;
+/** A disk that has not answered by then is left alone. */
+const answerMs = 1000;
+
+/** Folders that are being emptied: on a disk that hangs that may last, and none is begun a second time meanwhile. */
+const atWork = new Set<string>();
 
 interface Found {
   readonly path: string;
@@ -38,17 +45,22 @@ export async function cleanDisposable(
   context: StepContext,
 ): Promise<Outcome> {
   if (around.disposable.length === 0) return skipped("the config calls nothing disposable");
-  const policy = await permission.policy(context.workload);
+  const guards = await permission.guards();
   const tally: Tally = { files: 0, bytes: 0, refused: new Set() };
   const full: string[] = [];
   for (const root of around.disposable) {
-    const against = await reasonAgainst(root, policy);
+    const against = await reasonAgainst(root, guards);
     if (against) {
       tally.refused.add(`${root}: ${against}`);
       continue;
     }
     if ((await usedOf(root)) < untilUsed) continue;
-    await emptyRoot(root, { olderThanMs, untilUsed, nowMs: around.clock.wallMs() }, permission, context, tally);
+    atWork.add(root);
+    try {
+      await emptyRoot(root, { olderThanMs, untilUsed, nowMs: around.clock.wallMs() }, permission, context, tally);
+    } finally {
+      atWork.delete(root);
+    }
     const used = await usedOf(root);
     if (used >= untilUsed) full.push(`the disk of ${root} is still ${percent(used)} full`);
   }
@@ -63,10 +75,12 @@ export async function cleanDisposable(
 async function reasonAgainst(root: string, policy: Parameters<typeof tooWide>[1]): Promise<string | undefined> {
   const wide = tooWide(root, policy);
   if (wide) return wide;
-  const stats = await lstat(root).catch(() => undefined);
-  if (!stats) return "it is not there";
-  if (stats.isSymbolicLink()) return "it is a link, and links are not followed";
-  return stats.isDirectory() ? undefined : "it is no folder";
+  if (atWork.has(root)) return "an earlier clean-up of it has not ended";
+  const flight = await fileDesk.look(root, "disposable", () => lstat(root), answerMs);
+  if (flight.is === "silent") return "its disk does not answer";
+  if (flight.is === "failed") return "it is not there";
+  if (flight.value.isSymbolicLink()) return "it is a link, and links are not followed";
+  return flight.value.isDirectory() ? undefined : "it is no folder";
 }
 
 async function emptyRoot(
@@ -156,7 +170,10 @@ function openFolder(path: string): Promise<FileHandle> {
 
 /** As `df` has it: of what others than root may use. */
 async function usedOf(path: string): Promise<number> {
-  const { blocks, bfree, bavail } = await statfs(path);
+  const flight = await spaceOf(path, answerMs);
+  if (flight.is === "failed") throw flight.error;
+  if (flight.is === "silent") throw new Error(`the disk of ${path} does not answer`);
+  const { blocks, bfree, bavail } = flight.value;
   const used = blocks - bfree;
   return used + bavail === 0 ? 1 : used / (used + bavail);
 }

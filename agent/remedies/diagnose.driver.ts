@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { mkdir, statfs } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Around } from "./around.ts";
 import type { Backups } from "./backups.driver.ts";
+import { spaceOf } from "./desk.driver.ts";
 import { replaceFile } from "./files.driver.ts";
-import { inTime } from "./patience.driver.ts";
 import { done, type Outcome, type StepContext } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
 import { lastLines } from "./tail.driver.ts";
@@ -66,8 +66,8 @@ export async function writeBundle(
 }
 
 async function linesOf(around: Around, workload: string): Promise<string[]> {
-  const waited = await inTime(around.clock, waitMs, lastLines(around.outputDir, workload, linesBytes));
-  return waited.is === "done" ? waited.value : ["(the disk of its output does not answer)"];
+  const lines = await lastLines(around.outputDir, workload, linesBytes, waitMs);
+  return lines ?? ["(the disk of its output does not answer)"];
 }
 
 /** A few lines of the process table, for ours only. */
@@ -84,16 +84,16 @@ function processOf({ stand }: Around, workload: string): Record<string, string> 
   }
 }
 
-async function disksOf({ clock, dataDir, specs }: Around) {
+async function disksOf({ dataDir, specs }: Around) {
   const paths = [...new Set([dataDir, ...specs.flatMap(({ cwd, data }) => [cwd, ...(data?.paths ?? [])])])].slice(
     0,
     20,
   );
   return Promise.all(
     paths.map(async (path) => {
-      const waited = await inTime(clock, waitMs, statfs(path));
-      if (waited.is !== "done") return { path, free_bytes: "it does not answer" };
-      const { bsize, bavail, blocks, ffree } = waited.value;
+      const flight = await spaceOf(path, waitMs);
+      if (flight.is !== "answered") return { path, free_bytes: "it does not answer" };
+      const { bsize, bavail, blocks, ffree } = flight.value;
       return { path, free_bytes: bavail * bsize, total_bytes: blocks * bsize, free_inodes: ffree };
     }),
   );

@@ -1,9 +1,9 @@
-import { statfs } from "node:fs/promises";
 import type { Facts } from "../diagnosis/facts.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import type { Backups } from "./backups.driver.ts";
 import { dependentsOf, needsOf, standsFor } from "./dependencies.ts";
+import { spaceOf } from "./desk.driver.ts";
 import type { Emergency } from "./emergency.driver.ts";
 import { hintsIn } from "./hints.ts";
 import { inTime } from "./patience.driver.ts";
@@ -37,11 +37,11 @@ export async function factsOf(
   const { clock } = around;
   const observing = inTime(clock, lookMs, versions.observe(name));
   const [said, disks] = await Promise.all([
-    inTime(clock, lookMs, lastLines(around.outputDir, name, linesBytes, outputSince(name))),
-    Promise.all(pathsOf(around, spec).map((path) => fullDisk(around, path))),
+    lastLines(around.outputDir, name, linesBytes, lookMs, outputSince(name)),
+    Promise.all(pathsOf(around, spec).map(fullDisk)),
     observing,
   ]);
-  const lines = said.is === "done" ? said.value : [];
+  const lines = said ?? [];
   const signature = around.signature(name, lines);
   const advice = around.advice(name, signature);
   const newest = backups.newest(name);
@@ -81,11 +81,13 @@ interface Exhausted {
   readonly noRoom: boolean;
 }
 
-async function fullDisk({ clock }: Around, path: string): Promise<Exhausted | undefined> {
-  const waited = await inTime(clock, lookMs, statfs(path));
-  if (waited.is === "late") return { because: `the disk of ${path} does not answer`, noRoom: false };
-  if (waited.is === "failed") return undefined;
-  const { bsize, bavail, blocks, files, ffree } = waited.value;
+async function fullDisk(path: string): Promise<Exhausted | undefined> {
+  const flight = await spaceOf(path, lookMs);
+  // One that was not even asked says nothing: other disks hang.
+  if (flight.is === "silent")
+    return flight.unasked ? undefined : { because: `the disk of ${path} does not answer`, noRoom: false };
+  if (flight.is === "failed") return undefined;
+  const { bsize, bavail, blocks, files, ffree } = flight.value;
   if (blocks > 0 && (bavail * bsize < fullBytes || bavail < blocks * fullShare))
     return { because: `the disk of ${path} is full`, noRoom: true };
   return files > 0 && ffree === 0 ? { because: `the disk of ${path} has no free inodes`, noRoom: true } : undefined;

@@ -56,10 +56,15 @@ async function readNow(path: string): Promise<Pick<ConfigRead, "seen" | "bytes">
       await file.close();
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return { seen: { is: "absent" } };
-    return { seen: { is: "unkept", mark: code ?? "it cannot be read" } };
+    return { seen: unreadable(error) };
   }
+}
+
+/** What is seen of a file that answers with an error. */
+export function unreadable(error: unknown): FileSeen {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT" || code === "ENOTDIR") return { is: "absent" };
+  return { is: "unkept", mark: code ?? "it cannot be read" };
 }
 
 async function readUpTo(file: Awaited<ReturnType<typeof open>>, max: number): Promise<Uint8Array> {

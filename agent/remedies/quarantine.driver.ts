@@ -7,7 +7,8 @@ import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Around } from "./around.ts";
 import { copyTree, differs } from "./copy.driver.ts";
-import { realOf, replaceFile, syncFolder } from "./files.driver.ts";
+import { realInTime } from "./desk.driver.ts";
+import { replaceFile, syncFolder } from "./files.driver.ts";
 import { done, failed, type Outcome, type StepContext, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
 
@@ -58,7 +59,8 @@ async function idOf(
 async function movesOf(artifacts: readonly string[], folder: string) {
   const moves = [];
   for (const [index, artifact] of artifacts.entries()) {
-    const from = await realOf(artifact);
+    const from = await realInTime(artifact);
+    if (from === undefined) throw new Error(`the disk of ${artifact} does not answer`);
     const to = join(folder, "files", `${index}-${basename(from)}`);
     moves.push({ artifact, from, to, isThere: await exists(from), isMoved: await exists(to) });
   }

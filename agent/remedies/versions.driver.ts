@@ -9,7 +9,7 @@ import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { Around } from "./around.ts";
 import { ConfigLooks } from "./config-looks.driver.ts";
 import { writeBack } from "./files.driver.ts";
-import { wordsOf } from "./patience.driver.ts";
+import { inTime, wordsOf } from "./patience.driver.ts";
 import {
   type ConfigHistory,
   type ConfigVersion,
@@ -34,8 +34,8 @@ import {
 
 /** Files are looked at this often (DOL-10). */
 const everyMs = 5000;
-/** Workloads whose disk does not answer hold a thread each: with this many, no other is asked. */
-const hungMax = 3;
+/** A round goes on to the next workload after this long: a write to a disk that hangs may last. */
+const turnMs = 3000;
 
 /** What a rollback has done. */
 export interface RolledBack {
@@ -67,6 +67,8 @@ export class Versions {
   readonly #around: Around;
   readonly #mayWrite: MayWrite;
   readonly #kept = new Map<string, Kept>();
+  /** Those that a round waits for, or has given up to wait for. */
+  readonly #looking = new Set<string>();
   #cancel: Cancel | undefined;
   #closed = false;
 
@@ -80,7 +82,7 @@ export class Versions {
         history: noHistory,
         loaded: false,
         dirty: false,
-        looks: new ConfigLooks(around.clock),
+        looks: new ConfigLooks(configured.name),
         turn: Promise.resolve(),
         warning: undefined,
       });
@@ -155,7 +157,7 @@ export class Versions {
   /** Looks at the workload's files now. Never rejects; a disk that does not answer changes nothing. */
   async observe(workload: string): Promise<void> {
     const kept = this.#kept.get(workload);
-    if (!kept || kept.looks.hung) return;
+    if (!kept) return;
     await this.#inTurn(kept, async () => {
       await this.#load(kept);
       const files = await kept.looks.look(kept.spec.configFiles);
@@ -217,8 +219,12 @@ export class Versions {
   /** One workload after the other: a round of many files is no burst. */
   async #round(): Promise<void> {
     for (const [name, kept] of this.#kept) {
-      if (this.#closed || [...this.#kept.values()].filter(({ looks }) => looks.hung).length >= hungMax) return;
-      if (kept.configured.configFiles.length > 0 || kept.dirty || !kept.loaded) await this.observe(name);
+      if (this.#closed) return;
+      const isIdle = kept.configured.configFiles.length === 0 && !kept.dirty && kept.loaded;
+      if (isIdle || this.#looking.has(name)) continue;
+      this.#looking.add(name);
+      const looked = this.observe(name).finally(() => this.#looking.delete(name));
+      await inTime(this.#around.clock, turnMs, looked);
     }
   }
 

@@ -8,10 +8,11 @@
  *            queue ──▶ fewer than `perDiskMax` on its disk, and fewer than `max` in all? ──▶ stat, ask
  *
  * A dead disk thus holds at most `perDiskMax` threads, and files of other disks go on being answered. The disk of a file is
- * known by its device once it has answered; before that by its mount, which a symbolic link may hide. A file that answers with
+ * known by its device once it has answered; before that by its mount, where links on the root disk lead. A file that answers with
  * an error (it is not there) is a disk of its own: a dead neighbour must not hide that it has come.
  */
-import { readFileSync, type Stats, stat } from "node:fs";
+import { lstatSync, readFileSync, readlinkSync, type Stats, stat } from "node:fs";
+import { dirname, resolve } from "node:path";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { mountOf } from "./proc-text.ts";
@@ -28,6 +29,8 @@ export interface FileDeskParts {
   readonly stat?: (path: string) => Promise<Stats>;
 }
 
+/** As the kernel has it: whoever needs more links goes in circles. */
+const linksMax = 40;
 /** Disks that are remembered by file; beyond it all are forgotten and learnt again. */
 const knownMax = 4096;
 /** The mount table is read again this often at most. */
@@ -92,7 +95,7 @@ export class FileDesk {
     const asked: Asked = { path, ask, done: Promise.withResolvers(), askedMs, begun: false };
     this.#flights.set(key, asked);
     void asked.done.promise.then(() => this.#flights.delete(key));
-    const disk = this.#disks.get(path) ?? `mount ${mountOf(this.#mountTable(), path)}`;
+    const disk = this.#disks.get(path) ?? `mount ${mountBehind(this.#mountTable(), path)}`;
     const lane = this.#lanes.get(disk) ?? { busy: 0, waiting: [] };
     this.#lanes.set(disk, lane);
     lane.waiting.push(asked);
@@ -158,6 +161,34 @@ export class FileDesk {
   }
 }
 
+/**
+ * The mount of a path, behind the links to it that lie on the root disk: two files of a dead disk behind `/data` would hold up what
+ * really lies on the root disk. These are looked at without a thread: where that disk hangs, nothing of this machine goes on.
+ */
+function mountBehind(mounts: string, path: string): string {
+  let at: string | undefined = path;
+  for (let links = 0; at !== undefined && links < linksMax; links += 1) {
+    const mount = mountOf(mounts, at);
+    if (mount !== "/") return mount;
+    at = throughFirstLink(at);
+  }
+  return "/";
+}
+
+/** Undefined: no link is in it. */
+function throughFirstLink(path: string): string | undefined {
+  for (let end = path.indexOf("/", 1); ; end = path.indexOf("/", end + 1)) {
+    const part = end < 0 ? path : path.slice(0, end);
+    try {
+      const seen = lstatSync(part, { throwIfNoEntry: false });
+      if (seen?.isSymbolicLink()) return resolve(dirname(part), readlinkSync(part)) + path.slice(part.length);
+      if (!seen || end < 0) return undefined;
+    } catch {
+      return undefined; // its own look will say why
+    }
+  }
+}
+
 /** As fs/promises.stat, at less than half the price: fifty of these run every few seconds. */
 function realStat(path: string): Promise<Stats> {
   return new Promise((resolve, reject) => stat(path, (error, stats) => (error ? reject(error) : resolve(stats))));
@@ -170,10 +201,13 @@ const poolThreads = Number(process.env.UV_THREADPOOL_SIZE) || 16;
 const share = (sixteenths: number): number => Math.max(1, Math.floor((poolThreads * sixteenths) / 16));
 
 /**
- * The desk for sources of data, jobs and output. Names that do not resolve may hold half of the pool (libuv's own bound); with a
+ * The desk for sources of data, jobs, output, and what remedies look at. Names that do not resolve may hold half of the pool (libuv's own bound); with a
  * quarter held here and less than that by {@link beatDesk}, the store finds a thread when all of it is stuck at once.
  */
 export const fileDesk = new FileDesk({ clock: realClock(), max: share(4), perDiskMax: 2 });
 
-/** The desk for beat files: what other files hang on must not make a workload look frozen (DOL-7). */
+/**
+ * The desk for beat files, and for the declared files of the dead: what other files hang on must neither make a workload look
+ * frozen nor keep it from its restart (DOL-7).
+ */
 export const beatDesk = new FileDesk({ clock: realClock(), max: share(3), perDiskMax: 2 });

@@ -1,7 +1,10 @@
-import type { Stats } from "node:fs";
+import { mkdtempSync, readFileSync, realpathSync, rmSync, type Stats, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
 import { expect, test } from "vitest";
 import { FileDesk } from "./file-desk.driver.ts";
+import { mountOf } from "./proc-text.ts";
 import type { Flight } from "./single-flight.driver.ts";
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -73,6 +76,25 @@ test("DOL-9 a dead disk holds two threads however many files lie on it, and othe
   expect(told["/mnt/0"]).toEqual({ is: "silent", sinceMs: 1000 });
   // It was not asked, and that says something: its own disk is full of looks that hang.
   expect(told["/mnt/99"]).toEqual({ is: "silent", sinceMs: 1000 });
+});
+
+const isOnRootDisk = mountOf(readFileSync("/proc/self/mounts", "utf8"), realpathSync(tmpdir())) === "/";
+
+test.skipIf(!isOnRootDisk)("DOL-9 a dead disk behind a link held up files beside that link", async () => {
+  const dir = realpathSync(mkdtempSync(join(tmpdir(), "bf-desk-")));
+  try {
+    symlinkSync("/proc", join(dir, "disk"));
+    symlinkSync("disk/self", join(dir, "more"));
+    const { look, told, desk, die } = bench();
+    for (const link of ["disk", "more"]) die(join(dir, link));
+    for (const link of ["disk", "more"]) for (const file of ["a", "b", "c"]) look(join(dir, link, file));
+    look(join(dir, "alive"));
+    await settle();
+    expect(desk.underWay).toBe(2);
+    expect(told[join(dir, "alive")]).toMatchObject({ is: "answered" });
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });
 
 test("DOL-9 when several disks die, no more threads are held than the desk has, and what was never asked says so", async () => {

@@ -1,47 +1,10 @@
-import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterEach, beforeEach, expect, test } from "vitest";
-
-let dir: string;
-let mount: string;
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "bf-hung-"));
-  mount = join(dir, "dead");
-  mkdirSync(mount);
-});
-afterEach(() => {
-  spawnSync("umount", ["-l", mount]);
-  rmSync(dir, { recursive: true, force: true });
-});
-
-/** Mounts a file system whose server never answers: what looks at it hangs in the kernel until the device is closed. */
-function mountDead(path: string): number | undefined {
-  let device: number;
-  try {
-    device = openSync("/dev/fuse", "r+");
-  } catch {
-    return undefined;
-  }
-  const options = "fd=3,rootmode=40000,user_id=0,group_id=0";
-  const mounted = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "dead", path], {
-    stdio: ["ignore", "ignore", "ignore", device],
-  });
-  if (mounted.status === 0) return device;
-  closeSync(device);
-  return undefined;
-}
-
-const canMount = (() => {
-  const path = mkdtempSync(join(tmpdir(), "bf-mount-"));
-  const device = mountDead(path);
-  if (device !== undefined) closeSync(device);
-  spawnSync("umount", ["-l", path]);
-  rmSync(path, { recursive: true, force: true });
-  return device !== undefined;
-})();
+import { expect, test } from "vitest";
+import { canDie, deadDisk, runApart } from "../../test/support/dead-disk.ts";
 
 const url = (path: string) => JSON.stringify(pathToFileURL(join(import.meta.dirname, path)).href);
 
@@ -103,33 +66,20 @@ interface Found {
   readonly late: Readonly<Record<string, number>>;
 }
 
-async function runSensors(): Promise<Found> {
+async function runSensors(dir: string, dead: string): Promise<Found> {
   const [alive, pipe] = [join(dir, "alive"), join(dir, "pipe")];
   writeFileSync(alive, "x");
   execFileSync("mkfifo", [pipe]);
-  const child = spawn(process.execPath, ["--input-type=module", "-e", program(mount, alive, pipe)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  // A process whose threads are stuck in the kernel ends only when the disk lets go: what it printed is what counts.
-  const text = await new Promise<string>((resolve) => {
-    let printed = "";
-    child.stdout.setEncoding("utf8").on("data", (part: string) => {
-      printed += part;
-      if (printed.endsWith("}")) resolve(printed);
-    });
-    child.stdout.on("end", () => resolve(printed));
-    setTimeout(() => resolve(printed), 25_000).unref();
-  });
-  child.kill("SIGKILL");
-  return JSON.parse(text) as Found;
+  return runApart<Found>(program(dead, alive, pipe), 25_000);
 }
 
-test.skipIf(!canMount)(
+test.skipIf(!canDie())(
   "DOL-9 a dead disk under forty sources, twenty beat files and a job holds up nothing and few threads (needs root and /dev/fuse)",
   async () => {
-    const device = mountDead(mount);
+    const disk = deadDisk();
+    if (!disk) return;
     try {
-      const found = await runSensors();
+      const found = await runSensors(disk.dir, disk.dead);
       expect(found).toMatchObject({ alive: 1, dead: 0.5, late: {}, tail: "" });
       // Of sixteen: two for beats, two for all the rest, and whatever looks at the living file at this moment.
       expect(found.threads).toBeGreaterThanOrEqual(2);
@@ -138,14 +88,21 @@ test.skipIf(!canMount)(
       expect(found.beats).toBeGreaterThan(5);
       expect(found.tailMs).toBeGreaterThanOrEqual(900);
     } finally {
-      if (device !== undefined) closeSync(device);
+      disk.remove();
     }
   },
 );
 
 test("DOL-9 a pipe that nobody writes to is no source of data, and holds nothing up", async () => {
-  const found = await runSensors();
-  // The mount is an empty folder here: its files are not there, and nothing hangs.
-  expect(found).toMatchObject({ alive: 1, pipe: 0.5, late: { job: expect.any(Number) } });
-  expect(found.beats).toBeGreaterThan(5);
+  const dir = mkdtempSync(join(tmpdir(), "bf-pipe-"));
+  try {
+    const empty = join(dir, "empty");
+    mkdirSync(empty);
+    const found = await runSensors(dir, empty);
+    // Its files are not there, and nothing hangs.
+    expect(found).toMatchObject({ alive: 1, pipe: 0.5, late: { job: expect.any(Number) } });
+    expect(found.beats).toBeGreaterThan(5);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });

@@ -1,9 +1,10 @@
-import { readFileSync } from "node:fs";
+import { type BigIntStats, readFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
+import { beatDesk } from "../sensors/file-desk.driver.ts";
 import { EndWatch } from "./ended.driver.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
@@ -20,6 +21,7 @@ const killLimitMs = 3000;
 const killPoll = { firstMs: 5, lastMs: 200 };
 /** A disk that has not answered for the declared files by then hangs: told, and tried again later. */
 const releaseLimitMs = 3000;
+const unanswered = `the disk of its declared files has not answered for ${releaseLimitMs} ms`;
 /** So long after a spawn the strays of its first moments are gathered: later than any program forks by itself at its start. */
 const gatherAfterMs = 100;
 /** A socket file whose owner does not answer within this time is a left-over. */
@@ -176,7 +178,7 @@ class RealProcesses implements ProcessPort {
     const { promise, reject } = Promise.withResolvers<never>();
     const cancel = this.#clock.wakeAt(this.#clock.monotonicMs() + releaseLimitMs, () => {
       late.abort();
-      reject(new Error(`the disk of its declared files has not answered for ${releaseLimitMs} ms`));
+      reject(new Error(unanswered));
     });
     try {
       return await Promise.race([release(spec, late.signal), promise]);
@@ -215,7 +217,7 @@ function isDead(state: string | undefined): boolean {
 async function release(spec: Pick<WorkloadSpec, "clean">, late: AbortSignal): Promise<string[]> {
   const removed: string[] = [];
   for (const path of [...spec.clean.files, ...spec.clean.sockets]) {
-    const found = await stat(path, { bigint: true }).catch(() => undefined);
+    const found = await leftOver(path);
     if (!found) continue;
     const holder = found.isSocket()
       ? (await answers(path))
@@ -223,15 +225,32 @@ async function release(spec: Pick<WorkloadSpec, "clean">, late: AbortSignal): Pr
         : undefined
       : lockHolder(found.ino);
     if (holder) throw new Error(`${path} is held by ${holder}, which is not of this workload's family`);
-    // By now the next instance may live, and the file may be its own.
-    if (late.aborted) break;
-    await rm(path, { force: true });
+    await remove(path, late);
     removed.push(path);
   }
   for (const port of spec.clean.ports) {
     if (listens(port)) throw new Error(`port ${port} is held by a process that is not of this workload's family`);
   }
   return removed;
+}
+
+/** Undefined: it is not there. A disk that hangs is not asked again by the next clean-up, which is seconds away (DOL-9). */
+async function leftOver(path: string): Promise<BigIntStats | undefined> {
+  const flight = await beatDesk.look(path, "left-over", () => stat(path, { bigint: true }), releaseLimitMs);
+  if (flight.is === "silent") throw new Error(unanswered);
+  return flight.is === "answered" ? flight.value : undefined;
+}
+
+/** Throws when it could not; so it does for who waits with a clean-up whose time was over before the disk answered. */
+async function remove(path: string, late: AbortSignal): Promise<void> {
+  const unlessLate = async () => {
+    // By now the next instance may live, and the file may be its own.
+    if (late.aborted) throw new Error(unanswered);
+    await rm(path, { force: true });
+  };
+  const flight = await beatDesk.look(path, "remove", unlessLate, releaseLimitMs);
+  if (flight.is === "silent") throw new Error(unanswered);
+  if (flight.is === "failed" && (flight.error as NodeJS.ErrnoException).code !== "ENOENT") throw flight.error;
 }
 
 /** The living process that holds a lock on this inode, by /proc/locks. */
