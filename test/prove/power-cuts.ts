@@ -118,7 +118,8 @@ async function cutOne(seed: number, cuts: number, tally: Parameters<typeof note>
     });
     for (let cut = 1; cut <= cuts; cut++) {
       await pause(chance() * writingMs);
-      note(await cutAndLook(writer.pid ?? 0, disk, dir, chance), seed, cut, tally);
+      const copy = new Disk(dir, `copy-${cut}`);
+      note(await cutAndLook(writer.pid ?? 0, disk, copy, dir, chance), seed, cut, tally);
     }
     note(complaint, seed, cuts, tally);
     const ledger = new Ledger(ledgerFile);
@@ -133,8 +134,11 @@ async function cutOne(seed: number, cuts: number, tally: Parameters<typeof note>
   }
 }
 
-async function cutAndLook(writer: number, disk: Disk, dir: string, chance: Random): Promise<string> {
-  const copy = new Disk(dir, "copy");
+/**
+ * `copy` has a name that was never used: whoever makes a mount namespace meanwhile, as other tests do, keeps what is mounted then, and
+ * the kernel gives a file that is mounted anywhere as it was first mounted, whatever was copied into it since.
+ */
+async function cutAndLook(writer: number, disk: Disk, copy: Disk, dir: string, chance: Random): Promise<string> {
   process.kill(writer, "SIGSTOP");
   try {
     while (!["T", "t"].includes(procStat(writer)?.state ?? "T")) await pause(1);
@@ -153,6 +157,7 @@ async function cutAndLook(writer: number, disk: Disk, dir: string, chance: Rando
     return said === "" && code !== 0 ? `unopenable: the checker ended with ${code}` : said;
   } finally {
     copy.unmount();
+    rmSync(copy.image);
   }
 }
 
