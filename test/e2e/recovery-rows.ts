@@ -21,7 +21,9 @@ export function rowsOf(
     running ??= run();
     const rows = (await running)
       .filter(({ name }) => ids.some((id) => name.startsWith(`${id} `)))
-      .map((row) => (row.unit === "ms" && row.promise <= shortMs ? { ...row, promise: oneLookMs } : row));
+      .map((row) =>
+        row.unit === "ms" && (row.promise ?? oneLookMs) <= shortMs ? { ...row, promise: oneLookMs } : row,
+      );
     return { names: [...new Set(rows.map(({ name }) => name))].sort(), bad: broken(rows) };
   };
 }

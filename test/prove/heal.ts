@@ -147,10 +147,10 @@ export const heal: Trial = {
   name: "heal",
   about:
     "every way to die, on the sample, redis-server and nginx: detected in under 5 s, verified healthy in under 10 s",
-  async run({ rounds, say }) {
+  async run({ rounds, skip }) {
     const subjects = [sample, redis, nginx].filter((subject) => {
       const there = subject === sample || findTool(subject === redis ? "redis-server" : "nginx") !== undefined;
-      if (!there) say(`${subject.kind} is not installed: its trials are skipped`);
+      if (!there) skip?.(`${subject.kind} is not installed`);
       return there;
     });
     const folder = mkdtempSync(join(tmpdir(), "bf-heal-"));

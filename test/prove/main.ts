@@ -1,5 +1,5 @@
 // npm run prove [-- NAME…]: the long trials in real time. Prints promise, median, p99, worst; writes out/prove/NAME.json.
-import { keep, spread } from "../bench/measure.ts";
+import { keep } from "../bench/measure.ts";
 import { agentKills } from "./agent-kills.ts";
 import { canary } from "./canary.ts";
 import { damage } from "./damage.ts";
@@ -21,7 +21,7 @@ import { grc } from "./systems-grc.ts";
 import { phx } from "./systems-phx.ts";
 import { pra } from "./systems-pra.ts";
 import { syn } from "./systems-syn.ts";
-import { broken, type Row, type Trial } from "./trial.ts";
+import { broken, type Outcome, outcomeOf, type Row, spreadOf, type Trial, verdict } from "./trial.ts";
 
 const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...heal, fullRounds: 20 },
@@ -57,37 +57,41 @@ async function main(names: readonly string[]): Promise<number> {
   }
   const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
   console.log(`SEED=${seed}`);
-  let failed = 0;
-  for (const trial of trials) {
-    if (names.length > 0 && !names.includes(trial.name)) continue;
-    console.log(`\n${trial.name}: ${trial.about}`);
-    const beganMs = performance.now();
-    try {
-      const rounds = Number(process.env.ROUNDS ?? trial.fullRounds);
-      const rows = await trial.run({ rounds, seed, say: (line) => console.log(`  ${line}`) });
-      print(rows);
-      const file = keep(
-        trial.name,
-        { seed, rounds, rows: rows.map((row) => ({ ...row, spread: spread(row.values) })) },
-        "prove",
-      );
-      const bad = broken(rows);
-      failed += bad.length > 0 ? 1 : 0;
-      for (const row of bad) console.log(`  BROKEN: ${row.name}, ${row.measure}`);
-      console.log(`  ${Math.round((performance.now() - beganMs) / 1000)} s, written to ${file}`);
-    } catch (error) {
-      failed += 1;
-      console.log(`  BROKEN: ${error instanceof Error ? error.message : error}`);
-    }
+  const outcomes: Outcome[] = [];
+  for (const trial of trials)
+    if (names.length === 0 || names.includes(trial.name)) outcomes.push(await run(trial, seed));
+  const { line, exitCode } = verdict(outcomes);
+  console.log(`\n${line}`);
+  return exitCode;
+}
+
+async function run(trial: (typeof trials)[number], seed: number): Promise<Outcome> {
+  console.log(`\n${trial.name}: ${trial.about}`);
+  const beganMs = performance.now();
+  const rounds = Number(process.env.ROUNDS ?? trial.fullRounds);
+  const skipped: string[] = [];
+  const skip = (why: string) => void skipped.push(why);
+  try {
+    const rows = await trial.run({ rounds, seed, say: (line) => console.log(`  ${line}`), skip });
+    const outcome = outcomeOf(rows, skipped);
+    print(rows);
+    const figures = rows.map((row) => ({ ...row, spread: spreadOf(row) }));
+    const file = keep(trial.name, { seed, rounds, skipped: outcome.skipped, rows: figures }, "prove");
+    for (const row of broken(rows)) console.log(`  BROKEN: ${row.name}, ${row.measure}`);
+    for (const why of outcome.skipped) console.log(`  SKIPPED: ${why}`);
+    console.log(`  ${Math.round((performance.now() - beganMs) / 1000)} s, written to ${file}`);
+    return outcome;
+  } catch (error) {
+    console.log(`  BROKEN: ${error instanceof Error ? error.message : error}`);
+    return { broke: true, skipped };
   }
-  console.log(failed === 0 ? "\nEvery promise held." : `\n${failed} trials broke a promise.`);
-  return failed === 0 ? 0 : 1;
 }
 
 function print(rows: readonly Row[]): void {
   const cells = rows.map((row) => {
-    const { n, median, p99, worst } = spread(row.values);
-    return [row.name, row.measure, String(n), `≤ ${row.promise} ${row.unit}`, ...[median, p99, worst].map(String)];
+    const { n, median, p99, worst } = spreadOf(row);
+    const promise = row.promise === undefined ? "-" : `${row.atLeast ? "≥" : "≤"} ${row.promise} ${row.unit}`;
+    return [row.name, row.measure, String(n), promise, ...[median, p99, worst].map(String)];
   });
   const all = [["WHAT", "MEASURE", "N", "PROMISE", "MEDIAN", "P99", "WORST"], ...cells];
   const widths = (all[0] ?? []).map((_, column) => Math.max(...all.map((line) => line[column]?.length ?? 0)));
