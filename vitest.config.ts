@@ -9,7 +9,10 @@ const never = ["**/node_modules/**", "dist/**", "out/**", ".blueflame/**"];
 const whole = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
 // Those that measure what the product promises within seconds: after the others and two at a time, as they wait more than they work.
 // One of them starves the machine, and so is alone.
-const timed = ["test/e2e/{many,prove,recovery-grc,recovery-order,recovery-start,recovery-stress}.test.ts"];
+const timed = [
+  "test/e2e/{many,prove,recovery-grc,recovery-order,recovery-start,recovery-stress}.test.ts",
+  "test/prove/store-speed.test.ts",
+];
 const starving = ["test/e2e/recovery-stress.test.ts"];
 // Real processes mostly wait: more of them than there are cores.
 const workers = 5;

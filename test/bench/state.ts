@@ -5,6 +5,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { connect } from "@blueflame/agent/client/client.driver.ts";
 import { environOf } from "@blueflame/agent/supervise/proc.driver.ts";
 import * as grpc from "@grpc/grpc-js";
+import { inRoot } from "../../deploy/root.ts";
 import { AgentRig } from "../prove/rig.ts";
 import { keep, round, type Spread, spread, table } from "./measure.ts";
 
@@ -42,14 +43,27 @@ export async function serveUnixEcho([socket = ""]: readonly string[]): Promise<v
   });
 }
 
-/** Round trips of the state API over the agent's socket, beside an echo of the same run. ROUNDS shortens it. */
+const floorName = "bare echo, 100 bytes";
+
+/** The tables of `npm run bench -- state`. ROUNDS shortens it. */
 export async function state(): Promise<void> {
   const rounds = Number(process.env.ROUNDS ?? 2000);
+  const { alone = {}, together = {} } = await roundTrips(rounds);
+  show("one at a time", alone);
+  show(`${writers} at a time`, together);
+  console.log(keep("state", { rounds, writers, alone, together }));
+}
+
+/**
+ * Round trips of the state API over the agent's socket in ms, beside an echo of the same run: one at a time, and 32. Of more than a
+ * hundred trips the first ones are not counted: V8 has yet to compile what they need.
+ */
+export async function roundTrips(rounds: number, ways = ["alone", "together"]): Promise<Record<string, Figures>> {
   const rig = new AgentRig({
     workloads: [{ name: "engine", command: ["/bin/sh", "-c", "while :; do sleep 9; done"] }],
   });
   const socket = join(rig.dir, "echo.sock");
-  const floor = spawn(process.execPath, [process.argv[1] ?? "", "unix-echo", socket], { stdio: "inherit" });
+  const floor = spawn(process.execPath, [inRoot("dist", "bench.mjs"), "unix-echo", socket], { stdio: "inherit" });
   const bare = new grpc.Client(`unix:${socket}`, grpc.credentials.createInsecure());
   try {
     await rig.start();
@@ -61,21 +75,20 @@ export async function state(): Promise<void> {
     });
     const value = Buffer.alloc(100, 1);
     const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-      "bare echo, 100 bytes": () => ask(bare, value),
+      [floorName]: () => ask(bare, value),
       "risk state": () => agent.risk(),
       "get, 100 bytes": () => agent.get("k"),
       "put, 100 bytes, synced": () => agent.put("k", value),
       "append, 100 bytes, synced": () => agent.append("l", value),
       "record trade, synced": () => agent.recordTrade({ profit: 1 }),
     };
-    const alone = await measure(calls, rounds, 1);
-    // No log here: it would reach its bound, since nobody trims it.
+    // No log with many at a time: it would reach its bound, since nobody trims it.
     const { "append, 100 bytes, synced": _, ...others } = calls;
-    const together = await measure(others, rounds, writers);
+    const figures: Record<string, Figures> = {};
+    if (ways.includes("alone")) figures.alone = await measure(calls, rounds, 1);
+    if (ways.includes("together")) figures.together = await measure(others, rounds, writers);
     agent.close();
-    show("one at a time", alone);
-    show(`${writers} at a time`, together);
-    console.log(keep("state", { rounds, writers, alone, together }));
+    return figures;
   } finally {
     bare.close();
     floor.kill("SIGKILL");
@@ -92,7 +105,8 @@ function ask(bare: grpc.Client, bytes: Buffer): Promise<Buffer> {
   });
 }
 
-type Figures = Readonly<Record<string, Spread & { readonly perSecond: number }>>;
+/** By what was asked for. */
+export type Figures = Readonly<Record<string, Spread & { readonly perSecond: number }>>;
 
 async function measure(
   calls: Readonly<Record<string, () => Promise<unknown>>>,
@@ -100,13 +114,13 @@ async function measure(
   atOnce: number,
 ): Promise<Figures> {
   const took = new Map(Object.keys(calls).map((name) => [name, { ms: [] as number[], wallMs: 0 }]));
-  for (const call of Object.values(calls)) for (let n = 0; n < warmUp; n++) await call();
+  for (const call of Object.values(calls)) for (let n = 0; n < Math.min(warmUp, rounds / 5); n++) await call();
   for (let done = 0; done < rounds; done += turn * atOnce) {
     for (const [name, call] of Object.entries(calls)) {
       const mine = took.get(name);
       const beganMs = performance.now();
       const lane = async () => {
-        for (let n = 0; n < turn; n++) {
+        for (let n = 0; n < Math.min(turn, rounds); n++) {
           const startedMs = performance.now();
           await call();
           mine?.ms.push(performance.now() - startedMs);
@@ -122,19 +136,20 @@ async function measure(
   );
 }
 
+/** How often the floor's time p50 and p99 of a call are. */
+export function overFloor(figures: Figures, name: string): { readonly p50: number; readonly p99: number } {
+  const [one, floor] = [figures[name], figures[floorName]];
+  const times = (which: "median" | "p99") => round((one?.[which] ?? Number.NaN) / (floor?.[which] ?? Number.NaN));
+  return { p50: times("median"), p99: times("p99") };
+}
+
 function show(title: string, figures: Figures): void {
-  const floor = figures["bare echo, 100 bytes"];
   table(
     `state API over the unix socket, ${title}; ms`,
     ["", "n", "p50", "p99", "× echo p50", "× echo p99", "a second"],
-    Object.entries(figures).map(([name, one]) => [
-      name,
-      one.n,
-      one.median,
-      one.p99,
-      round(one.median / (floor?.median ?? Number.NaN)),
-      round(one.p99 / (floor?.p99 ?? Number.NaN)),
-      one.perSecond,
-    ]),
+    Object.entries(figures).map(([name, one]) => {
+      const { p50, p99 } = overFloor(figures, name);
+      return [name, one.n, one.median, one.p99, p50, p99, one.perSecond];
+    }),
   );
 }

@@ -15,6 +15,7 @@ import { rest } from "./rest.ts";
 import { riskKills } from "./risk-kills.ts";
 import { storeFaults } from "./store-faults.ts";
 import { storeKills } from "./store-kills.ts";
+import { storeSpeed } from "./store-speed.ts";
 import { stress } from "./stress.ts";
 import { dol } from "./systems-dol.ts";
 import { grc } from "./systems-grc.ts";
@@ -42,6 +43,7 @@ const trials: readonly (Trial & { readonly fullRounds: number })[] = [
   { ...storeKills, fullRounds: 10_000 },
   { ...powerCuts, fullRounds: 300 },
   { ...offlineReboot, fullRounds: 100 },
+  { ...storeSpeed, fullRounds: 3 },
   { ...riskKills, fullRounds: 100 },
   { ...drain, fullRounds: 20 },
   { ...canary, fullRounds: 20 },
