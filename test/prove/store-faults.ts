@@ -234,11 +234,10 @@ async function tryFault(golden: Golden, one: FileFault): Promise<{ ending: Endin
     const { lost, changed, generation } = started;
     const saw = [...lost, ...changed].slice(0, 3).join("; ");
     const told = generation !== golden.generation;
-    const gaps = changed.filter((line) => line.startsWith("outbox:"));
-    if (changed.length > gaps.length) return { ending: "SILENT CHANGE", saw };
+    if (changed.length > 0) return { ending: "SILENT CHANGE", saw };
     if (!told && readRingFile(dir)?.keys.every(({ wraps }) => golden.holder in wraps) !== true)
       return { ending: "SILENT LOSS", saw: "the holder of the escrow key cannot open it any more" };
-    if (lost.length + gaps.length > 0) return { ending: told ? "mended, loss told" : "SILENT LOSS", saw };
+    if (lost.length > 0) return { ending: told ? "mended, loss told" : "SILENT LOSS", saw };
     return { ending: told ? "mended, nothing lost" : "harmless", saw };
   } finally {
     rmSync(dir, { recursive: true, force: true });

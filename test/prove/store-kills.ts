@@ -17,7 +17,9 @@ const livesMax = 40;
 /** Of the kills, this part comes while the store opens and is checked. */
 const openingPart = 0.3;
 const openingMs = 40;
-const writingMs = 25;
+/** The others come when it has acknowledged at most so many writes, and a moment later: on a busy machine a time alone means none. */
+const writesMax = 40;
+const writingMs = 4;
 const hangMs = 60_000;
 /** A kill takes back nothing that the kernel was given: a file system in memory is as good, and no disk's speed is measured. */
 const folder = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
@@ -96,16 +98,20 @@ export function note(said: string, seed: number, life: number, { wrong }: Pick<T
 /** One life, ended by a kill at a moment of `chance`; without it, by itself. Resolves with what it found wrong. */
 function live(dir: string, words: readonly string[], chance?: Random): Promise<string> {
   const child = startLife(join(dir, "store"), join(dir, "ledger"), ...words);
-  const atOpening = chance !== undefined && chance() < openingPart;
-  const delayMs = chance === undefined ? hangMs : chance() * (atOpening ? openingMs : writingMs);
-  let said = "";
-  let timer = setTimeout(() => child.kill("SIGKILL"), hangMs);
+  const kill = () => void child.kill("SIGKILL");
+  let [said, heard] = ["", ""];
+  let timer = setTimeout(kill, hangMs);
   child.stderr.on("data", (bytes) => (said += bytes));
+  const atOpening = chance !== undefined && chance() < openingPart;
+  // It says "ow" and a dot for each write.
+  const letters = chance === undefined ? Infinity : atOpening ? 1 : 2 + Math.floor(chance() * writesMax);
+  const delayMs = (chance?.() ?? 0) * (atOpening ? openingMs : writingMs);
   child.stdout.on("data", (bytes) => {
-    const reached = String(bytes).includes("w") || (atOpening && String(bytes).includes("o"));
-    if (!reached || chance === undefined) return;
+    const before = heard.length;
+    heard += bytes;
+    if (before >= letters || heard.length < letters) return;
     clearTimeout(timer);
-    timer = setTimeout(() => child.kill("SIGKILL"), delayMs);
+    timer = setTimeout(kill, delayMs);
   });
   return new Promise((resolve, reject) => {
     child.once("error", reject);

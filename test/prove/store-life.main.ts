@@ -1,4 +1,5 @@
-// One life of a process that writes to the agent's store, until it is killed. It says "o" before it opens, "w" when it writes.
+// One life of a process that writes to the agent's store, until it is killed. It says "o" before it opens, "w" when it
+// begins to write, and a dot behind each write.
 //   store-life.mjs FOLDER LEDGER write [LIFE]     checks what earlier lives were acknowledged, then writes
 //   store-life.mjs FOLDER LEDGER check kill|power checks only; exit code 3 and a line for each thing that is wrong
 //   store-life.mjs FOLDER LEDGER start            opens as the agent's start does, mends, and says what it found as JSON
@@ -9,7 +10,8 @@ import { startSnapshots } from "@blueflame/agent/store/snapshot.ts";
 import { isFault } from "@blueflame/shared/errors/fault.ts";
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import { check, type Death, write } from "./store-lanes.ts";
+import { check, type Death } from "./store-check.ts";
+import { write } from "./store-lanes.ts";
 import { Ledger } from "./store-ledger.ts";
 import type { Started } from "./store-start.ts";
 
@@ -40,7 +42,7 @@ try {
     const snapshots =
       life % snapshotEach === 0 ? startSnapshots({ store, clock, dataDir: folder, everyMs: 10, keep: 2 }) : undefined;
     writeSync(1, "w");
-    await write(store, ledger, () => true);
+    await write(store, ledger, () => writeSync(1, ".") > 0);
     await snapshots?.close();
   }
   await store.close();

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { inRoot } from "../../deploy/root.ts";
-import type { Findings } from "./store-lanes.ts";
+import type { Findings } from "./store-check.ts";
 
 /** What a start of the agent's store found: it is open, or a fault says why not. */
 export type Started =
