@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
@@ -51,4 +51,26 @@ test("PHX-11 the audit of a node without an agent is verified and exported, and 
   expect(await verified(edited)).toMatch(/AUDIT_BROKEN.*record 8 /);
   expect(await verified(lines.toSpliced(8, 1))).toMatch(/AUDIT_BROKEN.*record 8 /);
   expect(await verified(lines.slice(0, 15))).toMatch(/AUDIT_BROKEN.*record 15 /);
+});
+
+test("audit verify of a directory that never was made it, with an empty store in it, and called that one damaged", async () => {
+  const code = (error: { code?: string }) => error.code;
+  const never = join(dir, "never");
+  for (const command of [auditVerify, auditExport]) {
+    const refused: unknown = await command({ dataDir: never, headers: true }).catch((error: unknown) => error);
+    expect(String(refused)).toMatch(/\[DATA_DIR_UNUSABLE\].*--data-dir/);
+  }
+  expect(await readdir(dir)).not.toContain("never");
+  await mkdir(never);
+  const refused: unknown = await auditVerify({ dataDir: never, headers: true }).catch((error: unknown) => error);
+  expect(String(refused)).toMatch(/\[NOT_FOUND\].*--data-dir/);
+  expect(await readdir(never)).toEqual([]);
+  await rm(join(dir, "store"), { recursive: true });
+  expect(await auditVerify({ dataDir: dir, headers: true }).catch(code)).toBe("STORE_MISSING");
+  expect(await readdir(dir)).not.toContain("store");
+});
+
+test("audit verify --file of a directory ended with an error that nobody expected", async () => {
+  const refused: unknown = await auditVerify({ dataDir: dir, headers: true, file: dir }).catch((error) => error);
+  expect(String(refused)).toMatch(/\[NOT_FOUND\] '.*' cannot be read: it is a directory/);
 });

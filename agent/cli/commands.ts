@@ -163,8 +163,11 @@ function addStore(program: Command): void {
   command("repair", "mend it from what is left, else from a snapshot; the damaged one is kept")
     .option("--new-life", "also when it is sound: what a copy that was put back by hand needs", false)
     .action(async (_options, self: Command) => (await desk()).repair(self.optsWithGlobals<RepairOptions>()));
-  command("restore", "put a snapshot in its place; the one before is kept")
-    .option("--snapshot <number>", "this one; without it the youngest that is sound")
+  command("restore", "put a snapshot in its place, where `repair` is of no use; the one before is kept")
+    .option(
+      "--snapshot <number>",
+      "go back to this one, also where the store holds more; without it the youngest that is sound",
+    )
     .option("--from <folder>", "a snapshot that lies elsewhere")
     .option("--from-hub", "the last one that the hub keeps of this node, or the one that --snapshot names", false)
     .option("--config <file>", "for --from-hub: where the hub is, and with which certificate it is asked")
@@ -172,7 +175,11 @@ function addStore(program: Command): void {
       "--open-with <key>",
       "for --from-hub: a private escrow key (PEM) or an earlier store.key that opens it; not kept",
     )
-    .option("--empty", "begin with an empty store: give up everything that no snapshot holds", false)
+    .option(
+      "--empty",
+      "begin with an empty store: give up everything but what a person stopped and the risk locks that can be read",
+      false,
+    )
     .action(async (_options, self: Command) => (await desk()).restore(self.optsWithGlobals<RestoreOptions>()));
   command("fetch", "bring a snapshot of this node from the hub, and put it among those here")
     .requiredOption("--config <file>", "where the hub is, and with which certificate it is asked")

@@ -66,6 +66,7 @@ function mendOptions({ actor }: StoreOptions): MendOptions {
     bootId: bootId(),
     defaultNodeId: hostname(),
     isAtRest: (state) => isAtRest(state as State),
+    tell: (lines) => void process.stderr.write(lines.map((line) => `${line}\n`).join("")),
   };
 }
 
@@ -105,7 +106,7 @@ export async function repair(options: RepairOptions): Promise<void> {
   await mend(options, options.newLife ? { is: "newLife" } : undefined);
 }
 
-/** Puts a snapshot, or an empty store, in the place of the store, which is kept. Rejects as `mendStore` and `fetchSnapshot` do, and with USAGE. */
+/** Puts a snapshot, or an empty store, in the place of the store, which is kept; says on stderr, before that, what is given up. Rejects as `mendStore` and `fetchSnapshot` do, and with USAGE. */
 export async function restore(options: RestoreOptions): Promise<void> {
   const { snapshot, from, empty, fromHub, config, dataDir } = options;
   if ([snapshot !== undefined && !fromHub, from !== undefined, empty, fromHub].filter(Boolean).length > 1) {

@@ -10,15 +10,17 @@ import { headerOf, type SignedHeads, signedKey, standKey, standOf } from "./audi
 import { textOf } from "./codec.ts";
 import { type Form, formOf } from "./form.ts";
 import { identityKey, storedIdentity } from "./identity.ts";
+import { checkStoreThere } from "./there.ts";
 
 /**
  * The audit in a data directory that no agent has open: how its chain stands, and its records, oldest first; nothing is written.
- * Throws STORE_LOCKED, STORE_DAMAGED and the faults of a record, STORE_NEWER, DATA_DIR_UNUSABLE, and those of the store's keys.
+ * Throws NOT_FOUND and STORE_MISSING where there is no store, STORE_LOCKED, STORE_DAMAGED and the faults of a record, STORE_NEWER, DATA_DIR_UNUSABLE, and those of the store's keys.
  */
 export async function withAuditAtRest<T>(
   dataDir: string,
   use: (header: ChainHeader, records: AsyncIterable<AuditRecord>) => Promise<T>,
 ): Promise<T> {
+  checkStoreThere(dataDir);
   const place = placeOf(join(dataDir, "store"));
   const lock = takeLock(place.lock);
   try {

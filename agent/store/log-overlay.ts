@@ -12,15 +12,18 @@ interface Sink {
 
 /**
  * Brings a store that was filled from a snapshot forward by what the write-ahead log of the damaged store in `path` still says: it is
- * newer than every table, and than the snapshot. What cannot be read is left out, so that it takes no older value away. Returns how
- * many writes there were.
+ * newer than every table, and than the snapshot. What cannot be read is left out, so that it takes no older value away; of a log in
+ * which nothing can be read, which is somebody else's, all is. Returns how many writes there were.
  */
 export async function overlayLog(sink: Sink, path: string, form: Form): Promise<number> {
-  const writes = (logWrites(path) ?? []).filter(
-    (write) =>
-      !write.key.startsWith("!") && (write.type === "del" || unreadable(form, write.key, write.value) === undefined),
-  );
+  const said = (logWrites(path) ?? []).filter(({ key }) => !key.startsWith("!"));
+  const writes = said.filter((write) => write.type === "del" || unreadable(form, write.key, write.value) === undefined);
+  if (said.some(isPut) && !writes.some(isPut)) return 0;
   for (let at = 0; at < writes.length; at += batchMax) await sink.batch(writes.slice(at, at + batchMax));
   if (writes.length > 0) await sink.batch([], { sync: true });
   return writes.length;
+}
+
+function isPut({ type }: Write): boolean {
+  return type === "put";
 }

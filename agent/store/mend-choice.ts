@@ -74,6 +74,23 @@ export function choose(found: StoreFindings): Choice {
   return { is: "mend", ways: ["reopen", ...restore], because: damage };
 }
 
+/**
+ * What `store restore` does that names no snapshot: what a repair would, where that takes one and lays the log over it. Where a
+ * repair keeps more it is refused, also of a sound store: going back that far takes a person who names the snapshot.
+ */
+export function chooseRestore(found: StoreFindings): Choice {
+  const choice = choose(found);
+  if (choice.is === "leave") {
+    if (choice.because === "first-run") return choice;
+    const because = "the store is sound, and a snapshot knows nothing of what was written since";
+    return { is: "refuse", code: "STORE_HOLDS_MORE", because };
+  }
+  if (choice.is === "refuse") return choice;
+  if (choice.ways[0] === "restore") return { ...choice, ways: ["restore"] };
+  const because = `${choice.because}, and all else in it can be kept`;
+  return { is: "refuse", code: "STORE_HOLDS_MORE", because };
+}
+
 /** What is wrong, in words; undefined for a sound store. */
 function damageOf({ files, parts, opens, keys, unreadable, behind }: StoreFindings): string | undefined {
   if (files === "damaged") return `files of the store are damaged (${parts.join(", ")})`;

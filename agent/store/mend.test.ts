@@ -313,7 +313,8 @@ test("the snapshot of another node is refused", async () => {
   const mirror = readMirror(dir);
   if (!mirror) throw new Error("there is no mirror");
   writeMirror(dir, { ...mirror, nodeId: "edge-2" });
-  expect(await mendStore(dir, options, { is: "restore", from: undefined }).catch(code)).toBe("DATA_DIR_OF_ANOTHER");
+  const wish = { is: "restore", from: join(dir, "snapshots", "1") } as const;
+  expect(await mendStore(dir, options, wish).catch(code)).toBe("DATA_DIR_OF_ANOTHER");
 });
 
 test("readings that wait for the hub are not in a snapshot, audit is", async () => {

@@ -23,19 +23,21 @@ import { openAgentStore } from "./agent-store.ts";
 import { Codec, isDamage, textOf } from "./codec.ts";
 import type { Mirror } from "./deferred-mirror.ts";
 import { type Form, formOf, sealedForm, storeFormat } from "./form.ts";
+import { giveUp, standingOf } from "./going-back.ts";
 import { identityKey, type Stored, storedIdentity } from "./identity.ts";
 import { type Inspected, inspect, unreadableIn } from "./inspect.ts";
 import { encodeRing } from "./keys/ring.ts";
 import { ringKey } from "./keys/ring-file.ts";
 import { makeRing, openRing, storedRing } from "./keys/store-keys.ts";
 import { overlayLog } from "./log-overlay.ts";
-import { choose, copiesMax, tooMany, type Way } from "./mend-choice.ts";
+import { type Choice, choose, chooseRestore, copiesMax, tooMany, type Way } from "./mend-choice.ts";
 import { heir, restAgain } from "./next-life.ts";
 import { unreadable } from "./readable.ts";
 import { newestGood } from "./snapshot.ts";
 import { type Entry, entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-file.ts";
 import { checkOf, snapshotForm } from "./snapshot-form.ts";
 import { fill } from "./snapshot-rehearsal.ts";
+import { checkDirThere, neverThere } from "./there.ts";
 
 const notesMax = 10;
 
@@ -52,13 +54,15 @@ export interface MendOptions {
   readonly doubted?: boolean;
   /** What is known of the store from outside; absent: what lies beside it. */
   readonly mirror?: Mirror | undefined;
+  /** Told what a person's word gives up, before anything is changed. */
+  readonly tell?: (lines: readonly string[]) => void;
 }
 
 /** What a person asked for; without it, whatever the findings ask for is done. */
 export type Wish =
   /** A sound store too begins a new life: what a copy that was put back by hand needs before the hub takes its word. */
   | { readonly is: "newLife" }
-  /** The snapshot in this folder, or the youngest good one; `above`: a life that somebody elsewhere knows of, which must be over. */
+  /** The snapshot in this folder, or the youngest good one where a repair would take it too; `above`: a life that somebody elsewhere knows of, which must be over. */
   | { readonly is: "restore"; readonly from: string | undefined; readonly above?: bigint }
   /** An empty store: all that no snapshot holds is given up. Only a person may ask for it. */
   | { readonly is: "empty" };
@@ -76,16 +80,17 @@ export interface Mended {
 
 /**
  * Throws STORE_LOCKED, STORE_NEWER, DATA_DIR_UNUSABLE, DATA_DIR_OF_ANOTHER, STORE_MISSING and STORE_DAMAGED when no way is
- * left, STORE_WRITE_FAILED when the disk refuses; the store is then as it was.
+ * left, STORE_WRITE_FAILED when the disk refuses; for a wish also NOT_FOUND, SNAPSHOT_DAMAGED, STORE_HOLDS_MORE and LIMIT_REACHED.
+ * The store is then as it was.
  */
 export async function mendStore(dataDir: string, options: MendOptions, wish?: Wish): Promise<Mended> {
   const place = placeOf(join(dataDir, "store"));
-  if (!wish) checkThere(dataDir);
+  checkPlaces(dataDir, wish);
   const beganWallMs = options.clock.wallMs();
   const done = await underLock(place, options, async () => {
     // Whoever asks for a snapshot or an empty store has given up what this one holds.
     const found = await inspect(dataDir, place, wish?.is === "empty" || wish?.is === "restore", options.mirror);
-    const choice = wish ? wished(wish, found) : choose(found);
+    const choice = wish ? wished(wish, found, dataDir) : choose(found);
     if (choice.is === "leave") {
       const is = choice.because === "sound" ? "sound" : "absent";
       return { is, by: undefined, because: choice.because, kept: undefined, notes: found.notes } as const;
@@ -100,13 +105,21 @@ export async function mendStore(dataDir: string, options: MendOptions, wish?: Wi
 /** Looks only. The same faults as {@link mendStore}, and those of a store that would have to be mended. */
 export async function verifyStore(dataDir: string, options: MendOptions): Promise<Inspected> {
   const place = placeOf(join(dataDir, "store"));
-  checkThere(dataDir);
+  checkDirThere(dataDir);
   return underLock(place, options, () => inspect(dataDir, place));
 }
 
-/** Looking makes nothing, also not the lock's folder. */
-function checkThere(dataDir: string): void {
-  if (!existsSync(dataDir)) throw new Fault("DATA_DIR_UNUSABLE", `there is no directory '${dataDir}'`);
+/** Who brings a snapshot from elsewhere, or begins with nothing, may do so where nothing is yet. */
+function checkPlaces(dataDir: string, wish: Wish | undefined): void {
+  const named = snapshotNamed(wish);
+  if (named === undefined) {
+    if (wish?.is !== "empty") checkDirThere(dataDir);
+  } else if (!existsSync(named)) throw new Fault("NOT_FOUND", `there is no snapshot '${named}'`);
+}
+
+/** The snapshot that a person has chosen himself. */
+function snapshotNamed(wish: Wish | undefined): string | undefined {
+  return wish?.is === "restore" ? wish.from : undefined;
 }
 
 async function underLock<T>(place: Place, { clock }: MendOptions, work: () => Promise<T>): Promise<T> {
@@ -134,13 +147,19 @@ function diskFault(path: string, error: unknown): unknown {
   return error;
 }
 
-function wished(wish: Wish, found: Inspected): { is: "mend"; ways: readonly (Way | "empty")[]; because: string } {
+type Wished = Choice | { readonly is: "mend"; readonly ways: readonly (Way | "empty")[]; readonly because: string };
+
+function wished(wish: Wish, found: Inspected, dataDir: string): Wished {
   if (found.copies >= copiesMax && found.files !== "absent") throw new Fault("LIMIT_REACHED", tooMany(found.copies));
   switch (wish.is) {
     case "newLife":
       return { is: "mend", ways: ["reopen"], because: "a new life was asked for" };
-    case "restore":
-      return { is: "mend", ways: ["restore"], because: "a snapshot was asked for" };
+    case "restore": {
+      if (wish.from !== undefined) return { is: "mend", ways: ["restore"], because: "a snapshot was asked for" };
+      const choice = chooseRestore(found);
+      if (choice.is !== "leave") return choice;
+      return { is: "refuse", code: "NOT_FOUND", because: neverThere(dataDir) };
+    }
     case "empty":
       return { is: "mend", ways: ["empty"], because: "an empty store was asked for" };
     default:
@@ -167,6 +186,7 @@ async function tryAll(ways: readonly (Way | "empty")[], because: string, task: T
       notes.push(`${by} was of no use: ${error.saw}`);
     }
   }
+  if (snapshotNamed(task.wish) !== undefined) throw new Fault("SNAPSHOT_DAMAGED", withNotes(because, notes));
   const code = task.found.files === "absent" ? "STORE_MISSING" : "STORE_DAMAGED";
   throw new Fault(code, withNotes(because, notes));
 }
@@ -178,11 +198,18 @@ function withNotes(because: string, notes: readonly string[]): string {
 async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<string | undefined> {
   const { dataDir, place, found, options, wish } = task;
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
+  const named = snapshotNamed(wish) !== undefined;
+  const standing = named || by === "empty" ? await standingOf(place, found, dataDir) : undefined;
   const made = await remake(place, makingOf(by, found), storeFormat);
   try {
     const wallMs = options.clock.wallMs();
     const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, task);
-    if (source && form.codec && !wish) {
+    if (standing) {
+      const given = await giveUp(standing, made.handle, form, source);
+      options.tell?.(given);
+      notes.push(...given);
+    }
+    if (source && form.codec && !named) {
       const later = await overlayLog(made.handle, place.path, form);
       if (later > 0) notes.push(`${later} later writes of its log are in it`);
     }

@@ -320,7 +320,7 @@ test("PHX-9 an older plain store is sealed at its opening, after a snapshot, and
   await close(store);
   for (const canary of ["plain-canary", "plain-name", "plain-value"]) expect(everyByte(dir)).not.toContain(canary);
   expect(snapshotNumbers(join(dir, "snapshots"))).toEqual([1]);
-  await mendStore(dir, mending, { is: "restore", from: undefined });
+  await mendStore(dir, mending, { is: "restore", from: join(dir, "snapshots", "1") });
   expect(await (await open()).get("risk", "plain-name")).toMatchObject({ revision: 3n });
 });
 

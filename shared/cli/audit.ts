@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createReadStream, readFileSync } from "node:fs";
+import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { ChainCheck, type ChainHeader, type Finding, type SignedHead, type Verdict } from "../audit/check.ts";
 import { headerLine, readHeader, readRecord, recordLine } from "../audit/lines.ts";
@@ -42,6 +42,8 @@ export async function pagedAudit(ask: (after: string) => Promise<Page>): Promise
 
 /** Reads an export, line by line. Rejects with NOT_FOUND, BAD_REQUEST, STORE_NEWER, the latter two also while it is read. */
 export async function auditFile(path: string): Promise<AuditSource> {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Fault("NOT_FOUND", `'${path}' cannot be read: it is a directory, and an export is a file`);
   const input = createReadStream(path);
   await once(input, "open").catch((cause: unknown) => {
     throw new Fault("NOT_FOUND", `'${path}' cannot be read`, { cause });

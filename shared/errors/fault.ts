@@ -4,7 +4,7 @@
  */
 export const catalogue = {
   CONFIG_INVALID: { retry: "never", exit: 2, remedy: "Correct the lines named above; nothing was started or changed." },
-  CONFIG_NOT_FOUND: { retry: "never", exit: 2, remedy: "Give the path of an existing file with --config." },
+  CONFIG_NOT_FOUND: { retry: "never", exit: 2, remedy: "Give the path of an existing file that this user may read." },
   CONFIG_TORN: {
     retry: "later",
     exit: 2,
@@ -20,7 +20,7 @@ export const catalogue = {
   DATA_DIR_UNUSABLE: {
     retry: "later",
     exit: 1,
-    remedy: "Make the directory writable for this user, or give another one with --data-dir.",
+    remedy: "Name the right directory with --data-dir, and make it writable for this user.",
   },
   DATA_DIR_OF_ANOTHER: {
     retry: "never",
@@ -37,7 +37,18 @@ export const catalogue = {
     retry: "never",
     exit: 1,
     remedy:
-      "The store cannot be used and was left as it is. On a node: `blueflame-agent store restore`; on the hub: its backup.",
+      "The store was left as it is. On a node: stop the agent, then `blueflame-agent store repair`, which keeps all that can be read; `store restore` only when that is of no use. On the hub: put a copy of its data directory back.",
+  },
+  STORE_HOLDS_MORE: {
+    retry: "never",
+    exit: 6,
+    remedy:
+      "Nothing was changed. What is damaged is mended by `blueflame-agent store repair`, which keeps more than any snapshot. To go back all the same, name the snapshot: `store restore --snapshot NUMBER`; `store verify` lists them.",
+  },
+  SNAPSHOT_DAMAGED: {
+    retry: "never",
+    exit: 1,
+    remedy: "The store was left as it is. Name another snapshot: `blueflame-agent store verify` lists those here.",
   },
   STORE_NEWER: {
     retry: "never",
@@ -48,7 +59,7 @@ export const catalogue = {
     retry: "never",
     exit: 1,
     remedy:
-      "The store existed once and is gone; it is not made anew by itself. On a node: `blueflame-agent store restore`; on the hub: its backup.",
+      "The store existed once and is gone; it is not made anew by itself. Was another directory meant (--data-dir)? On a node: `blueflame-agent store restore` takes the youngest snapshot. On the hub: put a copy of its data directory back.",
   },
   STORE_WRITE_FAILED: {
     retry: "later",

@@ -215,11 +215,19 @@ test(
     const store = (...words: string[]) => rig.run([...rig.program, "store", ...words, "--data-dir", rig.dataDir]);
     const mended = async (...words: string[]) => {
       const said = await store(...words, "-o", "json");
-      expect(said).toMatchObject({ code: 0, err: "" });
+      const givenUp = words.includes("--snapshot")
+        ? /^the snapshot is of \S+Z: what was written since is given up\n/
+        : /^$/;
+      expect(said).toMatchObject({ code: 0, err: expect.stringMatching(givenUp) });
       return JSON.parse(said.out) as { is: string; by: string; kept: string };
     };
     expect(await store("verify")).toMatchObject({ code: 0, err: "", out: expect.stringMatching(/^store +sound/m) });
     expect(await mended("repair")).toMatchObject({ is: "sound" });
+    expect(await store("restore")).toMatchObject({ code: 6, err: expect.stringContaining("[STORE_HOLDS_MORE]") });
+    expect(await store("restore", "--snapshot", "99")).toMatchObject({
+      code: 3,
+      err: expect.stringContaining("[NOT_FOUND]"),
+    });
     const [number = ""] = readdirSync(join(rig.dataDir, "snapshots")).sort().reverse();
     for (const [by, words] of [
       ["reopen", ["repair", "--new-life"]],

@@ -159,7 +159,7 @@ export const deeds: Readonly<Record<string, (rig: CanaryRig) => Promise<void>>> 
   },
   "a snapshot takes the store's place": async (rig) => {
     await rig.kill();
-    await rig.says("store restore");
+    await rig.says(`store restore --snapshot ${rig.newestSnapshot()}`);
     await rig.start();
   },
   "a diagnosis": async (rig) => {

@@ -1,0 +1,92 @@
+/**
+ * A person goes back to a snapshot of his choice: what that gives up is said before it is done, and no lock is opened by it. What
+ * the store of now knows of its workloads' risk is read from it, or from a copy that is mended as far as it can be.
+ */
+
+import { type Handle, type Place, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
+import { remake } from "@blueflame/shared/store/level/remake.ts";
+import { freshRisk, lock, lockedBecause, locksOf, type Risk, tighten } from "../state/risk.ts";
+import type { KeptRisk } from "../state/space.ts";
+import { textOf } from "./codec.ts";
+import { type Form, formOf, storeFormat } from "./form.ts";
+import type { StoreFindings } from "./mend-choice.ts";
+import { unreadable } from "./readable.ts";
+import { manifestOf } from "./snapshot-file.ts";
+
+/** So many workloads are told of one by one. */
+const linesMax = 5;
+
+/** What the store of now knows. */
+export interface Standing {
+  readonly risks: ReadonlyMap<string, KeptRisk>;
+  /** Why it cannot be read. */
+  readonly unread?: string;
+}
+
+type Seen = StoreFindings & { readonly damage: readonly { readonly file: string }[] };
+
+/** The store stays as it is. Never throws: who goes back may have nothing else left. */
+export async function standingOf(place: Place, found: Seen, dataDir: string): Promise<Standing> {
+  if (found.files === "absent") return { risks: new Map() };
+  try {
+    if (found.files === "sound" && found.opens) {
+      const handle = await reopenHandle(place, {});
+      return await readRisks(handle, dataDir).finally(() => handle.close());
+    }
+    const onlyLogs = found.parts.every((part) => part === "log") && found.files === "damaged";
+    const without = found.damage.map(({ file }) => file).filter((file) => /\.(ldb|sst|log)$/.test(file));
+    const copy = await remake(place, onlyLogs ? { by: "reopen" } : { by: "repair", without }, storeFormat);
+    return await readRisks(copy.handle, dataDir).finally(() => copy.drop());
+  } catch (error) {
+    return { risks: new Map(), unread: (error as Error).message };
+  }
+}
+
+async function readRisks(handle: Handle, dataDir: string): Promise<Standing> {
+  const form = await formOf(handle, dataDir);
+  if (!form) return { risks: new Map(), unread: "its data keys are gone" };
+  return { risks: await risksIn(handle, form) };
+}
+
+async function risksIn(handle: Handle, form: Form): Promise<Map<string, KeptRisk>> {
+  const risks = new Map<string, KeptRisk>();
+  for await (const [place, sealed] of handle.iterator({ gte: "risk/", lt: "risk0" })) {
+    if (unreadable(form, place, sealed) !== undefined) continue;
+    const { key, value } = form.open(place, sealed);
+    risks.set(key.slice("risk/".length), JSON.parse(textOf(value)) as KeptRisk);
+  }
+  return risks;
+}
+
+/** Takes the locks and limits of now over into the store that is made of a snapshot, or of nothing; returns what is given up, in words. */
+export async function giveUp(now: Standing, handle: Handle, form: Form, source: string | undefined): Promise<string[]> {
+  const of = source && new Date((await manifestOf(source)).takenWallMs).toISOString();
+  const since = of ? [`the snapshot is of ${of}: what was written since is given up`] : [];
+  return [...since, ...(await keepLocks(now, handle, form))];
+}
+
+async function keepLocks(now: Standing, handle: Handle, form: Form): Promise<string[]> {
+  const then = await risksIn(handle, form);
+  const lines: string[] = [];
+  for (const [workload, { risk }] of now.risks) {
+    const before = then.get(workload) ?? { risk: freshRisk, changed: 0, mark: "" };
+    const kept: KeptRisk = { ...before, risk: lockedAsNow(before.risk, risk) };
+    const write = form.put(`risk/${workload}`, Buffer.from(JSON.stringify(kept)));
+    if (write.type === "put") await handle.put(write.key, write.value, { sync: true });
+    const stays = risk.lock ? `; its lock stays: ${lockedBecause(risk)}` : "";
+    const lost = risk.trades > before.risk.trades;
+    if (lost || stays !== "")
+      lines.push(`of ${risk.trades} trades of '${workload}' ${before.risk.trades} are in it${stays}`);
+  }
+  if (now.unread !== undefined) lines.push(`what the store of now holds cannot be read: ${now.unread}`);
+  if (lines.length <= linesMax) return lines;
+  return [...lines.slice(0, linesMax), `${lines.length - linesMax} more workloads lose trades or keep a lock`];
+}
+
+/** What locked of old stays, too: nobody but a person opens anything. */
+function lockedAsNow(then: Risk, now: Risk): Risk {
+  const { also: _also, ...rest } = then;
+  const taken: Risk = { ...rest, lock: now.lock, ...(now.also && { also: now.also }) };
+  const locked = locksOf(then).reduce((risk, one) => lock(risk, one.cause, one.because, one.sinceWallMs), taken);
+  return tighten(locked, now.limits, now.lock?.sinceWallMs ?? 0);
+}
