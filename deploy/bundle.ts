@@ -19,6 +19,10 @@ export interface Program {
 /** Both must be small, and work when the agent cannot be loaded. */
 const besideAgent = { watchdog: "./blueflame-watchdog.cjs", emergency: "./blueflame-emergency.cjs" };
 
+/** The command that was typed, as an expression of JavaScript: a person may say `--data-dir` before it. */
+export const firstWord =
+  'process.argv.slice(2).find((word, at, words) => !/^--data-dir(=|$)/.test(word) && words[at - 1] !== "--data-dir")';
+
 /** Everything that `npm run build` makes. */
 export const programs: readonly Program[] = [
   { name: "blueflame-agent", entry: "agent/main.ts", outfile: "dist/blueflame-agent.cjs", handsOver: besideAgent },
@@ -127,7 +131,7 @@ function optionsOf({ entry, outfile, handsOver }: Program): BuildOptions {
   const options = bundleOptions(entry, outfile);
   if (!handsOver) return options;
   const first = [
-    `const __other = ${JSON.stringify(handsOver)}[process.argv[2]];`,
+    `const __other = ${JSON.stringify(handsOver)}[${firstWord}];`,
     `if (__other) {`,
     // In place of this process where Node can do that: the text of the agent's bundle alone would stay as 10 MB of its memory.
     `const again = [process.execPath, ...process.execArgv, require("node:path").join(__dirname, __other), ...process.argv.slice(2)];`,

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
-import { bundleOptions, copyAddon } from "./bundle.ts";
+import { bundleOptions, copyAddon, firstWord } from "./bundle.ts";
 import { inRoot, root, version } from "./root.ts";
 import { agentV8Flags } from "./v8-flags.ts";
 
@@ -114,7 +114,7 @@ module.exports = {
       const parts = (await readFile(from, "utf8")).split(patch);
       if (parts.length !== 2) throw new Error("pkg has changed: its replacement of child_process is not where it was");
       const first = ["watchdog", "emergency"].map(async (word) =>
-        'if (process.argv[2] === "' + word + '") return void (() => {' + (await readFile(__dirname + "/" + word + ".cjs", "utf8")) + "\\n})();\\n");
+        ${JSON.stringify(`if (${firstWord} === `)} + '"' + word + '") return void (() => {' + (await readFile(__dirname + "/" + word + ".cjs", "utf8")) + "\\n})();\\n");
       await writeFile(to, (await Promise.all(first)).join("") + parts.join(""));
     };
   },

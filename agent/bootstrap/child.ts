@@ -98,9 +98,19 @@ export function codeIn(err: string): string {
   return /^\[([A-Z_]+)\]/m.exec(err)?.[1] ?? "";
 }
 
-/** The line that says why. */
+/** Of the problems that are listed below a line; each as long as a line of its own may be. */
+const listedMax = 3;
+const lineMax = 600;
+
+/** The line that says why, with the first of the problems that it lists: `[CONFIG_INVALID] F cannot be used: F:2:3 …`. */
 export function lineIn({ err, code }: Ended): string {
   const lines = err.trim().split("\n");
-  const line = lines.find((one) => /^\[[A-Z_]+\]/.test(one)) ?? lines.at(-1) ?? "";
-  return line.trim() === "" ? `exit code ${code}` : line.trim().slice(0, 600);
+  const at = lines.findIndex((one) => /^\[[A-Z_]+\]/.test(one));
+  const line = (lines.at(at) ?? "").trim();
+  if (line === "") return `exit code ${code}`;
+  const below = at < 0 ? [] : lines.slice(at + 1);
+  const end = below.findIndex((one) => !one.startsWith("  "));
+  const listed = below.slice(0, end < 0 ? undefined : end).map((one) => one.trim().slice(0, lineMax));
+  const more = listed.length > listedMax ? [`and ${listed.length - listedMax} more`] : [];
+  return [line.slice(0, lineMax), [...listed.slice(0, listedMax), ...more].join("; ")].join(" ").trim();
 }

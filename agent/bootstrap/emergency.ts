@@ -1,5 +1,5 @@
 /** `blueflame-agent emergency`: looks, decides, acts, and looks again, until nothing is left to do. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { homedir, uptime } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { places } from "../constants.ts";
@@ -36,7 +36,7 @@ interface Flags {
   readonly format: Format;
 }
 
-/** Runs it with the arguments behind `emergency` and returns the exit code: 0 when the node is well or nothing was to be done, 1 when a person is needed, 2 for wrong usage. */
+/** Runs it with the arguments of the program and returns the exit code: 0 when the node is well or nothing was to be done, 1 when a person is needed, 2 for wrong usage. */
 export async function emergency(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   const flags = parseFlags(args, defaultDataDir(env));
   if ("refused" in flags) {
@@ -117,6 +117,7 @@ function parseFlags(args: readonly string[], defaultDir: string): Flags | { read
   );
   for (let flag = rest.shift(); flag !== undefined; flag = rest.shift()) {
     if (flag === "--help" || flag === "-h") return { refused: usage };
+    if (flag === "emergency") continue; // the command itself, wherever it was typed
     if (flag === "--auto") flags = { ...flags, auto: true };
     else if (flag === "--start") flags = { ...flags, start: true };
     else if (flag === "--dry-run") flags = { ...flags, dryRun: true };
@@ -151,9 +152,18 @@ function defaultDataDir(env: NodeJS.ProcessEnv): string {
 
 /** The agent's program from our own. An executable needs no script; a bundle of ours lies beside the agent's. */
 function selfProgram(): readonly string[] {
-  const script = resolve(process.argv[1] ?? "");
+  const script = scriptAt(process.argv[1] ?? "");
   if (!/\.[cm]?js$/.test(script)) return [process.execPath];
   return [process.execPath, basename(script) === ownBundle ? join(dirname(script), agentBundle) : script];
+}
+
+/** npx runs a link without an ending, which says nothing of what it is. */
+function scriptAt(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
 }
 
 // ── how often by itself ──────────────────────────────────────────────────────────────────────────────────────────────

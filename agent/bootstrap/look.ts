@@ -132,8 +132,12 @@ export class Look {
     if (!works) return { path, is: "unknown", because: "no program can read it", copy, lastGood };
     const checked = await this.#ask(`config ${size}`, () => run([...works, "config", "check", path], child));
     if (checked.code === 0) return { path, is: "sound", because: "", copy, lastGood };
-    const bad = codeIn(checked.err).startsWith("CONFIG_");
-    return { path, is: bad ? "invalid" : "unknown", because: lineIn(checked), copy, lastGood };
+    const code = codeIn(checked.err);
+    if (!code.startsWith("CONFIG_")) return { path, is: "unknown", because: lineIn(checked), copy, lastGood };
+    // That it cannot be used is said already: here only why.
+    const said = lineIn(checked);
+    const because = code === "CONFIG_INVALID" ? said.replace(/^\[\w+\] .*? cannot be used: /, "") : sawIn(said);
+    return { path, is: "invalid", because, copy, lastGood };
   }
 
   async #store(

@@ -1,8 +1,7 @@
 // blueflame-agent emergency: a program of its own, so that nothing that may be damaged is loaded before it (bin.mjs, deploy/).
 import { emergency } from "./emergency.ts";
 
-const words = process.argv.slice(2);
-void emergency(words[0] === "emergency" ? words.slice(1) : words, process.env).then(
+void emergency(process.argv.slice(2), process.env).then(
   (code) => {
     process.exitCode = code;
   },

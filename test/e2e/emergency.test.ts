@@ -1,6 +1,7 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { inRoot } from "../../deploy/root.ts";
 import { DamageRig } from "../prove/damage-rig.ts";
 import { built } from "./built.ts";
 
@@ -248,6 +249,58 @@ test(
     await back();
     expect(rig.haltedRuns).toBe(false); // stopped.json has remembered it through three other stores
     expect(await store("verify")).toMatchObject({ code: 1, out: "", err: expect.stringContaining("[STORE_LOCKED]") });
+  },
+  longMs,
+);
+
+interface Said {
+  readonly verdicts: readonly { part: string; state: string; saw: string }[];
+  readonly troubles: readonly { code: string; because: string; commands: readonly string[] }[];
+}
+const verdictOf = (out: string, part: string) => (JSON.parse(out) as Said).verdicts.find((one) => one.part === part);
+
+test(
+  "`npx blueflame-agent emergency` where nobody has written down how the agent was started: it took bare Node for its program and saw no damaged store",
+  async () => {
+    for (const name of ["start.json", "good", "store"]) rmSync(join(rig.dataDir, name), { recursive: true });
+    const link = join(rig.dir, "blueflame-agent"); // as npm makes one in node_modules/.bin
+    symlinkSync(inRoot("agent", "bin.mjs"), link);
+    const said = await rig.run([process.execPath, link, "emergency", "-o", "json", "--data-dir", rig.dataDir]);
+    expect(verdictOf(said.out, "program")).toMatchObject({ state: "well", saw: expect.stringContaining("bin.mjs") });
+    expect(verdictOf(said.out, "store")).toMatchObject({ state: "mended" });
+    const [trouble] = (JSON.parse(said.out) as Said).troubles; // only a person knows how it is started
+    expect(trouble?.commands.at(-1)).toContain(`${inRoot("agent", "bin.mjs")} up --config`);
+  },
+  longMs,
+);
+
+test(
+  "`blueflame-agent --data-dir DIR emergency` is refused, although each other command takes the flag before it",
+  async () => {
+    const words = ["--data-dir", rig.dataDir, "emergency", "--dry-run"];
+    const byLink = [process.execPath, inRoot("agent", "bin.mjs"), ...words];
+    for (const command of [[...rig.program, ...words], byLink])
+      expect(await rig.run(command)).toMatchObject({ code: 0, err: "", out: expect.stringContaining("would: ") });
+    const watchdog = await rig.run([...byLink.slice(0, 4), "watchdog", "--help"]);
+    expect(watchdog).toMatchObject({ code: 0, out: expect.stringContaining("Usage: blueflame-agent watchdog") });
+  },
+  longMs,
+);
+
+test(
+  "a config that cannot be used: what the emergency says is cut before the line that is wrong",
+  async () => {
+    rmSync(join(rig.dataDir, "good"), { recursive: true });
+    writeFileSync(rig.config, "workloads: [{ name: one, comand: [x] }]\n");
+    const used = await rig.emergency({}, "--dry-run", "-o", "json");
+    const line = `${rig.config} is invalid: ${rig.config}:1:`;
+    expect(verdictOf(used.out, "config")?.saw).toMatch(
+      /comand: unknown key;.* did you mean "command"\?; the last good one/,
+    );
+    rmSync(join(rig.dataDir, "last-good-config.json"));
+    const said = await rig.emergency({}, "--dry-run");
+    expect(said.err).toContain(`[CONFIG_INVALID] ${line}`);
+    expect(said.err).toMatch(/workloads\[0\]\.command: missing.*\n +# write/);
   },
   longMs,
 );
