@@ -1,5 +1,5 @@
 /**
- * A person goes back to a snapshot of his choice: what that gives up is said before it is done, and no lock is opened by it. What
+ * A snapshot, or nothing, takes the place of the store: what that gives up is said before it is done, and no lock is opened by it. What
  * the store of now knows of its workloads' risk is read from it, or from a copy that is mended as far as it can be.
  */
 
@@ -58,7 +58,7 @@ async function risksIn(handle: Handle, form: Form): Promise<Map<string, KeptRisk
   return risks;
 }
 
-/** Takes the locks and limits of now over into the store that is made of a snapshot, or of nothing; returns what is given up, in words. */
+/** Takes the locks and limits of now over into the store that is made; returns what is given up, in words. `source`: the snapshot, where nothing later is laid over it. */
 export async function giveUp(now: Standing, handle: Handle, form: Form, source: string | undefined): Promise<string[]> {
   const of = source && new Date((await manifestOf(source)).takenWallMs).toISOString();
   const since = of ? [`the snapshot is of ${of}: what was written since is given up`] : [];

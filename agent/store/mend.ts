@@ -199,19 +199,19 @@ async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<s
   const { dataDir, place, found, options, wish } = task;
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
   const named = snapshotNamed(wish) !== undefined;
-  const standing = named || by === "empty" ? await standingOf(place, found, dataDir) : undefined;
+  const standing = by === "restore" || by === "empty" ? await standingOf(place, found, dataDir) : undefined;
   const made = await remake(place, makingOf(by, found), storeFormat);
   try {
     const wallMs = options.clock.wallMs();
     const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, task);
-    if (standing) {
-      const given = await giveUp(standing, made.handle, form, source);
-      options.tell?.(given);
-      notes.push(...given);
-    }
     if (source && form.codec && !named) {
       const later = await overlayLog(made.handle, place.path, form);
       if (later > 0) notes.push(`${later} later writes of its log are in it`);
+    }
+    if (standing) {
+      const given = await giveUp(standing, made.handle, form, named ? source : undefined);
+      if (wish) options.tell?.(given);
+      notes.push(...given);
     }
     if (form.codec) await keepRing(made, form.codec);
     await settle(made, form, by, source, task, notes);

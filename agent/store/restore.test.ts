@@ -69,7 +69,7 @@ const code = (error: unknown) => (isFault(error) ? error.code : String(error));
 async function lived(): Promise<void> {
   let store = await start();
   await commit(store, loss(1), loss(2));
-  const snapshots = startSnapshots({ store, clock, dataDir: dir, everyMs: 1, keep: 1 });
+  const snapshots = startSnapshots({ store, clock, dataDir: dir, everyMs: 1, keep: 99 });
   while (snapshotNumbers(snapshotsIn(dir)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   await snapshots.close();
   await close(store);
@@ -147,6 +147,19 @@ test.each(damages)(
     expect(await engine()).toMatchObject({ trades: 2, because: causes, limits: { lossStreak: 4 } });
     const [audit] = await ([...open][0]?.audit(1) ?? []);
     expect(audit?.because).toContain("of 8 trades of 'engine' 2 are in it");
+  },
+);
+
+test.each([undefined, youngest])(
+  "PHX-9 GRC-7 a snapshot in the place of a damaged table forgot what had locked in the table after it, and nobody said what is lost (%j)",
+  async (wish) => {
+    await lived();
+    await close(await start()); // what was in the log is a table now
+    flip(inStore(/\.ldb$/), 40);
+    const done = await mendStore(dir, options, wish);
+    expect(done).toMatchObject({ by: "restore" });
+    expect(done.notes.join()).toContain(`of 8 trades of 'engine' 2 are in it; its lock stays: ${streak}`);
+    expect(await engine()).toMatchObject({ trades: 2, because: causes, limits: { lossStreak: 4 } });
   },
 );
 
