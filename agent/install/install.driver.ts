@@ -13,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isNewEnough } from "@blueflame/shared/cli/launch.mjs";
 import { readConfigFile, thisMachine } from "@blueflame/shared/config/machine.driver.ts";
@@ -76,7 +76,7 @@ export function install(layout: Layout, given: Given): readonly Done[] {
   done.push({ what: "command", where: layout.command });
   if (config?.text !== undefined) writeWhole(layout.config, config.text, 0o600);
   if (config) done.push({ what: "config", where: layout.config });
-  if (config?.settled) done.push({ what: "its source", where: config.settled });
+  if (config?.settled !== undefined) done.push({ what: "keep", where: config.settled });
   makeFolder(layout.dataDir);
   keepGood(layout, files, config !== undefined);
   done.push({ what: "good copy", where: join(layout.dataDir, places.good) });
@@ -176,7 +176,7 @@ function placeCommand(layout: Layout): void {
 /** The config of the installation, checked; `text` is what has to be written, without it the file stays as it is. */
 interface ConfigFor {
   readonly text?: string;
-  /** The file that it was copied from, when paths or programs are absolute now that were not. */
+  /** For people: the folder of the file that it was copied from, when something in the copy is absolute that was not. */
   readonly settled?: string | undefined;
 }
 
@@ -193,7 +193,11 @@ function configFor(layout: Layout, { config, hub }: Given): ConfigFor | undefine
   const given = { text: readConfigFile(source), path: source, searchPath: personsPath(process.env.PATH ?? "") };
   const options = { path: layout.config, hub, certificates: certificatesAt(layout) };
   const text = copyOf({ ...given, machine: thisMachine }, options);
-  return { text, settled: hub.length === 0 && text !== given.text ? source : undefined };
+  return { text, settled: hub.length === 0 && text !== given.text ? keepSaid(source) : undefined };
+}
+
+function keepSaid(source: string): string {
+  return `${dirname(source)}: what ${basename(source)} names by relative paths, its folder as the default cwd, too, is absolute in the copy`;
 }
 
 function keepGood(layout: Layout, files: readonly ProgramFile[], config: boolean): void {

@@ -47,7 +47,11 @@ test("`install --config F` with relative paths reports success and leaves a node
     "# ours\nworkloads:\n  - name: vital\n    command: [./run.sh]\n    data: { paths: [kept] }\n",
   );
   const ended = await install("--config", node.config);
-  expect(ended).toMatchObject({ code: 0, stderr: "", stdout: expect.stringContaining(node.config) });
+  expect(ended).toMatchObject({
+    code: 0,
+    stderr: "",
+    stdout: expect.stringMatching(`\nkeep +${node.dir}: what agent.yaml names`),
+  });
   expect(readFileSync(installed, "utf8")).toBe(
     `# ours\nworkloads:\n  - cwd: ${node.dir}\n    name: vital\n    command: [./run.sh]\n    data: { paths: [${join(node.dir, "kept")}] }\n`,
   );

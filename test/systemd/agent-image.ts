@@ -37,7 +37,7 @@ const workloads = [
   },
   { name: "follower", command: ["/bin/sleep", "infinity"], depends_on: ["speaker"] },
   { name: resting, command: ["/bin/sleep", "infinity"] },
-].map((workload) => ({ ...pace, ...workload }));
+].map((workload) => ({ ...pace, cwd: "/", ...workload })); // not where the config lies: that folder goes
 
 const idleWanted = workloads.filter(({ name, command }) => name !== resting && command[0] === "/bin/sleep").length;
 
