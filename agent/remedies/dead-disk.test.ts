@@ -87,6 +87,30 @@ describe.skipIf(!canDie())("a dead disk (needs root and /dev/fuse)", () => {
     expect(found.because).toEqual(Array(20).fill(expect.stringContaining("has not answered")));
   }, 40_000);
 
+  test("DOL-7 DOL-9 starting a workload whose folder or program lies on a dead disk held up the whole agent", async () => {
+    const program = `
+      ${threads}
+      const { realProcesses } = await import(${url("agent/supervise/process.driver.ts")});
+      const { realClock } = await import(${url("shared/time/real-clock.driver.ts")});
+      const [dir, dead] = ${JSON.stringify([disk.dir, disk.dead])};
+      const processes = realProcesses({ owner: "dead" + process.pid, logDir: dir, clock: realClock() });
+      const started = async (spec) => {
+        await processes.clean(spec);
+        return processes.spawn({ spec, id: "i1", env: {} });
+      };
+      const found = {
+        folder: await started(specOf({ name: "folder", cwd: dead, command: ["/bin/true"] })),
+        program: await started(specOf({ name: "program", cwd: dir, command: [dead + "/program"] })),
+        other: await started(specOf({ name: "other", cwd: dir, command: ["/bin/true"] })),
+        threadIsFree: await threadIsFree(),
+      };
+      process.stdout.write(JSON.stringify(found));`;
+    const found = await runApart<Record<string, unknown>>(program, 30_000);
+    const failed = { failed: expect.stringContaining("does not answer") };
+    expect(found).toMatchObject({ folder: failed, program: failed, other: { pid: expect.any(Number) } });
+    expect(found.threadIsFree).toBe(true);
+  }, 40_000);
+
   test("DOL-7 DOL-9 a restart was never asked for while the disk of another workload was dead", async () => {
     const paths = `configFiles: [dead + "/conf"], artifacts: [dead + "/plugin"]`;
     const specs = `[specOf({ name: "engine", cwd: dead, data: dataOf(dead), ${paths} }), specOf({ name: "other" })]`;

@@ -95,7 +95,7 @@ export class FileDesk {
     const asked: Asked = { path, ask, done: Promise.withResolvers(), askedMs, begun: false };
     this.#flights.set(key, asked);
     void asked.done.promise.then(() => this.#flights.delete(key));
-    const disk = this.#disks.get(path) ?? `mount ${mountBehind(this.#mountTable(), path)}`;
+    const disk = this.#disks.get(path) ?? `mount ${mountOf(this.#mountTable(), behindLinks(this.#mountTable(), path))}`;
     const lane = this.#lanes.get(disk) ?? { busy: 0, waiting: [] };
     this.#lanes.set(disk, lane);
     lane.waiting.push(asked);
@@ -162,17 +162,17 @@ export class FileDesk {
 }
 
 /**
- * The mount of a path, behind the links to it that lie on the root disk: two files of a dead disk behind `/data` would hold up what
- * really lies on the root disk. These are looked at without a thread: where that disk hangs, nothing of this machine goes on.
+ * A path behind the links to it that lie on the root disk, by /proc/self/mounts: two files of a dead disk behind `/data` would hold up
+ * what really lies on the root disk. These are looked at without a thread: where that disk hangs, nothing of this machine goes on.
  */
-function mountBehind(mounts: string, path: string): string {
-  let at: string | undefined = path;
-  for (let links = 0; at !== undefined && links < linksMax; links += 1) {
-    const mount = mountOf(mounts, at);
-    if (mount !== "/") return mount;
-    at = throughFirstLink(at);
+export function behindLinks(mounts: string, path: string): string {
+  let at = path;
+  for (let links = 0; links < linksMax && mountOf(mounts, at) === "/"; links += 1) {
+    const next = throughFirstLink(at);
+    if (next === undefined) break;
+    at = next;
   }
-  return "/";
+  return at;
 }
 
 /** Undefined: no link is in it. */

@@ -10,7 +10,8 @@ import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
 import { type OutputLost, Outputs } from "./output.driver.ts";
 import { ProcEye, procStat } from "./proc.driver.ts";
-import type { Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
+import type { Cleanable, Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
+import { Reach } from "./reach.driver.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import type { Instance } from "./state.ts";
 import { mayHaveStoppedChild } from "./stopped.driver.ts";
@@ -49,6 +50,7 @@ class RealProcesses implements ProcessPort {
   /** By PID, those that were looked at and live. */
   readonly #eyes = new Map<number, ProcEye>();
   readonly #ends = new EndWatch();
+  readonly #reach = new Reach();
   #closed = false;
   #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
@@ -65,6 +67,8 @@ class RealProcesses implements ProcessPort {
 
   spawn({ spec, id, env }: SpawnRequest) {
     const [file, ...args] = spec.command;
+    const silent = this.#reach.silent(spec);
+    if (silent !== undefined) return { failed: `cannot start ${file}: the disk of ${silent} does not answer` };
     let output: number | undefined;
     try {
       output = this.#outputs.open(spec.name);
@@ -143,12 +147,14 @@ class RealProcesses implements ProcessPort {
     this.#eyes.delete(pid);
   }
 
-  async clean(spec: Pick<WorkloadSpec, "name" | "clean">, last?: Instance): Promise<Cleaned> {
+  async clean(spec: Cleanable, last?: Instance): Promise<Cleaned> {
     const beganMs = this.#clock.monotonicMs();
+    const reached = "cwd" in spec ? this.#reach.look(spec) : undefined;
     try {
       const killed = this.families.mayLive(spec.name) ? await this.#killFamily(spec.name, last, beganMs) : 0;
       const declared = spec.clean.files.length + spec.clean.sockets.length + spec.clean.ports.length > 0;
       const removed = declared ? await this.#release(spec) : [];
+      await reached;
       return { ok: true, killed, removed, tookMs: this.#clock.monotonicMs() - beganMs };
     } catch (error) {
       return { ok: false, because: (error as Error).message };

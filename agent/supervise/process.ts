@@ -18,6 +18,9 @@ export type Cleaned =
   | { readonly ok: true; readonly killed: number; readonly removed: readonly string[]; readonly tookMs: number }
   | { readonly ok: false; readonly because: string };
 
+/** A workload, or what is left of one that is not in the config any more. */
+export type Cleanable = WorkloadSpec | Pick<WorkloadSpec, "name" | "clean">;
+
 /**
  * The world of processes, as the supervisor needs it. Real: `process.driver.ts`; behaving fake: `test/support/fake-process.ts`.
  * An identity is checked before every signal: a PID that was reused is never touched.
@@ -36,9 +39,10 @@ export interface ProcessPort {
   mayHaveEnded(instances: readonly Instance[]): boolean;
   /**
    * Kills what is left of the workload's family, whatever instance it belongs to, and removes the declared files and sockets
-   * that nobody else holds. Never throws; bounded to a few seconds.
+   * that nobody else holds. Never throws; bounded to a few seconds. Learns whether the workload's folder and program can be reached:
+   * as long as they cannot, it is not started.
    */
-  clean(spec: Pick<WorkloadSpec, "name" | "clean">, last?: Instance): Promise<Cleaned>;
+  clean(spec: Cleanable, last?: Instance): Promise<Cleaned>;
   /**
    * All living main processes of our workloads, by name: what an earlier agent process has left running. `id` is empty where
    * the process has overwritten its marker.
