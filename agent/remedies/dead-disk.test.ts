@@ -98,7 +98,12 @@ describe.skipIf(!canDie())("a dead disk (needs root and /dev/fuse)", () => {
         await processes.clean(spec);
         return processes.spawn({ spec, id: "i1", env: {} });
       };
+      // One that waits for its next start, without a clean-up before it.
+      const waits = specOf({ name: "waits", cwd: dead, command: ["/bin/true"] });
+      await processes.rotate(waits);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
       const found = {
+        waits: processes.spawn({ spec: waits, id: "i1", env: {} }),
         folder: await started(specOf({ name: "folder", cwd: dead, command: ["/bin/true"] })),
         program: await started(specOf({ name: "program", cwd: dir, command: [dead + "/program"] })),
         other: await started(specOf({ name: "other", cwd: dir, command: ["/bin/true"] })),
@@ -107,7 +112,7 @@ describe.skipIf(!canDie())("a dead disk (needs root and /dev/fuse)", () => {
       process.stdout.write(JSON.stringify(found));`;
     const found = await runApart<Record<string, unknown>>(program, 30_000);
     const failed = { failed: expect.stringContaining("does not answer") };
-    expect(found).toMatchObject({ folder: failed, program: failed, other: { pid: expect.any(Number) } });
+    expect(found).toMatchObject({ waits: failed, folder: failed, program: failed, other: { pid: expect.any(Number) } });
     expect(found.threadIsFree).toBe(true);
   }, 40_000);
 

@@ -202,6 +202,7 @@ class RealProcesses implements ProcessPort {
   }
 
   async rotate(spec: WorkloadSpec): Promise<void> {
+    this.#reach.watch(spec);
     await this.#outputs.rotate(spec.name, spec.output.maxBytes, spec.output.files);
   }
 

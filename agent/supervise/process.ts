@@ -48,7 +48,10 @@ export interface ProcessPort {
    * the process has overwritten its marker.
    */
   find(): Promise<Map<string, { readonly id: string; readonly pid: number; readonly startTicks: number }[]>>;
-  /** Bounds the output files of a workload; loses at most what is written during one copy. */
+  /**
+   * Bounds the output files of a workload; loses at most what is written during one copy. Called every few seconds, also for what does
+   * not run, it learns as `clean` does whether the workload can be reached.
+   */
   rotate(spec: WorkloadSpec): Promise<void>;
   /** Leaves all processes alone and forgets them. */
   close(): void;

@@ -32,6 +32,11 @@ export class Reach {
     else this.#silent.set(name, silent);
   }
 
+  /** To be called now and then for what waits for its next start: keeps what is known of it young. Nothing is asked of local disks. */
+  watch(spec: Pick<WorkloadSpec, "name" | "cwd" | "command">): void {
+    if ([spec.cwd, spec.command[0]].some((path) => this.#local.get(path)?.is !== true)) void this.look(spec);
+  }
+
   /** What of it did not answer at the last look, which is repeated then: the next start may find it well. */
   silent(spec: Pick<WorkloadSpec, "name" | "cwd" | "command">): string | undefined {
     const silent = this.#silent.get(spec.name);
