@@ -29,7 +29,11 @@ test("a second agent on the same data directory is refused, and the first one's 
   const [pid] = leadersOf(dataDir);
   for (const args of [["--config", engine("edge-1")], ["--", "sleep", "5"], []]) {
     const ran = await folder.run("agent", "up", "--data-dir", dataDir, ...args);
-    expect(ran).toMatchObject({ code: 1, out: "", err: expect.stringMatching(/\[STORE_LOCKED\] .*Stop it, or give/) });
+    expect(ran).toMatchObject({
+      code: 1,
+      out: "",
+      err: expect.stringMatching(/\[STORE_LOCKED\] .*`kill PID` ends an agent alone/),
+    });
   }
   expect(leadersOf(dataDir)).toEqual([pid]);
   expect((await statusOf(dataDir)).workloads[0]?.pid).toBe(pid);

@@ -4,7 +4,7 @@ import { seedsOr } from "../support/seeds.ts";
 import type { Outcome } from "./node-run.ts";
 
 const only = process.env.SEED;
-const seeds = only === undefined ? seedsOr(12) : [Number(only)];
+const seeds = only === undefined ? seedsOr(8) : [Number(only)];
 
 /**
  * Tries every seed. `NODE_SEEDS=1000` sets how many, `SEED=17` replays one and prints its trace. Returns how long each took, in
