@@ -10,7 +10,6 @@ import { root } from "../deploy/root.ts";
 const measured: Readonly<Record<string, number>> = {
   "test/e2e/disk.test.ts": 125,
   "test/e2e/emergency.test.ts": 120,
-
   "test/e2e/emergency-damage.test.ts": 115,
   "hub/process.test.ts": 80,
   "test/e2e/fleet.test.ts": 69,
