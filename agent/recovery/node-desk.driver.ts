@@ -12,7 +12,7 @@ import { create } from "@bufbuild/protobuf";
 import { nextNodeLookMs, stepNode } from "../ladder/node-machine.ts";
 import type { NodeEffect, NodeEvent, NodeState, NodeStep } from "../ladder/node-state.ts";
 import type { StageAlerts } from "../records/untold.ts";
-import type { RemedyPort } from "../remedies/ports.ts";
+import { askAgainMs, type RemedyPort } from "../remedies/ports.ts";
 import type { AgentStore } from "../store/ports.ts";
 import { duration, incidentOf, timestamp } from "../supervise/report.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
@@ -20,8 +20,6 @@ import type { IncidentFacts } from "../supervise/state.ts";
 /** A disk that has not answered by then holds up no healing, as with workloads. */
 const actAfterMs = 500;
 const outcomes = { success: AuditOutcome.SUCCESS, failure: AuditOutcome.FAILURE, refused: AuditOutcome.REFUSED };
-/** A playbook that got no place asks again this often. */
-const placeMs = 1000;
 /** Events that wait for a write; beyond it looks are dropped, for the next one sees the same. */
 const queueMax = 500;
 
@@ -155,7 +153,7 @@ export class NodeDesk {
 
   #again(effect: Extract<NodeEffect, { do: "play" }>): void {
     const { clock } = this.#parts;
-    clock.wakeAt(clock.monotonicMs() + placeMs, () => {
+    clock.wakeAt(clock.monotonicMs() + askAgainMs, () => {
       const waits = Object.values(this.#state.cases).some(({ at, id }) => at === "playing" && id === effect.id);
       if (!this.#closed && waits) this.#act(effect);
     });

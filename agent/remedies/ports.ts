@@ -8,6 +8,9 @@ export type PreparedRung = Extract<
   "config_rollback" | "dependency_restart" | "backup_restore" | "full_bootstrap"
 >;
 
+/** Whose remedy got no place asks again this often; see {@link RemedyResult}. */
+export const askAgainMs = 1000;
+
 /** What is to be done. */
 export interface RemedyRequest {
   /** Incident, rung and attempt: asked again with the same id, it goes on or answers what it has answered. */

@@ -1,4 +1,4 @@
-import type { RemedyResult } from "../remedies/ports.ts";
+import { askAgainMs, type RemedyResult } from "../remedies/ports.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
 import { policyJson } from "./recorder.driver.ts";
 import { fingerprint, inSafeMode } from "./start-spec.ts";
@@ -7,8 +7,6 @@ import { awaitsRemedy } from "./treatment.ts";
 
 /** Who waits for a place in its pool looks again this often. */
 const turnMs = 100;
-/** And whose remedy got no place. */
-const placeMs = 1000;
 
 /** Does what a workload's machine has decided. An answer goes before what was queued meanwhile: nobody sees a start half done. */
 export class Hands {
@@ -75,7 +73,7 @@ export class Hands {
       this.#takeSpec(actor);
       if (!turnedAway) return this.#post(actor.spec.name, { is: "remedied", id, ...result });
       // Nothing was tried, so nothing has failed: it has its turn when the others have had theirs.
-      await this.#pause(placeMs);
+      await this.#pause(askAgainMs);
       if (this.#closed || !awaitsRemedy(actor.state, id)) return;
     }
   }

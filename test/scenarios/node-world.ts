@@ -10,7 +10,7 @@ import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
 import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
 import { factOf, OpenIncidents } from "@blueflame/agent/recovery/open-incidents.ts";
 import { poolDefaults } from "@blueflame/agent/remedies/pools.ts";
-import type { RemedyResult } from "@blueflame/agent/remedies/ports.ts";
+import { askAgainMs, type RemedyResult } from "@blueflame/agent/remedies/ports.ts";
 import { adoptable } from "@blueflame/agent/supervise/adopt.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
 import { dependencyOrder } from "@blueflame/agent/supervise/order.ts";
@@ -33,8 +33,6 @@ const signsEveryMs = 1000;
 const observeEveryMs = 5000;
 /** A dependent waits at most the grace of what it depends on, and this. */
 const startMarginMs = 10_000;
-/** As the driver's: who got no place asks again. */
-const placeMs = 1000;
 
 /** The world of one story. */
 export class NodeWorld extends Ground {
@@ -298,7 +296,7 @@ export class NodeWorld extends Ground {
         const begun = () => this.#acts(actor);
         const answer = ({ turnedAway, ...result }: RemedyResult) => {
           if (!turnedAway) return this.tell(name, { is: "remedied", id, ...result });
-          this.soon(placeMs, () => awaitsRemedy(actor.state, id) && begin());
+          this.soon(askAgainMs, () => awaitsRemedy(actor.state, id) && begin());
         };
         const begin = () => {
           if (remedy.by === "playbook")
@@ -329,7 +327,7 @@ export class NodeWorld extends Ground {
     this.#play({ id, playbook, workload: "", incidentId, budgetMs, begun }, ({ turnedAway, ...result }) => {
       if (!turnedAway) return this.tellNode({ is: "played", id, ...result });
       const waits = () => Object.values(this.#nodeState.cases).some((one) => one.at === "playing" && one.id === id);
-      this.soon(placeMs, () => waits() && this.#playForNode(effect));
+      this.soon(askAgainMs, () => waits() && this.#playForNode(effect));
     });
   }
 
