@@ -56,6 +56,15 @@ export class Look {
   }
 
   async look(): Promise<Findings> {
+    const found = await this.#lookOnce();
+    // A watchdog may start the agent between the look at who lives and the look at the store: it is no stranger that holds it then.
+    const own = { dataDir: this.around.dataDir, works: undefined, owner: undefined, mute: false };
+    if (found.store.is !== "held" || !new Life(own).agent()) return found;
+    this.#known.delete("store");
+    return this.#lookOnce();
+  }
+
+  async #lookOnce(): Promise<Findings> {
     const { dataDir, asked, self, lastAutoAgoMs } = this.around;
     const start = readStart(dataDir);
     const good = this.#once("good", () => readGoodCopy(dataDir));

@@ -125,6 +125,34 @@ test(
   longMs,
 );
 
+test(
+  "an agent that its watchdog starts while the emergency looks at the store is no stranger: a person was told to kill it",
+  async () => {
+    // Whoever asks this program to verify the store finds that an agent has it, which nobody had seen before.
+    const { dataDir, config, program } = rig;
+    const start = join(dataDir, "start.json");
+    const wrapper = join(rig.dir, "late");
+    writeFileSync(
+      wrapper,
+      [
+        `if [ "$1 $2" = "store verify" ]; then`,
+        `  ${program.join(" ")} up --config ${config} --data-dir ${dataDir} > /dev/null 2>&1 &`,
+        `  until ${program.join(" ")} status --data-dir ${dataDir} > /dev/null 2>&1; do sleep 0.2; done`,
+        "fi",
+        `exec ${program.join(" ")} "$@"`,
+      ].join("\n"),
+    );
+    rmSync(join(dataDir, "good"), { recursive: true });
+    const kept = JSON.parse(readFileSync(start, "utf8")) as object;
+    writeFileSync(start, JSON.stringify({ ...kept, program: ["/bin/sh", wrapper] }));
+    const said = await rig.emergency({}, "-o", "json");
+    expect(said.err).not.toContain("STORE_LOCKED");
+    expect(said.code).toBe(0);
+    await back();
+  },
+  longMs,
+);
+
 test.runIf(process.getuid?.() === 0)(
   "SYN-5 what belongs to somebody else is given back, and nothing runs as root that did not before (needs root)",
   async () => {
