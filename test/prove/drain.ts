@@ -87,6 +87,7 @@ export const drain: Trial = {
           }
           await rig.kill();
           hub.freeze(false);
+          await pause(9000);
           if (kill === newLifeAt) tally.lives += loseCurrent(rig.dataDir);
           await rig.start();
         }
@@ -185,22 +186,36 @@ async function atHub(dataDir: string): Promise<AtHub> {
   const there = new Set<string>();
   const twice: string[] = [];
   let dropped = 0;
-  const saw = (id: string) => {
-    if (there.has(id)) twice.push(id);
-    there.add(id);
+  // The hub's own incident has the id of the decision that opened it: each log for itself.
+  const reader = () => {
+    const seen = new Map<string, string>();
+    return (id: string, what: string) => {
+      const before = seen.get(id);
+      if (before !== undefined) twice.push(`${id} (${before}; ${what})`);
+      seen.set(id, what);
+      there.add(id);
+    };
   };
   try {
+    const audit = reader();
     for await (const data of itemsOf(engine.log, "audit")) {
       const record = fromBinary(AuditRecordSchema, data);
       const result = /^order (\S+): /.exec(record.because)?.[1];
-      saw(result ?? record.id);
+      audit(result ?? record.id, `audit ${record.action}: ${record.because}`);
       if (record.action === "outbox.drop") dropped += Number(/(\d+) records/.exec(record.because)?.[1] ?? 1);
     }
-    for await (const data of itemsOf(engine.log, "decisions")) saw(fromBinary(DecisionRecordSchema, data).id);
-    for await (const data of itemsOf(engine.log, "incidents")) saw(fromBinary(IncidentSchema, data).id);
+    const decisions = reader();
+    for await (const data of itemsOf(engine.log, "decisions")) {
+      const { id, because } = fromBinary(DecisionRecordSchema, data);
+      decisions(id, `decision: ${because}`);
+    }
+    const incidents = reader();
+    for await (const data of itemsOf(engine.log, "incidents"))
+      incidents(fromBinary(IncidentSchema, data).id, "incident");
+    const readings = reader();
     for await (const data of itemsOf(engine.log, `readings/${node}`)) {
       for (const { sensor, subject } of fromBinary(ReadingBatchSchema, data).readings)
-        if (sensor === action) saw(subject);
+        if (sensor === action) readings(subject, "reading");
     }
   } finally {
     await engine.close();
