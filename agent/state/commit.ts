@@ -269,8 +269,9 @@ class Work {
       throw new Fault("LIMIT_REACHED", `'${this.#context.workload}' keeps ${this.#space.live} keys: delete some`);
     }
     this.#fits(value.length - (before?.bytes ?? 0));
-    // Above every revision that the key may have had before it was forgotten: nobody's old read passes for a new one.
-    const revision = (before?.revision ?? this.#space.floor) + 1;
+    // Above every revision that the key may have had before it was forgotten, or before the store was mended: nobody's old read passes for
+    // a new one.
+    const revision = Math.max(before?.revision ?? 0, this.#space.floor) + 1;
     this.#make({ is: "key", key, meta: this.#meta(revision, value.length, false), value });
     return { revision, first: 0, last: 0 };
   }

@@ -12,6 +12,7 @@ import { type Form, formOf, storeFormat } from "./form.ts";
 import type { StoreFindings } from "./mend-choice.ts";
 import { unreadable } from "./readable.ts";
 import { manifestOf } from "./snapshot-file.ts";
+import { type SnapshotStand, type Younger, youngerIn } from "./younger.ts";
 
 /** So many workloads are told of one by one. */
 const linesMax = 5;
@@ -19,33 +20,42 @@ const linesMax = 5;
 /** What the store of now knows. */
 export interface Standing {
   readonly risks: ReadonlyMap<string, KeptRisk>;
+  /** What it holds beyond the snapshot that was asked for. */
+  readonly younger?: Younger | undefined;
   /** Why it cannot be read. */
   readonly unread?: string;
 }
 
 type Seen = StoreFindings & { readonly damage: readonly { readonly file: string }[] };
 
-/** The store stays as it is. Never throws: who goes back may have nothing else left. */
-export async function standingOf(place: Place, found: Seen, dataDir: string): Promise<Standing> {
+/**
+ * The store stays as it is; with `than` what is younger in it is read, too. Never throws: who goes back may have nothing else left.
+ */
+export async function standingOf(
+  place: Place,
+  found: Seen,
+  dataDir: string,
+  than: SnapshotStand | undefined,
+): Promise<Standing> {
   if (found.files === "absent") return { risks: new Map() };
   try {
     if (found.files === "sound" && found.opens) {
       const handle = await reopenHandle(place, {});
-      return await readRisks(handle, dataDir).finally(() => handle.close());
+      return await readAll(handle, dataDir, than).finally(() => handle.close());
     }
     const onlyLogs = found.parts.every((part) => part === "log") && found.files === "damaged";
     const without = found.damage.map(({ file }) => file).filter((file) => /\.(ldb|sst|log)$/.test(file));
     const copy = await remake(place, onlyLogs ? { by: "reopen" } : { by: "repair", without }, storeFormat);
-    return await readRisks(copy.handle, dataDir).finally(() => copy.drop());
+    return await readAll(copy.handle, dataDir, than).finally(() => copy.drop());
   } catch (error) {
     return { risks: new Map(), unread: (error as Error).message };
   }
 }
 
-async function readRisks(handle: Handle, dataDir: string): Promise<Standing> {
+async function readAll(handle: Handle, dataDir: string, than: SnapshotStand | undefined): Promise<Standing> {
   const form = await formOf(handle, dataDir);
   if (!form) return { risks: new Map(), unread: "its data keys are gone" };
-  return { risks: await risksIn(handle, form) };
+  return { risks: await risksIn(handle, form), younger: than && (await youngerIn(handle, form, than)) };
 }
 
 async function risksIn(handle: Handle, form: Form): Promise<Map<string, KeptRisk>> {

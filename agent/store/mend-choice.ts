@@ -42,8 +42,8 @@ export function tooMany(copies: number): string {
  *   index broken           records are all there          repair, then a snapshot
  *   newest records broken  the rest is newer than any     reopen without them, then a snapshot
  *                          snapshot
- *   a table broken         what it held may be anything;  snapshot and log; without one repair what is left
- *                          without it older values would
+ *   a table broken         what it held may be anything;  snapshot, what is younger, and log; without one
+ *                          without it older values would  repair what is left
  *                          come back
  */
 export function choose(found: StoreFindings): Choice {

@@ -20,6 +20,7 @@ import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { openAgentStore } from "./agent-store.ts";
+import { bookAgain } from "./booked-again.ts";
 import { Codec, isDamage, textOf } from "./codec.ts";
 import type { Mirror } from "./deferred-mirror.ts";
 import { type Form, formOf, sealedForm, storeFormat } from "./form.ts";
@@ -38,6 +39,7 @@ import { type Entry, entriesOf, snapshotsIn, verifySnapshot } from "./snapshot-f
 import { checkOf, snapshotForm } from "./snapshot-form.ts";
 import { fill } from "./snapshot-rehearsal.ts";
 import { checkDirThere, neverThere } from "./there.ts";
+import { layOver, standOf } from "./younger.ts";
 
 const notesMax = 10;
 
@@ -199,15 +201,18 @@ async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<s
   const { dataDir, place, found, options, wish } = task;
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
   const named = snapshotNamed(wish) !== undefined;
-  const standing = by === "restore" || by === "empty" ? await standingOf(place, found, dataDir) : undefined;
+  const than = source !== undefined && !named ? await standOf(source, dataDir) : undefined;
+  const standing = by === "restore" || by === "empty" ? await standingOf(place, found, dataDir, than) : undefined;
   const made = await remake(place, makingOf(by, found), storeFormat);
   try {
     const wallMs = options.clock.wallMs();
     const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, task);
+    if (standing?.younger && form.codec) notes.push(...(await layOver(made.handle, form, standing.younger)));
     if (source && form.codec && !named) {
       const later = await overlayLog(made.handle, place.path, form);
       if (later > 0) notes.push(`${later} later writes of its log are in it`);
     }
+    if (by !== "empty") notes.push(...(await bookAgain(made.handle, form)));
     if (standing) {
       const given = await giveUp(standing, made.handle, form, named ? source : undefined);
       if (wish) options.tell?.(given);

@@ -38,7 +38,8 @@ const rollEvery = 60;
 const rollStep = 500;
 /** Of so many incidents it is known which revision waits; beyond that one of them may wait twice. */
 const revisionsMax = 1000;
-const ackedKey = "meta/acked";
+/** Where it stands up to which seq the hub has all. */
+export const ackedKey = "meta/acked";
 /** Up to which seq the hub may have seen records; written ahead of them, so that not each one waits for the disk. */
 const sentKey = "meta/sent";
 const sentAhead = 512;
