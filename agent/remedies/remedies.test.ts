@@ -228,7 +228,7 @@ test("DOL-6 a storm of sixty recoveries is a few at a time, and never two of one
 test("a playbook started eight seconds after its trigger: three that waited out a minute had taken the places of all recoveries", async () => {
   const names = ["one", "two", "three", "four"];
   const note = script("note", `echo "$1" >> ${dir}/out`);
-  playbook("patient", `  - wait: {for: 700ms}\n  - exec: {command: [${note}, patient]}\n`, "pool: ours\n");
+  playbook("patient", `  - wait: {for: 3s}\n  - exec: {command: [${note}, patient]}\n`, "pool: ours\n");
   playbook("quick", `  - exec: {command: [${note}, quick]}\n`, "pool: ours\n");
   const specs = names.map((name) => specOf({ name }));
   await open(specs, { pools: { ours: 1 } });
