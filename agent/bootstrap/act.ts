@@ -19,6 +19,7 @@ const unitMs = 60_000;
 const restartMs = 60_000;
 const endMs = 5000;
 const lookEveryMs = 250;
+const askEveryMs = 1000;
 /** Entries that are given to their owner; beyond it the rest is named by the next look. */
 const entriesMax = 200_000;
 
@@ -214,10 +215,12 @@ async function until(forMs: number, found: Findings, look: Look, holds: (seen: S
   const { dataDir } = look.around;
   const mute = found.dataDir.refuses !== undefined;
   const life = new Life({ dataDir, works: found.works, owner: ownerOf(found), mute });
-  for (const endAtMs = performance.now() + forMs; performance.now() < endAtMs; await pause(lookEveryMs)) {
-    // Asking costs a child; who does not listen yet is not asked.
+  let pauseMs = lookEveryMs;
+  for (const endAtMs = performance.now() + forMs; performance.now() < endAtMs; await pause(pauseMs)) {
+    // Asking costs a child, on a node that has enough to do: who does not listen yet is not asked, and who said no less and less often.
     if (life.agent() && (mute || (await takesCalls(join(dataDir, places.socket))))) {
       if (holds(await life.look([]))) return true;
+      pauseMs = Math.min(2 * pauseMs, askEveryMs);
     }
   }
   return false;

@@ -1,4 +1,3 @@
-import { userInfo } from "node:os";
 import { interruption } from "@blueflame/shared/cli/run.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
@@ -51,16 +50,6 @@ export function pickWorkload(given: string | undefined, names: readonly string[]
 /** The workloads' names in the agent's order. */
 export function namesOf(status: GetStatusResponse): string[] {
   return status.workloads.map((workload) => workload.name);
-}
-
-/** Who asks, for the audit. Behind sudo it is who typed it. */
-export function personHere(): string {
-  if (process.env.SUDO_USER) return process.env.SUDO_USER;
-  try {
-    return userInfo().username;
-  } catch {
-    return `uid ${process.getuid?.() ?? "unknown"}`; // an id without an entry in the user database
-  }
 }
 
 function unreachable(socket: string, fault: Fault): Fault {

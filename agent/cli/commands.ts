@@ -3,24 +3,24 @@ import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
 import type { Command } from "commander";
 import type { AuditOptions } from "./audit.ts";
-import { checkConfig } from "./config-check.ts";
-import { configVersions, showConfig, stampConfig } from "./config-versions.ts";
-import { type ControlOptions, control, down, killSwitch, onOrOff } from "./control.ts";
-import { type DoctorOptions, doctor } from "./doctor.ts";
-import { addHealth } from "./health.ts";
-import { type LogsOptions, lineCount, logs, partName } from "./logs.ts";
+import type { ControlOptions } from "./control.ts";
+import type { DoctorOptions } from "./doctor.ts";
+import { lineCount, onOrOff, partName, recordCount } from "./flags.ts";
+import type { HealthOptions } from "./health.ts";
+import type { LogsOptions } from "./logs.ts";
 import { defaultDataDir } from "./place.ts";
-import { addPlaybooks } from "./playbooks.ts";
-import { audit, decisions, incidents, type RecordsOptions, recordCount } from "./records.ts";
+import { addPlaybooks } from "./playbooks-commands.ts";
+import type { RecordsOptions } from "./records.ts";
 import { addState } from "./state-commands.ts";
-import { type StatusOptions, status } from "./status.ts";
+import type { StatusOptions } from "./status.ts";
 import type { FetchOptions, RepairOptions, RestoreOptions, StoreOptions } from "./store.ts";
 import type { EntrustOptions, RotateOptions } from "./store-keys.ts";
-import { addTriggers } from "./triggers.ts";
+import type { TriggersOptions } from "./triggers.ts";
 
 /**
  * Adds what a person at the node can say, and the flag `--data-dir` for all of it: status, start, stop, restart, down, logs,
  * incidents, audit, decisions, triggers, playbooks, health, kill-switch, doctor, state, store, config. Run it with `runCli`; commands reject with Faults.
+ * Each command is loaded when it is asked for: what a person types then starts in two thirds of the time.
  */
 export function addAgentCommands(program: Command): Command {
   const dataDir = defaultDataDir(process.env, process.getuid?.());
@@ -48,10 +48,13 @@ function addStatus(program: Command): void {
   formatFlag(program.command("status").description("the node and its workloads"))
     .option("-w, --watch", "print each change until Ctrl-C", false)
     .option("--exit-code", "exit with 6 unless everything is well", false)
-    .action((_options, command: Command) => status(command.optsWithGlobals<StatusOptions>()));
+    .action(async (_options, command: Command) =>
+      (await import("./status.ts")).status(command.optsWithGlobals<StatusOptions>()),
+    );
 }
 
 function addControls(program: Command): void {
+  const desk = () => import("./control.ts");
   const verbs = {
     start: ["start what a person has stopped, and wait until it is up", 30_000],
     stop: ["stop for good: over restarts of the agent and of the machine", 300_000],
@@ -62,8 +65,8 @@ function addControls(program: Command): void {
     patient(program.command(verb).description(what), timeoutMs)
       .argument("[workload]", "may be left out when there is only one")
       .option("--no-wait", "only ask for it; do not wait for what comes of it")
-      .action((workload: string | undefined, _options, command: Command) =>
-        control(verb, workload, { ...patience(command), wait: command.opts().wait !== false }),
+      .action(async (workload: string | undefined, _options, command: Command) =>
+        (await desk()).control(verb, workload, { ...patience(command), wait: command.opts().wait !== false }),
       );
   }
   patient(
@@ -73,12 +76,12 @@ function addControls(program: Command): void {
   )
     .argument("<on|off>", "on: stop all workloads, and start and heal nothing, over reboots too", onOrOff)
     .option("--reason <words>", "why; whoever finds the node stopped will read it", "")
-    .action((on: boolean, _options, command: Command) =>
-      killSwitch(on, { ...patience(command), reason: String(command.opts().reason) }),
+    .action(async (on: boolean, _options, command: Command) =>
+      (await desk()).killSwitch(on, { ...patience(command), reason: String(command.opts().reason) }),
     );
   patient(
     program.command("down").description("stop all workloads in order, then the agent; `up` starts them again"),
-  ).action((_options, command: Command) => down(patience(command)));
+  ).action(async (_options, command: Command) => (await desk()).down(patience(command)));
 }
 
 function patient(command: Command, timeoutMs = 300_000): Command {
@@ -102,24 +105,25 @@ function addLogs(program: Command): void {
     .option("-f, --follow", "go on with what comes, over rotations, until Ctrl-C", false)
     .option("-n, --lines <count>", "how many of the last lines", lineCount, 50)
     .option("--part <part>", "the agent's own log instead: phoenix, launcher, incidents, watchdog, emergency", partName)
-    .action((workload: string | undefined, _options, command: Command) =>
-      logs(workload, command.optsWithGlobals<LogsOptions>()),
+    .action(async (workload: string | undefined, _options, command: Command) =>
+      (await import("./logs.ts")).logs(workload, command.optsWithGlobals<LogsOptions>()),
     );
 }
 
 function addRecords(program: Command): void {
+  const desk = () => import("./records.ts");
   listing(program.command("incidents").description("what went wrong, newest first"))
     .argument("[id]", "show one with its timeline: its id, the id's beginning or end, or `last`")
     .option("--open", "only those that are not closed", false)
-    .action((id: string | undefined, _options, command: Command) =>
-      incidents(id, command.optsWithGlobals<RecordsOptions & { open: boolean }>()),
+    .action(async (id: string | undefined, _options, command: Command) =>
+      (await desk()).incidents(id, command.optsWithGlobals<RecordsOptions & { open: boolean }>()),
     );
   const history = listing(program.command("audit").description("who did what and why, newest first")).action(
-    (_options, command: Command) => audit(command.optsWithGlobals<RecordsOptions>()),
+    async (_options, command: Command) => (await desk()).audit(command.optsWithGlobals<RecordsOptions>()),
   );
   addAuditChecks(history);
   listing(program.command("decisions").description("what was decided and why, newest first")).action(
-    (_options, command: Command) => decisions(command.optsWithGlobals<RecordsOptions>()),
+    async (_options, command: Command) => (await desk()).decisions(command.optsWithGlobals<RecordsOptions>()),
   );
 }
 
@@ -143,7 +147,26 @@ function listing(command: Command): Command {
 function addDoctor(program: Command): void {
   formatFlag(program.command("doctor").description("look for what is wrong with this node, and say what to do"))
     .option("--config <file>", "look at this config and its certificates too")
-    .action((_options, command: Command) => doctor(command.optsWithGlobals<DoctorOptions>()));
+    .action(async (_options, command: Command) =>
+      (await import("./doctor.ts")).doctor(command.optsWithGlobals<DoctorOptions>()),
+    );
+}
+
+function addHealth(program: Command): void {
+  formatFlag(
+    program.command("health").description("meta-health, service objectives, trust, and how well recoveries went"),
+  ).action(async (_options, command: Command) =>
+    (await import("./health.ts")).health(command.optsWithGlobals<HealthOptions>()),
+  );
+}
+
+function addTriggers(program: Command): void {
+  formatFlag(program.command("triggers").description("what is watched, and where it stands"))
+    .argument("[name]", "show one with where it stands for each subject")
+    .option("--metrics", "list the figures that a trigger of yours may look at, instead", false)
+    .action(async (name: string | undefined, _options, command: Command) =>
+      (await import("./triggers.ts")).triggers(name, command.optsWithGlobals<TriggersOptions>()),
+    );
 }
 
 /** For a store that no agent has open: the emergency runs them too, and a person when it asks for it. */
@@ -203,21 +226,26 @@ function addStore(program: Command): void {
 }
 
 function addConfig(program: Command): void {
+  const versions = () => import("./config-versions.ts");
   const config = program.command("config").description("the config file");
   formatFlag(config.command("check").description("read it as `up` would, and start nothing"))
     .argument("<file>")
-    .action((file: string, _options, self: Command) => checkConfig(file, self.optsWithGlobals<StoreOptions>()));
+    .action(async (file: string, _options, self: Command) =>
+      (await import("./config-check.ts")).checkConfig(file, self.optsWithGlobals<StoreOptions>()),
+    );
   formatFlag(
     config.command("versions").description("every config that this node was given, and what became of it"),
-  ).action((_options, self: Command) => configVersions(self.optsWithGlobals<StoreOptions>()));
+  ).action(async (_options, self: Command) => (await versions()).configVersions(self.optsWithGlobals<StoreOptions>()));
   config
     .command("show")
     .description("print what one of them held")
     .argument("<version>", "its first six digits are enough")
-    .action((version: string, _options, self: Command) => showConfig(version, self.optsWithGlobals<StoreOptions>()));
+    .action(async (version: string, _options, self: Command) =>
+      (await versions()).showConfig(version, self.optsWithGlobals<StoreOptions>()),
+    );
   config
     .command("stamp")
     .description("end it with its checksum: from then on a copy of it that was cut is known as such, and is never run")
     .argument("<file>")
-    .action((file: string) => stampConfig(file));
+    .action(async (file: string) => (await versions()).stampConfig(file));
 }

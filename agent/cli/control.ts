@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
-import { clean, formatDuration } from "@blueflame/shared/cli/text.ts";
+import { formatDuration } from "@blueflame/shared/cli/text.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import {
   WorkloadPhase,
@@ -14,8 +14,9 @@ import { answers } from "../api/socket.driver.ts";
 import { places } from "../constants.ts";
 import { KillSwitch } from "../recovery/kill-switch.driver.ts";
 import { tellWatchdog, watchdogGone } from "../wanted.driver.ts";
-import { ask, type Desk, namesOf, personHere, pickWorkload, whilePatient } from "./ask.driver.ts";
+import { ask, type Desk, namesOf, pickWorkload, whilePatient } from "./ask.driver.ts";
 import { cameOf, type Verb } from "./came-of.ts";
+import { personHere } from "./person.ts";
 import { socketOf } from "./place.ts";
 import { workloadColumns } from "./rows.ts";
 
@@ -167,10 +168,4 @@ function outcomeOf(on: boolean, workloads: number | undefined): string {
       : "no agent runs here; the next one starts the workloads";
   const things = workloads === 1 ? "1 workload" : `${workloads} workloads`;
   return on ? `${things} stopped; nothing is started or healed until \`kill-switch off\`` : `${things} started again`;
-}
-
-/** Throws USAGE for anything but `on` and `off`. */
-export function onOrOff(text: string): boolean {
-  if (text === "on" || text === "off") return text === "on";
-  throw new Fault("USAGE", `'${clean(text)}' is neither on nor off`);
 }

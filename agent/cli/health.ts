@@ -1,4 +1,4 @@
-import { formatFlag, type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
 import { type Column, fold } from "@blueflame/shared/cli/table.ts";
 import { clean, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
 import {
@@ -11,22 +11,16 @@ import {
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { type Duration, durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import type { Command } from "commander";
 import { ask } from "./ask.driver.ts";
 import { limitLines } from "./rows.ts";
 
-interface HealthOptions extends OutputOptions {
+/** The flags of `health`. */
+export interface HealthOptions extends OutputOptions {
   readonly dataDir: string;
 }
 
-/** Adds the command `health`: meta-health, service objectives, trust, and how well recoveries went. */
-export function addHealth(program: Command): void {
-  formatFlag(
-    program.command("health").description("meta-health, service objectives, trust, and how well recoveries went"),
-  ).action((_options, command: Command) => health(command.optsWithGlobals<HealthOptions>()));
-}
-
-async function health(options: HealthOptions): Promise<void> {
+/** Prints meta-health, service objectives, trust, and how well recoveries went. */
+export async function health(options: HealthOptions): Promise<void> {
   const [seen, status] = await ask(options.dataDir, (desk) => Promise.all([desk.getHealth({}), desk.getStatus({})]));
   const json = (row: GetHealthResponse) => toJson(GetHealthResponseSchema, row);
   if ((options.output ?? "table") !== "table") return printOne(seen, [], { ...options, json });

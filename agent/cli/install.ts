@@ -2,7 +2,7 @@ import { homedir } from "node:os";
 import { formatFlag, type OutputOptions, printRows } from "@blueflame/shared/cli/print.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import type { Command } from "commander";
-import { type Done, install, uninstall } from "../install/install.driver.ts";
+import type { Done } from "../install/install.driver.ts";
 import { type Layout, layoutOf } from "../install/plan.ts";
 
 interface InstallOptions extends OutputOptions {
@@ -14,24 +14,27 @@ interface InstallOptions extends OutputOptions {
 
 /** Adds `install` and `uninstall`. */
 export function addInstall(program: Command): void {
+  const desk = () => import("../install/install.driver.ts");
   formatFlag(
     program.command("install").description("install this program so that it comes back by itself, also after a reboot"),
   )
     .option("--config <file>", "what to guard; it is checked and copied, with absolute paths")
     .option("--hub <host:port>", "a hub's address; may be given again", (one, before: string[]) => [...before, one], [])
     .option("--user", "for this user only, below the home directory", false)
-    .action((_options, command: Command) => {
+    .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<InstallOptions>();
       for (const address of options.hub) checkAddress(address);
       const layout = layoutFor(options);
+      const { install } = await desk();
       show(install(layout, { config: options.config, hub: options.hub }), options);
     });
   formatFlag(
     program.command("uninstall").description("remove what `install` made, except config and data; workloads go on"),
   )
     .option("--user", "what was installed with --user", false)
-    .action((_options, command: Command) => {
+    .action(async (_options, command: Command) => {
       const options = command.optsWithGlobals<InstallOptions>();
+      const { uninstall } = await desk();
       show(uninstall(layoutFor(options)), options);
     });
 }

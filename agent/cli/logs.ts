@@ -4,7 +4,7 @@ import { interruption } from "@blueflame/shared/cli/run.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { clean } from "@blueflame/shared/cli/text.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
-import { logOf, type Part, parts } from "../records/parts.ts";
+import { logOf, type Part } from "../records/parts.ts";
 import { ask, namesOf, pickWorkload } from "./ask.driver.ts";
 import { outputOf } from "./place.ts";
 import { follow, lastLines, workloadsWithOutput } from "./tail.driver.ts";
@@ -77,19 +77,4 @@ function printer(workload: string, options: LogsOptions): (lines: readonly strin
     return (lines) => print(rows(lines));
   }
   return (lines) => printRows(rows(lines), columns, { ...options, json });
-}
-
-/** `--part`. Throws USAGE. */
-export function partName(text: string): Part {
-  const found = parts.find((part) => part === text);
-  if (!found) throw new Fault("USAGE", `'${clean(text)}' is no part; there are ${parts.join(", ")}`);
-  return found;
-}
-
-/** `-n`: how many lines. Throws USAGE. */
-export function lineCount(text: string): number {
-  const count = Number(text);
-  if (!/^\d+$/.test(text) || count > 100_000)
-    throw new Fault("USAGE", `-n '${clean(text)}' must be a whole number up to 100000`);
-  return count;
 }

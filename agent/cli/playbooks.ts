@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
-import { formatFlag, type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
-import { clean, formatDuration, parseDuration, type Tone } from "@blueflame/shared/cli/text.ts";
+import { clean, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
@@ -12,47 +12,24 @@ import {
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { Command } from "commander";
 import { boxPlaybooks } from "../playbooks/box.ts";
 import { loadPlaybook } from "../playbooks/load.driver.ts";
 import { stepWords } from "../playbooks/words.ts";
-import { ask, personHere, whilePatient } from "./ask.driver.ts";
+import { ask, whilePatient } from "./ask.driver.ts";
+import { personHere } from "./person.ts";
 
-interface PlaybooksOptions extends OutputOptions {
+/** The flags of `playbooks`, and those of `playbooks run`. */
+export interface PlaybooksOptions extends OutputOptions {
   readonly dataDir: string;
 }
-interface RunOptions extends PlaybooksOptions {
+export interface RunOptions extends PlaybooksOptions {
   readonly workload: string;
   readonly dryRun: boolean;
   readonly timeout: number;
 }
 
-/** Adds the command `playbooks`: what they do, one of them by hand, and a file of your own before the agent reads it. */
-export function addPlaybooks(program: Command): void {
-  const playbooks = formatFlag(
-    program.command("playbooks").description("named steps that change the node: list, run, check"),
-  )
-    .argument("[name]", "show one with its steps")
-    .option("--yaml", "print one of the box as the YAML that it is, to begin your own from", false)
-    .action((name: string | undefined, options: { yaml: boolean }, command: Command) =>
-      options.yaml ? printBox(name) : list(name, command.optsWithGlobals<PlaybooksOptions>()),
-    );
-  formatFlag(playbooks.command("run").description("run one by hand, step by step"))
-    .argument("<name>", "the playbook")
-    .option(
-      "--workload <name>",
-      "on this workload; without it, on the node (what is for a workload is refused then)",
-      "",
-    )
-    .option("--dry-run", "only say what each step would do now", false)
-    .option("--timeout <duration>", "how long to wait for it, like 30s", parseDuration, 3_600_000)
-    .action((name: string, _options, command: Command) => run(name, command.optsWithGlobals<RunOptions>()));
-  formatFlag(playbooks.command("check").description("read a file of your own as the agent would; asks no agent"))
-    .argument("<file>", "a playbook, as YAML")
-    .action((file: string, _options, command: Command) => check(file, command.optsWithGlobals<PlaybooksOptions>()));
-}
-
-async function list(name: string | undefined, options: PlaybooksOptions): Promise<void> {
+/** Prints all of them, or one with its steps. Rejects with NOT_FOUND. */
+export async function list(name: string | undefined, options: PlaybooksOptions): Promise<void> {
   const { playbooks } = await ask(options.dataDir, (desk) => desk.listPlaybooks({}));
   const json = (row: PlaybookInfo) => toJson(PlaybookInfoSchema, row);
   if (name === undefined) return printRows(playbooks, columns, { ...options, json });
@@ -69,7 +46,7 @@ const columns: readonly Column<PlaybookInfo>[] = [
 ];
 
 /** Prints each step as it ended. Rejects with CONDITION_FALSE when the run has failed or would. */
-async function run(name: string, options: RunOptions): Promise<void> {
+export async function run(name: string, options: RunOptions): Promise<void> {
   const { workload, dryRun, timeout: timeoutMs } = options;
   const request = { name, workload, dryRun, person: personHere() };
   const answer = await whilePatient((signal) =>
@@ -103,7 +80,8 @@ function tone({ outcome }: StepResult): Tone | undefined {
   return tones[outcome];
 }
 
-async function check(file: string, options: OutputOptions): Promise<void> {
+/** Prints the steps of a file as the agent would read them. Rejects with what is wrong with it. */
+export async function check(file: string, options: OutputOptions): Promise<void> {
   const playbook = await loadPlaybook(resolve(file));
   const rows = playbook.steps.map((step, index) => ({ number: index + 1, step: stepWords(step) }));
   const shown: readonly Column<(typeof rows)[number]>[] = [
@@ -113,7 +91,7 @@ async function check(file: string, options: OutputOptions): Promise<void> {
   printRows(rows, shown, { ...options, json: (row) => row });
 }
 
-function printBox(name: string | undefined): void {
+export function printBox(name: string | undefined): void {
   const named = boxPlaybooks.map(({ file, text }) => ({ name: file.replace(/\.yaml$/, ""), text }));
   if (name === undefined)
     throw new Fault("USAGE", `--yaml prints one: name one of ${named.map((one) => one.name).join(", ")}`);

@@ -10,6 +10,7 @@ import {
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { type DescMessage, type MessageShape, toJson } from "@bufbuild/protobuf";
 import { ask } from "./ask.driver.ts";
+import { limitMax } from "./flags.ts";
 import { auditColumns, decisionColumns, incidentColumns, incidentFacts, timelineLines } from "./rows.ts";
 
 /** The flags of what lists. */
@@ -19,7 +20,6 @@ export interface RecordsOptions extends OutputOptions {
 }
 
 /** As many as the agent gives at once. */
-const limitMax = 500;
 
 /** Prints incidents, newest first; or, given an id (its beginning or end is enough, or `last`), one with its timeline. */
 export async function incidents(
@@ -68,13 +68,4 @@ function pickIncident(all: readonly Incident[], which: string): Incident {
   if (another !== undefined)
     throw new Fault("USAGE", `'${clean(which)}' fits ${found.length} incidents; give more of the id`);
   return one;
-}
-
-/** `-n`: how many records. Throws USAGE. */
-export function recordCount(text: string): number {
-  const count = Number(text);
-  if (!/^\d+$/.test(text) || count < 1 || count > limitMax) {
-    throw new Fault("USAGE", `-n '${clean(text)}' must be a whole number from 1 to ${limitMax}`);
-  }
-  return count;
 }

@@ -24,7 +24,8 @@ import {
 } from "@blueflame/shared/gen/blueflame/node/v1/state_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
-import { ask, personHere } from "./ask.driver.ts";
+import { ask } from "./ask.driver.ts";
+import { personHere } from "./person.ts";
 
 /** The flags of all of them. */
 export interface StateOptions extends OutputOptions {

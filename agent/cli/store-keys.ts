@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { printOne } from "@blueflame/shared/cli/print.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
@@ -11,7 +10,9 @@ import { openWithKey } from "../store/keys/open-with.ts";
 import { HalfChanged } from "../store/keys/store-keys.ts";
 import { checkDirThere, checkStoreThere } from "../store/there.ts";
 import { bootId } from "../supervise/proc.driver.ts";
-import { ask, personHere } from "./ask.driver.ts";
+import { ask } from "./ask.driver.ts";
+import { readKeyFile } from "./key-file.ts";
+import { personHere } from "./person.ts";
 import type { StoreOptions } from "./store.ts";
 
 export interface RotateOptions extends StoreOptions {
@@ -91,15 +92,6 @@ async function change(dataDir: string, which: "data" | "kek", escrowPem: string)
     throw error;
   } finally {
     await store.close();
-  }
-}
-
-/** A file of keys that a person names. Throws CONFIG_NOT_FOUND. */
-export function readKeyFile(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (cause) {
-    throw new Fault("CONFIG_NOT_FOUND", `cannot read '${file}': ${(cause as Error).message}`, { cause });
   }
 }
 

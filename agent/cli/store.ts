@@ -4,7 +4,6 @@ import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/p
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import { readAgentConfig } from "../config/config.driver.ts";
 import { readTarget } from "../identity.driver.ts";
 import { openWithKey } from "../store/keys/open-with.ts";
 import { type Mended, type MendOptions, mendStore, verifyStore, type Wish } from "../store/mend.ts";
@@ -13,10 +12,9 @@ import { snapshotNumbers, snapshotsIn, verifySnapshot } from "../store/snapshot-
 import { checkOf } from "../store/snapshot-form.ts";
 import { bootId } from "../supervise/proc.driver.ts";
 import { isAtRest, type State } from "../supervise/state.ts";
-import type { HubTarget } from "../uplink/ports.ts";
-import { fetchSnapshot } from "../uplink/snapshot-fetching.driver.ts";
-import { personHere } from "./ask.driver.ts";
-import { readKeyFile } from "./store-keys.ts";
+import type { Fetched } from "../uplink/snapshot-fetching.driver.ts";
+import { readKeyFile } from "./key-file.ts";
+import { personHere } from "./person.ts";
 
 /** The flags of `store` and its commands. */
 export interface StoreOptions extends OutputOptions {
@@ -123,14 +121,14 @@ export async function restore(options: RestoreOptions): Promise<void> {
   if (config === undefined)
     throw new Fault("USAGE", "--from-hub needs --config: it says where the hub is, and who this node is");
   const secret = options.openWith === undefined ? undefined : readKeyFile(options.openWith);
-  const { place, highestIncarnation } = await fetchSnapshot(hubIn(config), dataDir, snapshot);
+  const { place, highestIncarnation } = await fetchFrom(config, dataDir, snapshot);
   if (secret) await openWithKey(dataDir, secret, options.openWith ?? "");
   await mend(options, { is: "restore", from: place, above: highestIncarnation });
 }
 
 /** Brings a snapshot of this node from the hub and puts it among those here. Rejects as `fetchSnapshot` does. */
 export async function fetch(options: FetchOptions): Promise<void> {
-  const { place, id } = await fetchSnapshot(hubIn(options.config), options.dataDir, options.snapshot);
+  const { place, id } = await fetchFrom(options.config, options.dataDir, options.snapshot);
   const { takenWallMs, entries, incarnation } = await verifySnapshot(place, () => undefined);
   const taken = new Date(takenWallMs).toISOString();
   const saw = `${taken}, ${entries} entries, life ${incarnation}, ${id.slice(0, 12)} at the hub`;
@@ -140,10 +138,13 @@ export async function fetch(options: FetchOptions): Promise<void> {
   });
 }
 
-function hubIn(config: string): HubTarget {
+/** The line to a hub is loaded when there is one to be asked, not by each who looks at a store. */
+async function fetchFrom(config: string, dataDir: string, snapshot: string | undefined): Promise<Fetched> {
+  const { readAgentConfig } = await import("../config/config.driver.ts");
+  const { fetchSnapshot } = await import("../uplink/snapshot-fetching.driver.ts");
   const { hub } = readAgentConfig(config, process.env);
   if (!hub) throw new Fault("USAGE", `'${config}' names no hub`);
-  return readTarget(hub.addresses, hub);
+  return fetchSnapshot(readTarget(hub.addresses, hub), dataDir, snapshot);
 }
 
 async function mend(options: StoreOptions, wish: Wish | undefined): Promise<void> {

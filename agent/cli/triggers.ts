@@ -1,4 +1,4 @@
-import { formatFlag, type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
+import { type OutputOptions, printOne, printRows } from "@blueflame/shared/cli/print.ts";
 import type { Column } from "@blueflame/shared/cli/table.ts";
 import { clean, formatDuration, type Tone } from "@blueflame/shared/cli/text.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
@@ -6,27 +6,17 @@ import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { type TriggerInfo, TriggerInfoSchema } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { toJson } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { Command } from "commander";
 import { formOf, metrics } from "../triggers/metrics.ts";
 import { ask } from "./ask.driver.ts";
 
-interface TriggersOptions extends OutputOptions {
+/** The flags of `triggers`. */
+export interface TriggersOptions extends OutputOptions {
   readonly dataDir: string;
   readonly metrics: boolean;
 }
 
-/** Adds the command `triggers`: what is watched, and where it stands. */
-export function addTriggers(program: Command): void {
-  formatFlag(program.command("triggers").description("what is watched, and where it stands"))
-    .argument("[name]", "show one with where it stands for each subject")
-    .option("--metrics", "list the figures that a trigger of yours may look at, instead", false)
-    .action((name: string | undefined, _options, command: Command) =>
-      triggers(name, command.optsWithGlobals<TriggersOptions>()),
-    );
-}
-
 /** Prints every trigger, by name; or one with where it stands; or, without asking the agent, the figures. */
-async function triggers(name: string | undefined, options: TriggersOptions): Promise<void> {
+export async function triggers(name: string | undefined, options: TriggersOptions): Promise<void> {
   if (options.metrics) return printMetrics(options);
   const found = await ask(options.dataDir, (desk) => desk.listTriggers({}));
   const json = (row: TriggerInfo) => toJson(TriggerInfoSchema, row);

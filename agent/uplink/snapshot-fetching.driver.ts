@@ -12,7 +12,7 @@ const earlyMax = 30;
 const earlyMs = 2000;
 
 /** A snapshot that was brought here. */
-interface Fetched {
+export interface Fetched {
   /** The highest life of this node that the hub knows. */
   readonly highestIncarnation: bigint;
   /** Its folder, among the others. */

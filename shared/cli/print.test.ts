@@ -1,6 +1,6 @@
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
-import { type OutputOptions, printOne, printRows, rowStream } from "./print.ts";
+import { loadYaml, type OutputOptions, printOne, printRows, rowStream } from "./print.ts";
 import type { Column } from "./table.ts";
 
 interface Row {
@@ -19,6 +19,8 @@ const rows: Row[] = [
   { id: "pune-edge-0000000000000000000000000000000001", beats: 7, because: "beats arrive" },
   { id: "b", beats: 1200, because: "silent for 61 seconds, which is longer than the limit of 60 seconds" },
 ];
+
+beforeAll(loadYaml);
 
 function print(options: Partial<OutputOptions> & { width?: number; rows?: Row[] }): string {
   let text = "";

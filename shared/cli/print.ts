@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { stringify } from "yaml";
+import { invariant } from "../errors/fault.ts";
 import { blockLines, type Column, layOut, type TableLayout, tableLines } from "./table.ts";
 
 /** What `-o` may say. */
@@ -33,7 +33,15 @@ export interface Out {
 export function formatFlag(command: Command): Command {
   return command
     .addOption(command.createOption("-o, --output <format>", "how to print (default: table)").choices([...formats]))
-    .option("--no-headers", "leave out the table's line of titles");
+    .option("--no-headers", "leave out the table's line of titles")
+    .hook("preAction", (_command, asked) => (asked.optsWithGlobals().output === "yaml" ? loadYaml() : undefined));
+}
+
+let writeYaml: ((value: unknown, options: { readonly lineWidth: number }) => string) | undefined;
+
+/** What must be there before anything is printed as `yaml`. Loaded only then: each start would pay for it, and few ask. */
+export async function loadYaml(): Promise<void> {
+  writeYaml ??= (await import("yaml")).stringify;
 }
 
 /**
@@ -93,7 +101,10 @@ export function rowStream<Row>(
 }
 
 function valueText(format: Exclude<Format, "table">, value: unknown): string {
-  if (format === "yaml") return stringify(value, { lineWidth: 0 });
+  if (format === "yaml") {
+    invariant(writeYaml !== undefined, "yaml is loaded before it is printed");
+    return writeYaml(value, { lineWidth: 0 });
+  }
   return `${JSON.stringify(value, null, format === "json" ? 2 : 0)}\n`;
 }
 

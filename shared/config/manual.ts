@@ -16,11 +16,6 @@ const forms = [
   [percentForm, "a share"],
 ] as const;
 
-/** Whether the words of a command line ask for this: `--help config` or `help config`, and nothing else. */
-export function asksForConfigManual([asked, topic, ...more]: readonly string[]): boolean {
-  return (asked === "--help" || asked === "help") && topic === "config" && more.length === 0;
-}
-
 /**
  * Every key of a config schema with what is allowed and its default, one per line, as text for `--help config`; on a terminal of
  * `width` columns a line that is too long goes on below itself. Pure.
