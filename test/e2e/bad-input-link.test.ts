@@ -2,12 +2,19 @@ import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openAuthority, writeIssued } from "@blueflame/hub/trust/authority.driver.ts";
 import { LinkState } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
-import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { freePort } from "../prove/rig.ts";
 import { built } from "./built.ts";
 import { Folder, leadersOf, statusOf, until } from "./programs.ts";
 
-beforeAll(() => built("blueflame-agent", "blueflame-hub", "blueflame"));
+/** One hub for all of them: none of their nodes ever gets in but the last, whose id is its own. */
+let atHub: Folder;
+let isStarted = false;
+beforeAll(async () => {
+  await built("blueflame-agent", "blueflame-hub", "blueflame");
+  atHub = new Folder();
+});
+afterAll(() => atHub.clear());
 
 let folder: Folder;
 let dataDir: string;
@@ -18,13 +25,16 @@ beforeEach(() => {
 afterEach(() => folder.clear());
 
 const dayMs = 86_400_000;
-const hubDir = () => join(folder.dir, "hub");
+const hubDir = () => join(atHub.dir, "hub");
 
-/** A hub, and where it listens. */
+/** Where the hub listens; the first who asks starts it. */
 async function hub(): Promise<{ grpc: string; http: string }> {
-  folder.start("hub", ["serve", "--data-dir", hubDir(), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-  await until("the hub listens", () => existsSync(join(hubDir(), "hub.json")));
-  return JSON.parse(readFileSync(join(hubDir(), "hub.json"), "utf8"));
+  const ready = join(hubDir(), "hub.json");
+  if (!isStarted)
+    atHub.start("hub", ["serve", "--data-dir", hubDir(), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+  isStarted = true;
+  await until("the hub listens", () => existsSync(ready));
+  return JSON.parse(readFileSync(ready, "utf8"));
 }
 
 /** Paths of a node's papers by this hub's CA, or by another one; made at `wallMs`. */
@@ -67,7 +77,7 @@ async function guardedBut(code: string, config: string): Promise<void> {
 }
 
 test("PHX-2 a hub that cannot be reached is HUB_UNREACHABLE, and the workload is guarded", async () => {
-  const paths = await papers("edge-1");
+  const paths = await papers("edge-1", Date.now(), join(folder.dir, "trust"));
   await guardedBut("HUB_UNREACHABLE", configOf(`127.0.0.1:${await freePort()}`, paths));
   const doctor = await folder.run("agent", "doctor", "--data-dir", dataDir);
   expect(doctor.out).toMatch(/hub link +warn/);
@@ -121,7 +131,7 @@ test("papers that are not there or broken are CERT_UNUSABLE, and the workload is
 
 test("two agents with one identity are told of each other, and both guard", async () => {
   const { grpc, http } = await hub();
-  const config = configOf(grpc, await papers("edge-1"));
+  const config = configOf(grpc, await papers("edge-twice"));
   const other = join(folder.dir, "e");
   await folder.up(dataDir, "--config", config);
   await folder.up(other, "--config", config);

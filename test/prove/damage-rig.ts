@@ -132,6 +132,12 @@ export class DamageRig {
     );
   }
 
+  /** The node lives on after it was reset: agent, watchdog and workloads. */
+  async live(): Promise<void> {
+    await this.#live(undefined);
+    await this.until("its watchdog lives", async () => this.pidsLike("watchdog").length > 0);
+  }
+
   async #snapshot(as: User | undefined): Promise<void> {
     const clock = realClock();
     const options = { clock, random: Math.random, nodeId: undefined, bootId: bootId(), onOpened: () => undefined };

@@ -17,6 +17,10 @@ const shortMemory = ["--well-after", "1s"];
 /** What stands in for init: whatever ends is started again after 100 ms, as by Restart=always. */
 const init = 'while :; do "$@"; sleep 0.1; done';
 
+/** A process has its session and its environment long before: it forks, leads and executes within milliseconds. */
+const settledMs = 2000;
+const settledLooks = 5;
+
 /** How a node differs from what `npm run build` has made, with the figures of the trials. */
 export interface NodeOptions {
   /** The folder of its programs, when they were installed. */
@@ -45,6 +49,8 @@ export class GuardedNode {
   readonly #node: string;
   readonly #figures: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
+  /** Processes that are no workload's main process; those that are gone are forgotten, as their numbers are given again. */
+  readonly #others = new Map<number, { readonly sinceMs: number; readonly looks: number }>();
   #init: ChildProcess | undefined;
 
   constructor(workloads: readonly object[], options: NodeOptions = {}) {
@@ -118,10 +124,11 @@ export class GuardedNode {
     const word = kind === "agent" ? "up" : "watchdog";
     // The agent's program is the watchdog's too, by its word: so whoever types it, or has PM2 run it, starts that.
     const bundles = Object.values(bundleOf);
-    return processesOf(this.dataDir).filter((pid) => {
+    return allPids().filter((pid) => {
       const [file = "", ...args] = cmdline(pid);
+      if (!file.endsWith("node") || !args.includes(this.dataDir)) return false;
       const script = args.findIndex((one) => bundles.some((bundle) => one.endsWith(`/${bundle}`)));
-      return file.endsWith("node") && script >= 0 && args[script + 1] === word && isAlive(pid);
+      return script >= 0 && args[script + 1] === word && isAlive(pid);
     });
   }
 
@@ -130,17 +137,32 @@ export class GuardedNode {
     return this.everyLead().get(workload) ?? [];
   }
 
-  /** Those of all workloads, by one look at the machine. */
+  /**
+   * Those of all workloads, by one look at the machine. Trials look many times a second: who was looked at often enough, for longer
+   * than a start takes, and was none of them becomes none any more.
+   */
   everyLead(): ReadonlyMap<string, readonly number[]> {
     const found = new Map<string, number[]>();
-    for (const pid of allPids()) {
-      if (procStat(pid)?.session !== pid || !isAlive(pid)) continue;
-      const workload = environOf(pid, markVariable)?.split(":")[1];
-      if (workload === undefined) continue;
-      if (environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) !== true) continue;
-      found.set(workload, [...(found.get(workload) ?? []), pid]);
+    const nowMs = performance.now();
+    const pids = allPids();
+    const before = new Map(this.#others);
+    this.#others.clear();
+    for (const pid of pids) {
+      const known = before.get(pid) ?? { sinceMs: nowMs, looks: 0 };
+      const isSettled = known.looks >= settledLooks && nowMs - known.sinceMs > settledMs;
+      const workload = isSettled ? undefined : this.#ledBy(pid);
+      if (workload === undefined) this.#others.set(pid, { sinceMs: known.sinceMs, looks: known.looks + 1 });
+      else found.set(workload, [...(found.get(workload) ?? []), pid]);
     }
     return found;
+  }
+
+  /** The workload of which this is a living main process, if it is one. */
+  #ledBy(pid: number): string | undefined {
+    if (procStat(pid)?.session !== pid || !isAlive(pid)) return undefined;
+    const workload = environOf(pid, markVariable)?.split(":")[1];
+    const isOurs = environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) === true;
+    return isOurs ? workload : undefined;
   }
 
   /** Waits until all that should be there is: one watchdog, one agent that answers, these workloads running and without an incident. */
@@ -154,14 +176,15 @@ export class GuardedNode {
   }
 
   async #missing(workloads: readonly string[], not: readonly number[]): Promise<string> {
+    const found = { watchdog: this.of("watchdog"), agent: this.of("agent") };
     for (const kind of ["watchdog", "agent"] as const) {
-      const pids = this.of(kind);
+      const pids = found[kind];
       if (pids.length !== 1) return `${pids.length} of kind ${kind}`;
       if (not.includes(pids[0] ?? 0)) return `the old ${kind} is still there`;
     }
     const status = await this.status();
     if (!status) return "the agent does not answer";
-    if (status.pid !== this.of("agent")[0]) return "another agent answers";
+    if (status.pid !== found.agent[0]) return "another agent answers";
     for (const name of workloads) {
       const one = status.workloads.find((workload) => workload.name === name);
       if (one?.phase !== WorkloadPhase.RUNNING || one.incidentId !== "") return `${name} is not well: ${one?.because}`;
@@ -169,13 +192,12 @@ export class GuardedNode {
       const leads = this.leads(name);
       if (leads.length !== 1) return `${leads.length} of ${name}`;
     }
-    return this.#connected(status.pid) ? "" : "the watchdog does not hear the agent";
+    return this.#connected(found.watchdog[0], status.pid) ? "" : "the watchdog does not hear the agent";
   }
 
   /** The watchdog that lives has said so of this agent; one that has just been started has said nothing yet. */
-  #connected(pid: number): boolean {
+  #connected(watchdog: number | undefined, pid: number): boolean {
     const lines = this.#watchdogLog();
-    const [watchdog] = this.of("watchdog");
     const since = lines.findLastIndex((line) => line.msg === "the watchdog guards" && line.pid === watchdog);
     return since >= 0 && lines.slice(since).some((line) => line.msg === "an agent is connected" && line.pid === pid);
   }
