@@ -10,7 +10,7 @@ import type { KeptRisk } from "../state/space.ts";
 import { textOf } from "./codec.ts";
 import { type Form, formOf, storeFormat } from "./form.ts";
 import type { StoreFindings } from "./mend-choice.ts";
-import { unreadable } from "./readable.ts";
+import { rowsIn } from "./readable.ts";
 import { manifestOf } from "./snapshot-file.ts";
 import { type SnapshotStand, type Younger, youngerIn } from "./younger.ts";
 
@@ -55,16 +55,23 @@ export async function standingOf(
 async function readAll(handle: Handle, dataDir: string, than: SnapshotStand | undefined): Promise<Standing> {
   const form = await formOf(handle, dataDir);
   if (!form) return { risks: new Map(), unread: "its data keys are gone" };
-  return { risks: await risksIn(handle, form), younger: than && (await youngerIn(handle, form, than)) };
+  return { risks: await risksIn(handle, form), younger: than && (await younger(handle, form, than)) };
 }
 
-async function risksIn(handle: Handle, form: Form): Promise<Map<string, KeptRisk>> {
-  const risks = new Map<string, KeptRisk>();
-  for await (const [place, sealed] of handle.iterator({ gte: "risk/", lt: "risk0" })) {
-    if (unreadable(form, place, sealed) !== undefined) continue;
-    const { key, value } = form.open(place, sealed);
-    risks.set(key.slice("risk/".length), JSON.parse(textOf(value)) as KeptRisk);
+/** What else breaks in it must not cost what is known of its locks. */
+async function younger(handle: Handle, form: Form, than: SnapshotStand): Promise<Younger> {
+  try {
+    return await youngerIn(handle, form, than);
+  } catch (error) {
+    return { rows: [], because: `what is younger in it cannot be read: ${(error as Error).message}` };
   }
+}
+
+/** What is known of each workload's risk. Read row after row: in a repaired store a look-up may answer with an older one. */
+export async function risksIn(handle: Handle, form: Form): Promise<Map<string, KeptRisk>> {
+  const risks = new Map<string, KeptRisk>();
+  for await (const { key, value } of rowsIn(handle, form, "risk/"))
+    risks.set(key.slice("risk/".length), JSON.parse(textOf(value)) as KeptRisk);
   return risks;
 }
 

@@ -180,9 +180,10 @@ interface Task {
 async function tryAll(ways: readonly (Way | "empty")[], because: string, task: Task): Promise<Mended> {
   const notes: string[] = [...task.found.notes];
   for (const by of ways) {
+    const done: string[] = [];
     try {
-      const kept = await mendBy(by, task, notes);
-      return { is: "mended", by, because, kept, notes: notes.slice(0, notesMax) };
+      const kept = await mendBy(by, task, notes, done);
+      return { is: "mended", by, because, kept, notes: [...notes, ...done].slice(0, notesMax) };
     } catch (error) {
       if (!isDamage(error) && !isFault(error, "STORE_MISSING")) throw error;
       notes.push(`${by} was of no use: ${error.saw}`);
@@ -197,7 +198,8 @@ function withNotes(because: string, notes: readonly string[]): string {
   return [because, ...notes.slice(0, notesMax)].join("; ");
 }
 
-async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<string | undefined> {
+/** `notes`: why a snapshot was not taken; `done`: what came of this way, if it comes to its end. */
+async function mendBy(by: Way | "empty", task: Task, notes: string[], done: string[]): Promise<string | undefined> {
   const { dataDir, place, found, options, wish } = task;
   const source = by === "restore" ? await snapshotFor(task, notes) : undefined;
   const named = snapshotNamed(wish) !== undefined;
@@ -207,19 +209,19 @@ async function mendBy(by: Way | "empty", task: Task, notes: string[]): Promise<s
   try {
     const wallMs = options.clock.wallMs();
     const form = source ? await refill(made, source, dataDir, wallMs) : await formFor(by, made, task);
-    if (standing?.younger && form.codec) notes.push(...(await layOver(made.handle, form, standing.younger)));
+    if (standing?.younger && form.codec) done.push(...(await layOver(made.handle, form, standing.younger)));
     if (source && form.codec && !named) {
       const later = await overlayLog(made.handle, place.path, form);
-      if (later > 0) notes.push(`${later} later writes of its log are in it`);
+      if (later > 0) done.push(`${later} later writes of its log are in it`);
     }
-    if (by !== "empty") notes.push(...(await bookAgain(made.handle, form)));
+    if (by !== "empty") done.push(...(await bookAgain(made.handle, form)));
     if (standing) {
       const given = await giveUp(standing, made.handle, form, named ? source : undefined);
       if (wish) options.tell?.(given);
-      notes.push(...given);
+      done.push(...given);
     }
     if (form.codec) await keepRing(made, form.codec);
-    await settle(made, form, by, source, task, notes);
+    await settle(made, form, by, source, task, done);
     return await made.finish(wallMs);
   } catch (error) {
     await made.drop();

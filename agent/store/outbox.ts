@@ -41,7 +41,7 @@ const revisionsMax = 1000;
 /** Where it stands up to which seq the hub has all. */
 export const ackedKey = "meta/acked";
 /** Up to which seq the hub may have seen records; written ahead of them, so that not each one waits for the disk. */
-const sentKey = "meta/sent";
+export const sentKey = "meta/sent";
 const sentAhead = 512;
 
 /** A Dropped record that no uplink has read yet: the next drop of its kind replaces it. */

@@ -4,6 +4,7 @@ import {
   IncidentSchema,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
+import type { Handle } from "@blueflame/shared/store/level/opening.ts";
 import { fromBinary } from "@bufbuild/protobuf";
 import { shown } from "./codec.ts";
 import type { Form } from "./form.ts";
@@ -42,4 +43,18 @@ export function unreadable(form: Form, place: string, sealed: Uint8Array): strin
 
 function longEnough(bytes: Uint8Array, min: number): void {
   if (bytes.length < min) throw new Error(`it has ${bytes.length} bytes`);
+}
+
+/** A row in the clear. */
+export interface ReadableRow {
+  readonly key: string;
+  readonly value: Uint8Array;
+}
+
+/** The rows whose keys begin with `prefix`, ascending, without those that cannot be read. Throws what the disk says. */
+export async function* rowsIn(handle: Handle, form: Form, prefix: string): AsyncGenerator<ReadableRow, undefined> {
+  for await (const [place, sealed] of handle.iterator({ gte: prefix, lt: `${prefix}\uffff` })) {
+    if (unreadable(form, place, sealed) === undefined) yield form.open(place, sealed);
+  }
+  return undefined;
 }

@@ -112,6 +112,8 @@ async function takeSnapshot(options: SnapshotOptions, left: () => boolean): Prom
   const folder = snapshotsIn(dataDir);
   await checkRoom(dataDir, folder);
   const writer = await SnapshotWriter.begin(folder);
+  // What is written from now on may not be in it.
+  const takenWallMs = clock.wallMs();
   try {
     await store.copyTo((key, sealed) => {
       if (left()) throw new Error("the agent leaves");
@@ -123,7 +125,7 @@ async function takeSnapshot(options: SnapshotOptions, left: () => boolean): Prom
     const { nodeId, generation, owner, incarnation, session } = store.identity;
     const who = { nodeId, generation, owner, incarnation: String(incarnation), session: String(session) };
     const check: Check = (key, sealed) => store.problem(key, sealed);
-    await writer.finish({ ...who, ring: store.ring() }, clock.wallMs(), check, rehearse);
+    await writer.finish({ ...who, ring: store.ring() }, takenWallMs, check, rehearse);
   } catch (error) {
     await writer.drop();
     throw error;

@@ -20,6 +20,7 @@ import {
   writesOf,
 } from "./workload-keys.ts";
 import { keepCounted, recount } from "./workload-recount.ts";
+import { trimsIn } from "./workload-trims.ts";
 
 /** What one workload keeps. Every write is on the disk before it resolves; every answer is from the disk's state. */
 export interface WorkloadSpace {
@@ -232,7 +233,9 @@ class OwnSpace implements WorkloadSpace {
 
   /** Whoever watched the store that this one came from must list again: it may have been told of what is gone. */
   async beginAnew(): Promise<void> {
-    const { revision, floor } = this.#landed;
+    const { revision, keys } = this.#landed;
+    let floor = this.#landed.floor;
+    for (const meta of keys.values()) floor = Math.max(floor, meta.revision);
     const changes: Change[] = [{ is: "horizon", revision: revision + forgottenMax, floor: floor + forgottenMax }];
     await this.#write(() => ({
       changes,
@@ -281,7 +284,7 @@ class OwnSpace implements WorkloadSpace {
   }
 
   async commit(request: Request): Promise<Answer> {
-    const { operations, through } = await this.#trims(request);
+    const { operations, through } = await trimsIn(this.#database, this.#workload, this.#landed.logs, request);
     let answer: Answer | undefined;
     const decide = () => {
       const context = { ...this.#context(), through, others: this.#others() };
@@ -367,26 +370,5 @@ class OwnSpace implements WorkloadSpace {
       return [{ writes, undo, landed }, ...audit];
     };
     await writeParts(this.#database, true, make, bytes);
-  }
-
-  /** A trim needs to know how many bytes it takes away: the last entry that goes says so. It is cut to what one commit may take. */
-  async #trims(request: Request) {
-    const through = new Map<string, number>();
-    if (request.operations.every(({ is }) => is !== "trim")) return { operations: request.operations, through };
-    const operations = [];
-    for (const operation of request.operations) {
-      if (operation.is !== "trim") {
-        operations.push(operation);
-        continue;
-      }
-      const { log } = operation;
-      const meta = this.#landed.logs.get(log);
-      const to = Math.min(operation.through, meta?.last ?? 0, (meta?.first ?? 1) + stateMax.trimmed - 1);
-      const row = entryRow(this.#workload, log, to);
-      const last = to < 1 ? undefined : await this.#database.get(row);
-      if (last) through.set(`${log}\0${to}`, readEntry(last).through);
-      operations.push({ ...operation, through: to });
-    }
-    return { operations, through };
   }
 }

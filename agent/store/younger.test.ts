@@ -1,64 +1,23 @@
 // What comes of younger tables beside a damaged one: real stores on the disk, random lives, one table of them gone. SEEDS=n tries more.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { AuditRecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { RecordSchema } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
 import { type Random, seeded } from "@blueflame/shared/random/random.ts";
-import { placeOf, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
-import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Operation } from "../state/commit.ts";
+import { commit, KeptStore, textAt, trade } from "../../test/support/kept-store.ts";
 import { ordinal } from "./codec.ts";
-import { type StartedStore, startStore } from "./deferred-store.ts";
-import { mendStore } from "./mend.ts";
-import { startSnapshots } from "./snapshot.ts";
-import { snapshotNumbers, snapshotsIn } from "./snapshot-file.ts";
+import type { StartedStore } from "./deferred-store.ts";
 
-const clock = realClock();
 const seeds = Number(process.env.SEEDS ?? 12);
 const first = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 /** LevelDB merges four tables into one. */
 const lives = 3;
-let dir: string;
-let store: StartedStore | undefined;
+let kept: KeptStore;
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "bf-younger-"));
+  kept = new KeptStore();
 });
-afterEach(async () => {
-  await store?.close();
-  store = undefined;
-  rmSync(dir, { recursive: true, force: true });
-});
-
-const options = { clock, random: Math.random, bootId: "boot-1", isAtRest: () => false };
-async function open(): Promise<StartedStore> {
-  store = await startStore(dir, { ...options, nodeId: "edge-1", onOpened: () => undefined });
-  return store;
-}
-async function close(): Promise<void> {
-  await store?.close();
-  store = undefined;
-}
-const mend = () => mendStore(dir, { ...options, actor: "test", defaultNodeId: "host" });
-const commit = (of: StartedStore, ...operations: Operation[]) =>
-  of.space("engine").commit({ id: "", digest: "", operations, onlyWhileOpen: false });
-const losingTrade = {
-  ...{ profit: -1, exposure: 1, openExposure: undefined, sessionProfit: undefined },
-  data: new Uint8Array(),
-};
-const trade = (n: number): Operation => ({
-  is: "trade",
-  trade: { ...losingTrade, id: `t${n}`, profit: n % 3 === 0 ? -1 : 1 },
-});
-
-async function snapshot(of: StartedStore): Promise<void> {
-  const snapshots = startSnapshots({ store: of, clock, dataDir: dir, everyMs: 1, keep: 1 });
-  while (snapshotNumbers(snapshotsIn(dir)).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  await snapshots.close();
-}
-const tables = () => readdirSync(join(dir, "store")).filter((file) => file.endsWith(".ldb"));
+afterEach(() => kept.end());
 
 /** What was acknowledged: of each key every value in its order, `undefined` where it was deleted, and how many the snapshot knows of. */
 interface Known {
@@ -81,19 +40,20 @@ async function live(chance: Random, snapshotIn: number): Promise<Known> {
   const none = { life: 0, keys: new Map<string, number>(), log: 0, trades: 0 };
   const known: Known = { keys: new Map(), revisions: new Map(), log: [], audits: [], trades: 0, atSnapshot: none };
   for (let life = 0; life < lives; life++) {
-    const now = await open();
+    const now = await kept.open();
     for (let n = 0; n < (life < lives - 1 ? 24 : 6); n++) await act(now, known, chance);
     if (life !== snapshotIn) {
-      await close();
+      await kept.close();
       continue;
     }
-    await snapshot(now);
+    await kept.snapshot();
     const counts = new Map([...known.keys].map(([key, values]) => [key, values.length]));
     known.atSnapshot = { life, keys: counts, log: known.log.length, trades: known.trades };
     for (let n = 0; n < 6; n++) await act(now, known, chance);
-    await close();
+    await kept.close();
   }
-  await open().then(close); // the last log becomes a table
+  await kept.open();
+  await kept.close(); // the last log becomes a table
   return known;
 }
 
@@ -115,7 +75,7 @@ async function act(now: StartedStore, known: Known, chance: Random): Promise<voi
     known.log.push(entry);
   } else if (kind < 0.9) {
     known.trades += 1;
-    await commit(now, trade(known.trades));
+    await commit(now, trade(`t${known.trades}`, known.trades % 3 === 0 ? -1 : 1));
   } else {
     const id = `a${known.audits.length}`;
     await now.appendAudit([create(AuditRecordSchema, { id })]);
@@ -136,8 +96,7 @@ async function waiting(now: StartedStore): Promise<string[]> {
 /** Each key as the snapshot has it or younger, and nothing that was never there. */
 async function checkKeys(now: StartedStore, known: Known): Promise<void> {
   for (const [key, values] of known.keys) {
-    const found = await now.get("engine", key);
-    const text = found && Buffer.from(found.value).toString();
+    const text = await textAt(now, key);
     const least = known.atSnapshot.keys.get(key) ?? 0;
     const may = [...(least === 0 ? [undefined] : []), ...values.slice(Math.max(0, least - 1))];
     expect(may, `${key}, of which the snapshot knows ${least}`).toContain(text);
@@ -152,16 +111,16 @@ test("PHX-9 of a store with one damaged table all that is younger than the snaps
     const [damaged, snapshotIn] = [seed % lives, Math.floor(seed / lives) % (lives - 1)];
     const known = await live(chance, snapshotIn);
     // One for each life.
-    const all = tables();
+    const all = kept.tables;
     expect(all).toHaveLength(lives);
-    const file = join(dir, "store", all[damaged] ?? "");
+    const file = kept.path(all[damaged] ?? "");
     const bytes = readFileSync(file);
     bytes[40] = (bytes[40] ?? 0) ^ 16;
     writeFileSync(file, bytes);
-    const done = await mend();
+    const done = await kept.mend();
     const said = `SEED=${seed}: ${done.notes.join("; ")}`;
     expect(done, said).toMatchObject({ is: "mended", by: "restore" });
-    const now = await open();
+    const now = await kept.open();
     await checkKeys(now, known);
     const log = await now.space("engine").readLog("book", 0, 999);
     for (const { index, data } of log) expect(Buffer.from(data).toString(), said).toBe(known.log[index - 1]);
@@ -178,8 +137,7 @@ test("PHX-9 of a store with one damaged table all that is younger than the snaps
       // The snapshot has all that was in that table.
       whole++;
       for (const [key, values] of known.keys) {
-        const found = await now.get("engine", key);
-        expect(found && Buffer.from(found.value).toString(), `${key}, ${said}`).toBe(values.at(-1));
+        expect(await textAt(now, key), `${key}, ${said}`).toBe(values.at(-1));
       }
       expect(log, said).toHaveLength(known.log.length);
       expect(trades, said).toHaveLength(known.trades);
@@ -192,35 +150,34 @@ test("PHX-9 of a store with one damaged table all that is younger than the snaps
       const { results } = await commit(now, { is: "put", key, value: Buffer.from("next"), expected: undefined });
       expect(results[0]?.revision, `${key}, ${said}`).toBeGreaterThan(given);
     }
-    await close();
-    rmSync(dir, { recursive: true });
-    dir = mkdtempSync(join(tmpdir(), "bf-younger-"));
+    await kept.close();
+    await kept.end();
+    kept = new KeptStore();
   }
   if (seeds >= 6) expect(whole).toBeGreaterThan(0);
 });
 
 test("PHX-9 GRC-7 trades whose risk state was lost with its table were counted by nobody, and their indexes given again", async () => {
   // LevelDB keeps a batch together until it merges tables: here the older row is put where the newer one was.
-  const now = await open();
-  await commit(now, { is: "beginSession", name: "1" }, trade(1), trade(2));
-  await close();
-  const place = placeOf(join(dir, "store"));
-  const handle = await reopenHandle(place, {});
-  const older = await handle.get("risk/engine");
-  await handle.close();
-  const again = await open();
-  const losing: Operation = { is: "trade", trade: { ...losingTrade, id: "t3" } };
-  await commit(again, losing, { is: "beginSession", name: "2" }, losing, losing);
-  await close();
-  const late = await reopenHandle(place, {});
-  if (older) await late.put("risk/engine", older, { sync: true });
-  await late.del(`trade/engine/${ordinal(4)}`, { sync: true });
-  await late.close();
-  rmSync(join(dir, "store", "CURRENT"));
-  const done = await mend();
+  const now = await kept.open();
+  await commit(now, { is: "beginSession", name: "1" }, trade("t1", 1), trade("t2", 1));
+  await kept.close();
+  let older: Uint8Array | undefined;
+  await kept.onDisk(async (handle) => {
+    older = await handle.get("risk/engine");
+  });
+  const again = await kept.open();
+  await commit(again, trade("t3", -1), { is: "beginSession", name: "2" }, trade("t4", -1), trade("t5", -1));
+  await kept.close();
+  await kept.onDisk(async (handle) => {
+    if (older) await handle.put("risk/engine", older, { sync: true });
+    await handle.del(`trade/engine/${ordinal(4)}`, { sync: true });
+  });
+  rmSync(kept.path("CURRENT"));
+  const done = await kept.mend();
   expect(done.notes.join()).toContain(
     "2 trades of 'engine' were booked on an older risk state; 1 before the last are missing",
   );
-  const { risk } = (await open()).space("engine").risk();
+  const { risk } = (await kept.open()).space("engine").risk();
   expect(risk).toMatchObject({ trades: 5, lossStreak: 2, session: { name: "2", trades: 1 } });
 });

@@ -4,7 +4,7 @@ import type { Cancel, Clock } from "../../time/clock.ts";
 import { Logs } from "./logs.ts";
 import { lostIn, markOf } from "./marks.ts";
 import { decodeNumber, encodeNumber } from "./numbers.ts";
-import { type Handle, levelCode, type Place, reopenHandle, type Sizes } from "./opening.ts";
+import { compactIn, type Handle, levelCode, type Place, reopenHandle, type Sizes } from "./opening.ts";
 import { type Compacted, Space } from "./space.ts";
 import { Witness } from "./witness.ts";
 import { type Durability, type Group, type Job, Unsettled, Waiting } from "./writer.ts";
@@ -353,10 +353,4 @@ export interface Opened {
   readonly format: number;
   readonly repairs: number;
   readonly notes: readonly string[];
-}
-
-/** The library has it, the typings of `level` leave it out. */
-async function compactIn(handle: Handle, { gte, lt }: KeyRange): Promise<void> {
-  const run: unknown = Reflect.get(handle, "compactRange");
-  if (typeof run === "function") await run.call(handle, gte, lt);
 }

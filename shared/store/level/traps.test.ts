@@ -9,7 +9,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { isFault } from "../../errors/fault.ts";
 import { realClock } from "../../time/real-clock.driver.ts";
 import { openDatabase } from "./open-database.ts";
-import { levelCode } from "./opening.ts";
+import { levelCode, repairIn } from "./opening.ts";
 
 let dir: string;
 let path: string;
@@ -89,4 +89,33 @@ test("PHX-9 the missing-CURRENT trap: LevelDB makes an empty store of it and del
   expect(database.notes[0]).toMatch(/repaired/);
   await database.close();
   expect(readdirSync(dir).some((file) => file.startsWith("store.damaged-"))).toBe(true);
+});
+
+test("PHX-9 the repair trap: LevelDB's own repair makes a look-up answer with an older value, where a merge had written that anew", async () => {
+  const at = async (work: (level: Level) => Promise<void>) => {
+    const level = new Level(path);
+    await level.open();
+    await work(level);
+    await level.close();
+  };
+  const merge = (level: Level, from: string, to: string): Promise<void> =>
+    (Reflect.get(level, "compactRange") as (from: string, to: string) => Promise<void>).call(level, from, to);
+  await at(async (level) => {
+    await level.put("b", "1");
+    await level.put("risk", "older");
+    await merge(level, "a", "z");
+  });
+  await at((level) => level.put("risk", "newer"));
+  await at((level) => level.put("b", "2"));
+  // A merge in which the newest row of `risk` has no part.
+  await at((level) => merge(level, "b", "c"));
+  rmSync(join(path, "CURRENT"));
+  const copy = join(dir, "copy");
+  cpSync(path, copy, { recursive: true });
+  await (Reflect.get(Level, "repair") as (path: string) => Promise<void>).call(Level, copy);
+  const bare = new Level(copy);
+  expect(await bare.get("risk")).toBe("older"); // so it is a trap
+  await bare.close();
+  await repairIn(path);
+  await at(async (level) => expect(await level.get("risk")).toBe("newer"));
 });
