@@ -10,16 +10,18 @@ const files = readdirSync(here)
   .filter((name) => name.endsWith(".yaml"))
   .sort();
 
-/** The packaged binary has no folder to read them from: `box.ts` holds their text. */
+/** The packaged binary has no folder to read them from: `box.ts` holds their text, and what it means, so that no start has to read it. */
 function boxSource(): string {
   const entries = files.map((file) => {
     const text = readFileSync(join(here, file), "utf8");
     expect(text, `${file}: these would mean something in box.ts`).not.toMatch(/[`\\]|\$\{/);
-    return `  {\n    file: "${file}",\n    text: \`${text}\`,\n  },\n`;
+    const json = JSON.stringify(playbookOf(text, file, false));
+    expect(json, `${file}: as well`).not.toMatch(/[`\\]|\$\{/);
+    return `  {\n    file: "${file}",\n    text: \`${text}\`,\n    json: \`${json}\`,\n  },\n`;
   });
   return [
-    "/** The playbooks of the box: the YAML files beside this one, as text. Written by `npx vitest run agent/playbooks -u`. */\n",
-    "export const boxPlaybooks: readonly { readonly file: string; readonly text: string }[] = [\n",
+    "/** The playbooks of the box: the YAML files beside this one, and the `Playbook` of each as JSON. Written by `npx vitest run agent/playbooks -u`. */\n",
+    "export const boxPlaybooks: readonly { readonly file: string; readonly text: string; readonly json: string }[] = [\n",
     ...entries,
     "];\n",
   ].join("");
@@ -27,6 +29,11 @@ function boxSource(): string {
 
 test("box.ts is what the YAML files say; `npx vitest run agent/playbooks -u` writes it", async () => {
   await expect(boxSource()).toMatchFileSnapshot("box.ts");
+});
+
+test("what box.ts says that a playbook is, is what its YAML says", () => {
+  for (const { file, text, json } of boxPlaybooks)
+    expect(JSON.parse(json)).toStrictEqual(playbookOf(text, file, false));
 });
 
 test("GRC-3 nine playbooks come with the box: restarts, optimization, clean-up, rollback, quarantine, diagnostics, maintenance", () => {

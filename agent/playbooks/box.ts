@@ -1,5 +1,5 @@
-/** The playbooks of the box: the YAML files beside this one, as text. Written by `npx vitest run agent/playbooks -u`. */
-export const boxPlaybooks: readonly { readonly file: string; readonly text: string }[] = [
+/** The playbooks of the box: the YAML files beside this one, and the `Playbook` of each as JSON. Written by `npx vitest run agent/playbooks -u`. */
+export const boxPlaybooks: readonly { readonly file: string; readonly text: string; readonly json: string }[] = [
   {
     file: "daily-maintenance.yaml",
     text: `name: daily-maintenance
@@ -30,6 +30,7 @@ steps:
     when:
       earlier: failed
 `,
+    json: `{"name":"daily-maintenance","description":"Every day backups and store are checked, and what is kept beyond its bounds is removed.","pool":"maintenance","timeoutMs":7200000,"steps":[{"name":"","timeoutMs":3600000,"onFailure":"continue","once":false,"action":{"do":"check_backups"}},{"name":"","timeoutMs":600000,"onFailure":"continue","once":false,"action":{"do":"check_store"}},{"name":"","timeoutMs":600000,"onFailure":"continue","once":false,"action":{"do":"trim_logs"}},{"name":"","when":{"any":[{"figure":"disk_used_ratio","is":"above","value":0.7,"text":"70%"}]},"timeoutMs":600000,"onFailure":"continue","once":false,"action":{"do":"clean_disposable","olderThanMs":86400000,"untilUsed":0.7}},{"name":"","when":{"any":[],"earlier":"failed"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"alert","severity":"medium","message":"The daily maintenance found something that a person should look at; the audit says what."}}],"added":false}`,
   },
   {
     file: "performance-optimization.yaml",
@@ -61,6 +62,7 @@ steps:
   - verify:
       within: 30s
 `,
+    json: `{"name":"performance-optimization","description":"A slow or overloaded workload gets room and a moment; what is still slow then is started again.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"make room on a full disk","when":{"any":[{"figure":"disk_used_ratio","is":"above","value":0.9,"text":"90%"}]},"timeoutMs":60000,"onFailure":"continue","once":false,"action":{"do":"clean_disposable","olderThanMs":3600000,"untilUsed":0.8}},{"name":"a short burst may be over by itself","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"wait","ms":5000}},{"name":"clear caches and pools","when":{"any":[{"figure":"avg_latency_ms","is":"above","value":900,"text":"900ms"},{"figure":"p95_latency_ms","is":"above","value":900,"text":"900ms"},{"figure":"process_cpu_ratio","is":"above","value":0.75,"text":"75%"}],"workload":"running"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"restart"}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":30000}}],"added":false}`,
   },
   {
     file: "quarantine-artifacts.yaml",
@@ -75,6 +77,7 @@ steps:
   - verify:
       within: 30s
 `,
+    json: `{"name":"quarantine-artifacts","description":"What crashed the sandbox is moved away, kept as evidence, and the unit runs without it.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"","timeoutMs":120000,"onFailure":"stop","once":false,"action":{"do":"quarantine"}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"alert","severity":"high","message":"Artifacts are in quarantine; a person looks at them and puts them back or throws them away."}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":30000}}],"added":false}`,
   },
   {
     file: "resource-cleanup.yaml",
@@ -105,6 +108,7 @@ steps:
     when:
       workload: unwell
 `,
+    json: `{"name":"resource-cleanup","description":"What is disposable is removed while the disk is full, and a workload that holds much memory is started again.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"","when":{"any":[{"figure":"disk_used_ratio","is":"above","value":0.8,"text":"80%"},{"figure":"disk_free_inodes","is":"below","value":1000,"text":"1000"}]},"timeoutMs":90000,"onFailure":"continue","once":false,"action":{"do":"clean_disposable","olderThanMs":600000,"untilUsed":0.8}},{"name":"","timeoutMs":60000,"onFailure":"continue","once":false,"action":{"do":"trim_logs"}},{"name":"give its memory back","when":{"any":[{"figure":"memory_used_ratio","is":"above","value":0.75,"text":"75%"},{"figure":"ours_memory_ratio","is":"above","value":0.75,"text":"75%"},{"figure":"process_memory_bytes","is":"above","value":268435456,"text":"256MiB"}],"workload":"running"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"restart"}},{"name":"","when":{"any":[],"workload":"unwell"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":30000}}],"added":false}`,
   },
   {
     file: "restart-kernel.yaml",
@@ -115,6 +119,7 @@ steps:
   - verify:
       within: 30s
 `,
+    json: `{"name":"restart-kernel","description":"A unit that is silent or stuck is started again at once.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"restart"}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":30000}}],"added":false}`,
   },
   {
     file: "restart-service.yaml",
@@ -130,6 +135,7 @@ steps:
   - verify:
       within: 1m
 `,
+    json: `{"name":"restart-service","description":"A service that does not answer is started again, after what it depends on.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"","when":{"any":[],"has":"dependencies"},"timeoutMs":300000,"onFailure":"continue","once":false,"action":{"do":"restart_dependencies"}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"restart"}},{"name":"","timeoutMs":61000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":60000}}],"added":false}`,
   },
   {
     file: "rollback-deployment.yaml",
@@ -144,6 +150,7 @@ steps:
       severity: high
       message: A deployment was rolled back; its config is marked bad until it changes.
 `,
+    json: `{"name":"rollback-deployment","description":"A deployment that lost trust is taken back to the last config that was healthy.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"","timeoutMs":120000,"onFailure":"stop","once":false,"action":{"do":"rollback"}},{"name":"","timeoutMs":61000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":60000}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"alert","severity":"high","message":"A deployment was rolled back; its config is marked bad until it changes."}}],"added":false}`,
   },
   {
     file: "run-diagnostics.yaml",
@@ -174,6 +181,7 @@ steps:
     when:
       workload: unwell
 `,
+    json: `{"name":"run-diagnostics","description":"Evidence is written down while it is there; what goes on failing after a minute is started again.","pool":"recovery","timeoutMs":600000,"steps":[{"name":"","timeoutMs":60000,"onFailure":"continue","once":false,"action":{"do":"diagnose"}},{"name":"","timeoutMs":60000,"onFailure":"continue","once":false,"action":{"do":"check_store"}},{"name":"","timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"alert","severity":"medium","message":"Something unusual was seen; a diagnostic bundle lies in the data directory."}},{"name":"an error burst may end by itself","when":{"any":[],"workload":"running"},"timeoutMs":63000,"onFailure":"stop","once":false,"action":{"do":"wait","ms":62000}},{"name":"it goes on failing","when":{"any":[{"figure":"error_lines","is":"above","value":10,"text":"10"},{"figure":"error_rate","is":"above","value":0.05,"text":"5%"}],"workload":"running"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"restart"}},{"name":"","when":{"any":[],"workload":"unwell"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"verify","withinMs":30000}}],"added":false}`,
   },
   {
     file: "weekly-maintenance.yaml",
@@ -202,5 +210,6 @@ steps:
     when:
       earlier: failed
 `,
+    json: `{"name":"weekly-maintenance","description":"Every week all data is backed up anew and read back, the store is checked, and the state of the node is written down.","pool":"maintenance","timeoutMs":21600000,"steps":[{"name":"","timeoutMs":10800000,"onFailure":"continue","once":false,"action":{"do":"backup"}},{"name":"","timeoutMs":7200000,"onFailure":"continue","once":false,"action":{"do":"check_backups"}},{"name":"","timeoutMs":600000,"onFailure":"continue","once":false,"action":{"do":"check_store"}},{"name":"","timeoutMs":600000,"onFailure":"continue","once":false,"action":{"do":"trim_logs"}},{"name":"","timeoutMs":60000,"onFailure":"continue","once":false,"action":{"do":"diagnose"}},{"name":"","when":{"any":[],"earlier":"failed"},"timeoutMs":60000,"onFailure":"stop","once":false,"action":{"do":"alert","severity":"medium","message":"The weekly maintenance found something that a person should look at; the audit says what."}}],"added":false}`,
   },
 ];

@@ -24,7 +24,11 @@ export interface PlaybookSet {
  */
 export async function loadPlaybooks(folder: string): Promise<PlaybookSet> {
   const playbooks = new Map<string, Playbook>();
-  for (const playbook of box()) playbooks.set(playbook.name, playbook);
+  for (const { json } of boxPlaybooks) {
+    // Reading the YAML would cost each start of an agent as much as its config and its store together.
+    const playbook = JSON.parse(json) as Playbook;
+    playbooks.set(playbook.name, playbook);
+  }
   if (folder === "") return { playbooks, problems: [], seen: "" };
   const problems: string[] = [];
   const from = new Map<string, string>();
@@ -43,14 +47,6 @@ export async function loadPlaybooks(folder: string): Promise<PlaybookSet> {
     }
   }
   return { playbooks, problems, seen: await playbooksSeen(folder) };
-}
-
-let read: readonly Playbook[] | undefined;
-
-/** Read once: each start of an agent asks twice, and reading them takes it longer than its store. */
-function box(): readonly Playbook[] {
-  read ??= boxPlaybooks.map(({ file, text }) => playbookOf(text, file, false));
-  return read;
 }
 
 /** One file by itself. Rejects with CONFIG_INVALID, CONFIG_NOT_FOUND. */

@@ -8,6 +8,7 @@ import { type LocalApi, serveLocalApi } from "@blueflame/agent/api/server.driver
 import { seeded } from "@blueflame/shared/random/random.ts";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { bundled } from "../../test/support/bundle.ts";
+import { looks } from "../../test/support/looks.ts";
 import { memoryAgent } from "../../test/support/memory-agent.ts";
 import type { MemorySpace } from "../../test/support/memory-space.ts";
 import { type MemoryNode, memoryNode } from "../../test/support/node.ts";
@@ -88,10 +89,9 @@ async function remembered(): Promise<State | undefined> {
 }
 
 async function until<T>(look: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
-  for (let tries = 0; tries < 2000; tries += 1) {
+  for await (const _ of looks(20_000, 50)) {
     const seen = await look();
     if (seen) return seen;
-    await pause(10);
   }
   throw new Error("waited 20 s in vain");
 }

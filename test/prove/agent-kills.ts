@@ -35,7 +35,7 @@ export const agentKills: Trial = {
     let crashes = 0;
     try {
       await rig.start();
-      for (const name of names("calm", calm)) await rig.well(name);
+      for (const name of [...names("calm", calm), ...names("firewall", firewalls)]) await rig.well(name);
       const before = pidsOf(rig.leads(), "calm");
       const watch = watchForCopies(rig);
       for (let round = 0; round < rounds; round++) {

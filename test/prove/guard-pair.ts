@@ -10,16 +10,13 @@ import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/
 import { inRoot } from "../../deploy/root.ts";
 import { type Ended, processesOf, run, signalIfThere, sweep } from "../../deploy/running.ts";
 import { looks } from "../support/looks.ts";
+import { LeadWatch } from "./lead-watch.ts";
 
 const bundleOf = { agent: "blueflame-agent.cjs", watchdog: "blueflame-watchdog.cjs" };
 /** So that the next fault meets a pair that has forgotten the last one. */
 const shortMemory = ["--well-after", "1s"];
 /** What stands in for init: whatever ends is started again after 100 ms, as by Restart=always. */
 const init = 'while :; do "$@"; sleep 0.1; done';
-
-/** A process has its session and its environment long before: it forks, leads and executes within milliseconds. */
-const settledMs = 2000;
-const settledLooks = 5;
 
 /** How a node differs from what `npm run build` has made, with the figures of the trials. */
 export interface NodeOptions {
@@ -49,8 +46,7 @@ export class GuardedNode {
   readonly #node: string;
   readonly #figures: readonly string[];
   readonly #env: NodeJS.ProcessEnv;
-  /** Processes that are no workload's main process; those that are gone are forgotten, as their numbers are given again. */
-  readonly #others = new Map<number, { readonly sinceMs: number; readonly looks: number }>();
+  readonly #leads = new LeadWatch((pid) => this.#leadOf(pid));
   #init: ChildProcess | undefined;
 
   constructor(workloads: readonly object[], options: NodeOptions = {}) {
@@ -137,32 +133,18 @@ export class GuardedNode {
     return this.everyLead().get(workload) ?? [];
   }
 
-  /**
-   * Those of all workloads, by one look at the machine. Trials look many times a second: who was looked at often enough, for longer
-   * than a start takes, and was none of them becomes none any more.
-   */
+  /** Those of all workloads, by one look at the machine. */
   everyLead(): ReadonlyMap<string, readonly number[]> {
-    const found = new Map<string, number[]>();
-    const nowMs = performance.now();
-    const pids = allPids();
-    const before = new Map(this.#others);
-    this.#others.clear();
-    for (const pid of pids) {
-      const known = before.get(pid) ?? { sinceMs: nowMs, looks: 0 };
-      const isSettled = known.looks >= settledLooks && nowMs - known.sinceMs > settledMs;
-      const workload = isSettled ? undefined : this.#ledBy(pid);
-      if (workload === undefined) this.#others.set(pid, { sinceMs: known.sinceMs, looks: known.looks + 1 });
-      else found.set(workload, [...(found.get(workload) ?? []), pid]);
-    }
-    return found;
+    const byWorkload = Map.groupBy(this.#leads.look(), ({ workload }) => workload);
+    return new Map([...byWorkload].map(([workload, leads]) => [workload, leads.map(({ pid }) => pid)]));
   }
 
-  /** The workload of which this is a living main process, if it is one. */
-  #ledBy(pid: number): string | undefined {
+  #leadOf(pid: number): { readonly workload: string; readonly pid: number } | undefined {
     if (procStat(pid)?.session !== pid || !isAlive(pid)) return undefined;
     const workload = environOf(pid, markVariable)?.split(":")[1];
-    const isOurs = environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) === true;
-    return isOurs ? workload : undefined;
+    if (workload === undefined || environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir) !== true)
+      return undefined;
+    return { workload, pid };
   }
 
   /** Waits until all that should be there is: one watchdog, one agent that answers, these workloads running and without an incident. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
-import { allPids, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
+import { environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
 import type { DecisionRecord, Incident } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { WorkloadPhase, type WorkloadStatus } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import type { GetStatusResponse } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
@@ -14,6 +14,7 @@ import { freePort as firstFreePort } from "../../deploy/ports.ts";
 import { inRoot } from "../../deploy/root.ts";
 import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
 import { looks } from "../support/looks.ts";
+import { LeadWatch } from "./lead-watch.ts";
 
 /** The production bundle of the agent, as `npm run build` makes it. */
 const bundle = inRoot("dist", "blueflame-agent.cjs");
@@ -37,6 +38,7 @@ export class AgentRig {
   readonly dataDir: string;
   #agent: ChildProcess | undefined;
   #owner = "";
+  readonly #leads = new LeadWatch((pid) => this.#leadOf(pid));
 
   /** `dataDir`: on another disk; whoever made that removes it. */
   constructor(
@@ -140,16 +142,16 @@ export class AgentRig {
 
   /** Every living main process that carries this agent's marker, whoever knows of it. */
   leads(): Lead[] {
-    const found: Lead[] = [];
-    for (const pid of allPids()) {
-      const stat = procStat(pid);
-      if (!stat || stat.state === "Z" || stat.session !== pid) continue;
-      const [owner, workload = ""] = environOf(pid, markVariable)?.split(":") ?? [];
-      if (!owner) continue;
-      if (this.#owner === "" && environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir)) this.#owner = owner;
-      if (owner === this.#owner && this.#owner !== "") found.push({ workload, pid, startTicks: stat.startTicks });
-    }
-    return found;
+    return this.#leads.look();
+  }
+
+  #leadOf(pid: number): Lead | undefined {
+    const stat = procStat(pid);
+    if (!stat || stat.state === "Z" || stat.session !== pid) return undefined;
+    const [owner, workload = ""] = environOf(pid, markVariable)?.split(":") ?? [];
+    if (!owner) return undefined;
+    if (this.#owner === "" && environOf(pid, "BLUEFLAME_SOCKET")?.startsWith(this.dataDir)) this.#owner = owner;
+    return owner === this.#owner ? { workload, pid, startTicks: stat.startTicks } : undefined;
   }
 
   async close(): Promise<void> {

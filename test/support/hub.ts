@@ -12,6 +12,7 @@ import { client } from "@blueflame/shared/rpc/definition.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import * as grpc from "@grpc/grpc-js";
 import { memoryNode, memoryOutbox, testSelf } from "./link-node.ts";
+import { looks } from "./looks.ts";
 
 const clock = realClock();
 
@@ -152,8 +153,8 @@ export function handMadeAgent(folder: HubFolder, address: string, issued: Issued
   return { stream, heard, moves, acks, orders, failed, hello, beat, beatEvery };
 }
 
-/** Waits for real until it holds; the test's own limit is the bound. */
+/** Waits for real until it holds; the test's own limit is the bound. Levels pass in tenths of seconds here. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
+  for await (const _ of looks(Number.POSITIVE_INFINITY, 100)) if (await holds()) return;
 }
 export const pass = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
