@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { seedsOr } from "../../test/support/seeds.ts";
 import { specOf } from "../../test/support/spec.ts";
 import { bench, livenessProbe } from "../../test/support/workload-bench.ts";
 import { step } from "./machine.ts";
@@ -45,7 +46,7 @@ test("whatever happens in whatever order: never two starts without a clean-up be
         expect(["stopped", "cleaning"]).toContain(one.phase);
       }
     }),
-    { numRuns: 500 },
+    { numRuns: seedsOr(250).length },
   );
 });
 
@@ -68,6 +69,6 @@ test("PHX-11 every decision, replayed from its record, gives the same state and 
         expect(JSON.stringify(replayed)).toBe(output);
       }
     }),
-    { numRuns: 200 },
+    { numRuns: seedsOr(100).length },
   );
 });
