@@ -12,7 +12,10 @@ import { readRingFile } from "@blueflame/agent/store/keys/ring-file.ts";
 import { startSnapshots } from "@blueflame/agent/store/snapshot.ts";
 import { snapshotNumbers, snapshotsIn } from "@blueflame/agent/store/snapshot-file.ts";
 import { type Random, seeded } from "@blueflame/shared/random/random.ts";
+import { placeOf } from "@blueflame/shared/store/level/opening.ts";
+import { readWitness } from "@blueflame/shared/store/level/witness.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
+import { looks } from "../support/looks.ts";
 import { write } from "./store-lanes.ts";
 import { Ledger } from "./store-ledger.ts";
 import { startOnce } from "./store-start.ts";
@@ -22,6 +25,7 @@ const cuts = 16;
 const bits = 64;
 /** Acknowledged writes in each life: enough for tables, and for a log of more than one block. */
 const writesPerLife = 120;
+const restMs = 10_000;
 
 /** One fault of one file, relative to the data directory. */
 interface FileFault {
@@ -147,6 +151,7 @@ async function make(random: Random): Promise<Golden> {
     older.unshift(keep(`open-${life}`));
     if (life === 4) {
       await some(store, ledger);
+      await atRest(store, data);
       const dead = readFileSync(join(keep("golden"), "store.lock"), "utf8").replace(/"boot":"/, '"boot":"earlier-');
       writeFileSync(join(root, "golden", "store.lock"), dead);
     }
@@ -161,6 +166,16 @@ async function make(random: Random): Promise<Golden> {
     older,
     remove: () => rmSync(root, { recursive: true, force: true }),
   };
+}
+
+/**
+ * Until all of it is on the disk, and witnessed beside it. What was batched less than 50 ms before its process is killed is in LevelDB's
+ * log only: a cut of just that is a power cut, which may take it (`power-cuts.ts`), and no single fault of a file.
+ */
+async function atRest(store: StartedStore, data: string): Promise<void> {
+  const { witness } = placeOf(join(data, "store"));
+  for await (const _ of looks(restMs)) if (readWitness(witness) === Number(store.storeEpoch("now"))) return;
+  throw new Error(`after ${restMs} ms the witness of ${witness} is behind its store`);
 }
 
 /** Of somebody who is entrusted with the store. */
