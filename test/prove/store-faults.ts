@@ -7,6 +7,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { type StartedStore, startStore } from "@blueflame/agent/store/deferred-store.ts";
 import { readRingFile } from "@blueflame/agent/store/keys/ring-file.ts";
 import { startSnapshots } from "@blueflame/agent/store/snapshot.ts";
@@ -26,6 +27,8 @@ const bits = 64;
 /** Acknowledged writes in each life: enough for tables, and for a log of more than one block. */
 const writesPerLife = 120;
 const restMs = 10_000;
+/** As `shared/store/level/database.ts` has it. */
+const barrierMs = 50;
 
 /** One fault of one file, relative to the data directory. */
 interface FileFault {
@@ -174,6 +177,7 @@ async function make(random: Random): Promise<Golden> {
  */
 async function atRest(store: StartedStore, data: string): Promise<void> {
   const { witness } = placeOf(join(data, "store"));
+  await pause(10 * barrierMs); // until then the epoch is that of the last sync
   for await (const _ of looks(restMs)) if (readWitness(witness) === Number(store.storeEpoch("now"))) return;
   throw new Error(`after ${restMs} ms the witness of ${witness} is behind its store`);
 }
