@@ -15,8 +15,6 @@ interface Again {
   readonly kept: KeptRisk;
   readonly booked: number;
   readonly missing: number;
-  /** Of the first trade that is there. */
-  readonly first: number;
 }
 
 /** Brings each risk state up to the last trade that is there, and drops the oldest beyond the bound. Returns in words what was done. */
@@ -27,12 +25,12 @@ export async function bookAgain(handle: Handle, form: Form): Promise<string[]> {
     const [, workload = ""] = key.split("/");
     const trade = readTrade(value);
     const kept = risks.get(workload) ?? { risk: freshRisk, changed: 0, mark: "" };
-    found.set(workload, withTrade(found.get(workload) ?? { kept, booked: 0, missing: 0, first: trade.index }, trade));
+    found.set(workload, withTrade(found.get(workload) ?? { kept, booked: 0, missing: 0 }, trade));
   }
   const lines: string[] = [];
-  for (const [workload, { kept, booked, missing, first }] of found) {
-    for (let index = first; index <= kept.risk.trades - stateMax.trades; index++)
-      await handle.del(tradeRow(workload, index));
+  for (const [workload, { kept, booked, missing }] of found) {
+    const beyond = kept.risk.trades - stateMax.trades;
+    if (beyond > 0) await handle.clear({ gte: tradeRow(workload, 0), lt: tradeRow(workload, beyond + 1) });
     if (booked === 0) continue;
     const write = form.put(`risk/${workload}`, Buffer.from(JSON.stringify(kept)));
     if (write.type === "put") await handle.put(write.key, write.value, { sync: true });

@@ -29,32 +29,44 @@ const readers: readonly (readonly [prefix: string, read: (bytes: Uint8Array, key
   ["closed/", (bytes) => longEnough(bytes, 1)],
 ];
 
-/** Why the value cannot be what was written at its place; undefined when it can be. */
-export function unreadable(form: Form, place: string, sealed: Uint8Array): string | undefined {
-  try {
-    const { key, value } = form.open(place, sealed);
-    if (key === identityKey) storedIdentity(value);
-    else readers.find(([prefix]) => key.startsWith(prefix))?.[1](value, key);
-    return undefined;
-  } catch (error) {
-    return `'${shown(place)}': ${(error as Error).message}`;
-  }
-}
-
-function longEnough(bytes: Uint8Array, min: number): void {
-  if (bytes.length < min) throw new Error(`it has ${bytes.length} bytes`);
-}
-
 /** A row in the clear. */
 export interface ReadableRow {
   readonly key: string;
   readonly value: Uint8Array;
 }
 
+/** Throws, of whatever kind, where the value cannot be what was written at its place. */
+function readAt(form: Form, place: string, sealed: Uint8Array): ReadableRow {
+  const row = form.open(place, sealed);
+  if (row.key === identityKey) storedIdentity(row.value);
+  else readers.find(([prefix]) => row.key.startsWith(prefix))?.[1](row.value, row.key);
+  return row;
+}
+
+/** Why the value cannot be what was written at its place; undefined when it can be. */
+export function unreadable(form: Form, place: string, sealed: Uint8Array): string | undefined {
+  try {
+    readAt(form, place, sealed);
+    return undefined;
+  } catch (error) {
+    return `'${shown(place)}': ${(error as Error).message}`;
+  }
+}
+
 /** The rows whose keys begin with `prefix`, ascending, without those that cannot be read. Throws what the disk says. */
 export async function* rowsIn(handle: Handle, form: Form, prefix: string): AsyncGenerator<ReadableRow, undefined> {
   for await (const [place, sealed] of handle.iterator({ gte: prefix, lt: `${prefix}\uffff` })) {
-    if (unreadable(form, place, sealed) === undefined) yield form.open(place, sealed);
+    let row: ReadableRow;
+    try {
+      row = readAt(form, place, sealed);
+    } catch {
+      continue;
+    }
+    yield row;
   }
   return undefined;
+}
+
+function longEnough(bytes: Uint8Array, min: number): void {
+  if (bytes.length < min) throw new Error(`it has ${bytes.length} bytes`);
 }

@@ -3,9 +3,11 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { commit, KeptStore, textAt, trade } from "../../test/support/kept-store.ts";
+import { stateMax } from "../state/bounds.ts";
 import type { Operation } from "../state/commit.ts";
 import { lockedBecause } from "../state/risk.ts";
 import { formOf } from "./form.ts";
+import { tradeRow } from "./workload-keys.ts";
 
 let kept: KeptStore;
 beforeEach(() => {
@@ -178,4 +180,27 @@ test("PHX-9 of more that is younger than a mend may hold it takes the first, and
   expect(last).toBeGreaterThan(19_000);
   const [entry] = (await commit(mended, append(1))).results;
   expect(entry?.first).toBeGreaterThan(20_101);
+});
+
+test("PHX-9 trades beyond the newest that are kept, which a mend finds again, would outlive a workload that a person forgets", async () => {
+  await commit(await kept.open(), loss("1"), loss("2"));
+  await kept.close();
+  const last = stateMax.trades + 2;
+  await kept.onDisk(async (handle) => {
+    const form = await formOf(handle, kept.dir);
+    for (const [place, sealed] of await handle.iterator({ gte: "trade/", lt: "trade0" }).all()) {
+      if (!form || !place.endsWith("2")) continue;
+      const { value } = form.open(place, sealed);
+      const booked = { ...JSON.parse(Buffer.from(value).toString()), index: last };
+      const write = form.put(tradeRow("engine", last), Buffer.from(JSON.stringify(booked)));
+      if (write.type === "put") await handle.put(write.key, write.value, { sync: true });
+    }
+  });
+  rmSync(kept.path("CURRENT"));
+  await kept.mend();
+  expect((await kept.open()).space("engine").risk().risk.trades).toBe(last);
+  await kept.close();
+  await kept.onDisk(async (handle) => {
+    expect(await handle.keys({ gte: "trade/", lt: "trade0" }).all()).toEqual([tradeRow("engine", last)]);
+  });
 });
