@@ -137,7 +137,7 @@ async function repair(place: Place, sizes: Sizes, wallMs: number, damage: Fault)
 /**
  * LevelDB's own repair, in place: a new index from the tables and logs that lie there. It puts all of them into its uppermost level, where
  * a look-up trusts the file with the highest number, and that may hold the older row: so they are merged at once, by the numbers of their
- * writes. Throws STORE_DAMAGED.
+ * writes. Throws STORE_DAMAGED, STORE_WRITE_FAILED.
  */
 export async function repairIn(path: string): Promise<void> {
   const run: unknown = Reflect.get(Level, "repair"); // the typings of `level` leave it out, the library has it
