@@ -5,7 +5,7 @@
 
 import { type Handle, type Place, reopenHandle } from "@blueflame/shared/store/level/opening.ts";
 import { remake } from "@blueflame/shared/store/level/remake.ts";
-import { freshRisk, lock, lockedBecause, locksOf, type Risk, tighten } from "../state/risk.ts";
+import { type Cause, freshRisk, lock, locksOf, type Risk, tighten } from "../state/risk.ts";
 import type { KeptRisk } from "../state/space.ts";
 import { textOf } from "./codec.ts";
 import { type Form, formOf, storeFormat } from "./form.ts";
@@ -16,6 +16,12 @@ import { type SnapshotStand, type Younger, youngerIn } from "./younger.ts";
 
 /** So many workloads are told of one by one. */
 const linesMax = 5;
+
+const setBy: Readonly<Record<Cause, string>> = {
+  workload: "the workload itself",
+  limit: "a limit that was reached",
+  restored: "an earlier return to a copy",
+};
 
 /** What the store of now knows. */
 export interface Standing {
@@ -75,7 +81,7 @@ export async function risksIn(handle: Handle, form: Form): Promise<Map<string, K
   return risks;
 }
 
-/** Takes the locks and limits of now over into the store that is made; returns what is given up, in words. `source`: the snapshot, where nothing later is laid over it. */
+/** Takes the locks and limits of now over into the store that is made; returns what is given up, in words of our own. `source`: the snapshot, where nothing later is laid over it. */
 export async function giveUp(now: Standing, handle: Handle, form: Form, source: string | undefined): Promise<string[]> {
   const of = source && new Date((await manifestOf(source)).takenWallMs).toISOString();
   const since = of ? [`the snapshot is of ${of}: what was written since is given up`] : [];
@@ -90,7 +96,7 @@ async function keepLocks(now: Standing, handle: Handle, form: Form): Promise<str
     const kept: KeptRisk = { ...before, risk: lockedAsNow(before.risk, risk) };
     const write = form.put(`risk/${workload}`, Buffer.from(JSON.stringify(kept)));
     if (write.type === "put") await handle.put(write.key, write.value, { sync: true });
-    const stays = risk.lock ? `; its lock stays: ${lockedBecause(risk)}` : "";
+    const stays = risk.lock ? `; its lock stays, set by ${lockedBy(risk)}` : "";
     const lost = risk.trades > before.risk.trades;
     if (lost || stays !== "")
       lines.push(`of ${risk.trades} trades of '${workload}' ${before.risk.trades} are in it${stays}`);
@@ -98,6 +104,13 @@ async function keepLocks(now: Standing, handle: Handle, form: Form): Promise<str
   if (now.unread !== undefined) lines.push(`what the store of now holds cannot be read: ${now.unread}`);
   if (lines.length <= linesMax) return lines;
   return [...lines.slice(0, linesMax), `${lines.length - linesMax} more workloads lose trades or keep a lock`];
+}
+
+/** This goes to the agent's log, which holds no words of a workload, nor its sessions' names: `state list` says them to whoever may ask. */
+function lockedBy(risk: Risk): string {
+  return locksOf(risk)
+    .map(({ cause }) => setBy[cause])
+    .join(" and ");
 }
 
 /** What locked of old stays, too: nobody but a person opens anything. */

@@ -140,7 +140,7 @@ test.each(damages)(
     expect(done).toMatchObject({ by: "restore" });
     expect(told).toEqual([
       expect.stringMatching(/^the snapshot is of \d{4}-.*Z: what was written since is given up$/),
-      "of 8 trades of 'engine' 2 are in it; its lock stays: 4 losses in a row, the limit is 4",
+      "of 8 trades of 'engine' 2 are in it; its lock stays, set by a limit that was reached",
     ]);
     expect(done.notes).toEqual(expect.arrayContaining(told));
     expect(existsSync(join(dir, "store.mending"))).toBe(false);
@@ -159,12 +159,30 @@ test.each([undefined, youngest])(
     const done = await mendStore(dir, options, wish);
     expect(done).toMatchObject({ by: "restore" });
     expect(done.notes.join()).toMatch(/\d+ younger rows of its tables are in it/);
-    expect(done.notes.join()).toContain(`of 8 trades of 'engine' 8 are in it; its lock stays: ${streak}`);
+    expect(done.notes.join()).toContain(
+      `of 8 trades of 'engine' 8 are in it; its lock stays, set by a limit that was reached`,
+    );
     expect(await engine()).toMatchObject({ trades: 8, because: causes, limits: { lossStreak: 4 } });
     const trades = await [...open][0]?.space("engine").readTrades(0, 99);
     expect(trades?.map(({ trade }) => trade.id)).toEqual(["t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8"]);
   },
 );
+
+test("PHX-9 the agent's log told in a workload's own words why it is locked, after a snapshot had taken the place of a damaged table", async () => {
+  await lived();
+  const store = await start();
+  await commit(store, { is: "lock", because: "words-of-ours" }, { is: "beginSession", name: "day-of-ours" });
+  const none = { lossStreak: 0, sessionLoss: 0, sessionExposure: 0, openExposure: 0 };
+  await commit(store, { is: "limits", limits: { ...none, sessionTrades: 1 } }, loss(9));
+  await close(store);
+  flip(inStore(/\.ldb$/), 40);
+  const { by, notes } = await mendStore(dir, options);
+  expect(by).toBe("restore");
+  expect(notes.join()).toContain("its lock stays, set by a limit that was reached and the workload itself");
+  const opened = await start();
+  expect([...notes, ...opened.notes].join()).not.toMatch(/of-ours/);
+  expect((await opened.audit(1))[0]?.because).not.toMatch(/of-ours/);
+});
 
 test("a store whose key is lost is given up for a snapshot by its number only with the word that nobody can read it", async () => {
   await lived();

@@ -23,6 +23,7 @@ export async function plant(rig: CanaryRig, round: number): Promise<void> {
     await line.commit(
       [
         { beginSession: session },
+        { limits: { sessionTrades: 1 } }, // the trade of this session locks, and the session is named as its cause
         ...Array.from({ length: 8 }, put),
         { append: { log, entries: [rig.bytes("log entry"), rig.bytes("log entry"), rig.bytes("log entry")] } },
         { trade: { id: rig.name("trade id", 64), profit: -1, exposure: 1, data: rig.bytes("trade data", 1000) } },
