@@ -10,7 +10,7 @@ import { HubConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/hub_c
 import { makeFolder } from "@blueflame/shared/store/folder.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { pino } from "pino";
 import { readHubConfig } from "./config.driver.ts";
 import { type Listen, startHub } from "./hub.driver.ts";
@@ -126,11 +126,10 @@ program
   .option("--config <file>", "the hub's config, YAML; every default without it; see examples/hub.yaml")
   .option("--data-dir <dir>", "where everything is kept")
   .option("--grpc <host:port>", "where agents and operators connect, with mutual TLS", "127.0.0.1:7443")
-  .option(
-    "--name <host>",
-    "a name or address by which agents call it, for its certificate; may be given again. This machine's own are in it",
-    (one, before: string[]) => [...before, one],
-    [],
+  .addOption(
+    new Option("--name <host>", "a name or address by which agents call it, for its certificate; may be given again")
+      .argParser((one, before: string[]) => [...before, one])
+      .default([], "this machine's own, which are always in it"),
   )
   .option("--http <host:port>", "status page, API and metrics; loopback only", "127.0.0.1:7480")
   .action(serve);
