@@ -78,6 +78,14 @@ test("SYN-5 the pager is run by its words, never by a shell, and is given the pa
   expect(existsSync(join(dir, "$(touch x)"))).toBe(true);
 });
 
+test("SYN-5 the pager of an emergency was told where the service manager keeps the store's key", async () => {
+  const out = join(dir, "out");
+  vi.stubEnv("CREDENTIALS_DIRECTORY", "/run/credentials");
+  vi.stubEnv("BLUEFLAME_PAGER", JSON.stringify(["/bin/sh", "-c", `env > ${out}`]));
+  expect(await paged()).toEqual([]);
+  expect(readFileSync(out, "utf8")).not.toContain("CREDENTIALS_DIRECTORY");
+});
+
 test("SYN-5 without a pager of its own the emergency calls the one of the agent's config, with the path of the page", async () => {
   const out = join(dir, "paged");
   const pager = ["/bin/sh", "-c", 'cp "$1" "$0"', out];

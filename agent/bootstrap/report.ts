@@ -3,6 +3,7 @@ import { appendFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, rename
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { places } from "../constants.ts";
+import { withoutServiceManager } from "../notify/inherited.ts";
 import { run } from "./child.ts";
 import { replaceFile, statOr } from "./disk.ts";
 import { type Done, type Step, type Trouble, type Verdict, wordsOf } from "./steps.ts";
@@ -133,7 +134,7 @@ export async function page(
   const pager = pagerOf(dataDir, join(dataDir, places.alerts, name));
   if ("refused" in pager) return [...failed, pager.refused];
   if (!pager.words) return failed;
-  const called = await run(pager.words, { timeoutMs: pagerMs, input: text });
+  const called = await run(pager.words, { timeoutMs: pagerMs, input: text, env: withoutServiceManager(process.env) });
   if (called.code === 0) return failed;
   return [
     ...failed,

@@ -78,7 +78,7 @@ interface RiskLock {
 }
 export type LockCause = "workload" | "limit" | "restored" | "unknown";
 
-/** One part of a commit. */
+/** One part of a commit. Sentences and the session's name are for people: status shows them, and the audit of node and hub keeps them. */
 export type Operation =
   | { readonly put: { readonly key: string; readonly value: Uint8Array; readonly expectedRevision?: bigint } }
   | { readonly delete: { readonly key: string; readonly expectedRevision?: bigint } }

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
+import { withoutServiceManager } from "../notify/inherited.ts";
 import type { Alert } from "./alert.ts";
 
 /** Alert files that are kept; the oldest go first. */
@@ -75,7 +76,7 @@ export class Alerts {
     const ended = () => {
       this.#paging -= 1;
     };
-    const options = { timeout: pagerMs, killSignal: "SIGKILL" } as const;
+    const options = { env: withoutServiceManager(process.env), timeout: pagerMs, killSignal: "SIGKILL" } as const;
     try {
       bornOrdinary(() => execFile(file, [...args, path], options, ended)).unref();
     } catch {

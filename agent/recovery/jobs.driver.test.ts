@@ -1,8 +1,18 @@
-import { chmodSync, closeSync, copyFileSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Alerts } from "../records/alerts.driver.ts";
 import { runProbe } from "../sensors/probe.driver.ts";
 import { nodeLauncher } from "../supervise/launch.driver.ts";
@@ -19,6 +29,7 @@ beforeEach(() => {
   writer = openSync(busy, "r+"); // somebody is just deploying it
 });
 afterEach(() => {
+  vi.unstubAllEnvs();
   closeSync(writer);
   rmSync(dir, { recursive: true, force: true });
 });
@@ -51,4 +62,38 @@ test("a job, a page, a probe or a workload whose program was just being written 
 
   const launch = { file: busy, args: [], cwd: dir, env: {}, output: 1, exited: () => undefined };
   expect(nodeLauncher(launch)).toHaveProperty("failed");
+});
+
+test("a job, a page and a probe were told where the agent's service manager listens and where it keeps the store's key", async () => {
+  vi.stubEnv("NOTIFY_SOCKET", "/run/theirs");
+  vi.stubEnv("CREDENTIALS_DIRECTORY", "/run/credentials");
+  vi.stubEnv("OF_THE_AGENT", "inherited");
+  const script = join(dir, "script");
+  const seen = join(dir, "seen");
+  writeFileSync(script, `#!/bin/sh\nenv > ${seen}.new; mv ${seen}.new ${seen}\n`, { mode: 0o755 });
+  const ownOnly = async () => {
+    await expect.poll(() => existsSync(seen), { timeout: 20_000 }).toBe(true);
+    const env = readFileSync(seen, "utf8");
+    rmSync(seen);
+    expect(env).toContain("OF_THE_AGENT=inherited");
+    expect(env).not.toMatch(/NOTIFY_SOCKET|CREDENTIALS_DIRECTORY/);
+  };
+
+  const job = { name: "nightly", command: [script] as const, everyMs: 1000, graceMs: 1000, file: join(dir, "done") };
+  const free = () => false;
+  const jobs = new Jobs([job], realClock(), () => undefined, free);
+  jobs.trigger("nightly");
+  await ownOnly();
+  jobs.close();
+
+  const alerts = new Alerts(join(dir, "alerts"), [script]);
+  const alert = { kind: "opened", severity: "high", page: true, because: "x" } as const;
+  alerts.raise({ ...alert, nodeId: "n1", workload: "w", incidentId: "i1", wallMs: 1e12 }, () => undefined);
+  await ownOnly();
+  await alerts.close();
+
+  const ask = { by: "exec", command: [script], cwd: dir } as const;
+  const probe = { name: "env", use: "liveness", everyMs: 1000, timeoutMs: 20_000, failures: 1, ask } as const;
+  await runProbe(probe, new AbortController().signal);
+  await ownOnly();
 });

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { JobSpec } from "../config/sections.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
+import { withoutServiceManager } from "../notify/inherited.ts";
 
 /** A job that was triggered has this long; then its command is ended. */
 const jobMs = 10 * 60_000;
@@ -60,7 +61,8 @@ export class Jobs {
       return;
     }
     const error = await new Promise<Error | null>((resolve) => {
-      const options = { timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal } as const;
+      const env = withoutServiceManager(process.env);
+      const options = { env, timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal } as const;
       try {
         bornOrdinary(() => execFile(file, args, options, resolve));
       } catch (thrown) {

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
+import { withoutServiceManager } from "../notify/inherited.ts";
 import { failure, type ProbeVerdict } from "./verdict.ts";
 
 /** Of a command's output the last part is kept, for people. */
@@ -9,8 +10,9 @@ const keptMax = 1024;
 const lastOutputMs = 50;
 
 /**
- * Runs a command in a process group of its own and settles by its exit code. The whole group gets SIGKILL when `stop`
- * aborts, and what it left behind when the command itself has ended. `gone` is called once when the command was reaped.
+ * Runs a command in a process group of its own and settles by its exit code; what our service manager told us is not in its
+ * environment. The whole group gets SIGKILL when `stop` aborts, and what it left behind when the command itself has ended. `gone`
+ * is called once when the command was reaped.
  */
 export function runCommand(
   [file, ...args]: readonly [string, ...string[]],
@@ -25,7 +27,8 @@ export function runCommand(
   };
   let child: ChildProcess;
   try {
-    child = bornOrdinary(() => spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] }));
+    const env = withoutServiceManager(process.env);
+    child = bornOrdinary(() => spawn(file, args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] }));
   } catch (thrown) {
     refused(thrown as Error); // a program that is just being written (ETXTBSY)
     return;

@@ -42,7 +42,7 @@ export type BeatRequest = Message<"blueflame.node.v1.BeatRequest"> & {
   ready?: boolean | undefined;
 
   /**
-   * One sentence for people, shown in status; at most 200 characters.
+   * One sentence for people, at most 200 characters: status shows it, and decision records keep it, so no secret belongs into it.
    *
    * @generated from field: string status = 2;
    */

@@ -255,7 +255,8 @@ export const TrimOperationSchema: GenMessage<TrimOperation> = /*@__PURE__*/
  */
 export type LockOperation = Message<"blueflame.node.v1.LockOperation"> & {
   /**
-   * Why, in one sentence of at most 300 characters.
+   * Why, in one sentence of at most 300 characters. It is for people: status shows it, and the audit of the node and of its hub
+   * keeps it, so no secret belongs into it.
    *
    * @generated from field: string because = 1;
    */
@@ -277,6 +278,7 @@ export const LockOperationSchema: GenMessage<LockOperation> = /*@__PURE__*/
 export type BeginSessionOperation = Message<"blueflame.node.v1.BeginSessionOperation"> & {
   /**
    * 1 to 64 characters, as a key. It must sort after the name before, so 2026-11-26 does as a name and a day can not come back.
+   * It is for people, as the reason of a lock, in which it may stand.
    *
    * @generated from field: string name = 1;
    */
@@ -297,7 +299,7 @@ export const BeginSessionOperationSchema: GenMessage<BeginSessionOperation> = /*
  */
 export type CloseSessionOperation = Message<"blueflame.node.v1.CloseSessionOperation"> & {
   /**
-   * Why, in one sentence of at most 300 characters.
+   * Why, in one sentence of at most 300 characters. It is for people, as the reason of a lock.
    *
    * @generated from field: string because = 1;
    */
