@@ -1,3 +1,5 @@
+import type { Figures } from "../triggers/observation.ts";
+
 /** The features of PRA-8, by the field names of a performance probe (PRA-5), in the order in which samples hold them. */
 export const featureNames = [
   "avg_latency_ms",
@@ -34,6 +36,31 @@ export const features: Readonly<Record<FeatureName, Feature>> = {
 
 /** One look at a workload; what is not known is left out. Any subset will do. */
 export type Sample = Readonly<Partial<Record<FeatureName, number>>>;
+
+/** What stands in for a feature of which a workload never tells: what the agent sees its family take. */
+const byFamily: Readonly<Partial<Record<FeatureName, (figures: Figures) => number | undefined>>> = {
+  cpu_usage: ({ process_cpu_ratio }) => process_cpu_ratio,
+  memory_usage_mb: ({ process_memory_bytes: bytes }) => (bytes === undefined ? undefined : bytes / 2 ** 20),
+};
+
+/**
+ * The figures of a workload as a look at it. Of CPU and memory it is believed itself; where it has never told of them (it reports
+ * requests and has no page), the family's own figures stand in. `tells` are the features that it has told of before: one of these is
+ * unknown while its page is missed, for the two accounts differ, and a change from one to the other is no anomaly.
+ */
+export function sampleOf(
+  figures: Figures,
+  tells: ReadonlySet<FeatureName>,
+): { readonly sample: Sample; readonly tells: ReadonlySet<FeatureName> } {
+  const told = featureNames.filter((name) => figures[name] !== undefined);
+  const now = told.every((name) => tells.has(name)) ? tells : new Set([...tells, ...told]);
+  const sample: Partial<Record<FeatureName, number>> = {};
+  for (const name of featureNames) {
+    const value = now.has(name) ? figures[name] : byFamily[name]?.(figures);
+    if (value !== undefined) sample[name] = value;
+  }
+  return { sample, tells: now };
+}
 
 /** Stands for a figure that is not known: all features are 0 or more. */
 export const notKnown = -1;

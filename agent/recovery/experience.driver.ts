@@ -4,6 +4,7 @@
  */
 import type { Random } from "@blueflame/shared/random/random.ts";
 import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
+import { type FeatureName, sampleOf } from "../anomaly/features.ts";
 import { beginTraining, forestOf, type Training, trainSome } from "../anomaly/forest.ts";
 import { defaultTrend, freshTrend, recordTrend, type Trend, trendOf } from "../anomaly/trend.ts";
 import { freshWatch, look, trained, trainingDue, type Watch } from "../anomaly/watch.ts";
@@ -69,6 +70,8 @@ export class Experience {
   #learning: LearningState;
   readonly #slo = new Map<string, SloState>();
   readonly #watches = new Map<string, Watch>();
+  /** Of which features each workload tells itself. */
+  readonly #tells = new Map<string, ReadonlySet<FeatureName>>();
   readonly #trainings = new Map<string, Training>();
   readonly #trends = new Map<string, { trend: Trend; sinceMs: number }>();
   readonly #incidents = new Map<string, { signature: string; facts: IncidentFacts }>();
@@ -151,9 +154,11 @@ export class Experience {
     if (due) this.#recordedMs = now.ms;
     for (const name of this.#specs.keys()) {
       const figures = observation.workloads[name];
-      this.#serviceOf(name, figures, up(name), passedMs, now, due);
-      if (figures) this.#lookAt(name, figures);
-      else this.#trends.delete(name);
+      const available = up(name);
+      this.#serviceOf(name, figures, available, passedMs, now, due);
+      // What still starts is not what it usually is: its CPU is that of its start.
+      if (figures && available === true) this.#lookAt(name, figures);
+      if (!figures) this.#trends.delete(name);
     }
     if (now.ms >= this.#trendsMs + trendEveryMs) {
       this.#trendsMs = now.ms;
@@ -201,7 +206,9 @@ export class Experience {
   #lookAt(name: string, figures: Figures): void {
     if (figures.p95_latency_ms === undefined && figures.requests_per_second === undefined) return;
     const before = this.#watches.get(name) ?? freshWatch(Math.floor(this.#parts.random() * 2 ** 31));
-    const { watch, verdict } = look(before, figures);
+    const { sample, tells } = sampleOf(figures, this.#tells.get(name) ?? new Set());
+    const { watch, verdict } = look(before, sample);
+    this.#tells.set(name, tells);
     this.#watches.set(name, watch);
     const anomalous = verdict.streak >= anomalyStreak;
     if (anomalous || this.#anomalous.has(name))

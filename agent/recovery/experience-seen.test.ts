@@ -1,0 +1,104 @@
+/** What the experience makes of what is seen, on virtual time over a real store that is closed and opened again. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { seeded } from "@blueflame/shared/random/random.ts";
+import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { specOf } from "../../test/support/spec.ts";
+import { defaultObjectives } from "../slo/slo.ts";
+import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
+import type { Figures } from "../triggers/observation.ts";
+import type { Event } from "../triggers/state.ts";
+import { type Experience, openExperience } from "./experience.driver.ts";
+
+let dir: string;
+let clock: VirtualClock;
+let store: OpenedAgentStore;
+let experience: Experience;
+let told: Event[];
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), "bf-experience-seen-"));
+  clock = new VirtualClock(1_000_000);
+  await open();
+});
+afterEach(async () => {
+  await close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+async function open(): Promise<void> {
+  told = [];
+  store = await openAgentStore(dir, { clock, random: Math.random, nodeId: "n1", bootId: "boot-1" });
+  experience = await openExperience({
+    specs: [specOf({ name: "api" })],
+    slo: { ...defaultObjectives, windowMs: 30 * 86_400_000 },
+    frozen: false,
+    store,
+    clock,
+    random: seeded(7),
+    tell: (event) => told.push(event),
+    suggested: () => undefined,
+  });
+}
+async function close(): Promise<void> {
+  await experience.close();
+  await store.close();
+}
+
+/** As many looks, one every 5 s. */
+function look(times: number, figures: () => Figures, isUp = true): void {
+  for (let n = 0; n < times; n++) {
+    clock.advance(5000);
+    const observation = { node: {}, workloads: { api: figures() }, lateJobs: {}, staleSources: [] };
+    experience.observed({ ...observation, heaviestStranger: "" }, () => isUp);
+  }
+}
+const anomalies = () => told.flatMap((event) => (event.is === "anomaly" && event.anomalous ? [event.because] : []));
+
+/** What the middleware of GRC-13 tells of a service, and what is seen of its family. */
+function serving(seed: number): () => Figures {
+  const random = seeded(seed);
+  return () => ({
+    avg_latency_ms: 40 + 10 * random(),
+    p95_latency_ms: 90 + 20 * random(),
+    p99_latency_ms: 140 + 30 * random(),
+    error_rate: 0.001 * random(),
+    requests_per_second: 45 + 10 * random(),
+    process_cpu_ratio: 0.2 + 0.05 * random(),
+    process_memory_bytes: (200 + 5 * random()) * 2 ** 20,
+  });
+}
+
+test.each([
+  ["CPU", { process_cpu_ratio: 0.95 }, "cpu_usage is 0.95, usually 0.2"],
+  ["memory", { process_memory_bytes: 700 * 2 ** 20 }, "memory_usage_mb is 700MB, usually 20"],
+])(
+  "PRA-8 GRC-13 without a page no anomaly of %s was ever seen: the figures of its family stand in for a service that tells its requests only",
+  (_what, out, words) => {
+    const usual = serving(3);
+    look(400, usual);
+    expect(anomalies()).toEqual([]);
+    look(3, () => ({ ...usual(), ...out }));
+    expect(anomalies()).toEqual([expect.stringContaining(words)]);
+  },
+);
+
+test("PRA-8 a page that is missed for a while is no anomaly: its own account and the family's are not mixed", () => {
+  const usual = serving(4);
+  const page = () => ({ ...usual(), process_cpu_ratio: 2, process_memory_bytes: 2 ** 30 });
+  look(400, () => ({ ...page(), cpu_usage: 0.2, memory_usage_mb: 200 }));
+  look(20, page);
+  expect(anomalies()).toEqual([]);
+  look(3, () => ({ ...page(), cpu_usage: 0.9, memory_usage_mb: 200 }));
+  expect(anomalies()).toEqual([expect.stringContaining("cpu_usage is 0.9")]);
+});
+
+test("PRA-8 the CPU of a start is no anomaly of what runs", () => {
+  const usual = serving(5);
+  look(400, usual);
+  look(6, () => ({ ...usual(), process_cpu_ratio: 1.5 }), false);
+  look(20, usual);
+  expect(anomalies()).toEqual([]);
+});
