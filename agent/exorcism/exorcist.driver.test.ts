@@ -154,7 +154,7 @@ test("PHX-8 what runs on of a workload that is stopped is ended, and in report-o
   await until(() => !lives(main));
 });
 
-test("PHX-8 a parent that has missed its children's deaths is asked and reaps them; it is not ended", async (context) => {
+test("PHX-8 a parent that has missed its children's deaths is asked and reaps them, slowly, and all are counted; it is not ended", async (context) => {
   // The deaths came before it listened: it would never have reaped.
   const misses = `
 import os, signal, time
@@ -163,6 +163,7 @@ for n in range(5):
         os._exit(0)
 time.sleep(0.5)
 def reap(*_):
+    time.sleep(0.5)
     try:
         while os.waitpid(-1, os.WNOHANG)[0]: pass
     except ChildProcessError: pass

@@ -27,8 +27,8 @@ const termMs = 2000;
 /** Most are gone within a millisecond of SIGKILL. */
 const goneMs = 1000;
 const pollMs = 10;
-/** A parent's signal handler has run by then. */
-const reapMs = 200;
+/** A parent that is asked has this long to wait for its dead children; most have within a few milliseconds. */
+const reapMs = 2000;
 const noHang = 1;
 
 /** One exorcism, for audit and log. */
@@ -212,12 +212,13 @@ async function ends(who: Identity, signal: "SIGTERM" | "SIGKILL", withinMs: numb
   return !lives(who);
 }
 
-/** Asks a parent to wait for its dead children; answers how many it then did wait for. */
+/** Asks a parent to wait for its dead children; answers how many it did wait for, as soon as it was all, or in {@link reapMs}. */
 async function nudge(parent: Identity, dead: readonly Identity[]): Promise<number> {
   if (!lives(parent)) return 0;
   send(parent.pid, "SIGCHLD");
-  await pause(reapMs);
-  return dead.filter(({ pid, startTicks }) => procStat(pid)?.startTicks !== startTicks).length;
+  const reaped = () => dead.filter(({ pid, startTicks }) => procStat(pid)?.startTicks !== startTicks).length;
+  for (let passedMs = 0; passedMs < reapMs && reaped() < dead.length; passedMs += pollMs) await pause(pollMs);
+  return reaped();
 }
 
 function send(pid: number, signal: NodeJS.Signals): void {
