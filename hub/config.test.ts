@@ -78,6 +78,10 @@ test.each([
     "{node: a, exec: {command: [respwn]}}",
     /exec\.command\[0\]: "respwn" cannot be started: .*did you mean "respawn"\?/,
   ],
+  [
+    "{node: a, exec: {command: ['respawn -k canary']}}",
+    /exec\.command\[0\]: "respawn …" cannot be started: [^y]*; the arguments are items of their own; did you mean "respawn"\?$/,
+  ],
   ["{node: a, exec: {command: [respawn], cwd: none}}", /exec\.cwd: there is no folder none/],
   ["{node: a, exec: }", /exec\.command: missing/],
 ])("the respawn %s is refused", (respawn, expected) => {

@@ -2,6 +2,7 @@ import { dirname, resolve } from "node:path";
 import { type Draft, draftConfig } from "@blueflame/shared/config/load.ts";
 import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
+import { programName, programProblem } from "@blueflame/shared/config/quote.ts";
 import {
   type CommandLine,
   type Escalation,
@@ -132,8 +133,8 @@ function commandOf(
   if (draft.isBroken(`${path}.command`)) return undefined;
   const found = machine.findProgram(program, cwd, searchPath);
   if ("file" in found) return { command: [found.file, ...args], cwd, timeoutMs };
-  const saw = `"${program}" cannot be started: ${found.refused}`;
-  draft.add(`${path}.command[0]`, saw, "allowed is an executable file", nearest(program, machine.programs(searchPath)));
+  const { saw, allowed } = programProblem(program, found.refused);
+  draft.add(`${path}.command[0]`, saw, allowed, nearest(programName(program), machine.programs(searchPath)));
   return undefined;
 }
 

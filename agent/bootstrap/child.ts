@@ -45,7 +45,7 @@ export function run(words: readonly string[], options: RunOptions): Promise<Ende
       child.stdout?.on("data", (chunk) => (out = (out + chunk).slice(0, wordsMax)));
       child.stderr?.on("data", (chunk) => (err = (err + chunk).slice(-wordsMax)));
       child.once("error", (error) => {
-        err += error.message;
+        err += unstarted(file, error);
         done(null);
       });
       child.once("close", (code) => done(code));
@@ -54,9 +54,20 @@ export function run(words: readonly string[], options: RunOptions): Promise<Ende
       child.stdin?.on("error", () => undefined);
       child.stdin?.end(input);
     } catch (error) {
-      resolve({ code: null, out, err: (error as Error).message });
+      resolve({ code: null, out, err: unstarted(file, error) });
     }
   });
+}
+
+/** Of a command that was written as one text what cannot be an argument: those may hold a secret. */
+export function programWord(text: string): string {
+  const word = text.split(/[\s=]/, 1)[0] ?? "";
+  return word === text ? word : `${word} …`;
+}
+
+/** Node's own message would quote the whole command where one was written as a single text. */
+function unstarted(file: string, error: unknown): string {
+  return `${programWord(file)}: ${(error as NodeJS.ErrnoException).code ?? "refused"}`;
 }
 
 function endGroup(pid: number | undefined): void {
@@ -84,11 +95,11 @@ export function launch(
         ...(cwd !== undefined && { cwd }),
         ...as,
       });
-      child.once("error", (error) => resolve(error.message));
+      child.once("error", (error) => resolve(unstarted(file, error)));
       child.once("spawn", () => resolve(undefined));
       child.unref();
     } catch (error) {
-      resolve((error as Error).message);
+      resolve(unstarted(file, error));
     }
   });
 }

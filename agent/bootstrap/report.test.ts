@@ -113,6 +113,28 @@ test("a pager in a file is used when nobody else may write it; one that fails or
   expect(await paged()).toEqual([expect.stringMatching(/^the pager \/bin\/false did not take the page: exit code 1/)]);
 });
 
+test("a pager with a slip in its JSON was quoted with its key, from its file or from BLUEFLAME_PAGER", async () => {
+  const bad = '["/usr/bin/page-me", "--key", "canary" "now"]';
+  const said = (from: string) => [
+    `the pager is not used: ${from} is no JSON array of words that begins with an absolute path, like ["/usr/bin/page-me", "--now"]`,
+  ];
+  writeFileSync(join(dir, "pager"), bad, { mode: 0o600 });
+  expect(await paged()).toEqual(said(join(dir, "pager")));
+  vi.stubEnv("BLUEFLAME_PAGER", bad);
+  expect(await paged()).toEqual(said("BLUEFLAME_PAGER"));
+  vi.unstubAllEnvs();
+  rmSync(join(dir, "pager"));
+  mkdirSync(join(dir, "pager"), { mode: 0o700 });
+  expect(await paged()).toEqual([`the pager is not used: ${join(dir, "pager")}: EISDIR`]);
+});
+
+test("a pager that was written as one text stood with its key in the log of the emergency", async () => {
+  writeFileSync(join(dir, "pager"), '["/nonexistent/page-me --key canary"]', { mode: 0o600 });
+  expect(await paged()).toEqual([
+    "the pager /nonexistent/page-me … did not take the page: /nonexistent/page-me …: ENOENT",
+  ]);
+});
+
 test("SYN-8 its log is lines of JSON in a file of at most 1 MiB and the one before it; a dry run leaves none", () => {
   const path = join(dir, "logs", "emergency.log");
   new Log(dir, false).say(30, "no folder yet"); // does not throw

@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { places } from "../constants.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
-import { run } from "./child.ts";
+import { programWord, run } from "./child.ts";
 import { replaceFile, statOr } from "./disk.ts";
 import { type Done, type Step, type Trouble, type Verdict, wordsOf } from "./steps.ts";
 
@@ -138,7 +138,7 @@ export async function page(
   if (called.code === 0) return failed;
   return [
     ...failed,
-    `the pager ${pager.words[0]} did not take the page: ${called.err.trim().slice(0, 200) || `exit code ${called.code}`}`,
+    `the pager ${programWord(pager.words[0] ?? "")} did not take the page: ${called.err.trim().slice(0, 200) || `exit code ${called.code}`}`,
   ];
 }
 
@@ -168,6 +168,7 @@ function pagerOf(
 ): { readonly words: readonly string[] | undefined } | { readonly refused: string } {
   const path = join(dataDir, "pager");
   let text = process.env.BLUEFLAME_PAGER;
+  const from = text === undefined ? path : "BLUEFLAME_PAGER";
   try {
     if (text === undefined) {
       const { mode, uid } = lstatSync(path);
@@ -180,11 +181,19 @@ function pagerOf(
     const words: unknown = JSON.parse(text);
     const good = Array.isArray(words) && words.length > 0 && words.every((word) => typeof word === "string");
     if (good && isAbsolute(String(words[0]))) return { words: words as string[] };
-    return { refused: "the pager is not used: it is no JSON array of words that begins with an absolute path" };
+    return { refused: noPager(from) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return { words: pagerOfConfig(dataDir, alert) };
-    return { refused: `the pager is not used: ${(error as Error).message}` };
+    // Its message would quote what stands around the fault, and that may be the pager's key.
+    if (error instanceof SyntaxError) return { refused: noPager(from) };
+    return {
+      refused: `the pager is not used: ${from}: ${(error as NodeJS.ErrnoException).code ?? "it cannot be read"}`,
+    };
   }
+}
+
+function noPager(from: string): string {
+  return `the pager is not used: ${from} is no JSON array of words that begins with an absolute path, like ["/usr/bin/page-me", "--now"]`;
 }
 
 /** Of the config that was in use last, which the agent has checked. */

@@ -274,3 +274,31 @@ test("PHX-12 a bare command that is not there is refused with what was probably 
   expect(() => workloadFromCommand(["tradr"], folder, env)).toThrow(/^\[SPAWN_FAILED\] .*did you mean "trader"\?/);
   expect(() => workloadFromCommand([], folder, env)).toThrow(/^\[USAGE\]/);
 });
+
+test("a command that was written as one text was quoted whole, with its password, wherever a config names one", () => {
+  const whole = '["trader -a canary ping"]';
+  const text = `
+workloads:
+  - name: a
+    command: ${whole}
+    safe_mode: {command: ${whole}}
+    probes: [{name: p, exec: {command: ${whole}}}]
+    data: {paths: [d], dump: ${whole}, verify: ${whole}}
+pager: ${whole}
+jobs: [{name: j, every: 1h, file: f, command: ${whole}}]
+processes: [{name: o, program: trader -a canary}]
+`;
+  const problems = problemsOf(text);
+  expect(problems).toHaveLength(8);
+  expect(problems.join()).not.toContain("canary");
+  expect(problems[0]).toBe(
+    '4:15 workloads[0].command[0]: "trader …" cannot be started: it is not on the PATH; allowed is an executable file; ' +
+      'the arguments are items of their own; did you mean "trader"?',
+  );
+  expect(problems.at(-1)).toMatch(
+    /processes\[0\]\.program: "trader …" is no absolute path; allowed is an absolute path$/,
+  );
+  expect(() => workloadFromCommand(["trader -a canary"], folder, env)).toThrow(
+    /^\[SPAWN_FAILED\] cannot start 'trader …': it is not on the PATH; the arguments are items of their own; did you mean "trader"\?/,
+  );
+});

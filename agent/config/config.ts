@@ -2,6 +2,7 @@ import { basename, dirname, resolve } from "node:path";
 import { draftConfig } from "@blueflame/shared/config/load.ts";
 import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
+import { commandHint, programName, programWord } from "@blueflame/shared/config/quote.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
   AgentConfigSchema,
@@ -99,9 +100,10 @@ export function commandSpecOf(argv: readonly string[], cwd: string, around: Omit
   if (!command) throw new Fault("USAGE", "there is no command after --");
   const found = around.machine.findProgram(command, cwd, around.searchPath);
   if ("refused" in found) {
-    const meant = nearest(basename(command), around.machine.programs(around.searchPath));
+    const meant = nearest(programName(command), around.machine.programs(around.searchPath));
     const hint = meant === undefined ? "" : `; did you mean "${meant}"?`;
-    throw new Fault("SPAWN_FAILED", `cannot start '${command}': ${found.refused}${hint}`);
+    const saw = `cannot start '${programWord(command)}': ${found.refused}${commandHint(command)}${hint}`;
+    throw new Fault("SPAWN_FAILED", saw);
   }
   // JSON is YAML: the command line gets the defaults of the config file by going through it.
   const text = JSON.stringify({ workloads: [{ name: nameOf(command), command: [found.file, ...args], cwd }] });

@@ -2,6 +2,7 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { readConfigFile } from "@blueflame/shared/config/machine.driver.ts";
+import { programWord } from "@blueflame/shared/config/quote.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { agentConfigAt, defaultAgentConfig, workloadFromCommand } from "./config.driver.ts";
 import type { AgentConfig } from "./config.ts";
@@ -60,7 +61,7 @@ function fromCommand(command: readonly string[]): ReceivedConfig {
   const config =
     command.length === 0 ? bare : { ...bare, workloads: [workloadFromCommand(command, process.cwd(), process.env)] };
   const text = command.length === 0 ? "" : `${JSON.stringify({ command })}\n`;
-  return { config, given: { inUse: { text, origin: "operator", from: command.join(" ").slice(0, 200) } } };
+  return { config, given: { inUse: { text, origin: "operator", from: command.map(programWord)[0] ?? "" } } };
 }
 
 /** What another file held says nothing about this one. */

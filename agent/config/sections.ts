@@ -1,5 +1,6 @@
 import { basename, dirname, isAbsolute, resolve } from "node:path";
 import { nearest } from "@blueflame/shared/config/problems.ts";
+import { programWord } from "@blueflame/shared/config/quote.ts";
 import type { AgentConfig as AgentMessage, Slo } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import type { Duration } from "@bufbuild/protobuf/wkt";
@@ -160,9 +161,13 @@ function processesOf({ processes }: AgentMessage, draft: AgentDraft): OwnedProce
   return processes.map(({ name, program, argument }, index) => {
     const at = `processes[${index}]`;
     if (program !== "" && !isAbsolute(program))
-      draft.add(`${at}.program`, `"${program}" is no absolute path`, "allowed is an absolute path");
+      draft.add(`${at}.program`, `"${programWord(program)}" is no absolute path`, "allowed is an absolute path");
     else if (argument === "" && everybodys.test(basename(program)))
-      draft.add(at, `${program} is run by others too`, "allowed is such a program with a word of its `argument`");
+      draft.add(
+        at,
+        `${programWord(program)} is run by others too`,
+        "allowed is such a program with a word of its `argument`",
+      );
     return { name, program, argument };
   });
 }

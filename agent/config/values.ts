@@ -1,7 +1,7 @@
-import { basename } from "node:path";
 import type { Draft } from "@blueflame/shared/config/load.ts";
 import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
+import { programName, programProblem } from "@blueflame/shared/config/quote.ts";
 import type { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 
@@ -45,8 +45,8 @@ export function programOf(
   if ("file" in found) return [found.file, ...args];
   // Where the folder is missing, its programs are no second problem.
   if (machine.isFolder(cwd)) {
-    const meant = nearest(basename(program), machine.programs(searchPath));
-    draft.add(`${path}[0]`, `"${program}" cannot be started: ${found.refused}`, "allowed is an executable file", meant);
+    const { saw, allowed } = programProblem(program, found.refused);
+    draft.add(`${path}[0]`, saw, allowed, nearest(programName(program), machine.programs(searchPath)));
   }
   return [program, ...args];
 }

@@ -73,6 +73,10 @@ test.each([
     "  - exec: {command: [rm, -rf, /tmp/x]}",
     /mine\.yaml:4:22 steps\[0\]\.exec\.command\[0\]: "rm" is no absolute path/,
   ],
+  [
+    '  - exec: {command: ["redis-cli -a canary ping"]}',
+    /"redis-cli …" is no absolute path; allowed is the absolute path of a program; the arguments are items of their own$/,
+  ],
   ["  - exec: {command: [/bin/kill, '-{pid}']}", /command\[1\]: \{pid\} inside an argument/],
   ["  - exec: {command: [/bin/kill, '{pdi}']}", /"\{pdi\}"; .*did you mean "\{pid\}"\?/],
   ["  - exec: {command: /bin/echo hello}", /a list of 1 to 64 items/],

@@ -1,6 +1,7 @@
 import { isAbsolute } from "node:path";
 import { type Draft, draftConfig } from "@blueflame/shared/config/load.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
+import { commandHint, programWord } from "@blueflame/shared/config/quote.ts";
 import { invariant } from "@blueflame/shared/errors/fault.ts";
 import {
   Declared,
@@ -131,7 +132,8 @@ function execOf(exec: { command: string[]; cwd: string }, path: string, draft: P
   const [file = "", ...args] = exec.command;
   const at = (index: number) => `${path}.command[${index}]`;
   if (!isAbsolute(file) && !draft.isBroken(`${path}.command`)) {
-    draft.add(at(0), `"${file}" is no absolute path`, "allowed is the absolute path of a program");
+    const allowed = `allowed is the absolute path of a program${commandHint(file)}`;
+    draft.add(at(0), `"${programWord(file)}" is no absolute path`, allowed);
   }
   for (const [index, word] of args.entries()) {
     const problem = placeholderProblem(word);

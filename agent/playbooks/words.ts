@@ -1,3 +1,4 @@
+import { programWord } from "@blueflame/shared/config/quote.ts";
 import { printDuration, printPercent } from "@blueflame/shared/units/units.ts";
 import type { Action, Bound, Step, When } from "./playbook.ts";
 
@@ -16,7 +17,7 @@ export function boundWords({ figure, is, text }: Bound): string {
 
 /** What an action does, for records that must hold no secret: what is handed to programs and servers is left out. */
 export function deedWords(action: Action): string {
-  if (action.do === "exec") return `run ${action.command[0]}`;
+  if (action.do === "exec") return `run ${programWord(action.command[0])}`;
   if (action.do === "http") return `${action.method} ${action.path.split("?")[0]}`;
   return actionWords(action);
 }

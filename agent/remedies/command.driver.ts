@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
+import { commandHint } from "@blueflame/shared/config/quote.ts";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import type { Argv } from "../playbooks/playbook.ts";
 import { procStat } from "../supervise/proc.driver.ts";
@@ -53,7 +55,8 @@ export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }:
       killing = setTimeout(() => signalGroup(child, "SIGKILL"), graceMs);
     };
     // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
-    child.on("error", (error) => end(false, `it cannot be started: ${error.message}`));
+    // Its message would quote the whole command where one was written as a single text.
+    child.on("error", (error) => end(false, `it cannot be started: ${codeOf(error)}${commandHint(file)}`));
     const output = collect(child);
     if (child.pid !== undefined) started?.({ pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 });
     signal.addEventListener("abort", stop, { once: true });

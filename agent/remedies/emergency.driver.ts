@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 import { procStat } from "../supervise/proc.driver.ts";
 import type { Around } from "./around.ts";
 import { replaceFile } from "./files.driver.ts";
@@ -71,7 +72,7 @@ export class Emergency {
     try {
       const child = spawn(file, args, { cwd: "/", detached: true, stdio: ["ignore", output, output] });
       const ended = new Promise<Outcome>((resolve) => {
-        child.on("error", (error) => resolve(failed(`it cannot be started: ${error.message}`)));
+        child.on("error", (error) => resolve(failed(`it cannot be started: ${codeOf(error)}`)));
         child.on("exit", (code, signal) => {
           const how = signal ? `ended by ${signal}` : `exit code ${code}`;
           resolve(

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
 import { failure, type ProbeVerdict } from "./verdict.ts";
@@ -22,7 +23,7 @@ export function runCommand(
   gone: () => void,
 ): void {
   const refused = (error: Error) => {
-    settle(failure(error, `cannot be started: ${error.message}`));
+    settle(failure(error, `cannot be started: ${codeOf(error)}`));
     gone();
   };
   let child: ChildProcess;

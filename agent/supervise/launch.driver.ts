@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 import { stdioOf } from "./descriptors.driver.ts";
 import { posixLauncher } from "./posix-spawn.driver.ts";
 
@@ -29,7 +30,7 @@ export const nodeLauncher: Launcher = ({ file, args, cwd, env, output, exited })
   try {
     child = spawn(file, [...args], { cwd, env, detached: true, stdio: stdioOf(output) });
   } catch (error) {
-    return { failed: (error as Error).message }; // a program that is just being written (ETXTBSY)
+    return { failed: codeOf(error) }; // a program that is just being written (ETXTBSY)
   }
   // ENOENT and the like come as an event although no process exists; the missing PID says it now.
   child.on("error", () => undefined);

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from "node:fs";
 import { dirname } from "node:path";
+import { programWord } from "@blueflame/shared/config/quote.ts";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 
 /** A program to run: argv, no shell. */
 export interface Command {
@@ -32,6 +34,7 @@ export function runCommand(
 ): Promise<Ended> {
   const [file, ...args] = argv;
   if (file === undefined) return Promise.resolve({ ok: false, because: "no command is configured" });
+  const name = programWord(file);
   const { promise, resolve } = Promise.withResolvers<Ended>();
   let output: number;
   try {
@@ -56,12 +59,12 @@ export function runCommand(
     });
     const timer = setTimeout(() => {
       if (child.pid !== undefined) killGroup(child.pid);
-      failed(`${file} did not end within ${timeoutMs / 1000} s`);
+      failed(`${name} did not end within ${timeoutMs / 1000} s`);
     }, timeoutMs);
-    child.once("error", (error) => failed(`${file} could not be started: ${error.message}`));
+    child.once("error", (error) => failed(`${name} could not be started: ${codeOf(error)}`));
     child.once("exit", (code, signal) => {
-      if (code === 0) resolve({ ok: true, because: `${file} ended with 0` });
-      else failed(signal ? `${file} was ended by ${signal}` : `${file} ended with ${code}`);
+      if (code === 0) resolve({ ok: true, because: `${name} ended with 0` });
+      else failed(signal ? `${name} was ended by ${signal}` : `${name} ended with ${code}`);
     });
     return promise.finally(() => {
       clearTimeout(timer);
@@ -69,7 +72,7 @@ export function runCommand(
     });
   } catch (error) {
     closeSync(output);
-    return Promise.resolve({ ok: false, because: `${file} could not be started: ${String(error)}` });
+    return Promise.resolve({ ok: false, because: `${name} could not be started: ${codeOf(error)}` });
   }
 }
 

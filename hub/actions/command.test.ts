@@ -50,6 +50,12 @@ test("a command that does not exist is a failure and no exception", async () => 
   expect(ended).toMatchObject({ ok: false, because: expect.stringContaining("could not be started") });
 });
 
+test("a command that was written as one text was quoted twice when it could not be started", async () => {
+  const argv = [join(dir, "respawn -k canary")];
+  const { because } = await runCommand({ argv, cwd: "", timeoutMs: 1_000 }, join(dir, "out.log"), {});
+  expect(because).toBe(`${join(dir, "respawn")} … could not be started: ENOENT`);
+});
+
 test("a command beyond its time is killed with its group; what it started in a session of its own lives on", async () => {
   const text = `const { spawn } = require("node:child_process");
     const sleep = (detached) => spawn(process.execPath, ["-e", "setTimeout(() => {}, 60000)"], { detached, stdio: "ignore" });

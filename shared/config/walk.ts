@@ -1,6 +1,7 @@
 import { create, type DescField, type DescMessage, type Message } from "@bufbuild/protobuf";
 import { type Document, isAlias, isMap, isScalar, isSeq, type LineCounter, type Node, type Scalar } from "yaml";
 import { nearest, type Place, type Problem, shownMax } from "./problems.ts";
+import { keyless, printable } from "./quote.ts";
 import { allowedOf, isSection, readValue, ruleOf, type Written } from "./value.ts";
 
 /** Aliases can multiply a small file into a huge one: both are bounded. */
@@ -263,15 +264,4 @@ function describe(node: Node): string {
   if (node.value === null) return "nothing";
   const { as } = writtenOf(node);
   return as === "switch" ? "true or false" : as === "number" ? "a number" : "text";
-}
-
-/** An address without the password before its host and the key behind its question mark, also where it is not written as it should be. */
-function keyless(text: string): string {
-  return text.replace(/\?.*$/s, "?…").replace(/^(\w+:\/\/)?.*@/s, "$1…@");
-}
-
-/** Short, and without characters that would move the cursor of whoever reads the error. */
-function printable(text: string): string {
-  const cut = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-  return cut.replaceAll(/\p{C}/gu, "?");
 }

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { inRoot } from "../../deploy/root.ts";
@@ -212,4 +212,29 @@ test("PHX-5 a torn config keeps nobody down with --last-good, and is refused wit
     "--last-good",
   );
   expect(bare).toMatchObject({ code: 2, err: expect.stringContaining("[CONFIG_INVALID]") });
+});
+
+/** Everything that lies in the agent's folder, as it stands on the disk. */
+function onDisk(): string {
+  const paths = readdirSync(dataDir, { recursive: true, encoding: "utf8" }).map((path) => join(dataDir, path));
+  return paths.map((path) => (statSync(path).isFile() ? readFileSync(path, "latin1") : "")).join("\n");
+}
+
+test("a command that was written as one text stood with its password in the agent's log, status, doctor and config versions", async () => {
+  const config = folder.file("agent.yaml", one(""));
+  await (await folder.up(dataDir, "--config", config)).child.kill("SIGKILL");
+  const path = 'command: ["sleep -a hunter2secret"]';
+  writeFileSync(config, one("").replace('command: [sleep, "1000"]', path));
+  const without = await up("--config", config);
+  expect(without.code).toBe(2);
+  expect(without.err).toContain(
+    `${config}:3:15 workloads[0].command[0]: "sleep …" cannot be started: it is not on the PATH; ` +
+      'allowed is an executable file; the arguments are items of their own; did you mean "sleep"?',
+  );
+  const agent = await folder.up(dataDir, "--config", config, "--last-good");
+  const ask = (...words: string[]) => folder.run("agent", ...words, "--data-dir", dataDir);
+  const said = [await ask("status"), await ask("doctor"), await ask("config", "versions", "-o", "json")];
+  expect(said.map(({ out }) => out).join()).toContain('\\"sleep …\\" cannot be started');
+  expect(JSON.stringify([without, agent.err(), said])).not.toContain("hunter2secret");
+  expect(onDisk()).not.toContain("hunter2secret");
 });

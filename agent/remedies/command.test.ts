@@ -1,0 +1,15 @@
+import { expect, test } from "vitest";
+import { deedWords } from "../playbooks/words.ts";
+import { runProgram } from "./command.driver.ts";
+
+const whole = "/nonexistent/redis-cli -a canary FLUSHALL";
+
+test("a step's command that was written as one text stood with its password in the audit, which goes to the hub", async () => {
+  expect(deedWords({ do: "exec", command: [whole], cwd: "" })).toBe("run /nonexistent/redis-cli …");
+  const run = (file: string) => runProgram([file], { cwd: "/", env: {}, signal: new AbortController().signal });
+  await expect(run(whole)).resolves.toEqual({
+    ok: false,
+    because: "it cannot be started: ENOENT; the arguments are items of their own",
+  });
+  await expect(run("/nonexistent/redis-cli")).resolves.toEqual({ ok: false, because: "it cannot be started: ENOENT" });
+});
