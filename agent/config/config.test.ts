@@ -302,3 +302,11 @@ processes: [{name: o, program: trader -a canary}]
     /^\[SPAWN_FAILED\] cannot start 'trader …': it is not on the PATH; the arguments are items of their own; did you mean "trader"\?/,
   );
 });
+
+test("a gRPC address and the name of a variable were quoted with the password in them", () => {
+  const grpc = problemsOf(one('probes: [{name: p, grpc: {address: "grpc://eve:canary@h:1"}}]'));
+  expect(grpc).toEqual([expect.stringMatching(/grpc\.address: "grpc:\/\/…@h:1"; allowed is HOST:PORT or unix:PATH$/)]);
+  const names = problemsOf(one('env: {"BLUEFLAME_TOKEN=canary": x, "A=canary": y, "": z}'));
+  expect(names.map((line) => line.split(": ")[0]?.split("env.")[1])).toEqual(['"BLUEFLAME_TOKEN…"', '"A…"', '""']);
+  expect(names.join()).not.toContain("canary");
+});

@@ -1,3 +1,4 @@
+import { quoted } from "@blueflame/shared/config/quote.ts";
 import { type Probe, ProbeUse, type Workload } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import type { ProbeSpec } from "../supervise/spec.ts";
@@ -60,5 +61,5 @@ function checkPort(address: string, path: string, draft: AgentDraft): void {
 function checkGrpc(address: string, path: string, draft: AgentDraft): void {
   if (address.startsWith("unix:") && address.length > "unix:".length) return;
   if (/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$/.test(address)) checkPort(address, path, draft);
-  else if (!draft.isBroken(path)) draft.add(path, `"${address.slice(0, 60)}"`, "allowed is HOST:PORT or unix:PATH");
+  else if (!draft.isBroken(path)) draft.add(path, quoted(address) ?? "text", "allowed is HOST:PORT or unix:PATH");
 }

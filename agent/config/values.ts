@@ -1,7 +1,7 @@
 import type { Draft } from "@blueflame/shared/config/load.ts";
 import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
-import { programName, programProblem } from "@blueflame/shared/config/quote.ts";
+import { keyPath, programName, programProblem } from "@blueflame/shared/config/quote.ts";
 import type { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/agent_config_pb.ts";
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 
@@ -54,10 +54,11 @@ export function programOf(
 /** Refuses names in the section's `env` that the agent sets itself, and those that no environment can hold. */
 export function checkEnv(env: Readonly<Record<string, string>>, path: string, draft: AgentDraft): void {
   for (const key of Object.keys(env)) {
-    if (key.startsWith("BLUEFLAME_")) {
-      draft.add(`${path}.env.${key}`, "a name that the agent sets itself", "allowed are names without BLUEFLAME_");
-    } else if (key === "" || /[=\0]/.test(key)) {
-      draft.add(`${path}.env`, "an empty name or one with = or NUL", "allowed are names without them");
+    const at = keyPath(`${path}.env`, key);
+    if (key === "" || /[=\0]/.test(key)) {
+      if (!draft.isBroken(at)) draft.add(at, "an empty name or one with = or NUL", "allowed are names without them");
+    } else if (key.startsWith("BLUEFLAME_")) {
+      draft.add(at, "a name that the agent sets itself", "allowed are names without BLUEFLAME_");
     }
   }
 }

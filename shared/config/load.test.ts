@@ -194,6 +194,31 @@ test("an address that is wrong is named without the password or the key in it", 
   expect(named("ftp://host/a")).toBe("ftp://host/a");
 });
 
+test("text that cannot be a value, a key with its value in one word and a wrong escape were quoted with the secret in them", () => {
+  const workload = (more: string) => `workloads: [{name: a, command: [x], ${more}}]`;
+  const told = (more: string) =>
+    problemsOf(workload(more))
+      .join()
+      .replace(/^agent\.yaml:1:\d+ /, "");
+  expect(told('probes: [{name: p, tcp: {address: "a:1", send: "AUTH canary\\0"}}]')).toBe(
+    "workloads[0].probes[0].tcp.send: text; allowed is text without NUL characters",
+  );
+  expect(told(`stop: {signal: ${"canary ".repeat(700)}}`)).toMatch(/signal: text; allowed is SIGTERM/);
+  expect(told("env: {DB_PASSWORD=canary}")).toBe(
+    'workloads[0].env."DB_PASSWORD…": a key and its value in one word; allowed is KEY: VALUE',
+  );
+  expect(told("env: {DB_PASSWORD=canary: [x]}")).toMatch(/env\."DB_PASSWORD…": a list; allowed is text$/);
+  expect(told("postgres://eve:canary@host/db: x")).toMatch(/workloads\[0\]\."postgres…": unknown key/);
+  for (const slip of ['"ab\\Ucanary"', '"ab\\uqcanary"', "!canary x", "!canary! x", "!canary [x]"]) {
+    const said = told(`env: {P: ${slip}}`);
+    expect(said).toMatch(/not readable as YAML \((an escape|a tag)/);
+    expect(said).not.toContain("canary");
+  }
+  expect(problemsOf("%canary\n---\nnode: {}\n").join()).toMatch(
+    /\(a directive; text that begins with % is written in quotes\)/,
+  );
+});
+
 test("aliases are followed, and bounded", () => {
   const shared = "workloads:\n  - {name: a, command: &c [x, y]}\n  - {name: b, command: *c}\n";
   expect(agent(shared).workloads.map(({ command }) => command)).toEqual([

@@ -79,7 +79,12 @@ function parse(text: string, fileName: string): Walk {
     });
   } catch (error) {
     throw configFault(fileName, [
-      { ...start, path: "", saw: `not readable as YAML (${messageOf(error)})`, allowed: "allowed is YAML 1.2" },
+      {
+        ...start,
+        path: "",
+        saw: `not readable as YAML (${error instanceof RangeError ? "nested too deeply" : "its reader failed"})`,
+        allowed: "allowed is YAML 1.2",
+      },
     ]);
   }
   // Only the first: what comes after a syntax error is mostly its echo.
@@ -88,18 +93,22 @@ function parse(text: string, fileName: string): Walk {
   return new Walk(doc, lines);
 }
 
+/** Where the library quotes what it stumbled over without quotes or a colon before it: our own words. */
+const ownWords: Readonly<Partial<Record<YAMLError["code"], string>>> = {
+  BAD_DQ_ESCAPE: "an escape that is none, in text in double quotes; a backslash there is written \\\\",
+  TAG_RESOLVE_FAILED: "a tag; text that begins with ! is written in quotes",
+  BAD_COLLECTION_TYPE: "a tag; text that begins with ! is written in quotes",
+  BAD_DIRECTIVE: "a directive; text that begins with % is written in quotes",
+};
+
 /** The library quotes the text it stumbled over, which may be a secret: what it says before is enough, with the place. */
 function syntaxProblem({ code, message, pos }: YAMLError, lines: LineCounter): Problem {
   const place = lines.linePos(pos[0]);
   if (code === "MULTIPLE_DOCS") {
     return { ...place, path: "", saw: "a second document begins", allowed: "allowed is one document per file" };
   }
-  const bare = message.split(/["':\n]/)[0]?.trim() || "syntax error";
+  const bare = ownWords[code] ?? (message.split(/["':\n]/)[0]?.trim() || "syntax error");
   return { ...place, path: "", saw: `not readable as YAML (${bare})`, allowed: "allowed is YAML 1.2" };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** The place of `path`, else of what is around it. */

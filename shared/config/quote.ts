@@ -1,6 +1,8 @@
 /** What an error or a record may show of a text that a person has written: enough to find it by, and nothing that may be a secret. Pure. */
 
 const shownMax = 60;
+/** As long as the path of a file may be: a longer text is neither one nor a word. */
+const quotedMax = 4096;
 
 /** An address without the password before its host and the key behind its question mark, also where it is not written as it should be. */
 export function keyless(text: string): string {
@@ -15,6 +17,31 @@ export function printable(text: string): string {
 
 /** More of a program's path is not shown. */
 const programShownMax = 200;
+
+/**
+ * A value of a config in quotes, for what is wrong with it; undefined when nothing of it may be shown: it is long, of several
+ * lines, or a key or certificate itself. Whoever wrote it finds it by its place.
+ */
+export function quoted(text: string): string | undefined {
+  const kept = text.length > quotedMax || /\p{Cc}/u.test(text) || isPem(text);
+  return kept ? undefined : `"${printable(keyless(text))}"`;
+}
+
+/** A key or certificate itself, where a text names a file. */
+export function isPem(text: string): boolean {
+  return text.includes("-----BEGIN");
+}
+
+/**
+ * `path` with one of its keys. A key that is written in one with its value (`TOKEN=…` for `TOKEN: …`) ends where the value could
+ * begin, for that may be a secret.
+ */
+export function keyPath(path: string, key: string): string {
+  const name = /^[^\s=:@?]*/.exec(key)?.[0] ?? "";
+  const shown = printable(name === key ? key : `${name}…`);
+  const word = /^[A-Za-z0-9_-]{1,64}$/.test(shown) ? shown : JSON.stringify(shown);
+  return path === "" ? word : `${path}.${word}`;
+}
 
 /**
  * Of the text that names a program, what cannot be an argument: where a whole command was written as one text

@@ -1,7 +1,7 @@
 import { create, type DescField, type DescMessage, type Message } from "@bufbuild/protobuf";
 import { type Document, isAlias, isMap, isScalar, isSeq, type LineCounter, type Node, type Scalar } from "yaml";
 import { nearest, type Place, type Problem, shownMax } from "./problems.ts";
-import { keyless, printable } from "./quote.ts";
+import { isPem, keyPath, quoted } from "./quote.ts";
 import { allowedOf, isSection, readValue, ruleOf, type Written } from "./value.ts";
 
 /** Aliases can multiply a small file into a huge one: both are bounded. */
@@ -75,7 +75,7 @@ export class Walk {
     const values = message as unknown as Record<string, unknown>;
     const chosen = new Map<string, string>();
     for (const field of schema.fields) {
-      const key = join(path, field.name);
+      const key = keyPath(path, field.name);
       if (!field.oneof) {
         const value = this.#field(field, keys, path, key);
         if (value !== undefined) values[field.localName] = value;
@@ -101,7 +101,7 @@ export class Walk {
     for (const [n, key] of unknown.entries()) {
       // They stand in the order of the file: of these, no more are ever shown.
       const meant = n < shownMax ? nearest(key, known) : undefined;
-      this.#problem(join(path, key), this.#at(`${join(path, key)}#`), "unknown key", allowed, meant);
+      this.#problem(keyPath(path, key), this.#at(`${keyPath(path, key)}#`), "unknown key", allowed, meant);
     }
     return keys;
   }
@@ -121,7 +121,7 @@ export class Walk {
         continue;
       }
       const key = writtenOf(keyNode).text;
-      const at = join(path, key);
+      const at = keyPath(path, key);
       if (keys.has(key)) {
         const first = this.#at(`${at}#`);
         this.#problem(at, place, `the key stands in line ${first.line} already`, "allowed is one of each");
@@ -173,7 +173,7 @@ export class Walk {
     const read = readValue(field, written);
     if (read.ok) return read.value;
     // What stands in a map may be a secret, such as an environment variable.
-    const saw = field.fieldKind === "map" ? describe(node) : `"${printable(keyless(written.text))}"`;
+    const saw = (field.fieldKind === "map" ? undefined : quoted(written.text)) ?? describe(node);
     this.#problem(path, this.#at(path), saw, read.allowed, nearest(written.text, read.words ?? []));
     return undefined;
   }
@@ -225,7 +225,12 @@ export class Walk {
     if (keys.size > max) this.#problem(path, this.#at(path), `${keys.size} keys`, `allowed are at most ${max}`);
     const values: [string, unknown][] = [];
     for (const [key, item] of [...keys].slice(0, max)) {
-      const value = this.#value(field, item, join(path, key));
+      const at = keyPath(path, key);
+      if (item === undefined && key.includes("=")) {
+        this.#problem(at, this.#at(at), "a key and its value in one word", "allowed is KEY: VALUE");
+        continue;
+      }
+      const value = this.#value(field, item, at);
       if (value !== undefined) values.push([key, value]);
     }
     // Not by assignment: a key may be called __proto__.
@@ -243,11 +248,6 @@ export class Abandoned extends Error {
   }
 }
 
-function join(path: string, key: string): string {
-  const name = /^[A-Za-z0-9_-]{1,64}$/.test(key) ? key : JSON.stringify(printable(key));
-  return path === "" ? name : `${path}.${name}`;
-}
-
 function oneOf(field: DescField): string {
   return field.oneof?.fields.map(({ name }) => name).join(", ") ?? "";
 }
@@ -262,6 +262,7 @@ function describe(node: Node): string {
   if (isSeq(node)) return "a list";
   if (!isScalar(node)) return "an alias";
   if (node.value === null) return "nothing";
-  const { as } = writtenOf(node);
-  return as === "switch" ? "true or false" : as === "number" ? "a number" : "text";
+  const { as, text } = writtenOf(node);
+  if (as === "text") return isPem(text) ? "a key or certificate itself" : "text";
+  return as === "switch" ? "true or false" : "a number";
 }
