@@ -28,7 +28,7 @@ import { startStore } from "./store/deferred-store.ts";
 import { startSnapshots } from "./store/snapshot.ts";
 import { bootId } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
-import { isAtRest, type State } from "./supervise/state.ts";
+import { rests } from "./supervise/rest.ts";
 import { type Supervisor, superviseAll } from "./supervise/supervisor.driver.ts";
 import { knownTokens, Tokens } from "./tokens.driver.ts";
 import { giveBackUnused } from "./unused-memory.driver.ts";
@@ -107,7 +107,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     nodeId: config.nodeId ?? certifiedId,
     defaultNodeId: defaultNodeId(),
     bootId: boot,
-    isAtRest: (state) => isAtRest(state as State),
+    ...rests,
     told: (text) => log.info(text),
     riskLimits: new Map(config.workloads.flatMap(({ name, risk }) => (risk ? [[name, risk] as const] : []))),
     onOpened: (newLife, notes) => {

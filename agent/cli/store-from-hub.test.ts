@@ -46,6 +46,7 @@ const start = (name: string): Promise<StartedStore> =>
     nodeId: "edge-1",
     bootId: "b",
     isAtRest: () => false,
+    restOf: (state) => state,
     onOpened: () => undefined,
   });
 async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {

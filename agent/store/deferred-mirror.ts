@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { replaceFile } from "@blueflame/shared/store/folder.ts";
 import type { OpenedAgentStore } from "./agent-store.ts";
-import type { StepWrite, StoredWorkload } from "./ports.ts";
+import type { StepWrite } from "./ports.ts";
 
 /** Bumped when the shape of the file changes: an older file is then not used. */
 const format = 1;
@@ -19,7 +19,7 @@ export interface Mirror {
   readonly owner: string;
   readonly incarnation: string;
   readonly session: string;
-  /** Workloads at rest, by name, with their state as it was stored when they came to rest. */
+  /** Workloads at rest, by name, each with what {@link Rests} leaves of its state; an earlier version wrote it whole. */
   readonly resting: Readonly<Record<string, unknown>>;
 }
 
@@ -48,6 +48,14 @@ export function writeMirror(dataDir: string, mirror: Mirror): void {
   }
 }
 
+/** How the store tells which workloads rest; their states are the supervisor's own. */
+export interface Rests {
+  /** True of a workload's state that a start without memory must not undo. */
+  readonly isAtRest: (state: unknown) => boolean;
+  /** What such a start must know of it, itself at rest. It is written in plain text: no word of anybody's may be in it. */
+  readonly restOf: (state: unknown) => unknown;
+}
+
 interface OnDisk extends Partial<Mirror> {
   readonly format?: number;
   readonly sum?: string;
@@ -70,11 +78,14 @@ function fileOf(dataDir: string): string {
 export async function mirrored(
   store: OpenedAgentStore,
   dataDir: string,
-  isAtRest: (state: unknown) => boolean,
+  { isAtRest, restOf }: Rests,
 ): Promise<MirroredStore> {
   const { nodeId, generation, owner, incarnation, session } = store.identity;
   const who = { nodeId, generation, owner, incarnation: String(incarnation), session: String(session) };
-  const resting = new Map(restingOf(await store.workloads(), isAtRest));
+  const stored = await store.workloads();
+  const resting = new Map(
+    stored.filter(({ state }) => isAtRest(state)).map(({ name, state }) => [name, restOf(state)]),
+  );
   let lagging: Fault | undefined;
   const write = () => {
     try {
@@ -93,7 +104,7 @@ export async function mirrored(
       if (step.state === undefined) return;
       const rests = isAtRest(step.state);
       if (!lagging && rests === resting.has(step.workload)) return;
-      if (rests) resting.set(step.workload, step.state);
+      if (rests) resting.set(step.workload, restOf(step.state));
       else resting.delete(step.workload);
       write();
       if (lagging) throw new Unmirrored(lagging.code, lagging.saw, { cause: lagging });
@@ -116,8 +127,4 @@ export class Unmirrored extends Fault {}
 export interface MirroredStore extends OpenedAgentStore {
   /** Writes the mirror when it lags behind; to be called now and then. Never throws. */
   catchUp(): void;
-}
-
-function restingOf(stored: readonly StoredWorkload[], isAtRest: (state: unknown) => boolean): [string, unknown][] {
-  return stored.filter(({ state }) => isAtRest(state)).map(({ name, state }) => [name, state]);
 }

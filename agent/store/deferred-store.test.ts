@@ -48,6 +48,7 @@ async function start(nodeId: string | undefined = "edge-1", by: Clock = clock): 
     nodeId,
     bootId: "boot-1",
     isAtRest: (state) => (state as Simple).at === "resting",
+    restOf: (state) => ({ at: (state as Simple).at, n: (state as Simple).n }),
     onOpened: (newLife) => opened.push(newLife),
   });
   stores.push(store);
@@ -105,6 +106,24 @@ test("GRC-7 a store that does not open knows who rests, takes nothing, and denie
   ];
   expect(new Set(await Promise.all(refused.map(code)))).toEqual(new Set(["STORE_WRITE_FAILED"]));
   expect(await store.outbox.read(0n, 10, 1000)).toEqual([]);
+});
+
+test("PHX-9 the file beside the store held whole states of what rests: it holds what a rest needs, and an older version's is read", async () => {
+  const first = await start();
+  const whole = { at: "resting", n: 1, secret: "canary" } as const;
+  await save(first, "halted", whole);
+  const file = join(dir, "stopped.json");
+  const { sum: _of, ...written } = JSON.parse(readFileSync(file, "utf8"));
+  expect(written.resting).toEqual({ halted: { at: "resting", n: 1 } });
+  await first.close();
+  const older = { ...written, resting: { halted: whole } };
+  writeFileSync(file, JSON.stringify(older));
+  const unblock = block();
+  const store = await start();
+  expect(await store.workloads()).toEqual([{ name: "halted", state: whole }]);
+  unblock();
+  await until(() => !store.deferred);
+  await until(() => !readFileSync(file, "utf8").includes("canary")); // the next writing makes it good
 });
 
 test("it opens by itself, wakes the uplink, and ends the incidents that nobody knows any more", async () => {

@@ -21,7 +21,7 @@ import type { AgentStoreOptions, OpenedAgentStore } from "./agent-store.ts";
 import { holdAlone } from "./deferred-alone.ts";
 import { tellOfLateOpening } from "./deferred-late.ts";
 import { untoldIn, withoutMemory } from "./deferred-memory.ts";
-import { type Mirror, type MirroredStore, mirrored, readMirror } from "./deferred-mirror.ts";
+import { type Mirror, type MirroredStore, mirrored, type Rests, readMirror } from "./deferred-mirror.ts";
 import { keksIn, storedRing } from "./keys/store-keys.ts";
 import { openMended } from "./open-mended.ts";
 import type { MemoryKey, StepWrite, StoreIdentity } from "./ports.ts";
@@ -34,9 +34,7 @@ const [restFactor, restMaxMs] = [20, 60_000];
 const lastSeqUnknown = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** What a start needs beside the store's own options. */
-export interface StartOptions extends AgentStoreOptions {
-  /** True of a workload's state that a start without memory must not undo. */
-  readonly isAtRest: (state: unknown) => boolean;
+export interface StartOptions extends AgentStoreOptions, Rests {
   /**
    * Called once when a deferred store has opened, before anybody else hears of it; `newLife` when its identity is another one than
    * the mirror's. The process should be started again soon: what the node remembers is read by the next one only.
@@ -91,7 +89,7 @@ async function openDurable(dataDir: string, options: StartOptions): Promise<Star
   const opened = await openMended(dataDir, options);
   try {
     const release = await holdAlone(dataDir, opened.identity.owner);
-    const store = await mirrored(opened, dataDir, options.isAtRest);
+    const store = await mirrored(opened, dataDir, options);
     const cancel = { now: () => {} };
     keepUp(store, options, cancel);
     return {
@@ -370,7 +368,7 @@ class DeferredStore implements StartedStore {
       const left = await opened.memory("alerts").catch(() => undefined);
       this.#left = Array.isArray(left) ? left : [];
       await tellOfLateOpening(opened, { wallMs: this.#sinceWallMs, because: this.#fault.saw }, options);
-      return await mirrored(opened, dataDir, options.isAtRest);
+      return await mirrored(opened, dataDir, options);
     } catch (error) {
       await opened.close();
       throw error;

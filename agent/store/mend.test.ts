@@ -14,7 +14,16 @@ import { snapshotNumbers } from "./snapshot-file.ts";
 
 const clock = realClock();
 const isAtRest = (state: unknown) => (state as { rests?: boolean }).rests === true;
-const options = { clock, random: Math.random, bootId: "boot-1", isAtRest, actor: "test", defaultNodeId: "host" };
+const restOf = (state: unknown) => state;
+const options = {
+  clock,
+  random: Math.random,
+  bootId: "boot-1",
+  isAtRest,
+  restOf,
+  actor: "test",
+  defaultNodeId: "host",
+};
 let dir: string;
 const open = new Set<StartedStore>();
 beforeEach(() => {

@@ -29,6 +29,15 @@ test("SYN-5 GRC-7 what a person stopped stays stopped, whatever the mended store
   expect(restAgain(new Map([["a", { rests: true, n: 2 }]]), { a: rests }, isAtRest, false)).toEqual([]);
 });
 
+test("the file of what rests holds no incident: the one that is open in the store stays known", () => {
+  const before = new Map([["a", { rests: false, incident: { id: "i-1" } }]]);
+  const again = { workload: "a", state: { rests: true, incident: { id: "i-1" } } };
+  expect(restAgain(before, { a: rests }, isAtRest, false)).toEqual([again]);
+  // An earlier version wrote it, and knew better.
+  const older = { rests: true, incident: { id: "i-2" } };
+  expect(restAgain(before, { a: older }, isAtRest, false)).toEqual([{ workload: "a", state: older }]);
+});
+
 test("in an older store, what rests there and not in the mirror was started since; in a newer one it was just stopped", () => {
   const before = new Map<string, unknown>([
     ["a", rests],

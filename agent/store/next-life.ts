@@ -38,11 +38,17 @@ export function restAgain(
   const changes: StateChange[] = [];
   for (const [workload, state] of Object.entries(resting)) {
     const before = stored.get(workload);
-    if (before === undefined || !isAtRest(before)) changes.push({ workload, state });
+    if (before === undefined || !isAtRest(before)) changes.push({ workload, state: withIncident(before, state) });
   }
   if (!older) return changes;
   for (const [workload, state] of stored) {
     if (!(workload in resting) && isAtRest(state)) changes.push({ workload, state: undefined });
   }
   return changes;
+}
+
+/** The mirror holds no incident: one that is open is the store's own to know, and ends where the rest is taken up. */
+function withIncident(before: unknown, state: unknown): unknown {
+  const { incident } = (before ?? {}) as { readonly incident?: unknown };
+  return incident === undefined ? state : { incident, ...(state as object) };
 }

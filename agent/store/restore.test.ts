@@ -25,7 +25,15 @@ import { snapshotNumbers, snapshotsIn } from "./snapshot-file.ts";
 const clock = realClock();
 const told: string[] = [];
 const options = {
-  ...{ clock, random: Math.random, bootId: "boot-1", isAtRest: () => false, actor: "test", defaultNodeId: "host" },
+  ...{
+    clock,
+    random: Math.random,
+    bootId: "boot-1",
+    isAtRest: () => false,
+    restOf: () => ({}),
+    actor: "test",
+    defaultNodeId: "host",
+  },
   tell: (lines: readonly string[]) => void told.push(...lines),
 };
 const youngest = { is: "restore", from: undefined } as const;

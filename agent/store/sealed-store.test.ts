@@ -50,6 +50,7 @@ const mending = {
   ...options,
   actor: "test",
   isAtRest: (state: unknown) => (state as { rests?: boolean }).rests === true,
+  restOf: (state: unknown) => state,
 };
 async function open(): Promise<OpenedAgentStore> {
   const store = await openAgentStore(dir, options);

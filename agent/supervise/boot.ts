@@ -3,7 +3,7 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { budgetOf, decideNow } from "./decide.ts";
 import { selfEvident, settleMs } from "./evidence.ts";
 import { gone } from "./failure.ts";
-import { audit, cleanThen, leave, stay, to } from "./moves.ts";
+import { audit, cleanThen, closing, leave, stay, to, withoutIncident } from "./moves.ts";
 import { inThisBoot } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
@@ -42,7 +42,8 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
   const last = rebooted ? undefined : lastOf(phase);
   if (!mayRun(state)) {
     const done = phase.at === "completed" && state.intent === "run" && !rebooted;
-    if (phase.at === "stopped" || done) return stay(state);
+    // Open, where what a person has stopped was put to rest again in a store that had forgotten it.
+    if (phase.at === "stopped" || done) return { state: withoutIncident(state), effects: closing(state, now) };
     return cleanThen(state, "stop", last, atRestBecause(state), []);
   }
   // The agent died while it cleaned up: what was to come after that still is. Only its own going down is over.

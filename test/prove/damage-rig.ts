@@ -22,7 +22,7 @@ import { startSnapshots } from "@blueflame/agent/store/snapshot.ts";
 import { snapshotNumbers } from "@blueflame/agent/store/snapshot-file.ts";
 import { markVariable } from "@blueflame/agent/supervise/family.driver.ts";
 import { allPids, bootId, environOf, procStat } from "@blueflame/agent/supervise/proc.driver.ts";
-import { isAtRest, type State } from "@blueflame/agent/supervise/state.ts";
+import { rests } from "@blueflame/agent/supervise/rest.ts";
 import { WorkloadPhase } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { version } from "@blueflame/shared/version.ts";
@@ -141,7 +141,7 @@ export class DamageRig {
   async #snapshot(as: User | undefined): Promise<void> {
     const clock = realClock();
     const options = { clock, random: Math.random, nodeId: undefined, bootId: bootId(), onOpened: () => undefined };
-    const store = await startStore(this.dataDir, { ...options, isAtRest: (state) => isAtRest(state as State) });
+    const store = await startStore(this.dataDir, { ...options, ...rests });
     const snapshots = startSnapshots({ store, clock, dataDir: this.dataDir, everyMs: 10, keep: 1 });
     await this.until("there is a snapshot", async () => snapshotNumbers(join(this.dataDir, "snapshots")).length > 0);
     await snapshots.close();

@@ -50,8 +50,9 @@ const endings = [
 
 const clock = realClock();
 const isAtRest = (state: unknown) => (state as { count?: number }).count === -1;
+const restOf = (state: unknown) => state;
 const start = (dir: string, random: Random): Promise<StartedStore> =>
-  startStore(dir, { clock, random, nodeId: "prove", bootId: "boot", isAtRest, onOpened: () => undefined });
+  startStore(dir, { clock, random, nodeId: "prove", bootId: "boot", isAtRest, restOf, onOpened: () => undefined });
 
 export const storeFaults: Trial = {
   name: "store-faults",

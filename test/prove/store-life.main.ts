@@ -55,7 +55,7 @@ async function startAndTell(): Promise<never> {
   const isAtRest = (state: unknown) => (state as { count?: number }).count === -1;
   let told: Started;
   try {
-    const store = await startStore(folder, { ...who, isAtRest, onOpened: () => undefined });
+    const store = await startStore(folder, { ...who, isAtRest, restOf: (state) => state, onOpened: () => undefined });
     const { generation } = store.identity;
     told = { generation, notes: store.notes, ...(await check(store, ledger, "kill")) };
     await store.close();

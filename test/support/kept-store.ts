@@ -10,7 +10,13 @@ import { type Handle, placeOf, reopenHandle } from "@blueflame/shared/store/leve
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 
 const clock = realClock();
-const options = { clock, random: Math.random, bootId: "boot-1", isAtRest: () => false };
+const options = {
+  clock,
+  random: Math.random,
+  bootId: "boot-1",
+  isAtRest: () => false,
+  restOf: (state: unknown) => state,
+};
 
 /** The store of one node in a folder of its own, opened, closed and mended as its agent would. Whoever made it ends it. */
 export class KeptStore {
