@@ -4,7 +4,15 @@ import type { Action, Bound, Step, When } from "./playbook.ts";
 
 /** A step as a person reads it: its name, or what it does, and when. */
 export function stepWords(step: Step): string {
-  const what = actionWords(step.action);
+  return worded(step, actionWords(step.action));
+}
+
+/** As {@link stepWords}, for whoever may ask the agent: what is handed to programs and servers is left out. */
+export function stepDeed(step: Step): string {
+  return worded(step, deedWords(step.action));
+}
+
+function worded(step: Step, what: string): string {
   const words = step.name === "" ? what : `${step.name} (${what})`;
   const when = step.when ? `, ${whenWords(step.when)}` : "";
   return `${words}${when}${step.onFailure === "continue" ? "; goes on if it fails" : ""}`;

@@ -10,7 +10,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { needsWorkload } from "../playbooks/needs-workload.ts";
 import type { Playbook } from "../playbooks/playbook.ts";
-import { stepWords } from "../playbooks/words.ts";
+import { stepDeed } from "../playbooks/words.ts";
 import type { PersonsRun } from "../remedies/remedies.driver.ts";
 
 /** One playbook as it is listed. */
@@ -18,7 +18,7 @@ export function playbookInfo({ name, description, steps, added }: Playbook, trus
   return create(PlaybookInfoSchema, {
     name,
     description,
-    steps: steps.map(stepWords),
+    steps: steps.map(stepDeed),
     added,
     trust,
     runs: BigInt(runs),
@@ -39,7 +39,7 @@ export function runAnswer(name: string, run: PersonsRun | undefined): RunPlayboo
   return create(RunPlaybookResponseSchema, {
     ok: run.ok,
     steps: run.steps.map(({ step, outcome, because, tookMs }) => ({
-      step: stepWords(step),
+      step: stepDeed(step),
       outcome,
       because,
       took: durationFromMs(Math.round(tookMs)),

@@ -99,6 +99,28 @@ test("GRC-3 a step that must not be done twice is not: after a crash in it the r
   expect(lines()).not.toContain("b2");
 });
 
+test("GRC-3 a file of a run kept what its steps had handed to programs for as long as 200 others took to end: only one that goes on needs it", async () => {
+  const script = join(dir, "step");
+  writeFileSync(script, `#!/bin/sh\necho "$@" >> ${dir}/out\nsleep 3\n`, { mode: 0o755 });
+  playbook("secret", `  - name: first\n    exec: {command: [${script}, --pass, hunter2secret]}\n`);
+  const kept = () => {
+    const runs = join(dir, "agent", "runs");
+    const names = existsSync(runs) ? readdirSync(runs).filter((one) => one.endsWith(".json")) : [];
+    return names.map((name) => readFileSync(join(runs, name), "utf8"));
+  };
+  expect(await run("r1", "secret", () => lines().length > 0 && kept().length > 0)).toBeUndefined();
+  expect(kept().join()).toContain("hunter2secret");
+  // The next agent has a playbook of that name without them: it goes on with what was begun.
+  playbook("secret", `  - exec: {command: [${script}]}\n`);
+  const result = await run("r1", "secret");
+  expect(result).toMatchObject({ ok: true });
+  expect(lines()).toEqual(["--pass hunter2secret", "--pass hunter2secret"]);
+  expect(kept().join()).not.toContain("hunter2secret");
+  expect(JSON.parse(kept()[0] ?? "").run.steps).toEqual([{ name: "first", action: { do: "exec" } }]);
+  expect(await run("r1", "secret")).toEqual(result);
+  expect(lines()).toHaveLength(2);
+});
+
 test("GRC-4 killed in a wait, the next one waits for what is left of it: the time in which nobody was there counts", async () => {
   const waitMs = 4000;
   playbook("waits", `  - wait: {for: ${waitMs}ms}\n`);

@@ -14,7 +14,7 @@ import { failed, type Outcome, type Performer, type Performers, Refused, skipped
 import type { Permission } from "./permission.driver.ts";
 import { emptyPools, enter, type Left, leave, type PoolBounds, type PoolState, rest, resume } from "./pools.ts";
 import type { RemedyRequest, RemedyResult } from "./ports.ts";
-import { begun, hasFailed, next, type Run, type StepRecord, stepBegun, stepEnded } from "./progress.ts";
+import { begun, hasFailed, isOver, next, type Run, type StepRecord, stepBegun, stepEnded } from "./progress.ts";
 
 /** After its deadline or a cancel a step has this long to come to a safe point; then it is left alone. */
 const settleMs = 3000;
@@ -132,7 +132,7 @@ export class Executor {
     const { journal, bounds, around } = this.#parts;
     if (request.clears !== undefined) await this.#clear(request.clears);
     const kept = request.durable ? await journal.load(request.id) : undefined;
-    if (kept?.ended) return { ...kept.ended, steps: kept.steps, records: kept.records };
+    if (kept && isOver(kept)) return { ...kept.ended, steps: request.steps, records: kept.records };
     const { id, name, workload, incidentId, steps, pool, subject, budgetMs } = request;
     const run = kept ?? begun({ id, name, workload, incidentId, steps, startedWallMs: around.clock.wallMs() });
     const asked = enter(this.#pools, { id, pool, subject }, bounds);

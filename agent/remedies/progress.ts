@@ -68,6 +68,22 @@ export function next(run: Run, { cancelled, budgetMs }: Against): Next {
   return { is: "step", step, index: records.length, again: run.atWork };
 }
 
+/** What is kept of a run that has ended: nobody performs its steps again, so of each only its name and kind. */
+export interface EndedRun extends Omit<Run, "steps"> {
+  readonly steps: readonly { readonly name: string; readonly action: { readonly do: string } }[];
+  readonly ended: RemedyResult;
+}
+
+export function isOver(run: Run | EndedRun): run is EndedRun {
+  return run.ended !== undefined;
+}
+
+/** The run as it is kept: one that goes on whole, with all that its next step needs. */
+export function kept(run: Run | EndedRun): Run | EndedRun {
+  if (!isOver(run)) return run;
+  return { ...run, steps: run.steps.map(({ name, action }) => ({ name, action: { do: action.do } })) };
+}
+
 /** A new run. */
 export function begun(about: Pick<Run, "id" | "name" | "workload" | "incidentId" | "startedWallMs" | "steps">): Run {
   return { ...about, spentMs: 0, records: [], atWork: false };
