@@ -54,6 +54,17 @@ test("PHX-2 what freezes is found in under 5 s by the probes of redis.yaml and n
   }
 });
 
+test("SYN-2 PRA-1 the launcher of synergymesh.yaml and the agents of praetorian.yaml may be silent for 90 s", () => {
+  const beats = ["synergymesh.yaml", "praetorian.yaml"].flatMap((name) =>
+    read(name).workloads.flatMap((one) => (one.beat ? [[one.name, one.beat.timeoutMs]] : [])),
+  );
+  expect(beats).toEqual([
+    ["launcher", 90_000],
+    ["sentinel", 90_000],
+    ["oracle", 90_000],
+  ]);
+});
+
 /** A key of the schema with its rule, and where the example that shows all of them writes it. */
 interface Shown {
   readonly path: string;

@@ -132,7 +132,7 @@ async function listen<T extends Server | TcpServer>(server: T): Promise<number> 
 
 test("SYN-7 the machine and each process that lives are observed with their figures, and told to the hub as readings", async () => {
   const sight = living();
-  const { observations, engine } = start({}, sight);
+  const { observations, engine } = start({ specs: [specOf({ beat: { timeoutMs: 90_000 } })] }, sight);
   await until(() => observations.at(-1)?.workloads.engine?.process_cpu_ratio !== undefined);
   appendFileSync(file("engine.log"), "fine\n");
   await until(() => observations.at(-1)?.workloads.engine?.output_bytes_per_second !== undefined);
@@ -151,7 +151,12 @@ test("SYN-7 the machine and each process that lives are observed with their figu
     expect(node[name], name).toBeGreaterThanOrEqual(0);
     expect(node[name], name).toBeLessThanOrEqual(1);
   }
-  expect(figures).toMatchObject({ error_lines: 1, trust: 0.75, process_tasks: expect.any(Number) });
+  expect(figures).toMatchObject({
+    error_lines: 1,
+    trust: 0.75,
+    beat_timeout_ms: 90_000,
+    process_tasks: expect.any(Number),
+  });
   expect(figures.uptime_ms).toBeGreaterThan(200);
   expect(figures.progress_age_ms).toBeLessThan(figures.uptime_ms ?? 0);
   const ours = observer?.readings().filter(({ subject }) => subject === "workload/engine") ?? [];

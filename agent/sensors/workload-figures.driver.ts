@@ -80,6 +80,7 @@ export class WorkloadFigures {
     if (lifeMs !== this.#lifeMs) return undefined;
     const nowMs = clock.monotonicMs();
     const { lastBeatMs } = sight;
+    const { beat } = this.#spec;
     this.#progress = advance(
       this.#progress,
       { ...(lastBeatMs !== undefined && { lastBeatMs }), outputBytes: written?.grownBytes ?? 0, ioBytes: seen.ioBytes },
@@ -94,6 +95,7 @@ export class WorkloadFigures {
     const figures: Figures = {
       uptime_ms: Math.max(0, nowMs - sinceMs),
       ...(lastBeatMs !== undefined && { beat_age_ms: Math.max(0, nowMs - lastBeatMs) }),
+      ...(beat && { beat_timeout_ms: beat.timeoutMs }),
       ...seen.figures,
       ...outputRate,
       progress_age_ms: Math.max(0, nowMs - this.#progress.movedMs),

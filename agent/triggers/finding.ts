@@ -3,6 +3,7 @@ import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
 import { type Doubt, lagOf, pauseOf, widening } from "./doubt.ts";
 import { figureWords, metricOf } from "./metrics.ts";
+import type { Figures } from "./observation.ts";
 import type { Finding } from "./stand.ts";
 import type { CountTrigger, LevelTrigger, Trigger } from "./trigger.ts";
 import { countOf, type Fading, type Window } from "./window.ts";
@@ -53,20 +54,21 @@ export function levelFinding(
   return { is: "holds", because: words, ...(reason && { excuse: reason }) };
 }
 
-/** The age of a beat. */
+/** The age of a beat. Whoever may be silent for longer by its own spec is measured by that, as M2 does it. */
 export function silenceFinding(
   withinMs: number,
-  ageMs: number | undefined,
+  { beat_age_ms: ageMs, beat_timeout_ms: ownMs = 0 }: Figures,
   doubt: Doubt,
   nowMs: number,
   stands: boolean,
 ): Finding {
-  const level = { metric: "beat_age_ms", side: "above", threshold: withinMs, clear: withinMs } as const;
+  const limitMs = Math.max(withinMs, ownMs);
+  const level = { metric: "beat_age_ms", side: "above", threshold: limitMs, clear: limitMs } as const;
   const finding = levelFinding(level, ageMs, doubt, nowMs, stands);
   if (finding === nothing || finding.is === "unknown" || ageMs === undefined) return finding;
   return {
     ...finding,
-    because: `no beat for ${figureWords("beat_age_ms", ageMs)}, allowed is ${printDuration(withinMs)}`,
+    because: `no beat for ${figureWords("beat_age_ms", ageMs)}, allowed is ${printDuration(limitMs)}`,
   };
 }
 

@@ -1,3 +1,4 @@
+import { printDuration } from "@blueflame/shared/units/units.ts";
 import { expect, test } from "vitest";
 import { healthy, quiet, triggerBench } from "../../test/support/trigger-bench.ts";
 import { step } from "./machine.ts";
@@ -286,6 +287,29 @@ test("after a restart of the agent what has fired goes on and cools down; after 
   expect(next.log).toEqual(["123 fired high-latency workload/engine"]);
   expect(resumed(bench.state, catalogue, false)).toEqual({ ...fresh(), schedules: bench.state.schedules });
   expect(Object.keys(bench.state.schedules)).toEqual(["daily-check", "weekly-check"]);
+});
+
+test("SYN-2 GRC-2 a workload was started again after a minute without a beat whatever its own beat.timeout said: 90 s are 90 s, 5 min are 5 min", () => {
+  for (const [timeoutMs, firesS] of [
+    [undefined, 65],
+    [3000, 65],
+    [60_000, 65],
+    [90_000, 95],
+    [300_000, 305],
+  ] as const) {
+    const bench = triggerBench();
+    const own = timeoutMs === undefined ? {} : { beat_timeout_ms: timeoutMs };
+    bench.see((ms) => engine({ beat_age_ms: ms, ...own }));
+    bench.pass(firesS * 1000);
+    expect(bench.log).toEqual([`${firesS} fired workload-silent workload/engine`]);
+    expect(bench.steps.flatMap(({ fired }) => fired)[0]?.because).toContain(
+      `allowed is ${printDuration(Math.max(timeoutMs ?? 0, 60_000))}`,
+    );
+    // A beat ends it, also one that is older than a minute where more is allowed.
+    bench.see(engine({ beat_age_ms: (timeoutMs ?? 0) > 60_000 ? 70_000 : 100, ...own }));
+    bench.pass(20_000);
+    expect(bench.log.slice(1)).toEqual([`${firesS + 10} cleared workload-silent workload/engine`]);
+  }
 });
 
 test(`no more than ${keysMax} subjects are kept: further ones are passed over, and counted`, () => {

@@ -127,7 +127,7 @@ function observed(active: readonly Trigger[], state: State, seen: Observation, t
         break;
       case "beat_silence":
         ofWorkloads(trigger, seen, turn, (figures, stands) =>
-          silenceFinding(trigger.withinMs, figures.beat_age_ms, doubt, turn.nowMs, stands),
+          silenceFinding(trigger.withinMs, figures, doubt, turn.nowMs, stands),
         );
         break;
       case "crash":

@@ -9,8 +9,8 @@ export type Figures = Readonly<Record<string, number>>;
  * network_sent_bytes_per_second, temperature_celsius, and what our own families take of it: ours_cpu_ratio (of the whole
  * machine, as cpu_busy_ratio) and ours_memory_ratio.
  *
- * Of a workload while its process lives: uptime_ms, beat_age_ms, process_cpu_ratio (of one core), process_memory_bytes,
- * process_tasks, process_open_files (of its family), output_bytes_per_second, io_bytes_per_second, progress_age_ms; from
+ * Of a workload while its process lives: uptime_ms, beat_age_ms, beat_timeout_ms (how long its spec lets it be silent),
+ * process_cpu_ratio (of one core), process_memory_bytes, process_tasks, process_open_files (of its family), output_bytes_per_second, io_bytes_per_second, progress_age_ms; from
  * performance probe, requests and beats: avg_latency_ms, p95_latency_ms, p99_latency_ms, error_rate, requests_per_second,
  * cpu_usage, memory_usage_mb, api_timeouts (in the last minute); error_lines (in the last minute); trust; health_score.
  */

@@ -25,7 +25,7 @@ test("GRC-2 every trigger of the box is listed with its condition in words, by n
     "weekly-check: on Sunday at 03:30",
     "workload-crashed: a workload has ended by itself",
     "workload-frozen: a workload lives and does nothing",
-    "workload-silent: no beat of a workload for 1m",
+    "workload-silent: no beat of a workload for 1m, or its own longer beat.timeout",
   ]);
   expect(infos.every(({ active, added, fired, stands }) => active && !added && fired === 0n && !stands.length)).toBe(
     true,
@@ -64,7 +64,9 @@ test("what is not ours says so where it stands", () => {
 test("a trigger for some workloads names them", () => {
   const [first] = catalogue;
   if (!first) throw new Error("no trigger");
-  expect(conditionWords({ ...first, workloads: ["web", "db"] })).toBe("no beat of a workload for 1m, of web, db");
+  expect(conditionWords({ ...first, workloads: ["web", "db"] })).toBe(
+    "no beat of a workload for 1m, or its own longer beat.timeout, of web, db",
+  );
 });
 
 test("every figure is written as it is read", () => {

@@ -57,7 +57,7 @@ function bareCondition(trigger: Trigger): string {
     case "trust":
       return `${trigger.metric} ${trigger.side} ${figureWords(trigger.metric, trigger.threshold)}`;
     case "beat_silence":
-      return `no beat of a workload for ${printDuration(trigger.withinMs)}`;
+      return `no beat of a workload for ${printDuration(trigger.withinMs)}, or its own longer beat.timeout`;
     case "api_timeouts":
       return `${trigger.count} requests timed out within ${printDuration(trigger.withinMs)}`;
     case "error_burst":

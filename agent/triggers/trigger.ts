@@ -40,7 +40,7 @@ interface Counted {
 
 /** A figure is beyond its threshold. */
 export type LevelTrigger = Common & Level & { readonly kind: "threshold" | "trust" };
-/** No beat of a workload for `withinMs`. */
+/** No beat of a workload for `withinMs`, or for its own `beat.timeout` where that is longer. */
 type SilenceTrigger = Common & { readonly kind: "beat_silence"; readonly withinMs: number };
 /** `count` of them within `withinMs`; an error burst must also be far more than usual. */
 export type CountTrigger = Common & Counted & { readonly kind: "api_timeouts" | "error_burst" };

@@ -35,7 +35,8 @@ export abstract class Ground {
   /** Something happened to a workload. */
   abstract tell(name: string, event: Event): void;
 
-  add(spec: WorkloadSpec, leans = false): void {
+  /** `beatEveryMs`: 0 is with each look at it; without, it beats so when its spec expects beats. */
+  add(spec: WorkloadSpec, leans = false, beatEveryMs: number | undefined = spec.beat && 0): void {
     const state = fresh(this.bootId, 7 + this.actors.size);
     this.actors.set(spec.name, {
       spec,
@@ -44,6 +45,7 @@ export abstract class Ground {
       instance: undefined,
       ailment: undefined,
       beating: true,
+      ...(beatEveryMs !== undefined && { beatEveryMs }),
       probing: true,
       stopped: false,
       leans,

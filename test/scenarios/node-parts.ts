@@ -61,6 +61,8 @@ export interface Actor {
   instance: Instance | undefined;
   ailment: Ailment | undefined;
   beating: boolean;
+  /** Between two beats; absent: it never beats. */
+  readonly beatEveryMs?: number;
   probing: boolean;
   stopped: boolean;
   /** It ends when something that it depends on is gone. */

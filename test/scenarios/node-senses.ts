@@ -3,6 +3,7 @@ import type { MetaSpec } from "@blueflame/agent/config/sections.ts";
 import { type MetaHealth, metaHealth } from "@blueflame/agent/meta/meta-health.ts";
 import { standsOf } from "@blueflame/agent/supervise/stands.ts";
 import type { Figures, Observation } from "@blueflame/agent/triggers/observation.ts";
+import type { Actor } from "./node-parts.ts";
 import type { NodeWorld } from "./node-world.ts";
 
 /** Senses of one world. */
@@ -39,7 +40,7 @@ export class Senses {
     const { node, actors, clock } = this.#world;
     const nowMs = clock.monotonicMs();
     const workloads: Record<string, Figures> = {};
-    for (const [name, { instance, state, figures }] of actors) {
+    for (const [name, { instance, state, figures, spec }] of actors) {
       if (!instance) continue;
       const { lastBeatMs } = state.evidence;
       workloads[name] = {
@@ -47,6 +48,7 @@ export class Senses {
         ...figures,
         uptime_ms: nowMs - instance.sinceMs,
         ...(lastBeatMs !== undefined && { beat_age_ms: nowMs - lastBeatMs }),
+        ...(spec.beat && { beat_timeout_ms: spec.beat.timeoutMs }),
       };
     }
     const stale = (this.metaSpec?.sources ?? []).filter(({ name, staleMs }) => (this.#ageOf(name) ?? 0) > staleMs);
@@ -118,7 +120,8 @@ export class Senses {
       if (actor.stopped || actor.state.evidence.stoppedSinceMs !== undefined)
         world.tell(name, { is: "seen", stopped: actor.stopped });
       if (actor.stopped) continue;
-      if (actor.spec.beat && actor.beating) world.tell(name, { is: "beat", ready: true, status: "" });
+      if (actor.beating && isDue(actor, world.clock.monotonicMs()))
+        world.tell(name, { is: "beat", ready: true, status: "" });
       for (const { name: probe } of actor.spec.probes)
         world.tell(name, { is: "probed", probe, ok: actor.probing, because: actor.probing ? "answered" : "no answer" });
     }
@@ -128,4 +131,8 @@ export class Senses {
     const source = this.sources.get(name);
     return source && source.ageMs + this.#world.clock.monotonicMs() - source.atMs;
   }
+}
+
+function isDue({ beatEveryMs, state }: Actor, nowMs: number): boolean {
+  return beatEveryMs !== undefined && nowMs >= (state.evidence.lastBeatMs ?? Number.NEGATIVE_INFINITY) + beatEveryMs;
 }

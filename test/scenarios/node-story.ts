@@ -5,7 +5,7 @@ import { Guards } from "./node-guard.ts";
 import type { Actor, Ailment, Manner } from "./node-parts.ts";
 import { systemOf, useSystem } from "./node-system.ts";
 import { Narrator, type Shown, standing, type ToldIncident } from "./node-told.ts";
-import { specFrom } from "./node-words.ts";
+import { beatEveryFrom, specFrom } from "./node-words.ts";
 import { NodeWorld } from "./node-world.ts";
 
 /** What a whole story has shown, for the figures over the corpus. */
@@ -23,8 +23,9 @@ const settleEveryMs = 1000;
 /**
  * Runs a story against the agent's real machines and returns it with what happened indented under each command.
  *
- *   workload NAME [depends=A,B] [leans] [beat=3] [probe] [safe] [sandbox=77] [starts=3/60] [probation=300] [restart=never|onFailure]
- *            [backup] [delay=5] [grace=10] [budget=RUNG:S,…] [critical]     leans: it ends when what it depends on is gone
+ *   workload NAME [depends=A,B] [leans] [beat=3] [beats=150] [probe] [safe] [sandbox=77] [starts=3/60] [probation=300]
+ *            [restart=never|onFailure] [backup] [delay=5] [grace=10] [budget=RUNG:S,…] [critical]     leans: it ends when what it
+ *            depends on is gone; beat: its timeout; beats: so far apart, also where no beat is expected
  *   use SYSTEM                 examples/SYSTEM.yaml: its workloads, triggers, playbooks, jobs, pools and meta-health
  *   clock DAY HH:MM            what the wall clock says now; DAY is sun … sat
  *   agent starts|dies|hangs    watchdog starts|dies    reboot    pass S    away S (the agent was stopped so long)    emergency PERSON
@@ -117,7 +118,7 @@ class Teller {
         useSystem(world, await systemOf(first));
         return true;
       case "workload":
-        world.add(specFrom(first, words, settings), words.includes("leans"));
+        world.add(specFrom(first, words, settings), words.includes("leans"), beatEveryFrom(settings));
         if (words.includes("backup")) world.actor(first).facts = { ...world.actor(first).facts, backup };
         return true;
       case "facts":

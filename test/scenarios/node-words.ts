@@ -37,3 +37,9 @@ export function specFrom(name: string, words: readonly string[], settings: Reado
     ladder: { ...ladderDefaults, budgetMs: { ...ladderDefaults.budgetMs, ...Object.fromEntries(budgets) } },
   });
 }
+
+/** How far apart its beats are in milliseconds, when the line says so. */
+export function beatEveryFrom(settings: ReadonlyMap<string, string>): number | undefined {
+  const seconds = settings.get("beats");
+  return seconds === undefined ? undefined : Number(seconds) * 1000;
+}

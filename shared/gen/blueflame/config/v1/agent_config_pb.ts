@@ -824,7 +824,7 @@ export type Trigger = Message<"blueflame.config.v1.Trigger"> & {
   count: number;
 
   /**
-   * … within this time; for beat silence: silent for this long; for trends: the limit is reached within this time.
+   * … within this time; for beat silence: silent for this long, or for its own longer beat.timeout; for trends: the limit is reached within this time.
    *
    * @generated from field: google.protobuf.Duration within = 11;
    */
@@ -1767,7 +1767,7 @@ export enum TriggerKind {
   UNSPECIFIED = 0,
 
   /**
-   * A workload gives no beat for `within`.
+   * A workload gives no beat for `within`, or for its own `beat.timeout` where that is longer.
    *
    * @generated from enum value: TRIGGER_KIND_BEAT_SILENCE = 1;
    */
