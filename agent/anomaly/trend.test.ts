@@ -121,7 +121,7 @@ test("PRA-8 what shrinks has no time to its limit, and what is over it has none 
   expect(trendOf(trend, 60, defaultTrend, { ms: hourMs, wallMs: hourMs })).toMatchObject({ growing: true, etaMs: 0 });
 });
 
-test("PRA-8 a disk that fills is followed over a restart, a reboot and a wall clock that was set", () => {
+test("PRA-8 a trend that is read back as JSON goes on over a reboot and a wall clock that was set", () => {
   let trend = freshTrend({ ms: 0, wallMs: 0 });
   const fill = (fromMs: number, toMs: number, bootMs: number, wallMs: number) => {
     for (let ms = fromMs; ms <= toMs; ms += 15_000) {

@@ -28,9 +28,9 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function open(): Promise<void> {
+async function open(bootId = "boot-1"): Promise<void> {
   told = [];
-  store = await openAgentStore(dir, { clock, random: Math.random, nodeId: "n1", bootId: "boot-1" });
+  store = await openAgentStore(dir, { clock, random: Math.random, nodeId: "n1", bootId });
   experience = await openExperience({
     specs: [specOf({ name: "api" })],
     slo: { ...defaultObjectives, windowMs: 30 * 86_400_000 },
@@ -101,4 +101,45 @@ test("PRA-8 the CPU of a start is no anomaly of what runs", () => {
   look(6, () => ({ ...usual(), process_cpu_ratio: 1.5 }), false);
   look(20, usual);
   expect(anomalies()).toEqual([]);
+});
+
+/** The disk as it fills, read every 5 s; `share` is the share of it that is used after so many hours since the test began. */
+function fill(hours: number, share: (hour: number) => number): void {
+  for (let n = 0; n < hours * 720; n++) {
+    clock.advance(5000);
+    const node = { disk_used_ratio: share((clock.wallMs() - beganMs) / 3_600_000), disk_free_bytes: 1e9 };
+    experience.observed({ node, workloads: {}, lateJobs: {}, staleSources: [], heaviestStranger: "" }, () => true);
+  }
+}
+const beganMs = new VirtualClock(1_000_000).wallMs();
+const sights = () => told.flatMap((event) => (event.is === "trend" ? [event] : []));
+
+test("PRA-8 a disk that fills is followed over a restart of the agent and a reboot: after each of them it was not seen for twenty minutes", async () => {
+  const share = (hour: number) => 0.5 + 0.1 * hour;
+  fill(1, share);
+  expect(sights().at(-1)?.etaMs).toBeDefined();
+  await close();
+  clock.advance(60_000);
+  await open();
+  fill(1 / 60, share);
+  expect(sights()[0]?.because).toMatch(
+    /^it grows by \+0\.1 per hour over 1h1m, confidence 1\.00: 1 is reached in 3h59m$/,
+  );
+
+  await close();
+  clock = new VirtualClock(20_000, clock.wallMs() + 60_000 - 20_000); // booted, a minute later by the wall
+  await open("boot-2");
+  fill(1 / 60, share);
+  expect((sights()[0]?.etaMs ?? 0) / 60_000).toBeCloseTo(237, -1);
+});
+
+test("PRA-8 what is kept of a disk's trend is bounded, and a store of an agent that kept none is read", async () => {
+  fill(8, (hour) => 0.5 + 0.001 * Math.sqrt(hour));
+  await experience.close();
+  expect(JSON.stringify(await store.memory("anomaly")).length).toBeLessThan(4000);
+  await store.saveStep({ workload: "", memory: { key: "anomaly", value: {} } }, "synced");
+  await store.close();
+  await open();
+  fill(1 / 60, () => 0.5);
+  expect(sights()[0]?.because).toMatch(/^1 points over 0s: at least 12 over 20m are needed$/);
 });

@@ -33,6 +33,8 @@ const recordEveryMs = 30_000;
 const anomalyStreak = 3;
 /** Incidents whose signature and earlier revision are remembered; the oldest go first. */
 const incidentsMax = 500;
+/** Whose trend it is when it is no workload's. */
+const theNode = "";
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 
@@ -40,6 +42,15 @@ const dayMs = 24 * hourMs;
 interface Kept {
   readonly learning: LearningState;
   readonly slo: Readonly<Record<string, SloState>>;
+  readonly anomaly: Unusual;
+}
+
+/**
+ * Of what grows, the node's disk: it goes on filling while no agent looks, and over a reboot. At most 64 points, below 4 KB. The
+ * memory of workloads is followed anew. Agents that kept nothing of it are read as well.
+ */
+interface Unusual {
+  readonly disk?: Trend;
 }
 
 /** What the experience is made of. No callback may throw. */
@@ -60,7 +71,8 @@ export async function openExperience(parts: ExperienceParts): Promise<Experience
   const now = instant(parts.clock);
   const learning = (await parts.store.memory("learning")) as LearningState | undefined;
   const slo = (await parts.store.memory("slo")) as Record<string, SloState> | undefined;
-  return new Experience(parts, { learning: learning ?? freshLearning(now), slo: slo ?? {} });
+  const anomaly = (await parts.store.memory("anomaly")) as Unusual | undefined;
+  return new Experience(parts, { learning: learning ?? freshLearning(now), slo: slo ?? {}, anomaly: anomaly ?? {} });
 }
 
 /** See {@link openExperience}. */
@@ -73,6 +85,7 @@ export class Experience {
   /** Of which features each workload tells itself. */
   readonly #tells = new Map<string, ReadonlySet<FeatureName>>();
   readonly #trainings = new Map<string, Training>();
+  /** By workload, or {@link theNode}. */
   readonly #trends = new Map<string, { trend: Trend; sinceMs: number }>();
   readonly #incidents = new Map<string, { signature: string; facts: IncidentFacts }>();
   readonly #anomalous = new Set<string>();
@@ -96,6 +109,7 @@ export class Experience {
       ? learn(kept.learning, { is: "frozen", who: "the config" }, instant(parts.clock)).state
       : thawedFromConfig(kept.learning, instant(parts.clock));
     for (const [name, state] of Object.entries(kept.slo)) if (this.#specs.has(name)) this.#slo.set(name, state);
+    if (kept.anomaly.disk) this.#trends.set(theNode, { trend: kept.anomaly.disk, sinceMs: 0 });
     this.#keepLater();
   }
 
@@ -248,24 +262,16 @@ export class Experience {
       if (value === undefined || !limit) continue;
       // A new process begins a new life: what an earlier one had is not in it.
       const sinceMs = now.ms - (figures.uptime_ms ?? 0);
-      this.#trend(name, name, "process_memory_bytes", value, limit, sinceMs, now);
+      this.#trend(name, "process_memory_bytes", value, limit, sinceMs, now);
     }
-    if (used !== undefined && free !== undefined) this.#trend("", "", "disk_used_ratio", used, 1, 0, now);
+    if (used !== undefined && free !== undefined) this.#trend(theNode, "disk_used_ratio", used, 1, 0, now);
   }
 
-  #trend(
-    key: string,
-    workload: string,
-    metric: string,
-    value: number,
-    limit: number,
-    sinceMs: number,
-    now: Instant,
-  ): void {
-    const known = this.#trends.get(key);
+  #trend(workload: string, metric: string, value: number, limit: number, sinceMs: number, now: Instant): void {
+    const known = this.#trends.get(workload);
     const same = known && Math.abs(known.sinceMs - sinceMs) < 10_000;
     const trend = recordTrend(same ? known.trend : freshTrend(now), value, now);
-    this.#trends.set(key, { trend, sinceMs: same ? known.sinceMs : sinceMs });
+    this.#trends.set(workload, { trend, sinceMs: same ? known.sinceMs : sinceMs });
     const { growing, etaMs, confidence, because } = trendOf(trend, limit, defaultTrend, now);
     this.#parts.tell({
       is: "trend",
@@ -313,12 +319,14 @@ export class Experience {
     if (!this.#changed) return;
     this.#changed = false;
     const { store } = this.#parts;
-    const write = (key: "learning" | "slo", value: unknown) =>
+    const write = (key: "learning" | "slo" | "anomaly", value: unknown) =>
       store.saveStep({ workload: "", memory: { key, value } }, "batched").catch(() => {
         this.#changed = true;
       });
     await write("learning", this.#learning);
     await write("slo", Object.fromEntries(this.#slo));
+    const disk = this.#trends.get(theNode);
+    if (disk) await write("anomaly", { disk: disk.trend } satisfies Unusual);
   }
 
   async close(): Promise<void> {
