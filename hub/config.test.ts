@@ -83,6 +83,10 @@ test.each([
     /exec\.command\[0\]: "respawn …" cannot be started: [^y]*; the arguments are items of their own; did you mean "respawn"\?$/,
   ],
   ["{node: a, exec: {command: [respawn], cwd: none}}", /exec\.cwd: there is no folder none/],
+  [
+    '{node: a, exec: {command: [respawn], cwd: "-----BEGIN PRIVATE KEY-----\\ncanary"}}',
+    /exec\.cwd: a key or certificate itself; allowed is the path of a file or folder$/,
+  ],
   ["{node: a, exec: }", /exec\.command: missing/],
 ])("the respawn %s is refused", (respawn, expected) => {
   const problems = problemsOf(`respawns: [${respawn}]`);

@@ -310,3 +310,36 @@ test("a gRPC address and the name of a variable were quoted with the password in
   expect(names.map((line) => line.split(": ")[0]?.split("env.")[1])).toEqual(['"BLUEFLAME_TOKEN…"', '"A…"', '""']);
   expect(names.join()).not.toContain("canary");
 });
+
+test("a private key that was pasted into the config was printed whole as the path that it is not", () => {
+  const pem = '"-----BEGIN PRIVATE KEY-----\\ncanary\\n-----END PRIVATE KEY-----\\n"';
+  const text = `
+hub: {addresses: ["h:1"], ca: ${pem}, cert: "-----BEGIN CERTIFICATE----- canary", key: ${pem}}
+playbooks: ${pem}
+disposable: [${pem}]
+jobs: [{name: j, every: 1h, file: ${pem}}]
+processes: [{name: o, program: ${pem}}]
+meta: {sources: [{name: s, file: ${pem}}], coherence: [{name: c, field: f, file: ${pem}}]}
+workloads:
+  - name: a
+    command: [trader]
+    cwd: ${pem}
+    config_files: [${pem}]
+    artifacts: [${pem}]
+    data: {paths: [${pem}]}
+    beat: {file: ${pem}}
+    clean: {files: [${pem}], sockets: [${pem}]}
+`;
+  const problems = problemsOf(text);
+  expect(problems.join("\n")).not.toContain("canary");
+  const file = "a key or certificate itself; allowed is the path of a file or folder";
+  expect(problems.filter((line) => line.endsWith(`: ${file}`))).toHaveLength(16);
+  expect(problems.slice(0, 3)).toEqual([
+    `2:31 hub.ca: ${file}`,
+    expect.stringMatching(/^2:\d+ hub\.cert: a key or certificate itself; /),
+    expect.stringMatching(/^2:\d+ hub\.key: a key or certificate itself; /),
+  ]);
+  expect(problemsOf(one('cwd: "canary\\nb"'))).toEqual([
+    "4:10 workloads[0].cwd: text of several lines; allowed is the path of a file or folder",
+  ]);
+});

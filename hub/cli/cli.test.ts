@@ -313,6 +313,11 @@ test("over gRPC with mutual TLS an operator is answered, a node is denied, a for
       code: 2,
       err: expect.stringContaining("[CERT_UNUSABLE]"),
     });
+    const pasted = await run(["nodes", ...flags({ ...asha, key: "-----BEGIN PRIVATE KEY-----\ncanary" })]);
+    expect(pasted.err).toMatch(
+      /^\[CERT_UNUSABLE\] a key or certificate itself was given where the path of its file belongs/,
+    );
+    expect(pasted.err).not.toContain("canary");
     const crossed = { ...asha, key: foreign.key };
     expect(await run(["nodes", ...flags(crossed)])).toMatchObject({
       code: 2,

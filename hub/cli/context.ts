@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { isPem } from "@blueflame/shared/config/quote.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import { type Command, Option } from "commander";
 
@@ -101,6 +102,8 @@ function readPem(path: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {
+    if (isPem(path))
+      throw new Fault("CERT_UNUSABLE", "a key or certificate itself was given where the path of its file belongs");
     throw new Fault("CERT_UNUSABLE", `'${path}' cannot be read`, { cause: error });
   }
 }

@@ -3,6 +3,7 @@ import { DurationSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { invariant } from "../errors/fault.ts";
 import { type Rule, rule as ruleOption, Unit } from "../gen/blueflame/config/v1/rule_pb.ts";
 import { durationForm, parseDuration, parsePercent, parseSize, percentForm, sizeForm } from "../units/units.ts";
+import { isPem } from "./quote.ts";
 
 /** A value as it stands in the file. A default of a rule is `written`: it may be of any kind. */
 export interface Written {
@@ -65,7 +66,7 @@ export function allowedOf(field: DescField): string {
     percent: percentForm,
     integer: "a whole number",
     decimal: "a number",
-    text: rule.patternMeans || "text",
+    text: rule.patternMeans || (rule.path ? "the path of a file or folder" : "text"),
     switch: "true or false",
     word: `one of ${field.enum ? wordsOf(field.enum).join(", ") : ""}`,
   };
@@ -129,6 +130,7 @@ function readText(rule: Rule, written: Written, refused: Read): Read {
   if (written.as === "switch") {
     return { ok: false, allowed: `${refused.ok ? "" : refused.allowed}; put "${written.text}" in quotes` };
   }
+  if (rule.path && (isPem(written.text) || /\p{Cc}/u.test(written.text))) return refused;
   if (written.text.includes("\0")) return { ok: false, allowed: "allowed is text without NUL characters" };
   const fits = rule.pattern === "" || new RegExp(`^(?:${rule.pattern})$`).test(written.text);
   return fits ? { ok: true, value: written.text } : refused;

@@ -263,6 +263,7 @@ function describe(node: Node): string {
   if (!isScalar(node)) return "an alias";
   if (node.value === null) return "nothing";
   const { as, text } = writtenOf(node);
-  if (as === "text") return isPem(text) ? "a key or certificate itself" : "text";
+  if (as === "text" && isPem(text)) return "a key or certificate itself";
+  if (as === "text") return text.trim().includes("\n") ? "text of several lines" : "text";
   return as === "switch" ? "true or false" : "a number";
 }

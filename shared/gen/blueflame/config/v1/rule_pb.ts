@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file blueflame/config/v1/rule.proto.
  */
 export const file_blueflame_config_v1_rule: GenFile = /*@__PURE__*/
-  fileDesc("Ch5ibHVlZmxhbWUvY29uZmlnL3YxL3J1bGUucHJvdG8SE2JsdWVmbGFtZS5jb25maWcudjEi3AEKBFJ1bGUSEAoIcmVxdWlyZWQYASABKAgSJwoEdW5pdBgCIAEoDjIZLmJsdWVmbGFtZS5jb25maWcudjEuVW5pdBILCgNtaW4YAyABKAkSCwoDbWF4GAQgASgJEg8KB3BhdHRlcm4YBSABKAkSFQoNcGF0dGVybl9tZWFucxgGIAEoCRIPCgdkZWZhdWx0GAcgASgJEhEKCW1pbl9pdGVtcxgIIAEoDRIRCgltYXhfaXRlbXMYCSABKA0SDgoGdW5pcXVlGAogASgJEhAKCG9wdGlvbmFsGAsgASgIKj4KBFVuaXQSFAoQVU5JVF9VTlNQRUNJRklFRBAAEg4KClVOSVRfQllURVMQARIQCgxVTklUX1BFUkNFTlQQAjpOCgRydWxlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjXhgMgASgLMhkuYmx1ZWZsYW1lLmNvbmZpZy52MS5SdWxlUgRydWxlYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("Ch5ibHVlZmxhbWUvY29uZmlnL3YxL3J1bGUucHJvdG8SE2JsdWVmbGFtZS5jb25maWcudjEi6gEKBFJ1bGUSEAoIcmVxdWlyZWQYASABKAgSJwoEdW5pdBgCIAEoDjIZLmJsdWVmbGFtZS5jb25maWcudjEuVW5pdBILCgNtaW4YAyABKAkSCwoDbWF4GAQgASgJEg8KB3BhdHRlcm4YBSABKAkSFQoNcGF0dGVybl9tZWFucxgGIAEoCRIPCgdkZWZhdWx0GAcgASgJEhEKCW1pbl9pdGVtcxgIIAEoDRIRCgltYXhfaXRlbXMYCSABKA0SDgoGdW5pcXVlGAogASgJEhAKCG9wdGlvbmFsGAsgASgIEgwKBHBhdGgYDCABKAgqPgoEVW5pdBIUChBVTklUX1VOU1BFQ0lGSUVEEAASDgoKVU5JVF9CWVRFUxABEhAKDFVOSVRfUEVSQ0VOVBACOk4KBHJ1bGUSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGNeGAyABKAsyGS5ibHVlZmxhbWUuY29uZmlnLnYxLlJ1bGVSBHJ1bGViBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * Rule bounds one field.
@@ -98,6 +98,13 @@ export type Rule = Message<"blueflame.config.v1.Rule"> & {
    * @generated from field: bool optional = 11;
    */
   optional: boolean;
+
+  /**
+   * The path of a file or folder, in one line: what is in a file, such as a key, is refused and never quoted.
+   *
+   * @generated from field: bool path = 12;
+   */
+  path: boolean;
 };
 
 /**

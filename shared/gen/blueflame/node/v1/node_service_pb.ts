@@ -1595,7 +1595,7 @@ export type ConfigVersion = Message<"blueflame.node.v1.ConfigVersion"> & {
   origin: string;
 
   /**
-   * The file, the hub's version, or the command.
+   * The file, the hub's version, or the command's program.
    *
    * @generated from field: string from = 4;
    */
