@@ -1,8 +1,9 @@
+import { normalised } from "@blueflame/shared/words/known.ts";
+import { alarming, vocabulary } from "@blueflame/shared/words/vocabulary.ts";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { seedsOr } from "../../test/support/seeds.ts";
-import { normalised, signatureOf } from "./signature.ts";
-import { alarming, vocabulary } from "./vocabulary.ts";
+import { signatureOf } from "./signature.ts";
 
 test.each([
   ["Error: connect ECONNREFUSED 127.0.0.1:5432", "error connect ECONNREFUSED …"],

@@ -2,13 +2,13 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { commandHint } from "@blueflame/shared/config/quote.ts";
 import { codeOf } from "@blueflame/shared/errors/code.ts";
+import { lastKnownWords } from "@blueflame/shared/words/known.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import type { Argv } from "../playbooks/playbook.ts";
 import { procStat } from "../supervise/proc.driver.ts";
 
-/** Of a command's output the last part is kept. */
+/** Of a command's output the last part is looked at. */
 const keptMax = 4096;
-const lineMax = 200;
 /** After SIGTERM it has this long before SIGKILL. */
 const graceMs = 2000;
 /** After its end, its last output is awaited this long: a left-over child may hold the pipe open. */
@@ -28,7 +28,7 @@ export interface CommandOptions {
 /** How it ended. */
 export interface CommandEnd {
   readonly ok: boolean;
-  /** One sentence: exit code or signal, and its last line. */
+  /** One sentence: exit code or signal; where it failed, with the known words of its last line, for its output may hold secrets. */
   readonly because: string;
 }
 
@@ -65,8 +65,9 @@ export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }:
       const finish = () => {
         clearTimeout(patience);
         const how = signal.aborted ? "its time was over" : code === null ? `ended by ${ended}` : `exit code ${code}`;
-        const line = output();
-        end(code === 0 && !signal.aborted, line === "" ? how : `${how}: ${line}`);
+        const ok = code === 0 && !signal.aborted;
+        const said = ok ? "" : output();
+        end(ok, said === "" ? how : `${how}: ${said}`);
       };
       const patience = setTimeout(finish, lastOutputMs);
       child.on("close", finish);
@@ -97,11 +98,7 @@ function collect(child: ChildProcess): () => string {
       text = (text + chunk).slice(-keptMax);
     });
   }
-  return () =>
-    (text.trim().split("\n").at(-1) ?? "")
-      .replaceAll(/\p{C}+/gu, " ")
-      .trim()
-      .slice(0, lineMax);
+  return () => lastKnownWords(text, text.length >= keptMax);
 }
 
 function plainEnv(): Record<string, string> {

@@ -308,7 +308,7 @@ test("a signal goes only to the process itself, and only if it handles it", asyn
 
 test("a command that hangs is ended with all it started, and a failed one ends the run", async () => {
   const hang = script("hang", `sleep 60 & echo $! > ${dir}/child; wait`);
-  const fail = script("fail", "echo it is locked >&2; exit 3");
+  const fail = script("fail", "echo it is locked by hunter2secret >&2; exit 3");
   playbook("hangs", `  - exec: {command: [${hang}]}\n    timeout: 1s\n  - alert: {message: Never.}\n`);
   playbook(
     "fails",
@@ -317,7 +317,7 @@ test("a command that hangs is ended with all it started, and a failed one ends t
   await open();
   expect(await play("hangs")).toEqual({ ok: false, because: "its time was over" });
   expect(procStat(Number(readFileSync(join(dir, "child"), "utf8")))?.state ?? "gone").toMatch(/gone|Z/);
-  expect(await play("fails")).toEqual({ ok: false, because: "exit code 3: it is locked", through: true });
+  expect(await play("fails")).toEqual({ ok: false, because: "exit code 3: it is locked by …", through: true });
   expect(rig.alerts.map(({ message }) => message)).toEqual(["All the same."]);
 });
 

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { codeOf } from "@blueflame/shared/errors/code.ts";
+import { lastKnownWords } from "@blueflame/shared/words/known.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
 import { failure, type ProbeVerdict } from "./verdict.ts";
 
-/** Of a command's output the last part is kept, for people. */
+/** Of a command's output the last part is looked at. */
 const keptMax = 1024;
 /** After the command has ended, its last output is awaited this long: a left-over child may hold the pipe open. */
 const lastOutputMs = 50;
@@ -51,7 +52,9 @@ export function runCommand(
     const finish = () => {
       clearTimeout(patience);
       const how = code === null ? `ended by ${signal}` : `exit code ${code}`;
-      settle({ ok: code === 0, because: output.trim() === "" ? how : `${how}: ${output}` });
+      // Its answer may be a secret, and goes to records and to the hub.
+      const said = code === 0 ? "" : lastKnownWords(output, output.length >= keptMax);
+      settle({ ok: code === 0, because: said === "" ? how : `${how}: ${said}` });
     };
     const patience = setTimeout(finish, lastOutputMs);
     child.on("close", finish);

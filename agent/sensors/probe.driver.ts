@@ -1,6 +1,7 @@
 import { get as httpGet } from "node:http";
 import { get as httpsGet } from "node:https";
 import { connect, type Socket } from "node:net";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "@blueflame/shared/gen/grpc/health/v1/health_pb.ts";
 import { client, clientOptions } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
@@ -155,12 +156,18 @@ function askGrpc(address: string, service: string, timeoutMs: number, settle: (o
       const ok = status === HealthCheckResponse_ServingStatus.SERVING;
       settle({ ok, because: HealthCheckResponse_ServingStatus[status] ?? `status ${status}` });
     },
-    (error: unknown) => settle(failure(error, textOf(error))),
+    // What the peer says beside the code is its own.
+    (error: unknown) => settle(failure(error, statusOf(error))),
   );
   return () => {
     stop.abort(over);
     health.close();
   };
+}
+
+function statusOf(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return (typeof code === "number" && grpc.status[code]) || codeOf(error);
 }
 
 function textOf(error: unknown): string {

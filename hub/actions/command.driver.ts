@@ -3,6 +3,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync } from 
 import { dirname } from "node:path";
 import { programWord } from "@blueflame/shared/config/quote.ts";
 import { codeOf } from "@blueflame/shared/errors/code.ts";
+import { lastKnownWords } from "@blueflame/shared/words/known.ts";
 
 /** A program to run: argv, no shell. */
 export interface Command {
@@ -12,14 +13,14 @@ export interface Command {
   readonly timeoutMs: number;
 }
 
-/** How it ended. `because` is one clause with the facts, and the end of what it said where it failed. */
+/** How it ended. `because` is one clause with the facts, and where it failed the known words of its last line: all of it is in the file. */
 export interface Ended {
   readonly ok: boolean;
   readonly because: string;
 }
 
-/** Of what a failed command said, this much is quoted. */
-const quotedBytes = 400;
+/** Of what a failed command said, this much is looked at. */
+const readBytes = 4096;
 const outputBytesMax = 1024 * 1024;
 
 /**
@@ -96,9 +97,9 @@ function openOutput(path: string): number {
 
 function saidSince(output: number, began: number): string {
   const size = fstatSync(output).size;
-  const from = Math.max(began, size - quotedBytes);
+  const from = Math.max(began, size - readBytes);
   const bytes = Buffer.alloc(Math.max(0, size - from));
   readSync(output, bytes, 0, bytes.length, from);
-  const said = bytes.toString("utf8").replace(/\s+/g, " ").trim();
+  const said = lastKnownWords(bytes.toString("utf8"), from > began);
   return said === "" ? "" : `: ${said}`;
 }

@@ -28,11 +28,11 @@ test("exit code 0 is success; what the command said and its environment go where
   expect(readFileSync(join(dir, "out.log"), "utf8")).toBe(`yes ${dir}\n`);
 });
 
-test("a failure is told with the end of what the command said this time", async () => {
+test("what a command said stood in plain text in incidents and audit: a failure is told with the known words of its last line, this time", async () => {
   await run("console.log('earlier')");
-  const ended = await run("console.error('no such host'); process.exit(3)");
+  const ended = await run("console.error('no such host: hunter2secret'); process.exit(3)");
   expect(ended.ok).toBe(false);
-  expect(ended.because).toMatch(/ended with 3: no such host$/);
+  expect(ended.because).toMatch(/ended with 3: no such host …$/);
   expect(await run("process.kill(process.pid, 'SIGTERM')")).toMatchObject({ ok: false });
 });
 
