@@ -11,7 +11,7 @@ import { limits } from "./judge-life.ts";
 import type { Look } from "./look.ts";
 import { Life, takesCalls } from "./look-life.ts";
 import { end } from "./proc.ts";
-import { readStart, type Start } from "./start-file.ts";
+import { cwdOf, readStart, type Start } from "./start-file.ts";
 import type { Done, Step } from "./steps.ts";
 
 const mendMs = 600_000;
@@ -239,11 +239,10 @@ function ownerOf({ self, owner }: Findings): { uid: number; gid: number } | unde
 
 /** How the agent was started last, else as it was installed. */
 function startOf(found: Findings): Pick<Start, "words" | "cwd"> {
-  const start = readStart(found.dataDir.path);
-  if (start)
-    return { words: withDataDir(start.words, found.dataDir.path), cwd: existsSync(start.cwd) ? start.cwd : "/" };
+  const { start, unread } = readStart(found.dataDir.path);
+  if (start) return { words: withDataDir(start.words, found.dataDir.path), cwd: cwdOf(start) };
   const config = found.files.find(isConfig)?.target;
-  if (config === undefined) throw new Error("nobody has written down how the agent was started");
+  if (config === undefined) throw new Error(unread ?? "nobody has written down how the agent was started");
   return { words: ["up", "--config", config, "--data-dir", found.dataDir.path], cwd: dirname(config) };
 }
 

@@ -115,7 +115,7 @@ export interface Findings {
   readonly works: readonly string[] | undefined;
 
   readonly config: {
-    /** Undefined: it was started without one. */
+    /** Undefined: it was started without one, or, when `unknown`, nobody can tell. */
     readonly path: string | undefined;
     readonly is: "sound" | "missing" | "empty" | "invalid" | "unknown";
     readonly because: string;
@@ -134,5 +134,6 @@ export interface Findings {
   readonly start:
     | { readonly by: "init"; readonly unit: string; readonly user: boolean }
     | { readonly by: "words" }
-    | { readonly by: "nobody" };
+    /** `unread`: it was written down, and why that cannot be read. */
+    | { readonly by: "nobody"; readonly unread?: string };
 }

@@ -101,8 +101,8 @@ test("SYN-5 a damaged store that cannot be mended without its key asks for the k
 
 test("SYN-5 a store key that others may read is closed, whoever has the store, and that it was open is said", () => {
   const found = { secrets: [loose], store: closed("STORE_KEY_LOOSE") };
-  expect(stepsOf(found)).toEqual(["setMode /d/store.key 384"]);
-  expect(stepsOf({ secrets: [loose] })).toEqual(["setMode /d/store.key 384"]);
+  expect(stepsOf(found)).toEqual(["setMode /d/store.key 600"]);
+  expect(stepsOf({ secrets: [loose] })).toEqual(["setMode /d/store.key 600"]);
   const done = [did({ do: "setMode", path: "/d/store.key", mode: 0o600 })];
   const secrets = [{ ...loose, is: "well" as const }];
   expect(outcome({ secrets }, done)).toBe("mended");

@@ -171,7 +171,10 @@ function guardCommands(found: Findings): string[] {
   const up = path === undefined ? undefined : agentCommand(found, "up", "--config", path);
   if (found.start.by === "nobody") {
     const asBefore = up ?? agentCommand(found, "up", "--config", "CONFIG");
-    return ["# nobody has written down how it was started:", `# ${asBefore}`];
+    const { unread } = found.start;
+    const closed = unread?.endsWith("EACCES") ? [typed(["chmod", "600", `${found.dataDir.path}/start.json`])] : [];
+    if (closed.length > 0) return [...closed, emergencyAgain(found)];
+    return [`# ${unread ?? "nobody has written down how it was started"}:`, `# ${asBefore}`];
   }
   const foreground = up === undefined ? [] : ["# in the foreground the agent says why it ends:", `# ${up}`];
   return [agentCommand(found, "doctor"), "# do what it says, then:", emergencyAgain(found), ...foreground];

@@ -193,15 +193,15 @@ export function judgeGoodCopy({ good }: Findings): Judgement {
 export function judgeConfig(found: Findings, done: readonly Done[]): Judgement {
   const { config, files } = found;
   const { path } = config;
-  if (path === undefined)
+  if (path === undefined && config.is === "sound")
     return { ...nothing, verdicts: [{ part: "config", state: "well", saw: "it was started without one" }] };
-  if (config.is === "sound") {
+  if (path !== undefined && config.is === "sound") {
     return {
       ...nothing,
       verdicts: [sound("config", path, done, (step) => step.do === "reinstall" && isItsConfig(found, step.name))],
     };
   }
-  if (config.is === "unknown")
+  if (path === undefined || config.is === "unknown")
     return { ...nothing, verdicts: [{ part: "config", state: "warning", saw: config.because }] };
   const saw = `${path} is ${config.is}${config.because === "" ? "" : `: ${config.because}`}`;
   const copy = files.find(({ target }) => target === path);

@@ -91,10 +91,16 @@ export class Life {
     return existsSync(join(this.#parts.dataDir, places.killSwitch));
   }
 
-  startedBy(start: Start | undefined, manifest: GoodManifest | undefined): Findings["start"] {
+  /** `unread`: why what was written down about the last start says nothing. */
+  startedBy(
+    start: Start | undefined,
+    manifest: GoodManifest | undefined,
+    unread: string | undefined,
+  ): Findings["start"] {
     const unit = unitOf(this.#parts.dataDir);
     if (unit) return { by: "init", ...unit };
-    return start || manifest?.files.some(({ name }) => /\.ya?ml$/.test(name)) ? { by: "words" } : { by: "nobody" };
+    if (start || manifest?.files.some(({ name }) => /\.ya?ml$/.test(name))) return { by: "words" };
+    return { by: "nobody", ...(unread !== undefined && { unread }) };
   }
 
   #guardName(): string | undefined {

@@ -17,7 +17,7 @@ import {
 import { keyOf } from "./look-key.ts";
 import { Life } from "./look-life.ts";
 import { lockHolder, readOr, wordsOf } from "./proc.ts";
-import { configOf, readStart, type Start } from "./start-file.ts";
+import { configOf, cwdOf, readStart, type Start } from "./start-file.ts";
 import { type Step, sawIn } from "./steps.ts";
 
 const versionMs = 20_000;
@@ -66,12 +66,12 @@ export class Look {
 
   async #lookOnce(): Promise<Findings> {
     const { dataDir, asked, self, lastAutoAgoMs } = this.around;
-    const start = readStart(dataDir);
+    const { start, unread } = readStart(dataDir);
     const good = this.#once("good", () => readGoodCopy(dataDir));
     const manifest = "manifest" in good ? good.manifest : undefined;
     const owner = ownerOf(dataDir, start, manifest);
     const installed = (manifest && installedProgram(manifest, process.execPath)) ?? start?.program ?? self;
-    const child = { timeoutMs: versionMs, as: asOwner(owner), ...(start && { cwd: start.cwd }) };
+    const child = { timeoutMs: versionMs, as: asOwner(owner), ...(start && { cwd: cwdOf(start) }) };
     const answer = await this.#ask("version", () => run([...installed, "--version"], child));
     // What answers in other words is another program.
     const starts = answer.code === 0 && /^\d+\.\d+\.\d+/.test(answer.out);
@@ -88,7 +88,7 @@ export class Look {
     const dir = folderOf(dataDir, true, dataDir);
     const life = new Life({ dataDir, works, owner: asOwner(owner), mute: dir.refuses !== undefined });
     const alive = await life.look((lastGood?.workloads ?? []).map(({ name }) => name));
-    const begun = life.startedBy(start, manifest);
+    const begun = life.startedBy(start, manifest, unread);
     return {
       asked,
       lastAutoAgoMs,
@@ -104,7 +104,7 @@ export class Look {
       files,
       program,
       works,
-      config: await this.#config(start, manifest, works, child, lastGood !== undefined, files),
+      config: await this.#config({ start, unread }, manifest, works, child, lastGood !== undefined, files),
       secrets: secretsOf(dataDir, lastGood, owner.uid),
       key: keyOf(dataDir, begun, alive.agent.pid),
       store: await this.#store(works, asOwner(owner), alive),
@@ -123,7 +123,7 @@ export class Look {
   }
 
   async #config(
-    start: Start | undefined,
+    { start, unread }: ReturnType<typeof readStart>,
     manifest: GoodManifest | undefined,
     works: readonly string[] | undefined,
     child: Parameters<typeof run>[1],
@@ -134,7 +134,7 @@ export class Look {
     const path = start ? configOf(start, resolve) : kept?.target;
     const file = files.find(({ target }) => target === path);
     const copy = file ? (file.copy === undefined ? "sound" : "damaged") : "missing";
-    if (path === undefined) return { path, is: "sound", because: "", copy, lastGood };
+    if (path === undefined) return { path, is: unread ? "unknown" : "sound", because: unread ?? "", copy, lastGood };
     const size = statOr(path)?.size;
     if (size === undefined) return { path, is: "missing", because: "", copy, lastGood };
     if (readOr(path).trim() === "") return { path, is: "empty", because: "", copy, lastGood };

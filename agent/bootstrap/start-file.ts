@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { places } from "../constants.ts";
-import { replaceFile } from "./disk.ts";
+import { replaceFile, statOr } from "./disk.ts";
 
 const format = 1;
 
@@ -27,16 +27,27 @@ export function keepStart(dataDir: string, start: Start): boolean {
   }
 }
 
-/** How the agent of this data directory was started last; undefined when nobody has written it down, or not so that it can be read. */
-export function readStart(dataDir: string): Start | undefined {
+/** How the agent of this data directory was started last; `unread` tells why a file that is there says nothing. Neither: nobody has written it down. Never throws. */
+export function readStart(dataDir: string): {
+  readonly start?: Start | undefined;
+  readonly unread?: string | undefined;
+} {
+  const path = join(dataDir, places.start);
   try {
-    const read = JSON.parse(readFileSync(join(dataDir, places.start), "utf8")) as Partial<Start> & { format?: number };
+    const read = JSON.parse(readFileSync(path, "utf8")) as Partial<Start> & { format?: number };
     const { program, words, cwd, uid, gid } = read;
-    if (read.format !== format || !isWords(program) || !isWords(words) || typeof cwd !== "string") return undefined;
-    return { program, words, cwd, uid: Number(uid ?? 0), gid: Number(gid ?? 0) };
-  } catch {
-    return undefined;
+    if (read.format !== format || !isWords(program) || !isWords(words) || typeof cwd !== "string")
+      return { unread: `\`${path}\` cannot be read: it is of another format` };
+    return { start: { program, words, cwd, uid: Number(uid ?? 0), gid: Number(gid ?? 0) } };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === "ENOENT" ? {} : { unread: `\`${path}\` cannot be read: ${code ?? message}` };
   }
+}
+
+/** Where its processes begin: the folder from which it was started may be gone, and a program without one does not start. */
+export function cwdOf({ cwd }: Pick<Start, "cwd">): string {
+  return statOr(cwd)?.isDirectory() ? cwd : "/";
 }
 
 /** The config that these words name, absolute; undefined when they name none. */

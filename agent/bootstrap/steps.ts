@@ -106,8 +106,9 @@ export function sawIn(line: string): string {
   return /^\[[A-Z_]+\] (.*?)(?:\. [A-Z].*)?$/s.exec(line)?.[1] ?? line;
 }
 
-/** A step in words. */
+/** A step in words, a mode as `chmod` has it. */
 export function wordsOf(step: Step): string {
+  if (step.do === "setMode") return `${step.do} ${step.path} ${step.mode.toString(8)}`;
   const { do: deed, ...rest } = step;
   return [deed, ...Object.values(rest)].join(" ");
 }
