@@ -43,3 +43,7 @@ export const flagsVariable = "BLUEFLAME_WATCHDOG_FLAGS";
 export const beatEveryMs = 1000;
 /** Silent for longer while its process exists, one is hung; with a beat each second it is noticed within 3 s. */
 export const silentMs = 2500;
+
+/** Names of what systemd tells the process that it starts, and nobody below it: sd_notify(3), sd_listen_fds(3), systemd.exec(5). */
+export const fromServiceManager =
+  /^(NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|MAINPID|MANAGERPID|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|FDSTORE|CREDENTIALS_DIRECTORY)$/;

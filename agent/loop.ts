@@ -35,6 +35,7 @@ import type { RecoveryDesk } from "./recovery-desk.ts";
 import { lockedBecause } from "./state/risk.ts";
 import type { Arrears } from "./store/arrears.ts";
 import type { AgentStore } from "./store/ports.ts";
+import type { Page } from "./store/rows.ts";
 import { duration, standOf, timestamp } from "./supervise/report.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
 import type { Supervisor } from "./supervise/supervisor.driver.ts";
@@ -171,17 +172,17 @@ export class RunningNode implements Node {
     return stopped;
   }
 
-  incidents(limit: number, openOnly: boolean) {
-    return this.#parts.store.incidents(limit, openOnly);
+  incidents(page: Page, openOnly: boolean) {
+    return this.#parts.store.incidents(page, openOnly);
   }
-  audit(limit: number) {
-    return this.#parts.store.audit(limit);
+  audit(page: Page) {
+    return this.#parts.store.audit(page);
   }
   readAudit(after: string) {
     return this.#parts.store.readAudit(after);
   }
-  decisions(limit: number) {
-    return this.#parts.store.decisions(limit);
+  decisions(page: Page) {
+    return this.#parts.store.decisions(page);
   }
 
   triggers() {

@@ -9,6 +9,7 @@ import type {
   TriggerInfo,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import type { AuditPage } from "./store/ports.ts";
+import type { Page } from "./store/rows.ts";
 
 import type { Forgotten, WorkloadSpace } from "./store/workload-spaces.ts";
 
@@ -39,11 +40,11 @@ export interface Node {
   forgetState(workload: string, person: string, reason: string): Promise<Forgotten>;
 
   /** Newest first. */
-  incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
-  audit(limit: number): Promise<AuditRecord[]>;
+  incidents(page: Page, openOnly: boolean): Promise<Incident[]>;
+  audit(page: Page): Promise<AuditRecord[]>;
   /** See AgentStore.readAudit. */
   readAudit(after: string): Promise<AuditPage>;
-  decisions(limit: number): Promise<DecisionRecord[]>;
+  decisions(page: Page): Promise<DecisionRecord[]>;
 
   /** By name. */
   triggers(): TriggerInfo[];

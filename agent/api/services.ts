@@ -8,6 +8,7 @@ import type {
 import type { Handlers } from "@blueflame/shared/rpc/definition.ts";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Node } from "../node.ts";
+import type { Page } from "../store/rows.ts";
 import { oneLine, personOf, tokenOf } from "./caller.ts";
 import { stateDesk } from "./state-services.ts";
 
@@ -16,6 +17,8 @@ const reasonCharsMax = 300;
 const requestsMax = 1000;
 const listDefault = 50;
 const listMax = 500;
+/** With the largest record that there is it stays below what one message may be (`messageBytesMax`). */
+const pageBytes = 2 * 1024 * 1024;
 
 /** Beats of workloads. DENIED without a known token. */
 export function beatService(node: Node): Handlers<typeof BeatService> {
@@ -65,13 +68,15 @@ export function nodeService(node: Node, onDown: () => void): Handlers<typeof Nod
       onDown();
       return { stopped };
     },
-    listIncidents: async ({ limit, openOnly }) => ({ incidents: await node.incidents(bounded(limit), openOnly) }),
-    listAudit: async ({ limit }) => ({ records: await node.audit(bounded(limit)) }),
+    listIncidents: async ({ limit, skip, openOnly }) => ({
+      incidents: await node.incidents(pageOf(limit, skip), openOnly),
+    }),
+    listAudit: async ({ limit, skip }) => ({ records: await node.audit(pageOf(limit, skip)) }),
     readAudit: async ({ after }) => {
       const { header, records, next } = await node.readAudit(after);
       return { chainJson: header ? headerLine(header) : "", records: [...records], next };
     },
-    listDecisions: async ({ limit }) => ({ records: await node.decisions(bounded(limit)) }),
+    listDecisions: async ({ limit, skip }) => ({ records: await node.decisions(pageOf(limit, skip)) }),
     listTriggers: () => ({ triggers: node.triggers() }),
     listPlaybooks: () => ({ playbooks: node.playbooks() }),
     runPlaybook: ({ name, workload, dryRun, person }) => node.runPlaybook(name, workload, dryRun, personOf(person)),
@@ -87,6 +92,6 @@ export function nodeService(node: Node, onDown: () => void): Handlers<typeof Nod
   };
 }
 
-function bounded(limit: number): number {
-  return limit === 0 ? listDefault : Math.min(limit, listMax);
+function pageOf(limit: number, skip: number): Page {
+  return { limit: limit === 0 ? listDefault : Math.min(limit, listMax), skip, bytesMax: pageBytes };
 }

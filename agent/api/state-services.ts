@@ -140,7 +140,7 @@ function commitOne(space: WorkloadSpace, requestId: string, operation: OneOperat
 
 async function getKey(space: WorkloadSpace, key: string) {
   const found = await space.get(keyOf(key));
-  if (found === undefined) throw new Fault("NOT_FOUND", `key '${key}' was never put`);
+  if (found === undefined) throw new Fault("NOT_FOUND", `key '${key}' is not there`);
   return { value: found.value, revision: BigInt(found.revision) };
 }
 

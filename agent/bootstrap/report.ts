@@ -2,8 +2,7 @@
 import { appendFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { places } from "../constants.ts";
-import { withoutServiceManager } from "../notify/inherited.ts";
+import { fromServiceManager, places } from "../constants.ts";
 import { programWord, run } from "./child.ts";
 import { replaceFile, statOr } from "./disk.ts";
 import { type Done, type Step, type Trouble, type Verdict, wordsOf } from "./steps.ts";
@@ -134,7 +133,7 @@ export async function page(
   const pager = pagerOf(dataDir, join(dataDir, places.alerts, name));
   if ("refused" in pager) return [...failed, pager.refused];
   if (!pager.words) return failed;
-  const called = await run(pager.words, { timeoutMs: pagerMs, input: text, env: withoutServiceManager(process.env) });
+  const called = await run(pager.words, { timeoutMs: pagerMs, input: text, env: ownEnvironment() });
   if (called.code === 0) return failed;
   return [
     ...failed,
@@ -208,4 +207,9 @@ function pagerOfConfig(dataDir: string, alert: string): readonly string[] | unde
   } catch {
     return undefined; // it has not been written yet, or is damaged: the page is written all the same
   }
+}
+
+/** Ours without what init has told us, and only us. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !fromServiceManager.test(name)));
 }

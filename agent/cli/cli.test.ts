@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import {
+  DecisionRecordSchema,
   type Incident,
   IncidentSchema,
   IncidentState,
@@ -315,6 +316,17 @@ test("incidents lists them, one with its timeline, and says when an id fits none
   expect((await cli("incidents", "019")).code).toBe(2);
   expect((await cli("incidents", "0200")).code).toBe(3);
   expect(JSON.parse((await cli("incidents", "-o", "json")).out)).toHaveLength(2);
+});
+
+test("`decisions -n 500` failed where they are large: they are asked for page by page", async () => {
+  const large = "x".repeat(30_000);
+  node.decisionList = Array.from({ length: 300 }, (_, n) =>
+    create(DecisionRecordSchema, { id: `d${n}`, because: large }),
+  );
+  const { code, out } = await cli("decisions", "-n", "500", "-o", "json");
+  expect(code).toBe(0);
+  expect((JSON.parse(out) as { id: string }[]).map(({ id }) => id)).toEqual(node.decisionList.map(({ id }) => id));
+  expect(JSON.parse((await cli("decisions", "-n", "200", "-o", "json")).out)).toHaveLength(200);
 });
 
 test("an empty list says so on stderr and leaves stdout to the data", async () => {

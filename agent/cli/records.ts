@@ -19,18 +19,18 @@ export interface RecordsOptions extends OutputOptions {
   readonly limit: number;
 }
 
-/** As many as the agent gives at once. */
-
 /** Prints incidents, newest first; or, given an id (its beginning or end is enough, or `last`), one with its timeline. */
 export async function incidents(
   which: string | undefined,
   options: RecordsOptions & { readonly open: boolean },
 ): Promise<void> {
   const limit = which === undefined ? options.limit : limitMax;
-  const found = await ask(options.dataDir, (desk) => desk.listIncidents({ limit, openOnly: options.open }));
+  const found = await ask(options.dataDir, (desk) =>
+    gathered(limit, async (page) => (await desk.listIncidents({ ...page, openOnly: options.open })).incidents),
+  );
   const nowMs = Date.now();
-  if (which === undefined) return print(IncidentSchema, found.incidents, incidentColumns(nowMs), options);
-  const one = pickIncident(found.incidents, which);
+  if (which === undefined) return print(IncidentSchema, found, incidentColumns(nowMs), options);
+  const one = pickIncident(found, which);
   const json = (row: Incident) => toJson(IncidentSchema, row);
   printOne(one, incidentFacts(one, nowMs), { ...options, json }, [
     "",
@@ -40,14 +40,33 @@ export async function incidents(
 
 /** Prints the audit, newest first. */
 export async function audit(options: RecordsOptions): Promise<void> {
-  const { records } = await ask(options.dataDir, (desk) => desk.listAudit({ limit: options.limit }));
+  const records = await ask(options.dataDir, (desk) =>
+    gathered(options.limit, async (page) => (await desk.listAudit(page)).records),
+  );
   print(AuditRecordSchema, records, auditColumns(Date.now()), options);
 }
 
 /** Prints the decision records, newest first. */
 export async function decisions(options: RecordsOptions): Promise<void> {
-  const { records } = await ask(options.dataDir, (desk) => desk.listDecisions({ limit: options.limit }));
+  const records = await ask(options.dataDir, (desk) =>
+    gathered(options.limit, async (page) => (await desk.listDecisions(page)).records),
+  );
   print(DecisionRecordSchema, records, decisionColumns(Date.now()), options);
+}
+
+/** The newest `limit`, page by page; what comes twice is there once. Ends at a page with nothing new. */
+async function gathered<T extends { readonly id: string }>(
+  limit: number,
+  ask: (page: { readonly limit: number; readonly skip: number }) => Promise<readonly T[]>,
+): Promise<T[]> {
+  const found = new Map<string, T>();
+  for (let skip = 0, before = -1; found.size < limit && found.size > before; ) {
+    before = found.size;
+    const page = await ask({ limit: limit - found.size, skip });
+    skip += page.length;
+    for (const one of page) found.set(one.id, one);
+  }
+  return [...found.values()];
 }
 
 function print<S extends DescMessage>(

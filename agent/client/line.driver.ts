@@ -18,7 +18,10 @@ export interface Line {
   readonly closed: AbortSignal;
   /** For one try that is not repeated. */
   within(timeoutMs: number): CallOptions;
-  /** Asks until there is an answer. Rejects with what does not pass by itself; with AGENT_UNREACHABLE after the patience. */
+  /**
+   * Asks until there is an answer. Rejects with what does not pass by itself; after the patience with AGENT_UNREACHABLE, or STORE_WRITE_FAILED
+   * where the agent's disk refused.
+   */
   insist<T>(ask: (options: CallOptions) => Promise<T>): Promise<T>;
   /** Waits before the next try of a stream, the longer the more tries were in vain. Rejects when the line was closed. */
   breathe(tries: number): Promise<void>;
@@ -47,6 +50,8 @@ export function openLine(socket: string, token: string, patienceMs: number): Lin
 
   async function insist<T>(ask: (options: CallOptions) => Promise<T>): Promise<T> {
     const giveUpAt = performance.now() + patienceMs;
+    // What the agent itself has said is worth more than that the last moments were too short for a try.
+    let told: Fault | undefined;
     for (let tries = 0; ; tries += 1) {
       try {
         const leftMs = Math.max(1, giveUpAt - performance.now());
@@ -54,10 +59,9 @@ export function openLine(socket: string, token: string, patienceMs: number): Lin
       } catch (error) {
         const fault = faultOf(error);
         if (closing.signal.aborted || !passes(fault)) throw fault;
-        if (performance.now() >= giveUpAt) {
-          const saw = `no answer within ${patienceMs} ms; last: ${fault.saw}`;
-          throw new Fault("AGENT_UNREACHABLE", saw, { cause: fault });
-        }
+        if (fault.code === "STORE_WRITE_FAILED") told = fault;
+        const late = fault.code === "TIMED_OUT";
+        if (performance.now() >= giveUpAt) throw gaveUp(patienceMs, (late && told) || fault);
       }
       await breathe(tries);
     }
@@ -78,6 +82,12 @@ export function openLine(socket: string, token: string, patienceMs: number): Lin
       states.close();
     },
   };
+}
+
+/** A disk that refuses has its own code and remedy; for all else nobody has answered. */
+function gaveUp(patienceMs: number, last: Fault): Fault {
+  const code = last.code === "STORE_WRITE_FAILED" ? last.code : "AGENT_UNREACHABLE";
+  return new Fault(code, `no answer within ${patienceMs} ms; last: ${last.saw}`, { cause: last });
 }
 
 /** An agent that ends cancels what is open; to its workloads that is one that is away, like one that was killed. */

@@ -5,6 +5,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { faultOf, type Line, passes } from "./line.driver.ts";
 import {
   type BookedTrade,
+  indexOf,
   type Operation,
   type Risk,
   riskFrom,
@@ -47,12 +48,13 @@ export type Change =
   | { readonly is: "risk"; readonly risk: Risk }
   /** Something was missed: forget what was seen. What is there now follows, as if the watch had just begun. */
   | { readonly is: "again" }
-  /** All that was there was told; from here on come changes. */
+  /** Nothing more is known for now. The first one, and the first after `again`, ends what was there already; later ones end each batch of changes. */
   | { readonly is: "caughtUp" };
 
 /**
  * The workload's own state. Everything that resolves is on the agent's disk. Goes on trying while the agent is away, up to the
- * patience of the line, and does nothing twice; then it rejects with AGENT_UNREACHABLE, and the outcome is not known.
+ * patience of the line, and does nothing twice; then it rejects with AGENT_UNREACHABLE, or STORE_WRITE_FAILED where the agent's disk
+ * refuses, and the outcome is not known. Rejects with BAD_REQUEST for numbers that are no whole ones.
  */
 export interface OwnState {
   /** Reads a key; undefined when it is not there. */
@@ -70,7 +72,7 @@ export interface OwnState {
   commit(operations: readonly Operation[], options?: CommitOptions): Promise<Committed>;
   /** Adds to a log; resolves with the index of the last entry. */
   append(log: string, ...entries: Uint8Array[]): Promise<number>;
-  /** Entries of a log after an index, oldest first, as they come page by page. */
+  /** Entries of a log after an index, oldest first, as they come page by page. Rejects with NOT_FOUND while nothing was ever appended. */
   readLog(log: string, after?: number): AsyncGenerator<{ index: number; at: Date; data: Uint8Array }>;
   /** May it trade? Ask before each order, or commit the order with `onlyWhileOpen`. */
   risk(): Promise<Risk>;
@@ -135,7 +137,7 @@ export function ownState(line: Line): OwnState {
     },
     async *readLog(log, after = 0) {
       for (let at = after, more = true; more; ) {
-        const page = await insist((call) => states.readLog({ log, afterIndex: BigInt(at) }, call));
+        const page = await insist((call) => states.readLog({ log, afterIndex: indexOf(at) }, call));
         for (const { index, at: when, data } of page.entries) {
           at = Number(index);
           yield { index: at, at: when ? timestampDate(when) : new Date(0), data: Uint8Array.from(data) };
@@ -149,7 +151,7 @@ export function ownState(line: Line): OwnState {
     },
     async *trades(after = 0) {
       for (let at = after, more = true; more; ) {
-        const page = await insist((call) => states.listTrades({ afterIndex: BigInt(at) }, call));
+        const page = await insist((call) => states.listTrades({ afterIndex: indexOf(at) }, call));
         for (const record of page.trades) {
           at = Number(record.index);
           yield tradeFrom(record);

@@ -1,4 +1,5 @@
 /** What a workload keeps at its agent, as its program sees it. Amounts are whole numbers of the smallest unit of its money. */
+import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
   OperationSchema,
   type RiskLimits,
@@ -102,23 +103,41 @@ function partOf(operation: Operation): NonNullable<MessageInitShape<typeof Opera
     return { case: "append", value: { log: operation.append.log, entries: [...operation.append.entries] } };
   }
   if ("trim" in operation) {
-    return { case: "trim", value: { log: operation.trim.log, throughIndex: BigInt(operation.trim.through) } };
+    return { case: "trim", value: { log: operation.trim.log, throughIndex: indexOf(operation.trim.through) } };
   }
   if ("trade" in operation) return { case: "trade", value: wireTrade(operation.trade) };
   if ("lock" in operation) return { case: "lock", value: { because: operation.lock } };
   if ("beginSession" in operation) return { case: "beginSession", value: { name: operation.beginSession } };
   if ("closeSession" in operation) return { case: "closeSession", value: { because: operation.closeSession } };
   if ("limits" in operation) return { case: "limits", value: wireLimits(operation.limits) };
-  return { case: "exposure", value: { openExposure: BigInt(operation.openExposure) } };
+  if ("openExposure" in operation) {
+    return { case: "exposure", value: { openExposure: whole("openExposure", operation.openExposure) } };
+  }
+  throw new Fault("BAD_REQUEST", `an operation of an unknown kind: {${Object.keys(operation as object).join(", ")}}`);
+}
+
+/** Throws BAD_REQUEST for what is no whole number that a JavaScript number holds exactly. */
+function whole(name: string, value: number): bigint {
+  if (Number.isSafeInteger(value)) return BigInt(value);
+  throw new Fault("BAD_REQUEST", `${name} is ${value}; allowed is a whole number below 2^53`);
+}
+function count(name: string, value: number): number {
+  if (Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff) return value;
+  throw new Fault("BAD_REQUEST", `${name} is ${value}; allowed is a whole number from 0 to 4294967295`);
+}
+/** The number of a log's entry or of a trade, for the wire. Throws BAD_REQUEST. */
+export function indexOf(value: number): bigint {
+  if (Number.isSafeInteger(value) && value >= 0) return BigInt(value);
+  throw new Fault("BAD_REQUEST", `the index is ${value}; allowed is a whole number from 0`);
 }
 
 function wireTrade({ id = "", exposure = 0, profit, sessionProfit, openExposure, data }: Trade) {
   return {
     id,
-    exposure: BigInt(exposure),
-    ...(profit !== undefined && { profit: BigInt(profit) }),
-    ...(sessionProfit !== undefined && { sessionProfit: BigInt(sessionProfit) }),
-    ...(openExposure !== undefined && { openExposure: BigInt(openExposure) }),
+    exposure: whole("exposure", exposure),
+    ...(profit !== undefined && { profit: whole("profit", profit) }),
+    ...(sessionProfit !== undefined && { sessionProfit: whole("sessionProfit", sessionProfit) }),
+    ...(openExposure !== undefined && { openExposure: whole("openExposure", openExposure) }),
     ...(data && { data }),
   };
 }
@@ -126,11 +145,11 @@ function wireTrade({ id = "", exposure = 0, profit, sessionProfit, openExposure,
 function wireLimits(limits: Limits) {
   const { lossStreak = 0, sessionLoss = 0, sessionTrades = 0, sessionExposure = 0, openExposure = 0 } = limits;
   return {
-    lossStreak,
-    sessionLoss: BigInt(sessionLoss),
-    sessionTrades,
-    sessionExposure: BigInt(sessionExposure),
-    openExposure: BigInt(openExposure),
+    lossStreak: count("lossStreak", lossStreak),
+    sessionLoss: whole("sessionLoss", sessionLoss),
+    sessionTrades: count("sessionTrades", sessionTrades),
+    sessionExposure: whole("sessionExposure", sessionExposure),
+    openExposure: whole("openExposure", openExposure),
   };
 }
 

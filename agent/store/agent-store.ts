@@ -32,7 +32,7 @@ import { kindNames } from "./outbox-record.ts";
 import { type BadRow, isReading } from "./outbox-rows.ts";
 import type { AgentStore, StepWrite, StoredWorkload } from "./ports.ts";
 import { unreadable } from "./readable.ts";
-import { bytesIn, type Part, Rows, writeParts } from "./rows.ts";
+import { bytesIn, type Part, pageOf, Rows, writeParts } from "./rows.ts";
 import { SealedDatabase } from "./sealed-database.ts";
 import { suspect } from "./suspect.ts";
 import { type Said, WorkloadSpaces } from "./workload-spaces.ts";
@@ -272,15 +272,16 @@ async function assemble(
       await writeParts(database, "spare", () => [outbox.stage({ kind: "r", bytes })], bytes.byteLength);
     },
     appendAudit,
-    incidents: (limit, openOnly) => incidents.newest(limit, openOnly),
+    incidents: (page, openOnly) => incidents.newest(pageOf(page), openOnly),
     incidentsOpened: () => incidents.opened(),
     openIncidents: (limit) => incidents.openNow(limit),
-    audit: (limit) => audit.newest(limit),
+    audit: (page) => audit.newest(pageOf(page)),
     auditHead: () => audit.head(),
     readAudit: (after) => audit.page(after),
     countersigned: (head, hubKey) =>
       audit.countersigned(head, hubKey, (record) => auditParts(tables, audit.bytesOf(record))),
-    decisions: async (limit) => (await decisions.newest(limit)).map((bytes) => fromBinary(DecisionRecordSchema, bytes)),
+    decisions: async (page) =>
+      (await decisions.newest(pageOf(page))).map((bytes) => fromBinary(DecisionRecordSchema, bytes)),
     async get(workload, key) {
       const found = await spaces.of(workload).get(key);
       return found && { value: found.value, revision: BigInt(found.revision) };

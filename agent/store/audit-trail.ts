@@ -24,7 +24,7 @@ import {
 } from "./audit-stand.ts";
 import { isDamage, textOf } from "./codec.ts";
 import type { AuditPage } from "./ports.ts";
-import { type Part, writeParts } from "./rows.ts";
+import { below, fitting, type Page, type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
 /** What a trail has to know of its store. */
@@ -201,9 +201,11 @@ export class AuditTrail {
     return { chained, write: { type: "put", key, value: chained } };
   }
 
-  async newest(limit: number): Promise<AuditRecord[]> {
-    const found = await this.#database.entries({ ...all, reverse: true, limit });
-    return found.map(([, value]) => fromBinary(AuditRecordSchema, value));
+  /** As `Rows.newest`. */
+  async newest({ limit, skip = 0, bytesMax = Number.POSITIVE_INFINITY }: Page): Promise<AuditRecord[]> {
+    const range = await below(this.#database, all, skip);
+    const found = range && (await this.#database.entriesWhile({ ...range, reverse: true, limit }, fitting(bytesMax)));
+    return (found ?? []).map(([, value]) => fromBinary(AuditRecordSchema, value));
   }
   /** See AgentStore.readAudit; a cursor names the row to go on behind, and the row at which the first page saw the end. */
   async page(after: string): Promise<AuditPage> {

@@ -25,6 +25,7 @@ import { type Mirror, type MirroredStore, mirrored, type Rests, readMirror } fro
 import { keksIn, storedRing } from "./keys/store-keys.ts";
 import { openMended } from "./open-mended.ts";
 import type { MemoryKey, StepWrite, StoreIdentity } from "./ports.ts";
+import type { Page } from "./rows.ts";
 
 /** Between two tries to open the store, and to bring a mirror up to date. */
 const retryMs = 1000;
@@ -208,8 +209,8 @@ class DeferredStore implements StartedStore {
   async appendAudit(records: Parameters<OpenedAgentStore["appendAudit"]>[0]): Promise<void> {
     await this.#opened().appendAudit(records);
   }
-  async incidents(limit: number, openOnly: boolean) {
-    return this.#opened().incidents(limit, openOnly);
+  async incidents(page: number | Page, openOnly: boolean) {
+    return this.#opened().incidents(page, openOnly);
   }
   incidentsOpened() {
     return this.#store?.incidentsOpened() ?? 0;
@@ -217,8 +218,8 @@ class DeferredStore implements StartedStore {
   openIncidents(limit: number) {
     return this.#store?.openIncidents(limit) ?? [];
   }
-  async audit(limit: number) {
-    return this.#opened().audit(limit);
+  async audit(page: number | Page) {
+    return this.#opened().audit(page);
   }
   auditHead() {
     return this.#store?.auditHead();
@@ -229,8 +230,8 @@ class DeferredStore implements StartedStore {
   async countersigned(head: SignedHead, hubKey: string): Promise<void> {
     await this.#opened().countersigned(head, hubKey);
   }
-  async decisions(limit: number) {
-    return this.#opened().decisions(limit);
+  async decisions(page: number | Page) {
+    return this.#opened().decisions(page);
   }
   async get(workload: string, key: string) {
     return this.#opened().get(workload, key);

@@ -1,9 +1,11 @@
 import { type Incident, IncidentSchema, IncidentState } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import type { Write } from "@blueflame/shared/store/level/writer.ts";
 import { fromBinary } from "@bufbuild/protobuf";
-import { type Part, Rows } from "./rows.ts";
+import { fitting, type Page, type Part, Rows } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 
+/** So many are in memory beyond the end of a page. */
+const readAtOnce = 16;
 /** How many were ever opened. */
 const openedKey = "incidents-opened";
 
@@ -60,15 +62,23 @@ export class Incidents {
     const open = this.#open.get(id);
     return open?.byteLength ? fromBinary(IncidentSchema, open).revision >= revision : this.#closed.has(id);
   }
-  async newest(limit: number, openOnly: boolean): Promise<Incident[]> {
+  /** As {@link Rows.newest}. */
+  async newest({ limit, skip = 0, bytesMax = Number.POSITIVE_INFINITY }: Page, openOnly: boolean): Promise<Incident[]> {
     const ids = openOnly ? [...this.#open.keys()] : [...this.#open.keys(), ...this.#closed.keys()];
     const keys = ids
       .sort()
       .reverse()
-      .slice(0, limit)
+      .slice(skip, skip + limit)
       .map((id) => `incident/${id}`);
-    const found = await this.#database.getMany(keys);
-    return found.flatMap((value) => (value ? [fromBinary(IncidentSchema, value)] : []));
+    const fits = fitting(bytesMax);
+    const found: Incident[] = [];
+    for (let at = 0; at < keys.length; at += readAtOnce) {
+      for (const value of await this.#database.getMany(keys.slice(at, at + readAtOnce))) {
+        if (value && !fits(value)) return found;
+        if (value) found.push(fromBinary(IncidentSchema, value));
+      }
+    }
+    return found;
   }
 
   /** At most `limit` of those that are open, newest first. */

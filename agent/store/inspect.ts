@@ -89,10 +89,10 @@ async function readValues(
   try {
     await checkKnown(place, handle, storeFormat);
     const form = await formOf(handle, dataDir).catch((error: unknown) => {
-      if (mayLoseKey && (isFault(error, "STORE_KEY_MISSING") || isFault(error, "STORE_KEY_WRONG"))) return undefined;
+      if (mayLoseKey && (isFault(error, "STORE_KEY_MISSING") || isFault(error, "STORE_KEY_WRONG"))) return error;
       throw error;
     });
-    if (!form) return await withoutKeys(handle);
+    if (!form || isFault(form)) return await withoutKeys(handle, form?.saw);
     const problems = await unreadableIn(handle, form);
     const lost = await lostIn(place, handle);
     const notes = [...(lost === undefined ? [] : [lost]), ...problems.slice(0, notesMax).map(({ saw }) => saw)];
@@ -114,11 +114,13 @@ type Values = Pick<Inspected, "opens" | "keys" | "unreadable" | "behind" | "note
 const closed = { opens: false, keys: "there", unreadable: 0, behind: false } as const;
 
 /** A store that was made and not written yet needs no keys. */
-async function withoutKeys(handle: Handle): Promise<Values> {
+async function withoutKeys(
+  handle: Handle,
+  saw = "the wrapped data keys are gone, in the store and beside it",
+): Promise<Values> {
   const [any] = await handle.keys({ gte: "a", lt: "\x7f", limit: 1 }).all();
   if (any === undefined) return { opens: true, keys: "there", unreadable: 0, behind: false, notes: [] };
-  const notes = ["the wrapped data keys are gone, in the store and beside it"];
-  return { opens: true, keys: "gone", unreadable: 0, behind: false, notes };
+  return { opens: true, keys: "gone", unreadable: 0, behind: false, notes: [saw] };
 }
 
 /** With where it comes from, when it was moved from another place of the store. */

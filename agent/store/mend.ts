@@ -90,8 +90,9 @@ export async function mendStore(dataDir: string, options: MendOptions, wish?: Wi
   checkPlaces(dataDir, wish);
   const beganWallMs = options.clock.wallMs();
   const done = await underLock(place, options, async () => {
-    // Whoever asks for a snapshot or an empty store has given up what this one holds.
-    const found = await inspect(dataDir, place, wish?.is === "empty" || wish?.is === "restore", options.mirror);
+    // Whoever names a snapshot or asks for an empty store has given up what this one holds; a key that is wrong is no damage.
+    const givenUp = wish?.is === "empty" || snapshotNamed(wish) !== undefined;
+    const found = await inspect(dataDir, place, givenUp, options.mirror);
     const choice = wish ? wished(wish, found, dataDir) : choose(found);
     if (choice.is === "leave") {
       const is = choice.because === "sound" ? "sound" : "absent";

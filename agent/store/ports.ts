@@ -5,6 +5,7 @@ import type { Reading } from "@blueflame/shared/gen/blueflame/link/v1/link_servi
 import type { Outbox } from "../uplink/ports.ts";
 import type { ConfigVersionsWrite } from "./config-versions.ts";
 import type { StoredRing } from "./keys/ring.ts";
+import type { Page } from "./rows.ts";
 import type { Forgotten, WorkloadSpace } from "./workload-spaces.ts";
 
 /** What one decision leaves behind, written as one batch: all of it or nothing. */
@@ -79,20 +80,20 @@ export interface AgentStore {
   /** Into the audit, each chained to the one before, and the outbox; synced. */
   appendAudit(records: readonly AuditRecord[]): Promise<void>;
 
-  /** Newest first. */
-  incidents(limit: number, openOnly: boolean): Promise<Incident[]>;
+  /** Newest first; a number is a page of so many. */
+  incidents(page: number | Page, openOnly: boolean): Promise<Incident[]>;
   /** How many were ever opened, also those that are not kept any more. */
   incidentsOpened(): number;
   /** The newest revisions of those that are open, as they are in memory; newest first. */
   openIncidents(limit: number): Incident[];
-  audit(limit: number): Promise<AuditRecord[]>;
+  audit(page: number | Page): Promise<AuditRecord[]>;
   /** The audit's newest record; undefined while it is not known. */
   auditHead(): Link | undefined;
   /** A page of the audit, oldest first. `after` is empty for the first, which says how the chain stands, else what the page before said. */
   readAudit(after: string): Promise<AuditPage>;
   /** Keeps what the hub has countersigned; the caller has checked it. What differs from the store goes into the audit, once. */
   countersigned(head: SignedHead, hubKey: string): Promise<void>;
-  decisions(limit: number): Promise<DecisionRecord[]>;
+  decisions(page: number | Page): Promise<DecisionRecord[]>;
 
   /** The workload's own keys, in short: as {@link space} has them. */
   get(workload: string, key: string): Promise<{ value: Uint8Array; revision: bigint } | undefined>;

@@ -39,9 +39,11 @@ export class Rows {
     };
     return { at, writes, undo };
   }
-  async newest(limit: number): Promise<Uint8Array[]> {
-    const found = await this.#database.entries({ ...this.#all(), reverse: true, limit });
-    return found.map(([, value]) => value);
+  /** Of what is left without the newest `skip`, the newest: as many as the page holds, newest first. */
+  async newest({ limit, skip = 0, bytesMax = Number.POSITIVE_INFINITY }: Page): Promise<Uint8Array[]> {
+    const range = await below(this.#database, this.#all(), skip);
+    const found = range && (await this.#database.entriesWhile({ ...range, reverse: true, limit }, fitting(bytesMax)));
+    return (found ?? []).map(([, value]) => value);
   }
   /** Every row, oldest first. */
   async all(): Promise<{ at: number; value: Uint8Array }[]> {
@@ -57,6 +59,43 @@ export class Rows {
   #all() {
     return { gte: `${this.#prefix}/`, lt: `${this.#prefix}0` }; // "0" follows "/"
   }
+}
+
+/**
+ * A page of what is read newest first: at most so many, and no more bytes than these, but at least one. Who pages skips what the
+ * pages before held, goes on until one is empty, and drops what comes twice because something new has come meanwhile.
+ */
+export interface Page {
+  readonly limit: number;
+  readonly skip?: number;
+  readonly bytesMax?: number;
+}
+
+/** A number is a page of so many. */
+export function pageOf(page: number | Page): Page {
+  return typeof page === "number" ? { limit: page } : page;
+}
+
+/** The range without its newest `skip`; undefined when nothing is left. */
+export async function below<R extends { readonly gte: string; readonly lt: string }>(
+  database: Pick<SealedDatabase, "keys">,
+  range: R,
+  skip: number,
+): Promise<R | undefined> {
+  if (skip === 0) return range;
+  const skipped = await database.keys({ ...range, reverse: true, limit: skip });
+  const last = skipped.at(-1);
+  return last === undefined || skipped.length < skip ? undefined : { ...range, lt: last };
+}
+
+/** True for rows as long as they fit into a page; the first one always does. */
+export function fitting(bytesMax: number): (value: Uint8Array) => boolean {
+  let bytes = 0;
+  return (value) => {
+    const fits = bytes === 0 || bytes + value.length <= bytesMax;
+    bytes += value.length;
+    return fits;
+  };
 }
 
 /** About what these hold in memory. */

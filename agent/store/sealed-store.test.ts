@@ -259,6 +259,25 @@ test("the key-encryption key is changed while the store is used; the old one ope
   expect(await open().catch(code)).toBe("STORE_KEY_WRONG");
 });
 
+test("PHX-9 with the keys of before a change put back, a restore that named no snapshot gave up a sound store for an older one", async () => {
+  await lived();
+  const store = await open();
+  const snapshots = startSnapshots({ store, clock, dataDir: dir, everyMs: 1, keep: 9 });
+  while (snapshotNumbers(join(dir, "snapshots")).length === 0) await new Promise((done) => setTimeout(done, 5));
+  await snapshots.close();
+  const files = ["store.key", "store.keys"].map((name) => join(dir, name));
+  const before = files.map((file) => readFileSync(file));
+  await store.rotateKey("kek");
+  await store.put("risk", "later", Buffer.from("too"), undefined);
+  await close(store);
+  const after = files.map((file) => readFileSync(file));
+  const put = (bytes: Buffer[]) => files.forEach((file, at) => void writeFileSync(file, bytes[at] ?? ""));
+  put(before);
+  expect(await mendStore(dir, mending, { is: "restore", from: undefined }).catch(code)).toBe("STORE_KEY_WRONG");
+  put(after);
+  expect(text(await (await open()).get("risk", "later"))).toBe("too");
+});
+
 test("with its key lost the holder of the escrow key opens the store again, also when it was entrusted late", async () => {
   await lived();
   const pair = pems(generateKeyPairSync("x25519"));

@@ -4,7 +4,7 @@ import { type Answer, type Context, carried, commit, type Request, releaseRisk, 
 import type { Limits, Lock } from "../state/risk.ts";
 import { apply, type Booked, type Change, type Entry, type KeptRisk, Space } from "../state/space.ts";
 import { textOf } from "./codec.ts";
-import { bytesIn, type Part, writeParts } from "./rows.ts";
+import { bytesIn, fitting, type Part, writeParts } from "./rows.ts";
 import type { SealedDatabase } from "./sealed-database.ts";
 import {
   changeOf,
@@ -188,16 +188,6 @@ export class WorkloadSpaces {
   }
 }
 
-/** True for rows as long as they fit into a page; the first one always does. */
-function pageOfBytes(): (sealed: Uint8Array) => boolean {
-  let bytes = 0;
-  return (sealed) => {
-    const fits = bytes === 0 || bytes + sealed.length <= stateMax.pageBytes;
-    bytes += sealed.length;
-    return fits;
-  };
-}
-
 class OwnSpace implements WorkloadSpace {
   readonly #database: SealedDatabase;
   readonly #workload: string;
@@ -272,14 +262,14 @@ class OwnSpace implements WorkloadSpace {
     if (!meta) throw new Fault("NOT_FOUND", `'${this.#workload}' has no log '${log}'`);
     const from = Math.max(after + 1, meta.first);
     const range = { gte: entryRow(this.#workload, log, from), lt: entryRow(this.#workload, log, meta.last + 1), limit };
-    const found = await this.#database.entriesWhile(range, pageOfBytes());
+    const found = await this.#database.entriesWhile(range, fitting(stateMax.pageBytes));
     return found.map(([row, value]) => ({ index: indexOf(row), ...readEntry(value) }));
   }
 
   async readTrades(after: number, limit: number): Promise<Booked[]> {
     const last = this.#landed.risk?.risk.trades ?? 0;
     const range = { gte: tradeRow(this.#workload, after + 1), lt: tradeRow(this.#workload, last + 1), limit };
-    const found = await this.#database.entriesWhile(range, pageOfBytes());
+    const found = await this.#database.entriesWhile(range, fitting(stateMax.pageBytes));
     return found.map(([, value]) => readTrade(value));
   }
 

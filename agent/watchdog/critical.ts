@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, writeFileSync } from "node:fs";
 import { constants, setPriority } from "node:os";
 import { join } from "node:path";
-import { markVariable, places } from "../constants.ts";
+import { fromServiceManager, markVariable, places } from "../constants.ts";
 import { random } from "./key.ts";
 import { onPromises } from "./lazily.ts";
 import { allPids, environOf, identify, leads } from "./process.ts";
@@ -15,10 +15,6 @@ import { type Identity, same } from "./state.ts";
 const format = 1;
 /** What ends again at once is started again ever more rarely. */
 const again = { firstMs: 5000, lastMs: 300_000 };
-
-/** sd_notify(3), sd_watchdog_enabled(3), systemd.exec(5). */
-const ofInit =
-  /^(NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_\w+|MAINPID|MANAGERPID|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|FDSTORE|CREDENTIALS_DIRECTORY)$/;
 
 /** How one of them is started; written by the agent, which leaves out what a person has stopped. */
 export interface CriticalWorkload {
@@ -117,7 +113,7 @@ function launch(workload: CriticalWorkload, mark: string): { pid: number } | { b
 /** Ours without what init has told us, and only us. */
 function ownEnvironment(): NodeJS.ProcessEnv {
   const env = { ...process.env };
-  for (const name of Object.keys(env)) if (ofInit.test(name)) delete env[name];
+  for (const name of Object.keys(env)) if (fromServiceManager.test(name)) delete env[name];
   return env;
 }
 

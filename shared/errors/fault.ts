@@ -59,7 +59,7 @@ export const catalogue = {
     retry: "never",
     exit: 1,
     remedy:
-      "The store existed once and is gone; it is not made anew by itself. Was another directory meant (--data-dir)? On a node: `blueflame-agent store restore` takes the youngest snapshot. On the hub: put a copy of its data directory back.",
+      "The store existed once and is gone; it is not made anew by itself. Was another directory meant (--data-dir)? On a node: `blueflame-agent store restore` takes the youngest snapshot, with `--from-hub --config FILE` the one that the hub keeps; only when all is lost, `--empty` begins with nothing. On the hub: put a copy of its data directory back.",
   },
   STORE_WRITE_FAILED: {
     retry: "later",

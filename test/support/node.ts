@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
 import type { FinishedRequest, Node } from "@blueflame/agent/node.ts";
+import { fitting } from "@blueflame/agent/store/rows.ts";
 import { Fault } from "@blueflame/shared/errors/fault.ts";
 import {
   AuditOutcome,
   type AuditRecord,
   AuditRecordSchema,
   type DecisionRecord,
+  DecisionRecordSchema,
   type Incident,
 } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { NodeHealth } from "@blueflame/shared/gen/blueflame/link/v1/link_service_pb.ts";
@@ -25,7 +27,7 @@ import {
   RunPlaybookResponseSchema,
   type TriggerInfo,
 } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { MemorySpace } from "./memory-space.ts";
 
 /** A workload of the {@link memoryNode}, and what it has done. */
@@ -173,11 +175,16 @@ export function memoryNode(names: readonly string[]): MemoryNode {
       throw new Fault("BAD_REQUEST", `'${name}' is guarded here`);
     },
     stateNames: () => [...workloads.keys()].sort(),
-    incidents: async (limit, openOnly) =>
-      node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(0, limit),
-    audit: async (limit) => actions.toReversed().slice(0, limit),
+    incidents: async ({ limit, skip = 0 }, openOnly) =>
+      node.incidentList.filter((incident) => !openOnly || incident.closedAt === undefined).slice(skip, skip + limit),
+    audit: async ({ limit, skip = 0 }) => actions.toReversed().slice(skip, skip + limit),
     readAudit: async () => ({ records: [...actions], next: "" }),
-    decisions: async (limit) => node.decisionList.slice(0, limit),
+    decisions: async ({ limit, skip = 0, bytesMax = Number.POSITIVE_INFINITY }) => {
+      const fits = fitting(bytesMax);
+      const found = node.decisionList.slice(skip, skip + limit);
+      const end = found.findIndex((one) => !fits(toBinary(DecisionRecordSchema, one)));
+      return end < 0 ? found : found.slice(0, end);
+    },
     triggers: () => node.triggerList,
     playbooks: () => node.playbookList,
     async runPlaybook(name, workload, dryRun, person) {
