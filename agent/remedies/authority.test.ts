@@ -121,6 +121,44 @@ describe("SYN-9 a command", () => {
     [["/bin/cp", "/var/lib/blueflame/diagnostics/1.json", "/tmp/x"], "allowed"],
   ])("%j is %s", (command, expected) => expect(verdict("exec", { does: "run", command }, policy)).toBe(expected));
 
+  // A word of a question in a flag's value, or further on, opened everything.
+  test.each([
+    [["/usr/bin/blueflame-agent", "kill-switch", "off", "--reason", "health"], "governance"],
+    [["/usr/bin/blueflame-agent", "state", "unlock", "firewall", "--reason", "audit"], "governance"],
+    [["/usr/bin/blueflame", "approvals", "approve", "7", "--reason", "health"], "governance"],
+    [["/usr/bin/blueflame-agent", "--data-dir", "status", "kill-switch", "off"], "governance"],
+    [["/usr/bin/blueflame-agent", "--data-dir=status", "stop", "engine"], "governance"],
+    [["/usr/bin/blueflame-agent", "--reason", "status", "kill-switch", "off"], "governance"],
+    [["/usr/bin/blueflame-agent", "--", "kill-switch", "off", "status"], "governance"],
+    [["/usr/bin/blueflame-agent", "playbooks", "-o", "json", "run", "restart-service"], "governance"],
+    [["/usr/bin/blueflame-agent"], "governance"],
+    [["/usr/bin/blueflame-agent", "--data-dir"], "governance"],
+    [["/opt/blueflame-agent-linux-x64", "kill-switch", "off"], "governance"],
+    [["/usr/bin/node", "--enable-source-maps", "/opt/blueflame-agent.cjs", "kill-switch", "off"], "governance"],
+    [["/usr/bin/blueflame-emergency", "--reason", "status"], "governance"],
+    [["/usr/bin/blueflame-hub", "cert", "--operator", "audit"], "governance"],
+    [["/usr/bin/blueflame-hub", "audit"], "governance"],
+    [["/usr/bin/blueflame", "status"], "governance"],
+    [["/usr/bin/blueflame-agent", "nodes"], "governance"],
+    [["/usr/bin/blueflame-agent", "constructor"], "governance"],
+    [["/bin/systemctl", "stop", "nginx", "reload"], "governance"],
+    [["/bin/systemctl", "-t", "reload", "stop", "nginx"], "governance"],
+    [["/usr/sbin/service", "reload", "stop"], "governance"],
+    [["/bin/systemctl"], "governance"],
+    [["/usr/bin/blueflame-agent", "--data-dir", "/srv/edge", "status", "-o", "json"], "allowed"],
+    [["/usr/bin/blueflame-agent", "--data-dir=/srv/edge", "doctor"], "allowed"],
+    [["/opt/blueflame-tune.sh", "on"], "allowed"],
+    [["/usr/bin/blueflame-agent", "audit", "verify"], "allowed"],
+    [["/usr/bin/blueflame-agent", "playbooks", "restart-service", "--yaml"], "allowed"],
+    [["/opt/blueflame-agent-linux-x64", "health"], "allowed"],
+    [["/usr/bin/node", "/opt/blueflame.mjs", "--hub", "http://127.0.0.1:7480", "nodes"], "allowed"],
+    [["/usr/bin/blueflame", "incidents", "--open"], "allowed"],
+    [["/bin/systemctl", "--no-block", "reload", "nginx"], "allowed"],
+    [["/usr/sbin/service", "nginx", "reload"], "allowed"],
+  ])("that names a question somewhere is judged by its first word: %j is %s", (command, expected) =>
+    expect(verdict("exec", { does: "run", command }, policy)).toBe(expected),
+  );
+
   test("is nothing that a restart may do", () => {
     expect(verdict("restart", { does: "run", command: ["/bin/true"] }, policy)).toBe("not_granted");
   });

@@ -217,18 +217,17 @@ const destroyers =
 /** Programs that change who may do what, or end what guards. */
 const governors =
   /^(passwd|chpasswd|usermod|useradd|userdel|groupmod|visudo|setenforce|auditctl|iptables|ip6tables|nft|ufw|firewall-cmd|setcap|chattr|shutdown|reboot|poweroff|halt|init|telinit|kill|pkill|killall|skill)$/;
-/** Our own command line may be asked, not told. */
-const ownQuestions = new Set([
-  "status",
-  "incidents",
-  "audit",
-  "decisions",
-  "doctor",
-  "triggers",
-  "playbooks",
-  "health",
-  "logs",
-]);
+/** Our own programs, as they are installed, built and packaged. */
+const ownProgram = /^(blueflame(?:-agent|-hub|-watchdog|-emergency)?)(?:-linux-\w+)?(?:\.[cm]?js)?$/;
+/** The command lines of ours that may be asked, not told: with these words first. Of our other programs there is nothing to ask. */
+const ownQuestions: Readonly<Record<string, ReadonlySet<string>>> = {
+  "blueflame-agent": new Set("status incidents audit decisions doctor triggers playbooks health logs".split(" ")),
+  blueflame: new Set("nodes workloads incidents audit decisions wait".split(" ")),
+};
+/** Flags that may stand before that word; each takes a value. */
+const ownFlags = /^--(data-dir|hub|ca|cert|key)$/;
+/** Flags of systemctl that may stand before its verb; none takes a value. */
+const serviceFlags = /^(-q|--(quiet|no-block|no-ask-password|no-pager|user|system))$/;
 
 function judgeCommand(command: readonly string[], policy: AuthorityPolicy): Judgement {
   const [file = "", ...args] = command;
@@ -244,20 +243,35 @@ function judgeCommand(command: readonly string[], policy: AuthorityPolicy): Judg
     );
   if (governors.test(name)) return no("governance", `${name} changes who may do what, or ends what guards`);
   if (name === "systemctl" || name === "service") return judgeService(name, args);
-  if (/^blueflame(-agent|-hub)?(\.(cjs|mjs|js))?$/.test(name) && !args.some((arg) => ownQuestions.has(arg)))
-    return no("governance", `${name} may be asked by a playbook, not told: ${args[0] ?? "no command"}`);
+  const script = interpreters.test(name) ? args.findIndex((arg) => ownProgram.test(basename(arg))) : -1;
+  const told = whatIsTold(name, args) ?? whatIsTold(basename(args[script] ?? ""), args.slice(script + 1));
+  if (told !== undefined)
+    return no("governance", `${name} may be asked by a playbook, not told: ${told.slice(0, 120)}`);
   const secret = args.find((arg) => namesSecret(arg, policy));
   if (secret !== undefined)
     return no("security", `an argument names what belongs to the agent itself: ${secret.slice(0, 120)}`);
   return yes;
 }
 
+/** The first word that makes it more than a question; undefined: it is one, or the program is none of ours. */
+function whatIsTold(name: string, args: readonly string[]): string | undefined {
+  const program = ownProgram.exec(name)?.[1];
+  if (program === undefined) return undefined;
+  let at = 0;
+  while (ownFlags.test(args[at]?.split("=")[0] ?? "")) at += args[at]?.includes("=") ? 1 : 2;
+  const [word = "no command", ...more] = args.slice(at);
+  if (!Object.hasOwn(ownQuestions, program) || !ownQuestions[program]?.has(word)) return word.split("=")[0];
+  // `playbooks run` is the one order below a question.
+  return word === "playbooks" && more.includes("run") ? "playbooks run" : undefined;
+}
+
 /** A reload is a hook; whether a unit runs is the agent's machines' to say, and what guards is never ended. */
 function judgeService(name: string, args: readonly string[]): Judgement {
-  const words = args.filter((arg) => !arg.startsWith("-"));
-  const reload = words.includes("reload") || words.includes("try-reload-or-restart") || words.includes("is-active");
+  const words = args.slice(args.findIndex((arg) => !serviceFlags.test(arg)));
+  const verb = name === "service" ? words[1] : words[0];
+  const reload = verb === "reload" || verb === "try-reload-or-restart" || verb === "is-active";
   if (reload && !words.some((word) => word.includes("blueflame"))) return yes;
-  return no("governance", `${name} may reload a unit, not ${words[0] ?? "this"}`);
+  return no("governance", `${name} may reload a unit, not ${verb ?? "this"}`);
 }
 
 /** `/dir/agent.key`, `--file=/dir/agent.key` and `@/dir/agent.key` name the same thing. */

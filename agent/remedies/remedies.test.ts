@@ -116,6 +116,8 @@ test("SYN-9 the forbidden is refused before anything happens, and audited as ref
     `exec: {command: [/bin/cat, ${dir}/node.key]}`,
     "exec: {command: [/usr/bin/systemctl, stop, blueflame-watchdog]}",
     "exec: {command: [/usr/bin/blueflame-agent, kill-switch, 'off']}",
+    "exec: {command: [/usr/bin/blueflame-agent, kill-switch, 'off', --reason, health]}",
+    "exec: {command: [/usr/bin/blueflame-agent, state, unlock, firewall, --reason, audit]}",
     "clean_disposable: {older_than: 0s, until_used: 0%}",
   ];
   for (const [n, attempt] of attempts.entries()) playbook(`evil-${n}`, `  - ${attempt}\n`);
@@ -130,7 +132,7 @@ test("SYN-9 the forbidden is refused before anything happens, and audited as ref
   expect(readFileSync(join(dir, "data", "ledger"), "utf8")).toBe("all of it");
   const refused = rig.audits.filter(({ action }) => action === "remedy.exec");
   expect(refused.map(({ outcome }) => outcome)).toEqual(refused.map(() => "refused"));
-  expect(refused).toHaveLength(7);
+  expect(refused).toHaveLength(9);
   // What a command is handed stays out of the record: it may be a secret.
   expect(refused.map(({ because }) => because).join()).not.toMatch(/ledger|-rf/);
 });
