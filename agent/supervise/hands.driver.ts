@@ -2,7 +2,7 @@ import { askAgainMs, type RemedyResult } from "../remedies/ports.ts";
 import type { Actor, SupervisorParts } from "./parts.ts";
 import { policyJson } from "./recorder.driver.ts";
 import { fingerprint, inSafeMode } from "./start-spec.ts";
-import type { Effect, Event, Instance } from "./state.ts";
+import { type Effect, type Event, type Instance, instanceOf } from "./state.ts";
 import { awaitsRemedy } from "./treatment.ts";
 
 /** Who waits for a place in its pool looks again this often. */
@@ -54,6 +54,12 @@ export class Hands {
         actor.queue.unshift({ event: answer });
       }
     }
+  }
+
+  /** Id of the instance that lives, or was just started and its machine has not heard of it; empty: none, and nothing tells of one. */
+  lifeOf(actor: Actor): string {
+    const { phase } = actor.state;
+    return instanceOf(phase)?.id ?? (phase.at === "spawning" && this.#begun.get(actor) === phase.id ? phase.id : "");
   }
 
   /** Not awaited: it may take hours, and whoever runs is judged meanwhile. Its answer is an event like any other. */

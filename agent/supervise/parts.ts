@@ -59,12 +59,20 @@ export interface SupervisorParts {
   readonly log: (level: "info" | "warn" | "error", fields: Readonly<Record<string, unknown>>, message: string) => void;
 }
 
+/** What waits for a workload's machine. */
+interface Queued {
+  readonly event: Event;
+  /** A sign of life came when this instance lived; empty: when none did. Of another one it says nothing. */
+  readonly of?: string;
+  readonly settled?: (problem?: Fault) => void;
+}
+
 /** One workload at run time: its state, and what waits for it. */
 export interface Actor extends Recorded {
   /** The config's, or an older version after a rollback. */
   spec: WorkloadSpec;
   policyJson: string;
-  readonly queue: { event: Event; settled?: ((problem?: Fault) => void) | undefined }[];
+  readonly queue: Queued[];
   /** The fingerprint that its next instance will carry. */
   startsAs: string;
   running: boolean;

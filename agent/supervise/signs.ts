@@ -3,6 +3,11 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { amnesty } from "./evidence.ts";
 import type { Event, IncidentFacts, Phase, State } from "./state.ts";
 
+/** Does it tell of one life only? What was seen of a process says nothing of the one after it. */
+export function isOfLife({ is }: Event): boolean {
+  return is === "beat" || is === "probed" || is === "seen" || is === "unwell";
+}
+
 export function probed(state: State, event: Extract<Event, { is: "probed" }>): State {
   const before = state.evidence.probes[event.probe];
   const facts = {

@@ -23,6 +23,7 @@ import type { Actor, SupervisorParts } from "./parts.ts";
 import { Recorder } from "./recorder.driver.ts";
 import { dismiss } from "./removed.driver.ts";
 import { nodeHealth, statusOf } from "./report.ts";
+import { isOfLife } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { maySettleWaits, standsOf, wokenBy } from "./stands.ts";
 import { starting, tightened } from "./start-spec.ts";
@@ -122,7 +123,7 @@ export class Supervisor {
     if (isRefused(this.#halt, event)) return;
     if (event.is === "boot") actor.told = true;
     if (actor.queue.length >= queueMax && (event.is === "beat" || event.is === "probed" || event.is === "look")) return;
-    actor.queue.push({ event });
+    actor.queue.push(isOfLife(event) ? { event, of: this.#hands.lifeOf(actor) } : { event });
     void this.#drain(actor);
   }
 
@@ -216,6 +217,8 @@ export class Supervisor {
     actor.running = true;
     try {
       for (let next = actor.queue.shift(); next && !this.#closed; next = actor.queue.shift()) {
+        // The last beat of a process that is gone is none of its successor's.
+        if (next.of !== undefined && next.of !== this.#hands.lifeOf(actor)) continue;
         const halt = this.#halt;
         if (halt && haltsBefore(halt, actor.spec, actor.state, next.event, this.#moment()))
           await this.#apply(actor, halt, undefined);
@@ -271,11 +274,9 @@ export class Supervisor {
   }
 
   #onExit(id: string, code: number | null, signal: string | null): void {
-    for (const actor of this.#actors.values()) {
-      const { phase } = actor.state;
-      const current = instanceOf(phase)?.id ?? (phase.at === "spawning" ? phase.id : undefined);
-      if (current === id) this.post(actor.spec.name, { is: "exited", id, code, signal, ...this.#needsDown(actor) });
-    }
+    for (const actor of this.#actors.values())
+      if (this.#hands.lifeOf(actor) === id)
+        this.post(actor.spec.name, { is: "exited", id, code, signal, ...this.#needsDown(actor) });
   }
 
   /** Beats and probes are taken while an instance lives, and no longer. */
