@@ -33,6 +33,7 @@ const measured: Readonly<Record<string, number>> = {
   "agent/remedies/durable.test.ts": 27,
   "agent/remedies/remedies.test.ts": 26,
   "test/e2e/leave-while-healing.test.ts": 26,
+  "test/e2e/protect.test.ts": 22,
   "hub/phoenix.test.ts": 23,
   "agent/exorcism/exorcist.driver.test.ts": 22,
   "test/e2e/bad-input-place.test.ts": 21,

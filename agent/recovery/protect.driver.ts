@@ -18,8 +18,8 @@ export interface ProtectParts {
   readonly config: AgentConfig;
   readonly families: Families;
   readonly clock: Clock;
-  readonly supervisor: Supervisor;
-  readonly voice: Voice;
+  readonly supervisor: Pick<Supervisor, "names" | "spec" | "state" | "post">;
+  readonly voice: Pick<Voice, "log" | "audit" | "alert">;
   /** The newest figures of a workload. */
   readonly figures: (workload: string) => Figures;
   readonly killSwitch: () => boolean;
@@ -112,7 +112,10 @@ export function protect(parts: ProtectParts, excesses: Excesses): Protection {
 }
 
 /** What was done counts as success; what was only seen, or survives, does not. A storm pages a person. */
-function exorcised(voice: Voice, { owner, kind, who, because, did, freed, reaped, tookMs }: Exorcism): void {
+function exorcised(
+  voice: ProtectParts["voice"],
+  { owner, kind, who, because, did, freed, reaped, tookMs }: Exorcism,
+): void {
   const words = `${kind}, ${did}: pid ${who.pid} (${who.name}): ${because}`;
   const acted = did === "ended" || did === "gone" || did === "asked" || did === "reaped" || did === "told";
   voice.audit({
