@@ -1,6 +1,6 @@
 import { formatFlag } from "@blueflame/shared/cli/print.ts";
 import { parseDuration } from "@blueflame/shared/cli/text.ts";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { PlaybooksOptions, RunOptions } from "./playbooks.ts";
 
 /** Adds the command `playbooks`: what they do, one of them by hand, and a file of your own before the agent reads it. */
@@ -23,7 +23,11 @@ export function addPlaybooks(program: Command): void {
       "",
     )
     .option("--dry-run", "only say what each step would do now", false)
-    .option("--timeout <duration>", "how long to wait for it, like 30s", parseDuration, 3_600_000)
+    .addOption(
+      new Option("--timeout <duration>", "how long to wait for it, like 30s")
+        .argParser(parseDuration)
+        .default(3_600_000, "1h"),
+    )
     .action(async (name: string, _options, command: Command) =>
       (await desk()).run(name, command.optsWithGlobals<RunOptions>()),
     );

@@ -164,6 +164,7 @@ export const deeds: Readonly<Record<string, (rig: CanaryRig) => Promise<void>>> 
     await rig.start();
   },
   "a diagnosis": async (rig) => {
-    await rig.says("playbooks run look-closer --workload risk");
+    await rig.says("playbooks run look-closer --workload risk --dry-run");
+    await rig.says("playbooks run look-closer --workload risk", anyCode);
   },
 };

@@ -23,6 +23,8 @@ export type Kind =
   | "config file"
   | "data file"
   | "output"
+  | "answer"
+  | "argument"
   | "token"
   | "wrong token"
   | "refused name"

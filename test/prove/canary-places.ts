@@ -21,6 +21,14 @@ const homes: readonly Home[] = [
   { place: /^own\.conf$/, of: ["config file"], because: "the workload's own config file" },
   { place: /^book\.db$/, of: ["data file"], because: "the workload's own data" },
   { place: /^said$/, of: ["output"], because: "what the workload prints" },
+  { place: /^answers$/, of: ["answer"], because: "what a probe and a step of a playbook print" },
+  { place: /^plays\//, of: ["argument"], because: "the operator's own playbook" },
+  {
+    place: /^(d\/runs\/|process arguments$)/,
+    of: ["argument"],
+    because: "a step that is going on has its arguments, and the run must go on after a crash",
+    seldom: true,
+  },
   {
     place: /^escrow\.pem$/,
     of: ["escrow key"],

@@ -52,8 +52,6 @@ export class CanaryRig extends AgentRig {
     this.lookout = lookout;
     this.#shape = Math.floor(chance() * shapes.all);
     mkdirSync(join(this.dir, "plays"));
-    const play = { name: "look-closer", description: "Everything is written down.", steps: [{ diagnose: {} }] };
-    writeFileSync(join(this.dir, "plays", "look-closer.yaml"), JSON.stringify(play));
     this.secrets();
   }
 
@@ -85,6 +83,16 @@ export class CanaryRig extends AgentRig {
     writeFileSync(join(this.dir, "own.conf"), this.text("config file"));
     writeFileSync(join(this.dir, "book.db"), this.bytes("data file"));
     this.prints("error");
+    const answers = join(this.dir, "answers");
+    writeFileSync(answers, `error: ${this.name("answer", 60)}\n`);
+    const program = join(this.dir, "look.sh");
+    writeFileSync(program, `cat ${answers}; exit 4\n`);
+    const step = { command: ["/bin/sh", program, this.name("argument", 60)] };
+    const play = {
+      ...{ name: "look-closer", description: "Everything is written down." },
+      steps: [{ diagnose: {} }, { exec: step, on_failure: "continue" }],
+    };
+    writeFileSync(join(this.dir, "plays", "look-closer.yaml"), JSON.stringify(play));
     const ask = { every: "1s", use: "readiness" };
     const loop = "while :; do sleep 1; done";
     this.configure({
@@ -114,6 +122,8 @@ export class CanaryRig extends AgentRig {
               name: "page",
               http: { url: `${scheme}://${this.name("probe", 40)}@${nobody}/health?key=${this.name("probe", 40)}` },
             },
+            { ...ask, name: "good", exec: { command: ["/bin/cat", answers] } },
+            { ...ask, name: "bad", exec: { command: ["/bin/sh", "-c", `cat ${answers} >&2; exit 3`] } },
             { ...ask, name: "door", tcp: { address: nobody, send: `AUTH ${this.name("probe", 40)}\r\n` } },
           ],
         },
