@@ -95,24 +95,6 @@ export function isLocal(mounts: string, path: string): boolean {
   return localTypes.has(line?.split(" ")[2] ?? "");
 }
 
-/** CPU time in clock ticks and the start time, from /proc/PID/stat. */
-export function parseProcessTimes(stat: string): { cpuTicks: number; startTicks: number } | undefined {
-  // The command may hold blanks and parentheses: fields start after the last one.
-  const fields = stat
-    .slice(stat.lastIndexOf(")") + 2)
-    .split(" ")
-    .map(Number);
-  const [userTicks, systemTicks, startTicks] = [fields[11], fields[12], fields[19]];
-  if (userTicks === undefined || systemTicks === undefined || startTicks === undefined) return undefined;
-  return { cpuTicks: userTicks + systemTicks, startTicks };
-}
-
-/** Resident bytes and threads, from /proc/PID/status; a zombie has no memory. */
-export function parseProcessStatus(status: string): { memoryBytes: number; threads: number } {
-  const figure = (pattern: RegExp): number => Number(pattern.exec(status)?.[1] ?? 0);
-  return { memoryBytes: figure(/^VmRSS:\s+(\d+) kB$/m) * 1024, threads: figure(/^Threads:\s+(\d+)$/m) };
-}
-
 /** Bytes that a process has read and written by system calls since its start, from /proc/PID/io: files, pipes and sockets alike. */
 export function parseProcessIo(io: string): number {
   const figure = (pattern: RegExp): number => Number(pattern.exec(io)?.[1] ?? 0);

@@ -1,18 +1,14 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { hostname, release, tmpdir, type } from "node:os";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { VirtualClock } from "@blueflame/shared/time/virtual-clock.ts";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { FamilyFigures } from "./family-figures.driver.ts";
 import { inventory, readInventory } from "./inventory.driver.ts";
-import { mountOf, parseCpu, parseLoad, parseMemory, parseNetwork, parseProcessTimes } from "./proc-text.ts";
-import { processSensors } from "./process.driver.ts";
+import { mountOf, parseCpu, parseLoad, parseMemory, parseNetwork } from "./proc-text.ts";
 import type { Reading } from "./reading.ts";
 import { singleFlight } from "./single-flight.driver.ts";
 import { diskReader, libraryReader, systemSensors } from "./system.driver.ts";
 import { watchSensors } from "./watch.driver.ts";
-
-let child: ChildProcess | undefined;
-afterEach(() => child?.kill("SIGKILL"));
 
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const figure = (readings: readonly Reading[], sensor: string) => readings.find((one) => one.sensor === sensor)?.value;
@@ -56,10 +52,15 @@ test("every sensor's name ends with its unit", async () => {
   const system = systemSensors(tmpdir(), realClock());
   await system.read();
   await wait(20);
-  const names = [...(await system.read()), ...processSensors(realClock()).read([{ subject: "", pid: process.pid }])];
-  for (const { sensor } of names) {
-    expect(sensor).toMatch(/_(ratio|bytes|bytes_per_second|celsius|seconds|inodes|threads|files)$/);
-  }
+  const family = new FamilyFigures(realClock(), () => undefined);
+  family.read("w", process.pid);
+  const names = [
+    ...(await system.read()).map(({ sensor }) => sensor),
+    ...Object.keys(family.read("w", process.pid)?.figures ?? {}),
+  ];
+  family.close();
+  expect(names).toEqual(expect.arrayContaining(["memory_used_bytes", "process_tasks"]));
+  for (const name of names) expect(name).toMatch(/_(ratio|bytes|bytes_per_second|celsius|seconds|inodes|tasks|files)$/);
 });
 
 test("a disk that hangs is told as silent, is asked once only, and holds nothing up", async () => {
@@ -88,29 +89,6 @@ test("a question that fails is no silence, and the next one is asked anew", asyn
   const ask = singleFlight(() => Promise.reject(new Error(`no ${++asked}`)), 1000);
   expect(await ask()).toMatchObject({ is: "failed" });
   expect(await ask()).toMatchObject({ is: "failed", error: new Error("no 2") });
-});
-
-test("a process that spins uses up to one core, and one that is gone gives nothing", async () => {
-  child = spawn(process.execPath, ["-e", "for (;;);"]);
-  const sensors = processSensors(realClock());
-  const one = [{ subject: "workload/spin", pid: child.pid ?? 0 }];
-  const begun = () => processSensors(realClock()).read(one);
-  while ((figure(begun(), "process_threads") ?? 0) < 2 || (figure(begun(), "process_open_files") ?? 0) < 3)
-    await wait(20);
-  const first = sensors.read(one);
-  expect(figure(first, "process_cpu_ratio")).toBeUndefined();
-  expect(figure(first, "process_memory_bytes")).toBeGreaterThan(2 ** 20);
-  // How much it gets depends on who else is on this machine.
-  let second = first;
-  while ((figure(second, "process_cpu_ratio") ?? 0) < 0.01) {
-    await wait(200);
-    second = sensors.read(one);
-  }
-  expect(figure(second, "process_cpu_ratio")).toBeLessThan(1.5);
-  expect(second.every(({ subject }) => subject === "workload/spin")).toBe(true);
-  child.kill("SIGKILL");
-  await new Promise((resolve) => child?.once("exit", resolve));
-  expect(sensors.read(one)).toEqual([]);
 });
 
 test("the inventory names the machine, and is asked once", async () => {
@@ -147,9 +125,7 @@ test("texts of /proc are read as the kernel writes them", () => {
     "/var/my disk",
     "/",
   ]);
-  const stat = `7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 4711 0 0`;
-  expect(parseProcessTimes(stat)).toEqual({ cpuTicks: 42, startTicks: 4711 });
-  expect([parseCpu(""), parseMemory(""), parseProcessTimes("")]).toEqual([undefined, undefined, undefined]);
+  expect([parseCpu(""), parseMemory("")]).toEqual([undefined, undefined]);
 });
 
 test("a disk that hangs while the history is kept does not make the machine's figures old", async () => {

@@ -1,17 +1,14 @@
 /** What a figure means for a trigger. Pure, a part of `machine.ts`. */
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
+import { type BurstPolicy, burst, type Errors } from "../anomaly/burst.ts";
 import { type Doubt, lagOf, pauseOf, widening } from "./doubt.ts";
 import { figureWords, metricOf } from "./metrics.ts";
 import type { Figures } from "./observation.ts";
 import type { Finding } from "./stand.ts";
 import type { CountTrigger, LevelTrigger, Trigger } from "./trigger.ts";
-import { countOf, type Fading, type Window } from "./window.ts";
+import { countOf, type Window } from "./window.ts";
 
-/** A burst is so many times what is usual. */
-const burstFactor = 3;
-/** What is usual fades over so many windows. */
-const usualWindows = 10;
 /** Whether a count is over is judged by the last quarter of its window. */
 const quarters = 4;
 /** A trend is believed from here on, and given up below. */
@@ -75,12 +72,12 @@ export function silenceFinding(
 /**
  * How many were counted. It is over when in the last quarter of the window they came at less than half of the rate that fires.
  * Counts that came in while the agent was away lay in a longer window than it seems, so more of them are needed; and three times
- * as many on a starved machine.
+ * as many on a starved machine. Errors must also be a burst: far more than usual ({@link burst}).
  */
 export function countFinding(
   trigger: CountTrigger,
   window: Window,
-  usual: Fading | undefined,
+  errors: Errors | undefined,
   doubt: Doubt,
   nowMs: number,
 ): Finding {
@@ -92,17 +89,17 @@ export function countFinding(
   const lagMs = lagOf(doubt, withinMs, nowMs);
   if (seen < Math.floor((count * (withinMs + lagMs)) / withinMs)) return { is: "between", because };
   if (kind === "error_burst") {
-    const usually = usual ? (usual.sum * withinMs) / usualFadeMs(trigger) : 0;
-    if (seen < burstFactor * usually) return { is: "between", because };
-    return { is: "holds", because: `${because}, usual are ${Math.round(usually * 10) / 10}` };
+    const verdict = errors && burst(errors, burstPolicy(trigger), seen, nowMs);
+    if (!verdict?.burst) return { is: "between", because };
+    return { is: "holds", because: `${because}, usual are ${Math.round(verdict.usual * 10) / 10}` };
   }
   const { factor, because: excuse } = widening(doubt, nowMs);
   return { is: "holds", because, ...(seen < count * factor && excuse !== "" && { excuse }) };
 }
 
-/** Over how long the usual count fades. */
-export function usualFadeMs({ withinMs }: CountTrigger): number {
-  return usualWindows * withinMs;
+/** When errors are a burst for this trigger. */
+export function burstPolicy({ count, withinMs }: CountTrigger): BurstPolicy {
+  return { windowMs: withinMs, least: count };
 }
 
 /** `etaMs` absent: no limit is in sight. */

@@ -7,9 +7,11 @@
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { printDuration } from "@blueflame/shared/units/units.ts";
+import { countErrors, freshErrors, isForgotten } from "../anomaly/burst.ts";
 import { calmShare, heldShare, shareFigure } from "./culprit.ts";
 import { type Calm, calmed, doubted, isStrangers, lagged, loadOf, widening } from "./doubt.ts";
 import {
+  burstPolicy,
   countFinding,
   covers,
   endsWithProcess,
@@ -17,7 +19,6 @@ import {
   sharedOf,
   silenceFinding,
   trendFinding,
-  usualFadeMs,
 } from "./finding.ts";
 import { metricOf } from "./metrics.ts";
 import type { Figures, Observation } from "./observation.ts";
@@ -26,7 +27,7 @@ import { dueMs, type Finding, forgiven, knownForMs, lastFinding } from "./stand.
 import { type Event, keyOf, own, type State, type Step, type Subject, subjectOf, triggerOf } from "./state.ts";
 import type { CountTrigger, FactTrigger, LevelTrigger, Trigger } from "./trigger.ts";
 import { Turn } from "./turn.ts";
-import { counted, faded, type Window } from "./window.ts";
+import { counted, type Window } from "./window.ts";
 
 type Now = Pick<Moment, "ms" | "wallMs">;
 
@@ -34,8 +35,6 @@ type Now = Pick<Moment, "ms" | "wallMs">;
 const cadenceMs = 10_000;
 /** A schedule that is later than this says so. */
 const lateMs = 60_000;
-/** What is left of a usual count below this is forgotten. */
-const usualLeast = 0.01;
 const theNode: Subject = { workload: "" };
 
 /** What the triggers make of an event. Never throws; what is of an unknown trigger is forgotten. */
@@ -270,7 +269,10 @@ function countIn(trigger: CountTrigger, state: State, workload: string, count: n
   if (count > 0) {
     turn.windows.put(key, counted(turn.windows.at(key) ?? [], count, trigger.withinMs, turn.nowMs));
     if (trigger.kind === "error_burst")
-      turn.usual.put(key, faded(turn.usual.at(key), count, usualFadeMs(trigger), turn.nowMs));
+      turn.usual.put(
+        key,
+        countErrors(turn.usual.at(key) ?? freshErrors(turn.nowMs), burstPolicy(trigger), count, turn.nowMs),
+      );
   }
   judgeCount(trigger, state, workload, turn);
 }
@@ -336,8 +338,8 @@ function passed(active: readonly Trigger[], state: State, turn: Turn): void {
   }
   for (const [key, usual] of Object.entries(turn.usual.all)) {
     const trigger = byName.get(triggerOf(key));
-    const left = trigger && isCount(trigger) ? faded(usual, 0, usualFadeMs(trigger), turn.nowMs).sum : 0;
-    if (left < usualLeast) turn.usual.put(key, undefined);
+    if (!trigger || !isCount(trigger) || isForgotten(usual, burstPolicy(trigger), turn.nowMs))
+      turn.usual.put(key, undefined);
   }
   turn.sweep(byName);
 }

@@ -1,3 +1,4 @@
+import type { Errors } from "../anomaly/burst.ts";
 import type { Share } from "./culprit.ts";
 import { type Calm, type Doubt, noDoubt } from "./doubt.ts";
 import type { Figures, Observation } from "./observation.ts";
@@ -5,7 +6,7 @@ import type { Handled } from "./schedule.ts";
 import { inherited, type Mark, type Stand } from "./stand.ts";
 import type { Symptom } from "./symptom.ts";
 import type { Trigger } from "./trigger.ts";
-import type { Fading, Window } from "./window.ts";
+import type { Window } from "./window.ts";
 
 /** Whom a trigger stands for. Neither: the node. Never both. */
 export interface Subject {
@@ -24,7 +25,8 @@ export interface State {
   readonly stands: Readonly<Record<string, Stand>>;
   readonly marks: Readonly<Record<string, Mark>>;
   readonly windows: Readonly<Record<string, Window>>;
-  readonly usual: Readonly<Record<string, Fading>>;
+  /** Of triggers on bursts: what is usual. */
+  readonly usual: Readonly<Record<string, Errors>>;
   /** By trigger on a shared resource: who took what while it was calm. */
   readonly calm: Readonly<Record<string, Calm>>;
   readonly doubt: Doubt;

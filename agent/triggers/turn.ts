@@ -1,5 +1,6 @@
 /** One step of the machine while it is being made: what may be written to, and the one way from a finding to an answer. */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
+import type { Errors } from "../anomaly/burst.ts";
 import { type Culprit, culpritOf, type Share } from "./culprit.ts";
 import { endsWithRecovery, sharedOf } from "./finding.ts";
 import { Kept } from "./kept.ts";
@@ -17,14 +18,14 @@ import {
 } from "./state.ts";
 import type { Symptom } from "./symptom.ts";
 import type { Trigger } from "./trigger.ts";
-import type { Fading, Window } from "./window.ts";
+import type { Window } from "./window.ts";
 
 /** Lives for one step and is not shared. */
 export class Turn {
   readonly nowMs: number;
   readonly stands: Kept<Stand>;
   readonly windows: Kept<Window>;
-  readonly usual: Kept<Fading>;
+  readonly usual: Kept<Errors>;
   readonly shares: Kept<Share>;
   readonly #marks: Kept<Mark>;
   readonly #before: State;

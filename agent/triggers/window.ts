@@ -20,15 +20,3 @@ export function counted(window: Window, count: number, withinMs: number, nowMs: 
 export function countOf(window: Window, withinMs: number, nowMs: number): number {
   return window.reduce((sum, [atMs, count]) => (atMs > nowMs - withinMs ? sum + count : sum), 0);
 }
-
-/** A count that fades with `fadeMs`: of a steady rate it becomes rate · fadeMs. */
-export interface Fading {
-  readonly sum: number;
-  readonly atMs: number;
-}
-
-/** Adds `count` to what is left of the sum by now. */
-export function faded(before: Fading | undefined, count: number, fadeMs: number, nowMs: number): Fading {
-  const left = before ? before.sum * Math.exp(-Math.max(0, nowMs - before.atMs) / fadeMs) : 0;
-  return { sum: left + count, atMs: nowMs };
-}
