@@ -11,7 +11,7 @@ const whole = ["test/e2e/**/*.test.ts", "test/prove/**/*.test.ts"];
 // One of them starves the machine, and so is alone.
 const timed = [
   "test/e2e/{many,prove,recovery-grc,recovery-order,recovery-start,recovery-stress}.test.ts",
-  "test/prove/store-speed.test.ts",
+  "test/prove/{offline-reboot,store-speed}.test.ts",
 ];
 const starving = ["test/e2e/recovery-stress.test.ts"];
 // Real processes mostly wait: more of them than there are cores.

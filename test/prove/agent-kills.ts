@@ -21,6 +21,8 @@ const calm = 10;
 const crashing = 8;
 const firewalls = 2;
 const watchEveryMs = 15;
+/** A firewall that has made fewer shows nothing. */
+const stepsLeast = 5n;
 /** A killed agent's successor must guard everything again within this time; the issue promises no figure, PHX-7 bounds it. */
 const backPromiseMs = 10_000;
 
@@ -138,26 +140,36 @@ function watchForCopies(rig: AgentRig): { stop(): string[]; looks(): number } {
   };
 }
 
-/** Recomputes each firewall's ledger from the bars. Returns where they stand. */
+/** Waits until each firewall has made some steps, and recomputes each one's ledger from the bars. Returns where they stand. */
 export async function verifyFirewalls(rig: AgentRig): Promise<number[]> {
+  await rig.until(`${firewalls} firewalls have made ${stepsLeast} steps`, async () => {
+    const memories = await memoriesOf(rig);
+    return memories.length === firewalls && memories.every(({ revision }) => revision >= stepsLeast);
+  });
   const entry = createRequire(inRoot("package.json")).resolve("vega-datasets");
   const bars = parseBars(readFileSync(fileURLToPath(new URL("../data/sp500-2000.csv", `file://${entry}`)), "utf8"));
-  const places: number[] = [];
+  const memories = await memoriesOf(rig);
+  for (const { workload, state } of memories) {
+    const verdict = verify(defaultRules, bars, state);
+    if (!verdict.ok) throw new Error(`${workload}: ${verdict.because}`);
+  }
+  if (memories.length !== firewalls) throw new Error(`${memories.length} firewalls answered, expected ${firewalls}`);
+  return memories.map(({ revision }) => Number(revision));
+}
+
+/** What each firewall that lives has stored. */
+async function memoriesOf(rig: AgentRig) {
+  const memories = [];
   for (const lead of rig.leads().filter((one) => one.workload.startsWith("firewall"))) {
     const line = connect({
       socket: environOf(lead.pid, "BLUEFLAME_SOCKET") ?? "",
       token: environOf(lead.pid, "BLUEFLAME_TOKEN") ?? "",
     });
     try {
-      const { state, revision } = await memoryAt(line, "prove").recall();
-      const verdict = verify(defaultRules, bars, state);
-      if (!verdict.ok) throw new Error(`${lead.workload}: ${verdict.because}`);
-      if (revision < 5n) throw new Error(`${lead.workload} has made only ${revision} steps: the trial shows nothing`);
-      places.push(Number(revision));
+      memories.push({ workload: lead.workload, ...(await memoryAt(line, "prove").recall()) });
     } finally {
       line.close();
     }
   }
-  if (places.length !== firewalls) throw new Error(`${places.length} firewalls answered, expected ${firewalls}`);
-  return places;
+  return memories;
 }

@@ -1,15 +1,14 @@
-// The short forms of the store's own trials. The long ones are `npm run prove -- kills power-cuts store-faults offline-reboot`.
+// The short forms of the store's own trials. The long ones are `npm run prove -- kills power-cuts store-faults`.
 import { beforeAll, expect, test } from "vitest";
 import { canMount } from "../contract/small-disk.ts";
 import { built } from "../e2e/built.ts";
 import { provedSaying } from "../e2e/proved.ts";
 import { diskFull } from "./disk-full.ts";
-import { offlineReboot } from "./offline-reboot.ts";
 import { canLoop, powerCuts } from "./power-cuts.ts";
 import { storeFaults } from "./store-faults.ts";
 import { storeKills } from "./store-kills.ts";
 
-beforeAll(() => built("store-life", "blueflame-agent", "risk-firewall"));
+beforeAll(() => built("store-life"));
 
 test("PHX-9 a writer that is killed at twelve random moments, while it opens, checks or writes, has lost nothing and changed nothing", async () => {
   expect(await provedSaying(storeKills, 12)).toContain("12 kills");
@@ -30,12 +29,5 @@ test.skipIf(!canMount())(
   "PHX-9 a disk that is full at some write loses nothing that was acknowledged (needs the right to mount)",
   async () => {
     expect(await provedSaying(diskFull, 2)).toContain("2 values of k");
-  },
-);
-
-test.skipIf(!canMount())(
-  "CARD-4 PHX-5 without a hub, with another boot id and a torn config file all workloads are back, with their state and their last config (needs the right to mount)",
-  async () => {
-    expect(await provedSaying(offlineReboot, 1)).toContain("1 reboots without a hub, 1 of them onto a torn config");
   },
 );
