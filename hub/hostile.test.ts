@@ -88,7 +88,9 @@ test("a node cannot close another node's incident by reporting one under its id"
   };
   await report(await agentOn(hub.grpcAddress, "edge-1"), 1n, IncidentState.OPEN);
   await report(await agentOn(hub.grpcAddress, "edge-2"), 9n, IncidentState.CLOSED);
-  expect(await hub.fleet.incidents({ openOnly: true, limit: 10 })).toMatchObject([{ id: "i1", nodeId: "edge-1" }]);
+  // On a busy machine those who never beat may have been silent for long enough to be noticed, too.
+  const incidents = await hub.fleet.incidents({ openOnly: true, limit: 10 });
+  expect(incidents.filter(({ symptom }) => symptom !== "node_silent")).toMatchObject([{ id: "i1", nodeId: "edge-1" }]);
   await until(() => log.lines.some(({ fields }) => fields.node === "edge-2" && fields.of === "edge-1"));
 });
 

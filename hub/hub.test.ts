@@ -8,6 +8,7 @@ import * as grpc from "@grpc/grpc-js";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   agentOf,
+  alertsIn,
   certificateOf,
   credentialsOf,
   type HubFolder,
@@ -138,13 +139,15 @@ test("two agents with one identity that alternate are reported as a clone, with 
       if (!("undecodable" in message) && message.message.case === "move") one.stream.end(); // alive: it answers
     });
   }
-  await until(() => hub.fleet.counters().alerts > 0);
+  // A machine so busy that one was noticed for its silence may have called it RED meanwhile, with an alert of its own.
+  const clones = () => alertsIn(folder.dir).filter(({ kind }) => kind === "clone");
+  await until(() => clones().length > 0);
   // On a busy machine those who gave their session away may have been silent for long enough to be noticed, too.
   const incidents = await hub.fleet.incidents({ openOnly: true, limit: 10 });
   expect(incidents.filter(({ symptom }) => symptom !== "node_silent")).toMatchObject([
     { symptom: "clone", nodeId: "edge-1", needsPerson: true },
   ]);
-  expect(hub.fleet.counters().alerts).toBe(1);
+  expect(clones()).toMatchObject([{ node: "edge-1" }]);
 });
 
 test("a message that cannot be decoded is set aside and counted, and the stream lives on", async () => {

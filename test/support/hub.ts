@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openUplink, type UplinkOptions } from "@blueflame/agent/uplink/link.driver.ts";
@@ -151,6 +151,13 @@ export function handMadeAgent(folder: HubFolder, address: string, issued: Issued
     return stop;
   };
   return { stream, heard, moves, acks, orders, failed, hello, beat, beatEvery };
+}
+
+/** What the hub of this folder has told people, each as its file says it. */
+export function alertsIn(dir: string): { readonly kind: string; readonly node: string; readonly site: string }[] {
+  const folder = join(dir, "hub", "alerts");
+  const names = readdirSync(folder).filter((name) => name.endsWith(".json"));
+  return names.map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")));
 }
 
 /** Waits for real until it holds; the test's own limit is the bound. Levels pass in tenths of seconds here. */
