@@ -9,10 +9,12 @@ import type { Findings } from "./findings.ts";
 import { isConfig, readGoodCopy, reinstall } from "./good-copy.ts";
 import { limits } from "./judge-life.ts";
 import type { Look } from "./look.ts";
+import { closedIn } from "./look-closed.ts";
 import { Life, takesCalls } from "./look-life.ts";
 import { end } from "./proc.ts";
 import { cwdOf, readStart, type Start } from "./start-file.ts";
 import type { Done, Step } from "./steps.ts";
+import { keepsShut, troubleOf } from "./trouble.ts";
 
 const mendMs = 600_000;
 const unitMs = 60_000;
@@ -22,6 +24,9 @@ const lookEveryMs = 250;
 const askEveryMs = 1000;
 /** Entries that are given to their owner; beyond it the rest is named by the next look. */
 const entriesMax = 200_000;
+
+/** Folders of ours lie less deep in each other. */
+const depthMax = 8;
 
 /** One step, and what came of it. */
 export async function act(step: Step, found: Findings, look: Look): Promise<Done> {
@@ -46,6 +51,8 @@ function deed(step: Step, found: Findings, look: Look): string | Promise<string>
     case "setMode":
       chmodSync(step.path, step.mode);
       return `${step.path} has mode ${step.mode.toString(8)} now`;
+    case "openFiles":
+      return openFiles(step.path);
     case "reinstall":
       return putBack(step.name, found);
     case "endGuards":
@@ -105,6 +112,18 @@ function takeOver(top: string, { uid, gid }: Findings["owner"]): string {
   return `${count} entries of ${top} belong to ${uid}:${gid} again`;
 }
 
+function openFiles(top: string): string {
+  let count = 0;
+  // What lies in a closed folder is seen once that is open.
+  for (let depth = 0; depth < depthMax; depth++) {
+    const closed = closedIn(top);
+    for (const { path, mode } of closed) chmodSync(path, mode);
+    count += closed.length;
+    if (closed.length === 0) break;
+  }
+  return `${count} entries of ${top} may be read and written by their owner again`;
+}
+
 function putBack(name: string, found: Findings): string {
   const { path } = found.dataDir;
   const good = readGoodCopy(path);
@@ -117,9 +136,15 @@ function putBack(name: string, found: Findings): string {
   return `${file.target} was reinstalled from the good copy${kept === undefined ? "" : `; what lay there is ${kept}`}`;
 }
 
-/** A config is a person's work and always kept; of a program one damaged copy is enough. */
+/** A config is a person's work and always kept; of a program one damaged copy is enough. What is no file is moved: it has no second name. */
 function keep(target: string, always: boolean): string {
-  const kept = always ? freeName(target, "damaged") : `${target}.damaged`;
+  const once = `${target}.damaged`;
+  const isFile = statOr(target)?.isFile() === true;
+  const kept = always || !isFile || statOr(once)?.isDirectory() ? freeName(target, "damaged") : once;
+  if (!isFile) {
+    renameSync(target, kept);
+    return kept;
+  }
   rmSync(kept, { force: true });
   linkSync(target, kept);
   return kept;
@@ -155,8 +180,7 @@ async function mendStore(found: Findings): Promise<string> {
 }
 
 async function awaitStore(forMs: number, found: Findings, look: Look): Promise<string> {
-  const open = ({ agent, troubles }: Seen) =>
-    agent.is === "answers" && !troubles.some((line) => /^\[STORE_KEY_/.test(line));
+  const open = ({ agent, troubles }: Seen) => agent.is === "answers" && !keepsShut(troubleOf(troubles));
   if (!(await until(forMs, found, look, open))) throw new Error(`the agent has not opened it within ${forMs / 1000} s`);
   return "the agent has opened it";
 }

@@ -36,6 +36,9 @@ export interface SecretFound {
   readonly path: string;
   readonly is: "well" | "missing" | "empty" | "unreadable" | "loose";
   readonly because: string;
+  /** Undefined when it is missing. */
+  readonly mode?: number;
+  readonly uid?: number;
   /** `guards`: agent and watchdog know each other by it, and make another one when it is missing. `store`: see {@link KeyFound}. */
   readonly opens: "guards" | "link" | "store";
 }
@@ -57,8 +60,11 @@ export interface KeyFound {
 
 /** What the store's own command said, or why it was not asked. */
 export interface StoreFound {
-  /** `closed`: its key is not there, or not the right one. Nobody knows what it holds, and nothing of it is touched. */
-  readonly is: "sound" | "absent" | "damaged" | "in-use" | "held" | "closed" | "unknown";
+  /**
+   * `closed`: its key is not there, or not the right one. Nobody knows what it holds, and nothing of it is touched. `refused`: the
+   * disk or a file's mode keeps it from being read or written.
+   */
+  readonly is: "sound" | "absent" | "damaged" | "in-use" | "held" | "closed" | "refused" | "unknown";
   /** An error code of the catalogue; empty when there is none. */
   readonly code: string;
   readonly because: string;
@@ -99,6 +105,8 @@ export interface Findings {
   readonly self: number;
   /** Entries of the data directory that are somebody else's; the first few, and how many. */
   readonly foreign: { readonly count: number; readonly first: string };
+  /** Files of ours in the data directory that their owner may not read or write, and the first of them. */
+  readonly closed: { readonly count: number; readonly first: string };
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number; readonly mount: string } | undefined;
 
   readonly good: { readonly is: "sound" | "damaged" | "missing"; readonly because: string };
@@ -117,7 +125,7 @@ export interface Findings {
   readonly config: {
     /** Undefined: it was started without one, or, when `unknown`, nobody can tell. */
     readonly path: string | undefined;
-    readonly is: "sound" | "missing" | "empty" | "invalid" | "unknown";
+    readonly is: "sound" | "missing" | "empty" | "no-file" | "invalid" | "unknown";
     readonly because: string;
     readonly copy: "sound" | "damaged" | "missing";
     readonly lastGood: boolean;
@@ -125,7 +133,8 @@ export interface Findings {
   readonly secrets: readonly SecretFound[];
   readonly key: KeyFound;
   readonly store: StoreFound;
-  readonly socket: "none" | "listens" | "left-over" | "no-socket";
+  /** `barred`: its mode lets nobody in. */
+  readonly socket: "none" | "listens" | "left-over" | "barred" | "no-socket";
   readonly lock: "none" | "held" | "left-over";
   readonly watchdog: ProcessFound;
   readonly agent: ProcessFound;

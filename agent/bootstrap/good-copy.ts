@@ -164,8 +164,10 @@ export function readGoodCopy(
 /** How the file at `path` differs from the one kept; undefined when it is the same. */
 export function differs(path: string, { sha256, size }: Kept): string | undefined {
   try {
-    const found = statSync(path).size;
-    if (found !== size) return `has ${found} of ${size} bytes`;
+    const found = statSync(path);
+    if (found.isDirectory()) return "is a directory";
+    if (!found.isFile()) return "is no file";
+    if (found.size !== size) return `has ${found.size} of ${size} bytes`;
     return sha256Of(path) === sha256 ? undefined : "was changed";
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ENOENT"

@@ -15,7 +15,14 @@ const planned = (change: Partial<Findings>, done: readonly Done[] = []) => plan(
 const stepsOf = (change: Partial<Findings>, done: readonly Done[] = []) => planned(change, done).steps.map(wordsOf);
 const outcome = (change: Partial<Findings>, done: readonly Done[] = []) =>
   outcomeOf({ ...planned(change, done), first: [], done, would: [] });
-const loose: SecretFound = { path: "/d/store.key", is: "loose", because: "mode 640, owner 0", opens: "store" };
+const loose: SecretFound = {
+  path: "/d/store.key",
+  is: "loose",
+  because: "mode 640, owner 0",
+  opens: "store",
+  mode: 0o640,
+  uid: 0,
+};
 
 test.each([
   ["is missing", "STORE_KEY_MISSING", "missing"],
@@ -103,14 +110,14 @@ test("SYN-5 a store key that others may read is closed, whoever has the store, a
   const found = { secrets: [loose], store: closed("STORE_KEY_LOOSE") };
   expect(stepsOf(found)).toEqual(["setMode /d/store.key 600"]);
   expect(stepsOf({ secrets: [loose] })).toEqual(["setMode /d/store.key 600"]);
-  const done = [did({ do: "setMode", path: "/d/store.key", mode: 0o600 })];
+  const done = [did({ do: "setMode", path: "/d/store.key", mode: 0o600, from: 0o640 })];
   const secrets = [{ ...loose, is: "well" as const }];
   expect(outcome({ secrets }, done)).toBe("mended");
   expect(planned({ secrets }, done).verdicts.find(({ part }) => part === "secrets")?.saw).toContain(
     "store rotate-key --kek",
   );
   // Where nobody could close it, that is told once.
-  const refused = [did({ do: "setMode", path: "/d/store.key", mode: 0o600 }, false, "EPERM"), waited];
+  const refused = [did({ do: "setMode", path: "/d/store.key", mode: 0o600, from: 0o640 }, false, "EPERM"), waited];
   const { troubles } = planned(found, refused);
   expect(troubles.map(({ code }) => code)).toEqual(["STORE_KEY_LOOSE"]);
   expect(troubles[0]?.commands).toContain("sudo chmod 600 /d/store.key");

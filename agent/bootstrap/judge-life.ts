@@ -35,9 +35,30 @@ export function judgeStore(found: Findings, done: readonly Done[]): Judgement {
     }
     case "closed":
       return judgeClosed(found, done, store);
+    case "refused":
+      return judgeRefused(found, done);
     case "damaged":
       return judgeDamaged(found, done);
   }
+}
+
+/** Whoever guards from memory tries to open it every second: once the disk takes it again, nothing has to be started. */
+const openMs = 5000;
+
+/** The disk, or a file's mode, keeps the store from being opened or written. */
+function judgeRefused(found: Findings, done: readonly Done[]): Judgement {
+  const { store, agent, closed, dataDir } = found;
+  const guarded =
+    agent.is === "dead" ? "" : `; the agent (pid ${agent.pid}) guards the workloads from memory meanwhile`;
+  const saw = `${store.because}${guarded}`;
+  const steps: Step[] = agent.is === "dead" ? [] : [{ do: "awaitStore", forMs: openMs }];
+  const open = typed([...(found.self === 0 ? [] : ["sudo"]), "chmod", "-R", "u+rwX", dataDir.path]);
+  const commands = /\bE(ACCES|PERM)\b|may not be/.test(store.because)
+    ? [open, emergencyAgain(found)]
+    : storeCommands(found, "STORE_WRITE_FAILED");
+  const judged = broken("store", saw, done, steps, { code: store.code, because: saw, commands });
+  // A disk that is full or takes nothing, and files that are closed, were said there with their own commands.
+  return dataDir.refuses !== undefined || closed.count > 0 ? { ...judged, troubles: [] } : judged;
 }
 
 function judgeDamaged(found: Findings, done: readonly Done[]): Judgement {
@@ -92,9 +113,19 @@ export function judgeLeftOvers(found: Findings, done: readonly Done[]): Judgemen
       commands,
     });
   }
+  if (found.socket === "barred") {
+    // Where an agent listens, it only needs to be let in; where none lives, the next one would stumble over it.
+    const lives = found.agent.is !== "dead";
+    const saw = `${path} may not be opened${lives ? "" : ", and nobody listens"}: its mode lets nobody in`;
+    const step: Step = lives ? { do: "setMode", path, mode: 0o600 } : { do: "moveAside", path };
+    const command = lives ? ["chmod", "600", path] : ["mv", path, `${path}.aside`];
+    const commands = [typed(command), emergencyAgain(found)];
+    return broken("socket", saw, done, [step], { code: "AGENT_UNREACHABLE", because: saw, commands });
+  }
   const said = {
     none: "there is none",
     listens: "somebody listens",
+    barred: "",
     "left-over": "its owner is gone: the next agent replaces it",
   };
   const lock = {

@@ -66,6 +66,20 @@ function judgeOwner(found: Findings, done: readonly Done[]): Judgement {
   return broken("ownership", saw, done, steps, trouble);
 }
 
+/** Files of ours that their owner may not read or write. */
+export function judgeClosedFiles(found: Findings, done: readonly Done[]): Judgement {
+  const { closed, dataDir, self } = found;
+  const step: Step = { do: "openFiles", path: dataDir.path };
+  if (closed.count === 0) {
+    const opened = tried(done, step);
+    return opened?.ok ? { ...nothing, verdicts: [sound("files", "", done, (one) => one.do === step.do)] } : nothing;
+  }
+  const saw = `${closed.count} entries may not be read or written by their owner, the first is ${closed.first}`;
+  const sudo = self === 0 ? [] : ["sudo"];
+  const commands = [typed([...sudo, "chmod", "-R", "u+rwX", dataDir.path]), emergencyAgain(found)];
+  return broken("files", saw, done, [step], { code: "DATA_DIR_UNUSABLE", because: saw, commands });
+}
+
 /** The folders in it; those that are missing are made. */
 export function judgeFolders(found: Findings, done: readonly Done[]): Judgement {
   const judged = found.folders.map((folder) => judgeFolder(found, folder, "folders", done));
@@ -203,13 +217,17 @@ export function judgeConfig(found: Findings, done: readonly Done[]): Judgement {
   }
   if (path === undefined || config.is === "unknown")
     return { ...nothing, verdicts: [{ part: "config", state: "warning", saw: config.because }] };
-  const saw = `${path} is ${config.is}${config.because === "" ? "" : `: ${config.because}`}`;
+  const isFile = config.is !== "no-file";
+  const saw = !isFile
+    ? `${path} ${config.because}`
+    : `${path} is ${config.is}${config.because === "" ? "" : `: ${config.because}`}`;
   const copy = files.find(({ target }) => target === path);
   const steps: Step[] = config.copy === "sound" ? [{ do: "reinstall", name: copy?.name ?? "" }] : [];
   // The agent goes on with the last good one; the file is a person's to mend.
   if (config.lastGood) return broken("config", `${saw}; the last good one is used`, done, steps, undefined);
   const check = typed([...(found.works ?? found.program.words), "config", "check", path]);
-  const commands = [`# write ${path} again, then: ${check}`, emergencyAgain(found)];
+  const move = isFile ? [] : [typed(["mv", path, `${path}.aside`])];
+  const commands = [...move, `# write ${path} again, then: ${check}`, emergencyAgain(found)];
   const code = config.is === "missing" ? "CONFIG_NOT_FOUND" : "CONFIG_INVALID";
   return broken("config", saw, done, steps, { code, because: saw, commands });
 }
@@ -220,7 +238,9 @@ export function judgeSecrets(found: Findings, done: readonly Done[]): Judgement 
   if (bad.length > 0) return joined(bad.map((secret) => judgeSecret(found, secret, done)));
   const mine = (step: Step) => "path" in step && found.secrets.some(({ path }) => path === step.path);
   const verdict = sound("secrets", found.secrets.map(({ path }) => path).join(", "), done, mine);
-  const wasLoose = tried(done, { do: "setMode", path: found.key.path, mode: 0o600 })?.ok === true;
+  const wasLoose = done.some(
+    ({ step, ok }) => ok && step.do === "setMode" && step.path === found.key.path && ((step.from ?? 0) & 0o077) !== 0,
+  );
   const another = `; others could read it until now: ${agentCommand(found, "store", "rotate-key", "--kek")}`;
   return { ...nothing, verdicts: [wasLoose ? { ...verdict, saw: `${verdict.saw}${another}` } : verdict] };
 }
@@ -243,13 +263,15 @@ function judgeSecret(found: Findings, secret: SecretFound, done: readonly Done[]
   const closed = [typed(["sudo", "chown", owner, path]), typed(["sudo", "chmod", "600", path])];
   const commands = [...(is === "missing" || is === "empty" ? lost : closed), emergencyAgain(found)];
   const code = opens !== "store" ? "CERT_UNUSABLE" : is === "loose" ? "STORE_KEY_LOOSE" : "STORE_KEY_UNREADABLE";
-  return broken("secrets", saw, done, secretSteps(secret), { code, because: saw, commands });
+  return broken("secrets", saw, done, secretSteps(secret, found.owner.uid), { code, because: saw, commands });
 }
 
-function secretSteps({ path, is, opens }: SecretFound): Step[] {
+function secretSteps({ path, is, opens, mode, uid }: SecretFound, owner: number): Step[] {
+  const close: Step = { do: "setMode", path, mode: 0o600, ...(mode !== undefined && { from: mode }) };
   // Who made it makes another one once this one is out of the way.
   const anew: Step[] = opens === "guards" ? [{ do: "moveAside", path }] : [];
-  if (is === "loose") return [{ do: "setMode", path, mode: 0o600 }];
+  if (is === "loose") return [close];
   if (is === "empty") return anew;
-  return is === "unreadable" ? [{ do: "takeOver", path }, { do: "setMode", path, mode: 0o600 }, ...anew] : [];
+  if (is !== "unreadable") return [];
+  return [...(uid === owner ? [] : [{ do: "takeOver", path } as const]), close, ...anew];
 }

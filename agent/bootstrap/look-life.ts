@@ -135,6 +135,8 @@ export class Life {
     const found = lstatOr(path);
     if (!found) return "none";
     if (!found.isSocket()) return "no-socket";
+    // Root gets in anyway, and the agent's own user does not.
+    if ((found.mode & 0o200) === 0) return "barred";
     return (await takesCalls(path)) ? "listens" : "left-over";
   }
 

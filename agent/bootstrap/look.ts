@@ -14,11 +14,13 @@ import {
   isOurs,
   readGoodCopy,
 } from "./good-copy.ts";
+import { closedIn } from "./look-closed.ts";
 import { keyOf } from "./look-key.ts";
 import { Life } from "./look-life.ts";
 import { lockHolder, readOr, wordsOf } from "./proc.ts";
 import { configOf, cwdOf, readStart, type Start } from "./start-file.ts";
 import { type Step, sawIn } from "./steps.ts";
+import { isOfDisk, isOfKey, troubleOf } from "./trouble.ts";
 
 const versionMs = 20_000;
 const storeMs = 300_000;
@@ -99,6 +101,7 @@ export class Look {
       owner,
       self: process.getuid?.() ?? 0,
       foreign: process.getuid ? foreignIn(dataDir, owner.uid) : { count: 0, first: "" },
+      closed: closedFound(dataDir),
       disk: diskOf(dataDir),
       good: goodFound(good),
       files,
@@ -135,11 +138,13 @@ export class Look {
     const file = files.find(({ target }) => target === path);
     const copy = file ? (file.copy === undefined ? "sound" : "damaged") : "missing";
     if (path === undefined) return { path, is: unread ? "unknown" : "sound", because: unread ?? "", copy, lastGood };
-    const size = statOr(path)?.size;
-    if (size === undefined) return { path, is: "missing", because: "", copy, lastGood };
+    const there = statOr(path);
+    if (!there) return { path, is: "missing", because: "", copy, lastGood };
+    if (!there.isFile())
+      return { path, is: "no-file", because: there.isDirectory() ? "is a directory" : "is no file", copy, lastGood };
     if (readOr(path).trim() === "") return { path, is: "empty", because: "", copy, lastGood };
     if (!works) return { path, is: "unknown", because: "no program can read it", copy, lastGood };
-    const checked = await this.#ask(`config ${size}`, () => run([...works, "config", "check", path], child));
+    const checked = await this.#ask(`config ${there.size}`, () => run([...works, "config", "check", path], child));
     if (checked.code === 0) return { path, is: "sound", because: "", copy, lastGood };
     const code = codeIn(checked.err);
     if (!code.startsWith("CONFIG_")) return { path, is: "unknown", because: lineIn(checked), copy, lastGood };
@@ -160,8 +165,9 @@ export class Look {
     const found = { code: "", holder: undefined, snapshots, copies: damaged.sort().map((name) => join(dataDir, name)) };
     if (alive.agent.is !== "dead") {
       const lost = statOr(join(dataDir, places.store, "CURRENT")) === undefined;
-      const trouble = alive.troubles.find((line) => /^\[STORE_(DAMAGED|MISSING|KEY_\w+)\]/.test(line));
+      const trouble = troubleOf(alive.troubles);
       const word = codeIn(trouble ?? "");
+      if (trouble && isOfDisk(word)) return { ...found, is: "refused", code: word, because: sawIn(trouble) };
       if (isOfKey(word)) return { ...found, is: "closed", code: word, because: sawIn(trouble ?? "") };
       if (!lost && !trouble) return { ...found, is: "in-use", because: `the agent (pid ${alive.agent.pid}) has it` };
       const because = trouble ?? "the agent lives, and its store's files are gone";
@@ -179,7 +185,12 @@ export class Look {
       return { ...found, is: "held", code, because: "somebody holds it", holder: holderIn(dataDir) };
     if (isOfKey(code)) return { ...found, is: "closed", code, because: sawIn(because) };
     if (/^STORE_(DAMAGED|MISSING|NEWER)$/.test(code)) return { ...found, is: "damaged", code, because };
-    return { ...found, is: "unknown", code, because };
+    return {
+      ...found,
+      is: isOfDisk(code) ? "refused" : "unknown",
+      code,
+      because: isOfDisk(code) ? sawIn(because) : because,
+    };
   }
 
   #once<T>(what: string, ask: () => T): T {
@@ -189,11 +200,6 @@ export class Look {
   async #ask(what: string, ask: () => Promise<Ended>): Promise<Ended> {
     return this.#once(what, ask);
   }
-}
-
-/** A store that is not opened for want of its key is not damaged. */
-function isOfKey(code: string): boolean {
-  return code.startsWith("STORE_KEY_");
 }
 
 function storeRow({ out }: Ended): Pick<StoreFound, "is" | "because"> {
@@ -284,6 +290,11 @@ function foreignIn(dataDir: string, uid: number): Findings["foreign"] {
   return { count, first };
 }
 
+function closedFound(dataDir: string): Findings["closed"] {
+  const closed = closedIn(dataDir);
+  return { count: closed.length, first: closed[0]?.path ?? "" };
+}
+
 function diskOf(dataDir: string): Findings["disk"] {
   try {
     const { bavail, blocks, bsize } = statfsSync(dataDir);
@@ -349,14 +360,16 @@ function secretAt(path: string, uid: number, opens: SecretFound["opens"]): Secre
   const found = statOr(path);
   if (!found) return { path, is: "missing", because: "", opens };
   if (!found.isFile()) return { path, is: "empty", because: "it is no file", opens };
-  const said = `mode ${(found.mode & 0o777).toString(8)}, owner ${found.uid}`;
+  const { uid: whose } = found;
+  const mode = found.mode & 0o777;
+  const about = { path, opens, mode, uid: whose };
+  const said = `mode ${mode.toString(8).padStart(3, "0")}, owner ${whose}`;
   const root = uid === 0;
-  if ((!root && found.uid !== uid) || (found.mode & 0o400) === 0)
-    return { path, is: "unreadable", because: said, opens };
+  if ((!root && whose !== uid) || (mode & 0o400) === 0) return { ...about, is: "unreadable", because: said };
   try {
-    if (readFileSync(path).length === 0) return { path, is: "empty", because: "", opens };
+    if (readFileSync(path).length === 0) return { ...about, is: "empty", because: "" };
   } catch (error) {
-    return { path, is: "unreadable", because: (error as Error).message, opens };
+    return { ...about, is: "unreadable", because: (error as Error).message };
   }
-  return { path, is: (found.mode & 0o077) === 0 ? "well" : "loose", because: said, opens };
+  return { ...about, is: (mode & 0o077) === 0 ? "well" : "loose", because: said };
 }

@@ -8,6 +8,7 @@
 import type { Findings } from "./findings.ts";
 import { judgeGuards, judgeLeftOvers, judgeStore, judgeWord, judgeWorkloads } from "./judge-life.ts";
 import {
+  judgeClosedFiles,
   judgeConfig,
   judgeDataDir,
   judgeDisk,
@@ -39,7 +40,7 @@ export function plan(found: Findings, done: readonly Done[]): Plan {
   if (found.dataDir.is !== "there") return rounded([place], []);
   const word = judgeWord(found, done);
   const stages: readonly (readonly Judgement[])[] = [
-    [place, judgeFolders(found, done), judgeDisk(found, done)],
+    [place, judgeFolders(found, done), judgeClosedFiles(found, done), judgeDisk(found, done)],
     [judgeGoodCopy(found), judgeProgram(found, done)],
     [judgeConfig(found, done), judgeSecrets(found, done)],
     [judgeStore(found, done), judgeLeftOvers(found, done)],

@@ -5,7 +5,10 @@ export type Step =
   | { readonly do: "moveAside"; readonly path: string }
   /** Everything below `path` gets the owner that it should have. Links are not followed. */
   | { readonly do: "takeOver"; readonly path: string }
-  | { readonly do: "setMode"; readonly path: string; readonly mode: number }
+  /** `from`: the mode that it had, where that matters. */
+  | { readonly do: "setMode"; readonly path: string; readonly mode: number; readonly from?: number }
+  /** Files of ours below `path` get what their owner needs to read and write them. */
+  | { readonly do: "openFiles"; readonly path: string }
   /** From the good copy; what lay there is kept as `<target>.damaged`. */
   | { readonly do: "reinstall"; readonly name: string }
   /** Both are ended so that nobody opens the store; the workloads go on. */

@@ -137,7 +137,7 @@ function ownFiles(): readonly ProgramFile[] {
 
 /** Beside its place first, then in one step: a process that runs the old file goes on with it. */
 function placeFile(source: string, target: string): void {
-  doing(target, () => {
+  replacing(target, () => {
     if (existsSync(target) && realpathSync(source) === realpathSync(target)) return; // installs itself again
     mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
     copyFileSync(source, `${target}.new`);
@@ -149,7 +149,7 @@ function placeFile(source: string, target: string): void {
 }
 
 function writeWhole(target: string, text: string, mode: number): void {
-  doing(target, () => {
+  replacing(target, () => {
     mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
     writeFileSync(`${target}.new`, text, { mode, flush: true });
     chmodSync(`${target}.new`, mode);
@@ -164,7 +164,7 @@ function placeCommand(layout: Layout): void {
     writeWhole(layout.command, `#!/bin/sh\nexec ${command.map(shellWord).join(" ")} "$@"\n`, 0o755);
     return;
   }
-  doing(layout.command, () => {
+  replacing(layout.command, () => {
     mkdirSync(dirname(layout.command), { recursive: true, mode: 0o755 });
     rmSync(`${layout.command}.new`, { force: true });
     symlinkSync(command[0] ?? "", `${layout.command}.new`);
@@ -224,6 +224,20 @@ function systemctl(layout: Layout, ...words: string[]): void {
   if (ran.status === 0) return;
   const because = ran.error?.message ?? ran.stderr.trim().split("\n").at(-1) ?? "";
   throw new Fault("INSTALL_FAILED", `systemctl ${args.join(" ")} failed: ${because}`);
+}
+
+/** By way of `<target>.new`, of which nothing is left when it fails. */
+function replacing(target: string, what: () => void): void {
+  doing(target, () => {
+    try {
+      if (lstatSync(target, { throwIfNoEntry: false })?.isDirectory())
+        throw new Error("it is a directory; move it out of the way");
+      what();
+    } catch (error) {
+      rmSync(`${target}.new`, { force: true });
+      throw error;
+    }
+  });
 }
 
 function doing(where: string, what: () => void): void {

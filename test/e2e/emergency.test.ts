@@ -301,3 +301,20 @@ test(
   },
   longMs,
 );
+
+test(
+  "a node whose start folder is gone and whose store files have mode 000 is brought back, and its program is not called damaged",
+  async () => {
+    const start = JSON.parse(readFileSync(join(rig.dataDir, "start.json"), "utf8")) as object;
+    writeFileSync(join(rig.dataDir, "start.json"), JSON.stringify({ ...start, cwd: join(rig.dir, "gone") }));
+    const store = join(rig.dataDir, "store");
+    for (const name of readdirSync(store)) chmodSync(join(store, name), 0);
+    const said = await rig.emergency({}, "-o", "json");
+    expect(said.code).toBe(0);
+    expect(verdictOf(said.out, "program")?.state).toBe("well");
+    expect(verdictOf(said.out, "files")?.state).toBe("mended");
+    expect(verdictOf(said.out, "store")?.state).toBe("well");
+    await back();
+  },
+  longMs,
+);

@@ -89,6 +89,7 @@ function findings(world: NodeWorld, guards: Guards, auto: boolean): Findings {
     owner: { uid: 0, gid: 0 },
     self: 0,
     foreign: { count: 0, first: "" },
+    closed: { count: 0, first: "" },
     disk: { freeBytes: 2 ** 30, totalBytes: 2 ** 34, mount: "/" },
     good: { is: "sound", because: "as installed" },
     files: [],

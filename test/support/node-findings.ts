@@ -18,6 +18,7 @@ export const well: Findings = {
   owner: { uid: 0, gid: 0 },
   self: 0,
   foreign: { count: 0, first: "" },
+  closed: { count: 0, first: "" },
   disk: { freeBytes: 2 ** 30, totalBytes: 2 ** 34, mount: "/" },
   good: { is: "sound", because: "version 1" },
   files: [
