@@ -69,7 +69,11 @@ export async function openGuard(options: GuardOptions): Promise<Guard> {
   const claimed = await claim(name, options.dataDir, (socket) => socket.destroy());
   if (claimed !== "taken") return new AgentGuard(options, key, claimed);
   const holder = holderOf(name);
-  if (holder) throw new Fault("STORE_LOCKED", `process ${holder.pid} is the agent of '${options.dataDir}'`);
+  if (holder) {
+    const stopped = lookAt(holder).sight === "stopped";
+    const state = stopped ? `, stopped by a signal; \`blueflame-agent emergency\` brings the node back` : "";
+    throw new Fault("STORE_LOCKED", `process ${holder.pid} is the agent of '${options.dataDir}'${state}`);
+  }
   // A stranger's, who knows our name and cannot be stopped from taking it; the store's own lock still stands.
   return new AgentGuard(options, key, undefined);
 }

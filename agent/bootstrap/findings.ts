@@ -69,7 +69,7 @@ export interface StoreFound {
   readonly code: string;
   readonly because: string;
   /** Who holds it without being our agent. */
-  readonly holder: { readonly pid: number; readonly command: string } | undefined;
+  readonly holder: { readonly pid: number; readonly command: string; readonly stopped?: boolean } | undefined;
   readonly snapshots: number;
   /** Damaged stores that are kept beside it, oldest first. */
   readonly copies: readonly string[];

@@ -28,9 +28,12 @@ export function judgeStore(found: Findings, done: readonly Done[]): Judgement {
         verdicts: [{ part, state: store.is === "absent" ? "well" : "warning", saw: store.because }],
       };
     case "held": {
-      const { pid, command } = store.holder ?? { pid: 0, command: "" };
-      const saw = `${store.because}${pid > 0 ? `: process ${pid} (${command})` : ""}`;
-      const commands = [...(pid > 0 ? [typed(["kill", String(pid)])] : []), emergencyAgain(found)];
+      const { pid, command, stopped = false } = store.holder ?? { pid: 0, command: "" };
+      const state = stopped ? ", stopped by a signal" : "";
+      const saw = `${store.because}${pid > 0 ? `: process ${pid} (${command})${state}` : ""}`;
+      // Who is stopped hears of no signal but the last.
+      const kill = typed(["kill", ...(stopped ? ["-9"] : []), String(pid)]);
+      const commands = [...(pid > 0 ? [kill] : []), emergencyAgain(found)];
       return broken(part, saw, done, [], { code: "STORE_LOCKED", because: saw, commands, stops: true });
     }
     case "closed":

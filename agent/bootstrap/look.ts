@@ -17,7 +17,7 @@ import {
 import { closedIn } from "./look-closed.ts";
 import { keyOf } from "./look-key.ts";
 import { Life } from "./look-life.ts";
-import { lockHolder, readOr, wordsOf } from "./proc.ts";
+import { living, lockHolder, readOr, wordsOf } from "./proc.ts";
 import { configOf, cwdOf, readStart, type Start } from "./start-file.ts";
 import { type Step, sawIn } from "./steps.ts";
 import { isOfDisk, isOfKey, troubleOf } from "./trouble.ts";
@@ -218,13 +218,18 @@ function storeRow({ out }: Ended): Pick<StoreFound, "is" | "because"> {
 function holderIn(dataDir: string): StoreFound["holder"] {
   try {
     const { pid } = JSON.parse(readOr(join(dataDir, `${places.store}.lock`))) as { pid: number };
-    if (readOr(`/proc/${pid}/stat`) !== "") return { pid, command: wordsOf(pid).join(" ").slice(0, 120) };
+    if (readOr(`/proc/${pid}/stat`) !== "") return holderOf(pid);
   } catch {
     // Not by our lock: by LevelDB's.
   }
   const inode = inodeOf(join(dataDir, places.store, "LOCK"));
   const pid = inode === undefined ? undefined : lockHolder(inode);
-  return pid === undefined ? undefined : { pid, command: wordsOf(pid).join(" ").slice(0, 120) };
+  return pid === undefined ? undefined : holderOf(pid);
+}
+
+function holderOf(pid: number): StoreFound["holder"] {
+  const stopped = ["T", "t"].includes(living(pid)?.state ?? "");
+  return { pid, command: wordsOf(pid).join(" ").slice(0, 120), ...(stopped && { stopped }) };
 }
 
 function asOwner(owner: { uid: number; gid: number }): { uid: number; gid: number } | undefined {

@@ -153,6 +153,13 @@ test.each<[string, Partial<Findings>, readonly Done[], string, string]>([
     "kill 7",
   ],
   [
+    "a store whose holder was stopped by a signal, which hears of no other",
+    { ...allDead, store: { ...well.store, is: "held", holder: { pid: 7, command: "cp", stopped: true } } },
+    [],
+    "STORE_LOCKED",
+    "kill -9 7",
+  ],
+  [
     "a disk that is mounted read-only",
     { dataDir: { ...dir, refuses: "EROFS" } },
     [],

@@ -1,9 +1,13 @@
+import { lstatSync } from "node:fs";
 import { interruption } from "@blueflame/shared/cli/run.ts";
 import { nearest } from "@blueflame/shared/config/problems.ts";
 import { Fault, isFault } from "@blueflame/shared/errors/fault.ts";
 import { type GetStatusResponse, NodeService } from "@blueflame/shared/gen/blueflame/node/v1/node_service_pb.ts";
 import { type Client, client, clientOptions, faultFrom } from "@blueflame/shared/rpc/definition.ts";
 import * as grpc from "@grpc/grpc-js";
+import { holderOf } from "../watchdog/door.ts";
+import { readKey } from "../watchdog/key.ts";
+import { lookAt } from "../watchdog/process.ts";
 import { socketOf } from "./place.ts";
 
 /** The agent's NodeService. */
@@ -20,6 +24,8 @@ export async function ask<T>(dataDir: string, question: (desk: Desk) => Promise<
   } catch (error) {
     const fault = faultFrom(error, "AGENT_UNREACHABLE");
     if (isFault(fault, "AGENT_UNREACHABLE")) throw unreachable(socket, fault);
+    const pid = isFault(fault, "TIMED_OUT") ? stoppedAgent(dataDir) : undefined;
+    if (pid !== undefined) throw new Fault("TIMED_OUT", stoppedSaw(pid), { cause: error });
     throw fault;
   } finally {
     desk.close();
@@ -52,13 +58,31 @@ export function namesOf(status: GetStatusResponse): string[] {
   return status.workloads.map((workload) => workload.name);
 }
 
+/** The agent of this data directory, if it was stopped by a signal: it lives, and answers nobody. */
+export function stoppedAgent(dataDir: string): number | undefined {
+  const key = readKey(dataDir);
+  const holder = key && holderOf(`${key.name}-agent`);
+  return holder && lookAt(holder).sight === "stopped" ? holder.pid : undefined;
+}
+
+function stoppedSaw(pid: number): string {
+  return `the agent (process ${pid}) was stopped by a signal and answers nobody; \`blueflame-agent emergency\` brings the node back`;
+}
+
+/** Whose it is, or that nobody is let in. */
+function barredBecause(socket: string): string {
+  const mode = (lstatSync(socket, { throwIfNoEntry: false })?.mode ?? 0o700) & 0o777;
+  if ((mode & 0o200) !== 0) return "it belongs to another user";
+  return `it may not be opened (mode ${mode.toString(8).padStart(3, "0")}); \`blueflame-agent emergency\` mends that`;
+}
+
 function unreachable(socket: string, fault: Fault): Fault {
   const why = /ENOENT/.test(fault.saw)
     ? "no agent has run there yet, or it has ended"
     : /ECONNREFUSED/.test(fault.saw)
       ? "the agent that listened there is gone"
       : /EACCES/.test(fault.saw)
-        ? "it belongs to another user"
+        ? barredBecause(socket)
         : fault.saw;
   return new Fault("AGENT_UNREACHABLE", `no agent answers on '${socket}': ${why}`, { cause: fault });
 }

@@ -67,6 +67,9 @@ test("a watchdog is told to answer, to hang, or not to be there; without an agen
   ]);
   const silent = "watchdog warn: pid 9 holds its place and does not answer";
   expect(changed({ watchdog: { is: "silent", pid: 9 } })).toEqual([silent]);
+  expect(changed({ watchdog: { is: "silent", pid: 9, stopped: true } }, away)).toEqual([
+    `${silent}: it was stopped by a signal (state T)`,
+  ]);
   expect(changed({ watchdog: { is: "silent" } })).toEqual(["watchdog warn: it holds its place and does not answer"]);
   expect(changed({ watchdog: { is: "none" } })).toEqual([
     "watchdog warn: none runs: nobody of ours starts the agent again",

@@ -10,7 +10,7 @@ export interface RecoveryFindings {
   /** `silent`: it holds its place and does not answer; `pid` is who, as far as /proc tells. */
   readonly watchdog:
     | { readonly is: "answers"; readonly pid: number; readonly init: boolean }
-    | { readonly is: "silent"; readonly pid?: number }
+    | { readonly is: "silent"; readonly pid?: number; readonly stopped?: boolean }
     | { readonly is: "none" };
   readonly goodCopy:
     | { readonly is: "sound"; readonly version: string; readonly files: number }
@@ -74,8 +74,9 @@ function watchdogCheck(watchdog: RecoveryFindings["watchdog"], runs: boolean): C
     const who = watchdog.pid === undefined ? "it" : `pid ${watchdog.pid}`;
     const remedy = runs
       ? "The agent replaces it within seconds; if this stays, look at logs/watchdog.log."
-      : "End it with kill -9, and start the agent with `blueflame-agent up`.";
-    return { check, state: "warn", saw: `${who} holds its place and does not answer`, remedy };
+      : "`blueflame-agent emergency` ends it and brings the node back; its workloads go on.";
+    const why = watchdog.stopped ? ": it was stopped by a signal (state T)" : "";
+    return { check, state: "warn", saw: `${who} holds its place and does not answer${why}`, remedy };
   }
   // Without an agent there is nothing to guard, and that is said already.
   if (!runs) return { check, state: "ok", saw: "none runs", remedy: "" };

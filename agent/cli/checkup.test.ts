@@ -102,6 +102,9 @@ test("an agent that is away fails with its reason, and its workloads are counted
     "orphans warn: 1 process runs without an agent: firewall (5)",
   ]);
   expect(complaints({ agent: { is: "away", fault }, processes: [] })).toEqual(["agent fail: no agent answers"]);
+  expect(complaints({ agent: { is: "away", fault, stopped: 9 }, processes: [] })).toEqual([
+    "agent fail: process 9 was stopped by a signal (state T): it lives and answers nobody",
+  ]);
 });
 
 test("what the agent complains of itself is shown with its remedy, a store that cannot be written as a failure", () => {

@@ -12,7 +12,8 @@ export interface Findings {
   readonly disk: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
   readonly agent:
     | { readonly is: "well"; readonly status: GetStatusResponse }
-    | { readonly is: "away"; readonly fault: Fault };
+    /** `stopped`: its process, when a signal has stopped it. */
+    | { readonly is: "away"; readonly fault: Fault; readonly stopped?: number };
   /** Absent when no config was named. */
   readonly config?: { readonly file: string; readonly fault?: Fault };
   readonly certificates: readonly Certificate[];
@@ -150,7 +151,13 @@ function certificateCheck(certificate: Certificate, nowMs: number): Check {
   return { check: "certificate", state: "warn", saw: until, remedy: "Issue a new one with `blueflame-hub cert`." };
 }
 
+const emergencyRemedy = "`blueflame-agent emergency` brings the node back; its workloads go on.";
+
 function agentCheck({ agent, clock }: Findings): Check {
+  if (agent.is === "away" && agent.stopped !== undefined) {
+    const saw = `process ${agent.stopped} was stopped by a signal (state T): it lives and answers nobody`;
+    return fail("agent", saw, emergencyRemedy);
+  }
   if (agent.is === "away") return faultCheck("agent", agent.fault);
   const { pid, version, startedAt } = agent.status;
   const up = startedAt ? formatDuration(clock.nowMs - Number(startedAt.seconds) * 1000) : "-";

@@ -71,6 +71,8 @@ test("a watchdog that answers is told from one that is hung, and from none", asy
   children.push(hung);
   await new Promise((resolve) => hung.stdout?.once("data", resolve));
   expect((await examineRecovery(dir, [])).watchdog).toEqual({ is: "silent", pid: hung.pid });
+  hung.kill("SIGSTOP");
+  expect((await examineRecovery(dir, [])).watchdog).toEqual({ is: "silent", pid: hung.pid, stopped: true });
 });
 
 test("DOL-5 a limit counts as held only when the process is in a cgroup of its workload", async () => {

@@ -11,7 +11,7 @@ import { snapshotNumbers, snapshotsIn, verifySnapshot } from "../store/snapshot-
 import { checkOf } from "../store/snapshot-form.ts";
 import { knock } from "../watchdog/door.ts";
 import { readKey } from "../watchdog/key.ts";
-import { identify } from "../watchdog/process.ts";
+import { identify, lookAt } from "../watchdog/process.ts";
 import { wordOf } from "../watchdog/word.ts";
 import type { RecoveryFindings } from "./checkup-recovery.ts";
 
@@ -46,7 +46,11 @@ async function watchdogOf(dataDir: string): Promise<RecoveryFindings["watchdog"]
     knocked.line.end();
     return { is: "answers", pid: knocked.peer.pid, init: knocked.welcome.init };
   }
-  if (knocked.is === "silent") return { is: "silent", ...(knocked.holder && { pid: knocked.holder.pid }) };
+  if (knocked.is === "silent") {
+    const { holder } = knocked;
+    const stopped = holder !== undefined && lookAt(holder).sight === "stopped";
+    return { is: "silent", ...(holder && { pid: holder.pid }), ...(stopped && { stopped }) };
+  }
   return { is: knocked.is === "nobody" ? "none" : "silent" };
 }
 

@@ -8,7 +8,7 @@ import { AgentConfigSchema } from "@blueflame/shared/gen/blueflame/config/v1/age
 import { faultFrom } from "@blueflame/shared/rpc/definition.ts";
 import { markVariable } from "../supervise/family.driver.ts";
 import { allPids, environOf, procStat } from "../supervise/proc.driver.ts";
-import { ask } from "./ask.driver.ts";
+import { ask, stoppedAgent } from "./ask.driver.ts";
 import type { Certificate, Findings } from "./checkup.ts";
 import { examineRecovery } from "./examine-recovery.driver.ts";
 import { socketOf } from "./place.ts";
@@ -41,7 +41,8 @@ async function agentOf(dataDir: string): Promise<Findings["agent"]> {
   try {
     return { is: "well", status: await ask(dataDir, (desk) => desk.getStatus({}, { timeoutMs: answerWithinMs })) };
   } catch (error) {
-    return { is: "away", fault: faultFrom(error, "AGENT_UNREACHABLE") };
+    const stopped = stoppedAgent(dataDir);
+    return { is: "away", fault: faultFrom(error, "AGENT_UNREACHABLE"), ...(stopped !== undefined && { stopped }) };
   }
 }
 

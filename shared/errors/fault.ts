@@ -31,7 +31,7 @@ export const catalogue = {
     retry: "later",
     exit: 1,
     remedy:
-      "The process named above holds the store. `kill PID` ends an agent alone: its workloads go on, and `blueflame-agent up` guards them again (`down` would stop them too). A --data-dir of its own is for another node, never for a second agent beside it.",
+      "The process named above holds the store. `kill PID` (`kill -9 PID` where it was stopped by a signal) ends an agent alone: its workloads go on, and `blueflame-agent up` guards them again (`down` would stop them too). A --data-dir of its own is for another node, never for a second agent beside it.",
   },
   STORE_DAMAGED: {
     retry: "never",
@@ -209,7 +209,12 @@ export const catalogue = {
     remedy: "Ask with a certificate or token that has this right, or as a person at the node.",
   },
   CONDITION_FALSE: { retry: "later", exit: 6, remedy: "The condition does not hold now." },
-  TIMED_OUT: { retry: "later", exit: 124, remedy: "Wait longer with --timeout, or look at why it takes so long." },
+  TIMED_OUT: {
+    retry: "later",
+    exit: 124,
+    remedy:
+      "Ask again, for longer where the command has --timeout, or look at why it takes so long: `doctor` tells of a node.",
+  },
   LIMIT_REACHED: { retry: "later", exit: 1, remedy: "A bound of the system was reached; ask for less at once." },
   STATE_CONFLICT: {
     retry: "later",

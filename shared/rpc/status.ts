@@ -92,7 +92,12 @@ export function faultFrom(
     return new Fault(code, sawOf(code, error.details), { cause: error });
   }
   const code = error.code === grpc.status.UNAVAILABLE ? unreachable : (faultOf[error.code] ?? "LINK_PROTOCOL");
-  return new Fault(code, `the peer answered ${grpc.status[error.code]}: ${error.details}`, { cause: error });
+  // The library tells of its own doings, which nobody outside it can use.
+  const saw =
+    code === "TIMED_OUT"
+      ? "the peer did not answer in time"
+      : `the peer answered ${grpc.status[error.code]}: ${error.details.replace(/\.? Resolution note: .*$/s, "")}`;
+  return new Fault(code, saw, { cause: error });
 }
 
 function messageOf(error: unknown): string {
