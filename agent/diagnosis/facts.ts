@@ -40,6 +40,8 @@ export interface Facts {
   readonly bootstrapAllowed: boolean;
   /** What the past says about the order of rungs for this signature; absent: nothing, or learning is frozen. */
   readonly advice?: { readonly order: readonly Rung[]; readonly because: string };
+  /** Playbooks that have failed here so often that others go first; absent: none, or learning is frozen. */
+  readonly demoted?: readonly { readonly playbook: string; readonly because: string }[];
 }
 
 /** Nothing is known beyond the workload itself. */

@@ -4,12 +4,12 @@ import { expect, test } from "vitest";
 import { rungs } from "../ladder/rungs.ts";
 import {
   advise,
+  demotedFor,
   freshLearning,
   type LearningEvent,
   type LearningState,
   learn,
   trustOf,
-  trustReports,
 } from "./learning.ts";
 
 const hourMs = 3_600_000;
@@ -89,8 +89,33 @@ test("GRC-5 a remedy changes the trust in the healer, in the unit, and in the to
   expect(trustOf(node.state, "node", node.now()).trust).toBe(0.75);
   expect(trustOf(node.state, "rung:safe_mode", node.now()).trust).toBe(0.7);
   expect(trustOf(node.state, "playbook:restart_service", node.now()).trust).toBe(0.85);
-  expect(trustReports(node.state, node.now())[0]?.subject).toBe("rung:safe_mode");
   expect(node.advise().trust.because).toContain("workload:shop: trust 0.75");
+});
+
+test("GRC-5 SYN-12 what failed three times is demoted where it failed, not while the order is frozen, and comes back with time or two successes", () => {
+  const node = new Node();
+  const tries = (ok: boolean, times: number, workload = "shop") => {
+    const one = { workload, signature, playbook: "tune", ok, tookMs: 900 } as const;
+    for (let n = 0; n < times; n++) node.learn({ is: "remedied", ...one });
+  };
+  const demoted = (workload = "shop") => demotedFor(node.state, workload, node.now()).map(({ playbook }) => playbook);
+  tries(true, 1, "bank");
+  tries(false, 2);
+  expect(demoted()).toEqual([]);
+  tries(false, 1);
+  node.state = JSON.parse(JSON.stringify(node.state)) as LearningState;
+  expect([demoted(), demoted("bank"), demoted("hop")]).toEqual([["tune"], [], []]);
+  expect(demotedFor(node.state, "shop", node.now())[0]?.because).toContain("tune for shop: trust 0.50; about 0 of the");
+  node.learn({ is: "frozen", who: "ada" });
+  expect(demoted()).toEqual([]);
+  node.learn({ is: "thawed" });
+  expect(demoted()).toEqual(["tune"]);
+  tries(true, 2);
+  expect(demoted()).toEqual([]);
+  tries(false, 8);
+  expect(demoted()).toEqual(["tune"]);
+  node.clock.advance(30 * dayMs);
+  expect(demoted()).toEqual([]);
 });
 
 test("SYN-12 a pattern is told once, and again after a week if it goes on", () => {

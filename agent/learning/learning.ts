@@ -3,7 +3,7 @@ import type { Rung } from "../ladder/rungs.ts";
 import { type Instant, passTo, startTimeline, type Timeline } from "../slo/timeline.ts";
 import { type Histories, happened, type Suggestion, suggestionsFor } from "./patterns.ts";
 import { type Recommendation, recommend, type Strategies, tried, unlearned } from "./strategy.ts";
-import { judged, type Subject, type TrustBook, type TrustReport, trustIn } from "./trust.ts";
+import { judged, type Subject, type TrustBook, type TrustReport, trustIn, type Use } from "./trust.ts";
 
 /**
  * All that a node has learned. JSON-able and under 200 KB, whatever happens: trust in 200 subjects, tries for 500 failure
@@ -64,6 +64,12 @@ export interface Lesson {
   readonly suggestions: readonly Suggestion[];
 }
 
+/** A playbook that others go before, and one sentence why. */
+export interface Demoted {
+  readonly playbook: string;
+  readonly because: string;
+}
+
 /** What the past says about a failure. */
 export interface Advice extends Recommendation {
   readonly trust: TrustReport;
@@ -110,11 +116,14 @@ export function trustOf(state: LearningState, subject: Subject, now: Instant): T
   return trustIn(state.trust, subject, passTo(state.line, now).ageMs);
 }
 
-/** All subjects that anything is known of, the least trusted first. */
-export function trustReports(state: LearningState, now: Instant): TrustReport[] {
+/** The playbooks that others go before at `workload`; none while a person has frozen the order. */
+export function demotedFor(state: LearningState, workload: string, now: Instant): Demoted[] {
+  if (state.frozenBy !== undefined) return [];
   const { ageMs } = passTo(state.line, now);
-  const subjects = Object.keys(state.trust) as Subject[];
-  return subjects.map((one) => trustIn(state.trust, one, ageMs)).sort((a, b) => a.trust - b.trust);
+  const end = ` for ${short(workload)}`;
+  const uses = Object.keys(state.trust).filter((one): one is Use => one.startsWith("use:") && one.endsWith(end));
+  const reports = uses.map((one) => trustIn(state.trust, one, ageMs)).filter(({ demoted }) => demoted);
+  return reports.map(({ subject, because }) => ({ playbook: subject.slice("use:".length, -end.length), because }));
 }
 
 type Remedied = Extract<LearningEvent, { is: "remedied" }>;
@@ -126,7 +135,7 @@ function remedied(state: LearningState, event: Remedied): LearningState {
   const { ageMs } = state.line;
   const subjects: Subject[] = ["node", `workload:${short(workload)}`];
   if (rung !== undefined) subjects.push(`rung:${rung}`);
-  if (playbook !== undefined) subjects.push(`playbook:${short(playbook)}`);
+  if (playbook !== undefined) subjects.push(`playbook:${short(playbook)}`, useOf(playbook, workload));
   const trust = subjects.reduce((book, subject) => judged(book, subject, ok, ageMs), state.trust);
   if (rung === undefined) return { ...state, trust };
   const attempt = { rung, ok, tookMs: Math.max(0, tookMs) };
@@ -169,6 +178,11 @@ function tell(state: LearningState, found: readonly Suggestion[]): Lesson {
 /** What healed one workload says nothing about another: its name is part of the pattern. */
 function keyOf(workload: string, signature: string): string {
   return createHash("sha256").update(`${workload}\n${signature}`).digest("hex").slice(0, 12);
+}
+
+/** A tool that is useless for one workload may be the right one for another: it is demoted where it failed. */
+function useOf(playbook: string, workload: string): Use {
+  return `use:${short(playbook)} for ${short(workload)}`;
 }
 
 function short(name: string): string {

@@ -4,7 +4,7 @@ import { judged, neutral, type Subject, type TrustBook, trustIn } from "./trust.
 import { wilson } from "./wilson.ts";
 
 const dayMs = 86_400_000;
-const playbook: Subject = "playbook:restart_service";
+const playbook: Subject = "use:restart_service for shop";
 
 /** A book after these outcomes: + worked, - failed. */
 function after(outcomes: string, book: TrustBook = {}, ageMs = 0): TrustBook {
@@ -34,13 +34,25 @@ test("GRC-5 a remedy that fails three times in a row is demoted, two successes b
   const demoted = after("---");
   expect(trustIn(demoted, playbook, 0)).toMatchObject({ demoted: true });
   expect(trustIn(demoted, playbook, 0).because).toBe(
-    "playbook:restart_service: trust 0.50; about 0 of the last 3 tries worked, so at least 25 % do (95 % sure); demoted, others go first",
+    "restart_service for shop: trust 0.50; about 0 of the last 3 tries worked, so at least 25 % do (95 % sure); demoted, others go first",
   );
   expect(trustIn(after("+", demoted), playbook, 0).demoted).toBe(true); // no flapping: one success is not enough
   expect(trustIn(after("++", demoted), playbook, 0).demoted).toBe(false);
   expect(trustIn(demoted, playbook, 5 * dayMs).demoted).toBe(true);
   expect(trustIn(demoted, playbook, 30 * dayMs)).toMatchObject({ demoted: false });
   expect(trustIn(demoted, playbook, 365 * dayMs).because).toContain("not tried lately");
+});
+
+test("GRC-5 only the use of a playbook is demoted: before a rung, a workload or the node nobody else can go, whatever is stored of them", () => {
+  const others: Subject[] = ["node", "workload:shop", "rung:safe_mode", "playbook:restart_service"];
+  for (const subject of others) {
+    const book = ["a", "b", "c", "d"].reduce((sum) => judged(sum, subject, false, 0), {} as TrustBook);
+    const stored = { [subject]: { ...(book[subject] as TrustBook[string]), demoted: true } };
+    for (const one of [book, stored]) {
+      const report = trustIn(one, subject, 0);
+      expect([report.demoted, report.because.includes("demoted")]).toEqual([false, false]);
+    }
+  }
 });
 
 test("GRC-5 a long good record can be lost in twenty failures, not in three", () => {

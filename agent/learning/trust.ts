@@ -1,7 +1,10 @@
 import { wilson } from "./wilson.ts";
 
-/** Whom one trusts: the healer itself, a workload, a playbook, a rung of the ladder. */
-export type Subject = "node" | `workload:${string}` | `playbook:${string}` | `rung:${string}`;
+/** Whom one trusts: the healer itself, a workload, a playbook, a rung of the ladder; a playbook as it is used for one workload. */
+export type Subject = "node" | `workload:${string}` | `playbook:${string}` | `rung:${string}` | Use;
+
+/** `use:PLAYBOOK for WORKLOAD`: the only subject that others can go before. Rungs have their order by `strategy.ts`. */
+export type Use = `use:${string} for ${string}`;
 
 /** What is remembered of one subject, as it stood at `atMs` (an age of the timeline). JSON-able. */
 export interface Trust {
@@ -23,7 +26,7 @@ export interface TrustReport {
   readonly trust: number;
   /** With 95 % certainty it works at least this often. */
   readonly lowerBound: number;
-  /** Others go first. It is no ban: when nothing else is left, it is tried. */
+  /** Only of a {@link Use}: others go first. It is no ban: when nothing else is left, it is tried. */
   readonly demoted: boolean;
   /** One sentence for people. */
   readonly because: string;
@@ -57,13 +60,15 @@ export function judged(book: TrustBook, subject: Subject, ok: boolean, ageMs: nu
   const counted = { ok: before.ok + (ok ? 1 : 0), failed: before.failed + (ok ? 0 : 1) };
   const scale = Math.min(1, evidenceMax / (counted.ok + counted.failed));
   const evidence = { ok: rounded(counted.ok * scale), failed: rounded(counted.failed * scale) };
-  const demoted = isDemoted(before.demoted, evidence);
+  const demoted = isUse(subject) && isDemoted(before.demoted, evidence);
   return bounded({ ...book, [subject]: { atMs: ageMs, trust, ...evidence, demoted } });
 }
 
 /** How far `subject` is trusted at this age. Changes nothing: time is taken into account, not written down. */
 export function trustIn(book: TrustBook, subject: Subject, ageMs: number): TrustReport {
-  const { trust, ok, failed, demoted } = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
+  const { trust, ok, failed, demoted: low } = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
+  // Earlier versions demoted whatever failed.
+  const demoted = low && isUse(subject);
   const lowerBound = lowerBoundOf({ ok, failed });
   const all = ok + failed;
   const record = all < 0.5 ? "not tried lately" : `about ${Math.round(ok)} of the last ${Math.round(all)} tries worked`;
@@ -74,8 +79,12 @@ export function trustIn(book: TrustBook, subject: Subject, ageMs: number): Trust
     trust: rounded(trust),
     lowerBound,
     demoted,
-    because: `${subject}: trust ${trust.toFixed(2)}; ${record}, ${bound}${rank}`,
+    because: `${isUse(subject) ? subject.slice("use:".length) : subject}: trust ${trust.toFixed(2)}; ${record}, ${bound}${rank}`,
   };
+}
+
+function isUse(subject: Subject): subject is Use {
+  return subject.startsWith("use:");
 }
 
 function newcomer(ageMs: number): Trust {

@@ -20,7 +20,7 @@ export function askingAround(
   running: () => Running | undefined,
   experience: Experience,
   specs: readonly WorkloadSpec[],
-): Pick<Around, "stand" | "restart" | "untilWell" | "figures" | "signature" | "externalStale" | "advice"> {
+): Pick<Around, "stand" | "restart" | "untilWell" | "figures" | "signature" | "externalStale" | "advice" | "demoted"> {
   const stateOf = (workload: string) => running()?.supervisor?.state(workload);
   return {
     stand: (workload) => standOf(stateOf(workload)),
@@ -61,6 +61,7 @@ export function askingAround(
     },
     externalStale: (workload) => running()?.staleFor(workload) ?? [],
     advice: (workload, signature) => experience.advice(workload, signature),
+    demoted: (workload) => experience.demoted(workload),
   };
 }
 

@@ -9,7 +9,7 @@ import { beginTraining, forestOf, type Training, trainSome } from "../anomaly/fo
 import { defaultTrend, freshTrend, recordTrend, type Trend, trendOf } from "../anomaly/trend.ts";
 import { freshWatch, look, trained, trainingDue, type Watch } from "../anomaly/watch.ts";
 import type { Facts } from "../diagnosis/facts.ts";
-import { advise, freshLearning, type LearningState, learn, trustOf } from "../learning/learning.ts";
+import { advise, demotedFor, freshLearning, type LearningState, learn, trustOf } from "../learning/learning.ts";
 import { healthScore } from "../slo/health.ts";
 import { healthFigures, type SloReport, sloReport } from "../slo/report.ts";
 import { freshSlo, recordPerformance, recordUptime, type SloState } from "../slo/slo.ts";
@@ -148,6 +148,9 @@ export class Experience {
   advice(workload: string, signature: string): Facts["advice"] {
     const { order, learned, because } = advise(this.#learning, workload, signature, instant(this.#parts.clock));
     return learned ? { order, because } : undefined;
+  }
+  demoted(workload: string): NonNullable<Facts["demoted"]> {
+    return demotedFor(this.#learning, workload, instant(this.#parts.clock));
   }
   trust(subject: Parameters<typeof trustOf>[1]) {
     return trustOf(this.#learning, subject, instant(this.#parts.clock));

@@ -101,6 +101,7 @@ export class Recovery implements RecoveryDesk {
       configOf: (workload, then) => void opened.remedies.examine(workload).then(({ config: facts }) => then(facts)),
       condition: (trigger, workload) => this.triggerDesk.condition(trigger, workload),
       isOwn: (playbook) => opened.remedies.playbooks().some(({ name, added }) => added && name === playbook),
+      demoted: (workload) => opened.experience.demoted(workload),
       noted: ({ trigger, workload, because }, why) =>
         this.voice.log("info", { trigger, workload, noted: true }, `${because}; nothing to do: ${why}`),
     });

@@ -45,6 +45,7 @@ function desk() {
       condition: (trigger, workload) => conditions[`${trigger} ${workload}`] ?? "over",
       noted: (_symptom, why) => noted.push(why),
       isOwn: (playbook) => playbook === "ours",
+      demoted: () => [],
     }),
   };
 }

@@ -24,6 +24,8 @@ export interface SymptomDeskParts {
   readonly condition: (trigger: string, workload: string) => Condition;
   /** Is the playbook of that name a file of the operator's folder? */
   readonly isOwn: (playbook: string) => boolean;
+  /** The playbooks that others go before there. */
+  readonly demoted: (workload: string) => NonNullable<Facts["demoted"]>;
   /** It holds, and leads to nothing: why. */
   readonly noted: (symptom: Symptom, why: string) => void;
 }
@@ -40,9 +42,14 @@ export class SymptomDesk {
 
   /** A trigger has fired for a workload. Little trust takes a version back that came lately and lost it, and nowhere ends what works. */
   take(fired: Symptom): void {
-    const { configOf, nowMs, noted, isOwn } = this.#parts;
+    const { configOf, nowMs, noted, isOwn, demoted } = this.#parts;
     const { workload, playbook, sinceMs } = fired;
-    const symptom: Symptom = isOwn(playbook) ? { ...fired, own: true } : fired;
+    const low = demoted(workload).find((one) => one.playbook === playbook);
+    const symptom: Symptom = {
+      ...fired,
+      ...(isOwn(playbook) && { own: true as const }),
+      ...(low && { demoted: low.because }),
+    };
     if (playbook !== "rollback-deployment" || symptom.own) {
       this.#hand(symptom);
       return;

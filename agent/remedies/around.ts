@@ -90,6 +90,8 @@ export interface Around {
   externalStale(workload: string): readonly string[];
   exhausted(workload: string): readonly string[];
   advice(workload: string, signature: string): Facts["advice"];
+  /** The playbooks that others go before there, and why. */
+  demoted(workload: string): NonNullable<Facts["demoted"]>;
 
   audit(fact: RemedyAudit): void;
   alert(fact: RemedyAlert): void;

@@ -44,6 +44,7 @@ export async function factsOf(
   const lines = said ?? [];
   const signature = around.signature(name, lines);
   const advice = around.advice(name, signature);
+  const demoted = around.demoted(name);
   const newest = backups.newest(name);
   const waiting = dependentsOf(name, graphOf(around)).filter((one) =>
     ["down", "recovering"].includes(around.stand(one).is),
@@ -67,6 +68,7 @@ export async function factsOf(
     ...(newest && { backup: { id: newest.id, ageMs: Math.max(0, clock.wallMs() - newest.wallMs) } }),
     bootstrapAllowed: emergency.allowed(),
     ...(advice && { advice }),
+    ...(demoted.length > 0 && { demoted }),
   };
 }
 

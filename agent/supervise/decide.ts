@@ -7,7 +7,7 @@ import type { Rung } from "../ladder/rungs.ts";
 import { audit, noted, spawnNow, stay, to } from "./moves.ts";
 import { attemptBegun, attemptEnded, planRestart, quickLeft, revise, workedMs } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import type { Ask, Effect, Event, IncidentFacts, Phase, Remedy, State, Step } from "./state.ts";
+import type { Ask, AttemptFacts, Effect, Event, IncidentFacts, Phase, Remedy, State, Step } from "./state.ts";
 
 /** A playbook that prepares a start has this long. */
 const playbookBudgetMs = 120_000;
@@ -24,8 +24,10 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   // A person closed it meanwhile, or it never was: nothing is being recovered.
   if (!incident) return spawnNow(state, [], now);
   const { ask } = phase;
-  if (ask.prefer?.by === "playbook" && playLeft(spec, state, incident, ask.prefer.playbook, now))
-    return mend(spec, state, incident, ask.prefer, "the trigger asks for it", now);
+  const prefer = ask.prefer?.by === "playbook" ? ask.prefer : undefined;
+  const plays = prefer && playLeft(spec, state, incident, prefer.playbook, now);
+  const low = facts.demoted?.find(({ playbook }) => playbook === prefer?.playbook)?.because ?? ask.demoted?.because;
+  if (plays && low === undefined) return mend(spec, state, incident, prefer, "the trigger asks for it", now);
   const tried = incident.attempts.flatMap(({ rung, ok }) => (rung && ok === false ? [rung] : []));
   const relapsed = incident.attempts.flatMap(({ rung, relapsed }) => (rung && relapsed ? [rung] : []));
   const diagnosis = diagnose(
@@ -43,13 +45,16 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
     const told = revise({ ...incident, diagnosis }, now, "diagnosis", wordsOf(diagnosis));
     return mend(spec, state, told, { by: "playbook", playbook: prepared }, diagnosis.evidence.join("; "), now);
   }
+  // Where a playbook is demoted every rung goes before it once, before any comes again; where that is the quick restart, before it too.
+  const waits = low !== undefined || state.awaited?.turn === "last";
+  const isRestart = ask.demoted?.restart !== undefined;
   const choice = choose({
     diagnosis,
     facts,
     tried,
     quickLeft: left,
     // Who has climbed beyond the first rung goes on from there, and does not begin anew after each rung that fails.
-    relapse: ask.relapse || relapsed.length > 0 || tried.some((rung) => rung !== "quick_restart"),
+    relapse: ask.relapse || relapsed.length > 0 || tried.some((rung) => rung !== "quick_restart" || waits) || isRestart,
     relapsed,
     timeGiven: atEnd || timeLeftMs(spec, incident, ask, now) === 0,
     hasSafeMode: spec.safeMode !== undefined,
@@ -59,7 +64,38 @@ export function examined(spec: WorkloadSpec, state: State, facts: Facts, now: Mo
   // Only the newest choice keeps what it passed over: the state is written at each step.
   const explained = { ...diagnosis, rejected: [...diagnosis.rejected, ...choice.rejected] };
   const told = revise({ ...incident, diagnosis: explained }, now, "diagnosis", wordsOf(diagnosis));
-  return take(spec, state, told, choice, ask, facts.dependents ?? [], now);
+  if (isLeft(choice, tried)) {
+    const begins = incident.attempts.length === 0 && low !== undefined;
+    const explains = begins ? { ...choice, because: `${choice.because} (${low})` } : choice;
+    return take(spec, state, told, explains, ask, facts.dependents ?? [], now);
+  }
+  if (plays) return mend(spec, state, told, prefer, `nothing else is left (${low})`, now);
+  return (
+    lastTurn(spec, state, told, choice, ask, now) ?? take(spec, state, told, choice, ask, facts.dependents ?? [], now)
+  );
+}
+
+/** A rung that was not tried in this incident: it goes before a playbook that is demoted. Below is the end of the ladder. */
+function isLeft({ rung }: Choice, tried: readonly Rung[]): boolean {
+  return rung !== "slow_retry" && rung !== "full_bootstrap" && !tried.includes(rung);
+}
+
+/** It is played beside the workload, so that is started once more; if the trigger still holds then, the playbook has its turn. */
+function lastTurn(
+  spec: WorkloadSpec,
+  state: State,
+  incident: IncidentFacts,
+  choice: Choice,
+  ask: Ask,
+  now: Moment,
+): Step | undefined {
+  const { awaited } = state;
+  if (awaited?.turn !== "last" || incident.diagnosis?.root !== undefined) return undefined;
+  const { playbook } = awaited;
+  if (incident.attempts.some((attempt) => attempt.playbook === playbook && !attempt.rung)) return undefined;
+  const because = `no other rung is left; if this does not help either, ${playbook} has its turn`;
+  const next: State = { ...state, awaited: { ...awaited, turn: "next" } };
+  return take(spec, next, incident, { ...choice, rung: "quick_restart", because }, ask, [], now);
 }
 
 /**
@@ -149,7 +185,7 @@ function retry(
       needsPerson: calls || incident.needsPerson,
       severity: calls ? "critical" : incident.severity,
     },
-    { rung: "quick_restart", because: words },
+    { rung: "quick_restart", because: words, ...(ask.demoted?.restart && { playbook: ask.demoted.restart }) },
     now,
   );
   const after: State = { ...plan.state, incident: begun, because: words };
@@ -244,7 +280,7 @@ export function decideNow(state: State, ask: Ask, because: string, effects: read
 
 function begin(
   incident: IncidentFacts,
-  attempt: { readonly rung?: Rung; readonly playbook?: string; readonly because: string },
+  attempt: Pick<AttemptFacts, "rung" | "playbook" | "because">,
   now: Moment,
 ): IncidentFacts {
   const name = attempt.rung ?? attempt.playbook ?? "";

@@ -30,9 +30,11 @@ export interface Seen {
     readonly severity: Severity;
     /** The recovery has helped when it is over. */
     readonly awaited?: boolean;
+    readonly turn?: Awaited["turn"];
   };
   /** Asked for by the trigger's playbook. */
   readonly prefer?: Remedy;
+  readonly demoted?: Ask["demoted"];
   /** It lives and listens: it is asked to leave before it is killed. */
   readonly gentle?: boolean;
   /** What it depends on is not up: the failure began there. */
@@ -89,7 +91,8 @@ export function failed(spec: WorkloadSpec, before: State, seen: Seen, now: Momen
   if (spec.restart === "never" && instance) return endedForGood(before, seen, instance, "medium", now);
   const open = before.incident !== undefined && before.incident.at !== "closed";
   const opened = withTrigger(struck(before, symptom, because, seen.faultWallMs, now), seen, open);
-  const first = !open && !seen.prefer && !seen.needsDown?.length && quickLeft(spec, before, now.ms);
+  const asks = seen.prefer ?? seen.demoted;
+  const first = !open && !asks && !seen.needsDown?.length && quickLeft(spec, before, now.ms);
   const { treatment: _over, awaited: _known, ...left } = before;
   const awaited = awaitedAfter(before, seen);
   const rest: State = { ...left, ...(awaited && { awaited }) };
@@ -133,10 +136,13 @@ function severityOf(event: Extract<Event, { is: "exited" | "vanished" }>): Sever
 
 /** What has to be over before the incident counts as recovered: the trigger that fired, or the one that was awaited already. */
 function awaitedAfter({ awaited, treatment }: State, { trigger }: Seen): Awaited | undefined {
-  if (trigger?.awaited) return { trigger: trigger.name, playbook: trigger.playbook, severity: trigger.severity };
+  if (trigger?.awaited) {
+    const { name, playbook, severity, turn } = trigger;
+    return { trigger: name, playbook, severity, ...(turn && { turn }) };
+  }
   if (!treatment || treatment.over || treatment.lasting) return awaited;
-  const { trigger: name, playbook, severity, lapsed } = treatment;
-  return { trigger: name, playbook, severity, ...(lapsed && { lapsed }) };
+  const { trigger: name, playbook, severity, lapsed, turn } = treatment;
+  return { trigger: name, playbook, severity, ...(lapsed && { lapsed }), ...(turn && { turn }) };
 }
 
 /** The first failure of an incident is answered at once: clean up and start again (SYN-4). */
@@ -168,6 +174,7 @@ function again(spec: WorkloadSpec, state: State, before: State, seen: Seen, open
     relapse: before.incident?.at === "probation",
     wasReady: before.phase.at === "running",
     ...(seen.prefer && { prefer: seen.prefer }),
+    ...(seen.demoted && { demoted: seen.demoted }),
   };
   const incident: IncidentFacts = { ...opened, at: "recovering" };
   return depart(

@@ -97,6 +97,12 @@ export interface Ask {
   readonly wasReady: boolean;
   /** The trigger's playbook asks for this. */
   readonly prefer?: Remedy;
+  /** It asks for a playbook that others go before: why. */
+  readonly demoted?: {
+    readonly because: string;
+    /** Its name, when it is nothing but the quick restart. */
+    readonly restart?: string;
+  };
 }
 
 /** What prepares the next start. */
@@ -112,6 +118,8 @@ export interface Awaited {
   readonly severity: Severity;
   /** Nothing is known of its condition since it had held: what it was about is gone. */
   readonly lapsed?: true;
+  /** Of a playbook that others go before. last: they do. next: they had their turn, and it is played if the restart does not help either. */
+  readonly turn?: "last" | "next";
 }
 
 /** A playbook at work on a workload that runs, or the look whether something has helped. */

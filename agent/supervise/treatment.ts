@@ -1,9 +1,9 @@
 /**
  * A trigger has fired for a workload that runs. Restarts go the way of every failure; what works beside the running workload
  * is a treatment: its playbook plays, then the trigger has to be over within {@link verifyMs}, else the ladder goes on. So it is
- * watched after a restart that a trigger has asked for, too. What nothing is known of by then is judged by its health alone. What is
- * only of low severity never leads to anything harsher than its playbook, and what was left to a person runs on as it is. Pure, a
- * part of `machine.ts`.
+ * watched after a restart that a trigger has asked for, too. What nothing is known of by then is judged by its health alone. A
+ * playbook that is demoted (agent/learning) has its turn when every rung that can help here had one. What is only of low severity
+ * never leads to anything harsher than its playbook, and what was left to a person runs on as it is. Pure, a part of `machine.ts`.
  */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Symptom } from "../triggers/symptom.ts";
@@ -47,7 +47,9 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
     return alsoSeen(holding(state, seen.trigger).state, open, seen, now);
   const relapse = open?.at === "probation";
   const byItself = seen.own ? undefined : restarts[seen.playbook];
-  const restart = byItself ?? (seen.playbook === "" || relapse ? { gentle: true } : undefined);
+  const demoted = seen.severity === "low" ? undefined : seen.demoted;
+  const isRestart = byItself && !byItself.prefer;
+  const restart = byItself ?? (seen.playbook === "" || relapse || demoted ? { gentle: true } : undefined);
   if (restart && !(relapse && seen.severity === "low")) {
     return failed(
       spec,
@@ -57,8 +59,15 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
         symptom: seen.trigger,
         because: seen.because,
         faultWallMs: now.wallMs - Math.max(0, now.ms - seen.sinceMs),
-        trigger: { name: seen.trigger, playbook: seen.playbook, severity: seen.severity, awaited: !seen.lasting },
+        trigger: {
+          name: seen.trigger,
+          playbook: seen.playbook,
+          severity: seen.severity,
+          awaited: !seen.lasting,
+          ...(demoted && !byItself && { turn: "last" }),
+        },
         ...restart,
+        ...(demoted && { demoted: { because: demoted, ...(isRestart && { restart: seen.playbook }) } }),
       },
       now,
     );
@@ -83,21 +92,31 @@ function play(state: State, seen: Symptom, now: Moment): Step {
     severity: seen.severity,
     trigger: seen.trigger,
   };
-  const because = `the trigger asks for ${seen.playbook}`;
-  const begun = attemptBegun(opened, { playbook: seen.playbook, because }, now);
-  const incident = revise({ ...begun, at: "recovering" }, now, "decision", because);
-  const id = `${incident.id}/${seen.playbook}/1`;
-  const { trigger, playbook, severity } = seen;
+  const asked = `the trigger asks for ${seen.playbook}`;
+  const because = seen.demoted ? `${asked}, and nothing harsher is due (${seen.demoted})` : asked;
+  return playFor({ ...state, incident: opened }, opened, seen, { decision: because, audit: seen.because }, now);
+}
+
+function playFor(
+  state: State,
+  opened: IncidentFacts,
+  { trigger, playbook, severity, lasting }: Pick<Treatment, "trigger" | "playbook" | "severity" | "lasting">,
+  words: { readonly decision: string; readonly audit: string },
+  now: Moment,
+): Step {
+  const begun = attemptBegun(opened, { playbook, because: words.decision }, now);
+  const incident = revise({ ...begun, at: "recovering" }, now, "decision", words.decision);
+  const id = `${incident.id}/${playbook}/${begun.revision}`;
   const untilMs = now.ms + playMs;
-  const lasting = seen.lasting && { lasting: seen.lasting };
-  const treatment = { id, trigger, playbook, severity, at: "playing", untilMs, over: false, ...lasting } as const;
+  const asked = { trigger, playbook, severity, ...(lasting && { lasting }) };
+  const treatment: Treatment = { ...asked, id, at: "playing", untilMs, over: false };
   const remedy: Remedy = { by: "playbook", playbook };
   const effects: Effect[] = [
-    audit(`playbook.${playbook}`, "agent", seen.because, "success"),
+    audit(`playbook.${playbook}`, "agent", words.audit, "success"),
     ...noted(incident),
     { do: "remedy", id, remedy, budgetMs: playMs },
   ];
-  return { state: { ...state, incident, treatment, because: seen.because }, effects };
+  return { state: { ...state, incident, treatment, because: words.audit }, effects };
 }
 
 /** The playbook has ended. */
@@ -202,7 +221,8 @@ export function overdue(spec: WorkloadSpec, state: State, now: Moment): Step | u
     return noHelp(spec, state, `${treatment.playbook} did not end within ${playMs} ms`, [cancel], now);
   }
   if (treatment.lapsed) return helped(spec, state, unknownWords(treatment), [], now);
-  const what = treatment.playbook || "it was started again";
+  // What waits for its turn has not been played.
+  const what = treatment.turn ? "it was started again" : treatment.playbook || "it was started again";
   return noHelp(spec, state, `${treatment.trigger} still holds ${verifyMs} ms after ${what}`, [], now);
 }
 
@@ -239,8 +259,9 @@ function helped(spec: WorkloadSpec, before: State, because: string, effects: rea
 function noHelp(spec: WorkloadSpec, before: State, because: string, effects: readonly Effect[], now: Moment): Step {
   const { treatment, incident, ...rest } = before;
   if (!treatment || !incident) return stay(rest);
-  const failure = audit(`playbook.${treatment.playbook}`, "agent", because, "failure", workedMs(incident, now));
-  const leftToPerson = incident.needsPerson && before.phase.at === "running";
+  const failure = audit(remedyOf(treatment, incident), "agent", because, "failure", workedMs(incident, now));
+  const hasTurn = treatment.turn === "next" && before.phase.at === "running";
+  const leftToPerson = incident.needsPerson && before.phase.at === "running" && !hasTurn;
   const words = leftToPerson ? `${because}; a person was called, and it runs on as it is` : because;
   const failedFacts = attemptEnded(incident, false, because, now);
   const ended = revise(leftToPerson ? { ...failedFacts, at: "open" } : failedFacts, now, "remedy", words);
@@ -249,12 +270,17 @@ function noHelp(spec: WorkloadSpec, before: State, because: string, effects: rea
     state: { ...rest, incident: ended, treatment: next },
     effects: [...effects, failure, ...noted(ended)],
   });
+  if (hasTurn) {
+    const words = `nothing else is left, so ${treatment.playbook} is tried`;
+    const next = playFor(rest, ended, treatment, { decision: words, audit: `${because}; ${words}` }, now);
+    return { state: next.state, effects: [...effects, failure, ...next.effects] };
+  }
   // Every rung had its turn and a person was called: it works, if badly, and one more restart each two minutes would take that too.
   if (treatment.severity === "low" || leftToPerson) return stays({ ...treatment, at: "resting" });
   // A step of the playbook has just started it anew: whether that helps is seen when it is up.
   if (!instance || before.phase.at !== "running")
     return stays({ ...treatment, at: "watching", untilMs: now.ms + verifyMs });
-  const { trigger: name, playbook, severity, lasting } = treatment;
+  const { trigger: name, playbook, severity, lasting, turn } = treatment;
   const next = failed(
     spec,
     { ...rest, incident: ended },
@@ -263,10 +289,16 @@ function noHelp(spec: WorkloadSpec, before: State, because: string, effects: rea
       symptom: name,
       because,
       faultWallMs: incident.faultWallMs,
-      trigger: { name, playbook, severity, awaited: !lasting },
+      trigger: { name, playbook, severity, awaited: !lasting, ...(turn && { turn }) },
       gentle: true,
     },
     now,
   );
   return { state: next.state, effects: [...effects, failure, ...next.effects] };
+}
+
+/** What has not helped, in the words of the audit. */
+function remedyOf({ turn, playbook }: Treatment, { attempts }: IncidentFacts): string {
+  const rung = attempts.at(-1)?.rung;
+  return turn && rung ? `remedy.${rung}` : `playbook.${playbook}`;
 }

@@ -13,6 +13,8 @@ export interface Symptom {
   readonly playbook: string;
   /** The playbook is a file of the operator's folder, so it is played as it is, whatever the box has under that name. */
   readonly own?: true;
+  /** The playbook has failed here so often that others go first: why. */
+  readonly demoted?: string;
   /** Its end is no sign of recovery within minutes (trust), or is seen by the supervision itself (a beat): none waits for it. */
   readonly lasting?: true;
   /** Of the node: the workload of ours that is the cause. Its own machine is told of it, and the node waits for its end. */

@@ -1,6 +1,13 @@
 /** What the node of a story learns: the agent's real memory of remedies, fed as its own experience feeds it. */
 import type { Facts } from "@blueflame/agent/diagnosis/facts.ts";
-import { advise, freshLearning, type LearningState, learn, trustOf } from "@blueflame/agent/learning/learning.ts";
+import {
+  advise,
+  demotedFor,
+  freshLearning,
+  type LearningState,
+  learn,
+  trustOf,
+} from "@blueflame/agent/learning/learning.ts";
 import { lessonsOf } from "@blueflame/agent/recovery/lessons.ts";
 import type { IncidentFacts } from "@blueflame/agent/supervise/state.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
@@ -32,6 +39,10 @@ export class Experience {
     if (!incident) return undefined;
     const { order, learned, because } = advise(this.#learning, workload, this.#signature(incident), this.#now());
     return learned ? { order, because } : undefined;
+  }
+
+  demoted(workload: string): NonNullable<Facts["demoted"]> {
+    return demotedFor(this.#learning, workload, this.#now());
   }
 
   trust(workload: string): number {

@@ -15,6 +15,7 @@ export function factsOf(world: NodeWorld, name: string): Facts {
   const { version, changedAtMs, healthy } = actor.config;
   const healthyVersion = healthy.filter((other) => other !== version).at(-1);
   const advice = world.advice(name);
+  const demoted = world.demoted(name);
   const graph = new Map([...world.actors].map(([other, { spec }]) => [other, spec.dependsOn]));
   const stands = (other: string) => standsOf(world.actor(other).state);
   const waiting = dependentsOf(name, graph).filter((other) => ["down", "recovering"].includes(stands(other)));
@@ -34,6 +35,7 @@ export function factsOf(world: NodeWorld, name: string): Facts {
     signature: "",
     bootstrapAllowed: world.bootstrapAllowed && sinceMs >= bootstrapEveryMs,
     ...(advice && { advice }),
+    ...(demoted.length > 0 && { demoted }),
   };
 }
 

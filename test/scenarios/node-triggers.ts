@@ -34,6 +34,7 @@ export class TriggerDesk {
       configOf: (name, then) => then(factsOf(world, name).config),
       condition: (trigger, name) => conditionOf(this.#state, trigger, { workload: name }),
       isOwn: (playbook) => world.playbooks.get(playbook)?.added === true,
+      demoted: (name) => world.demoted(name),
       noted: ({ trigger }, because) => world.see({ is: "node", what: `${trigger} leads to nothing`, because }),
     });
   }

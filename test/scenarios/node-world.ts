@@ -84,6 +84,9 @@ export class NodeWorld extends Ground {
   advice(workload: string) {
     return this.#experience.advice(workload, this.actor(workload).state.incident);
   }
+  demoted(workload: string) {
+    return this.#experience.demoted(workload);
+  }
   trust(workload: string): number {
     return this.#experience.trust(workload);
   }

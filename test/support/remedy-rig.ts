@@ -93,6 +93,7 @@ export async function openRemedyRig(
       externalStale: () => [],
       exhausted: () => [],
       advice: () => undefined,
+      demoted: () => [],
       audit: (fact) => audits.push(fact),
       alert: (fact) => alerts.push(fact),
       log: () => undefined,
