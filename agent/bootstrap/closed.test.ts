@@ -43,17 +43,17 @@ function look(): Look {
 
 test("files of the store that their own user may not read are opened to it, and so is what lies in a closed folder", async () => {
   const inner = join(dir, "snapshots", "1");
-  for (const folder of [join(dir, "store"), inner]) mkdirSync(folder, { recursive: true });
-  const shut = [join(dir, "store", "CURRENT"), join(inner, "data"), join(dir, "start.json")];
-  const others = [join(dir, "a workload's"), join(dir, "store.key")];
+  for (const folder of [join(dir, "store"), join(dir, "a workload's"), inner]) mkdirSync(folder, { recursive: true });
+  const shut = ["store/CURRENT", "snapshots/1/data", "start.json", "store.witness"].map((name) => join(dir, name));
+  const others = [join(dir, "a workload's", "object"), join(dir, "store.key")];
   for (const path of [...shut, ...others]) writeFileSync(path, "{}");
   writeFileSync(join(dir, "store", "000001.ldb"), "read only", { mode: 0o400 });
   for (const path of [...shut, ...others, inner]) chmodSync(path, 0);
   const looker = look();
   const found = await looker.look();
-  expect(found.closed.first).toBe(join(dir, "start.json"));
+  expect(found.closed.count).toBeGreaterThanOrEqual(4);
   expect(await act({ do: "openFiles", path: dir }, found, looker)).toMatchObject({ ok: true });
-  expect(shut.map(modeOf)).toEqual([0o600, 0o600, 0o600]);
+  expect(shut.map(modeOf)).toEqual([0o600, 0o600, 0o600, 0o600]);
   expect([modeOf(inner), modeOf(join(dir, "store", "000001.ldb"))]).toEqual([0o700, 0o600]);
   expect(others.map(modeOf)).toEqual([0, 0]);
   expect(closedIn(dir)).toEqual([]);

@@ -52,7 +52,8 @@ export function judgeDataDir(found: Findings, done: readonly Done[]): Judgement 
 }
 
 function isAbout(path: string): (step: Step) => boolean {
-  return (step) => "path" in step && step.path === path;
+  // Files that were opened have a verdict of their own.
+  return (step) => "path" in step && step.do !== "openFiles" && step.path === path;
 }
 
 function judgeOwner(found: Findings, done: readonly Done[]): Judgement {

@@ -7,6 +7,7 @@ import { lstatOr, namesIn } from "./disk.ts";
 const entriesMax = 20_000;
 /** What the agent writes into; the rest it replaces, for which reading is enough. */
 const written: readonly string[] = [places.store, "logs"];
+const folders: readonly string[] = [...written, "snapshots", places.alerts, places.good];
 /** They are judged as secrets. */
 const secrets: readonly string[] = [places.guardKey, places.storeKey];
 
@@ -16,7 +17,7 @@ export interface Closed {
   readonly mode: number;
 }
 
-/** Those at the known places of the data directory; a workload's own files below it are the workload's. Links are not followed. */
+/** Its own files and those in our folders; what lies in another folder is a workload's. Links are not followed. */
 export function closedIn(dataDir: string): readonly Closed[] {
   const closed: Closed[] = [];
   let seen = 0;
@@ -27,10 +28,10 @@ export function closedIn(dataDir: string): readonly Closed[] {
     if ((found.mode & needs) !== needs) closed.push({ path, mode: (found.mode & 0o777) | needs | (needs && 0o600) });
     if (found.isDirectory()) for (const name of namesIn(path)) walk(join(path, name), bits);
   };
-  const ours = new Set([...Object.values(places), "snapshots", "logs", "pager"]);
-  for (const name of ours) {
-    if (secrets.includes(name) || name.includes("/")) continue;
-    walk(join(dataDir, name), written.includes(name) ? 0o600 : 0o400);
+  for (const name of namesIn(dataDir)) {
+    const path = join(dataDir, name);
+    if (secrets.includes(name) || (lstatOr(path)?.isDirectory() && !folders.includes(name))) continue;
+    walk(path, written.includes(name) ? 0o600 : 0o400);
   }
   return closed;
 }
