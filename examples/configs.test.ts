@@ -12,6 +12,7 @@ import type { Rule } from "@blueflame/shared/gen/blueflame/config/v1/rule_pb.ts"
 import type { DescMessage } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { isMap, isScalar, isSeq, LineCounter, parseDocument, type YAMLMap } from "yaml";
+import { bench } from "../test/support/workload-bench.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const files = readdirSync(here).filter((name) => name.endsWith(".yaml") && name !== "hub.yaml");
@@ -146,4 +147,24 @@ test("what agent.yaml shows as defaults is what a workload and a node get that s
     exorcism: empty.exorcism,
   });
   expect(meta).toMatchObject({ everyMs, beatStaleMs, beatDeadMs });
+});
+
+test("DOL-5 by DOLPHIN's own figures a service that dies at each start has three quick ones in 60 s, and then a slow one", () => {
+  const feed = read("dolphin.yaml").workloads.find(({ name }) => name === "feed") as WorkloadSpec;
+  const one = bench(feed);
+  one.tell({ is: "boot", bootId: "boot-1" });
+  one.pass(600_000);
+  expect(one.phase).toBe("running");
+  one.crash();
+  const diedMs = 600_000;
+  one.pass(60_000, () => one.id() && one.crash());
+  const startsMs = one.log.filter((line) => line.endsWith(" spawn")).map((line) => Number.parseInt(line, 10) - diedMs);
+  const [, first = 0, second = 0, third = 0, fourth = 0] = startsMs;
+  // Five seconds after its end, which a start that fails may take up to a second to come to.
+  for (const waitedMs of [first, second - first, third - second]) {
+    expect(waitedMs).toBeGreaterThanOrEqual(5000);
+    expect(waitedMs).toBeLessThanOrEqual(6000);
+  }
+  // It never ends for good, and so is started a fourth time, with the next rung: not before the 30 s of a quick restart are over.
+  expect(fourth).toBeGreaterThanOrEqual(30_000);
 });

@@ -2,10 +2,11 @@
  * The Praetorian Guard on real processes, by the figures of `examples/praetorian.yaml`: what is owed and what was kept, what is not as
  * usual, what repeated failures teach, and five minutes of closer monitoring after a recovery.
  */
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { type Incident, IncidentState, Rung } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { Breaker } from "@blueflame/shared/gen/blueflame/link/v1/workload_pb.ts";
+import { signalIfThere } from "../../deploy/running.ts";
 import { askedOf, at, example, feel, figuresOf, type Patient, SystemRig, Ward } from "./systems-rig.ts";
 import { Score } from "./systems-score.ts";
 import type { Trial } from "./trial.ts";
@@ -15,32 +16,94 @@ const minute = 60_000;
 const lessons = 3;
 /** Quick restarts are counted within this time: the lessons come one after the other. */
 const startsWithinMs = 5000;
+const startsWithinQuickMs = 2000;
 /** A forest is trained with 64 looks. */
 const looks = 64;
 /** PRA-4. */
 const probationMs = 5 * minute;
 const probeEveryMs = 10_000;
+/** What an answer takes on a busy machine. */
+const answersMs = 5000;
 /** PRA-8 has no figure: three looks in a row, a hold, and what a look takes. */
 const unusualMs = minute;
 /** SYN-3: the next rung's budget. */
 const safeModeMs = 2 * minute;
 
-export const pra: Trial = {
-  name: "pra",
-  about: "Praetorian Guard: score, objectives and error budget, what was learned, anomalies, probation",
-  async run({ rounds, say }) {
-    const score = new Score(say);
-    for (let round = 0; round < rounds; round++) {
-      const ward = new Ward();
-      try {
-        await node(ward, score);
-      } finally {
-        ward.remove();
+function trial(node: (ward: Ward, score: Score) => Promise<void>): Trial {
+  return {
+    name: "pra",
+    about: "Praetorian Guard: score, objectives and error budget, what was learned, anomalies, probation",
+    async run({ rounds, say }) {
+      const score = new Score(say);
+      for (let round = 0; round < rounds; round++) {
+        const ward = new Ward();
+        try {
+          await node(ward, score);
+        } finally {
+          ward.remove();
+        }
       }
-    }
-    return score.rows();
-  },
-};
+      return score.rows();
+    },
+  };
+}
+
+export const pra = trial(node);
+/**
+ * What repeated failures teach, and the first ten seconds of the closer monitoring: in a quarter of a minute nothing can be unusual, and
+ * no objective shows a downtime.
+ */
+export const praQuick = trial(quickNode);
+
+/** Two that are no more than a shell each: what is looked at is the agent's. */
+async function quickNode(ward: Ward, score: Score): Promise<void> {
+  const pace = {
+    beat: undefined,
+    backoff: { base: "50ms", reset_after: "100ms" },
+    probation: "100ms",
+    safe_mode: { env: {} },
+  };
+  const sh = (script: string) => ["/bin/sh", "-c", script];
+  const pupil = await ward.admit("pupil", {
+    ...pace,
+    command: sh(
+      '[ -n "$BLUEFLAME_SAFE_MODE" ] && exec sleep 1000; echo it does not find its way in the full mode >&2; exit 1',
+    ),
+    starts: { max: 2, within: `${startsWithinQuickMs}ms` },
+  });
+  const sentinel = await ward.admit("sentinel", {
+    ...pace,
+    command: sh("exec sleep 1000"),
+    probes: [{ name: "alive", every: "1h", timeout: "5s", exec: { command: sh("echo >> asked") } }],
+    probation: "5m",
+  });
+  const rig = new SystemRig({ sensors: { every: "1s" }, workloads: ward.patients.map(({ config }) => config) });
+  const askedYet = () => readFileSync(sentinel.file("asked"), "utf8").length;
+  const closer = async () => {
+    await rig.calm(sentinel.name);
+    const sinceMs = Date.now();
+    signalIfThere(rig.seen(sentinel.name)?.pid ?? 0, "SIGKILL");
+    await rig.recovered(sentinel.name, sinceMs);
+    const before = askedYet();
+    const beganMs = performance.now();
+    await rig.until("it is asked once more", async () => askedYet() > before);
+    score.took("PRA-4 probation", "asked again", probeEveryMs + answersMs, performance.now() - beganMs);
+    score.holds(
+      "PRA-4 probation",
+      "work may come, and is watched",
+      rig.seen(sentinel.name)?.breaker === Breaker.HALF_OPEN,
+    );
+  };
+  try {
+    await rig.start();
+    await Promise.all([
+      score.run("PRA-14 lessons", () => taught(rig, pupil, startsWithinQuickMs, score)),
+      score.run("PRA-4 probation", closer),
+    ]);
+  } finally {
+    await rig.close();
+  }
+}
 
 async function node(ward: Ward, score: Score): Promise<void> {
   const guard = example("praetorian");
@@ -74,7 +137,7 @@ async function node(ward: Ward, score: Score): Promise<void> {
   try {
     await rig.start();
     await Promise.all([
-      score.run("PRA-14 lessons", () => taught(rig, pupil, score)),
+      score.run("PRA-14 lessons", () => taught(rig, pupil, startsWithinMs, score)),
       score.run("PRA-7 objectives", () => owed(rig, oracle, score)),
       score.run("PRA-8 anomaly", () => unusual(rig, odd, score)),
       score.run("PRA-4 probation", () => onProbation(rig, sentinel, score)),
@@ -134,13 +197,16 @@ async function found(rig: SystemRig, name: string) {
 }
 
 /** PRA-14, SYN-12: what healed it three times goes first at the fourth, and a person is told what might prevent it. */
-async function taught(rig: SystemRig, pupil: Patient, score: Score): Promise<void> {
+async function taught(rig: SystemRig, pupil: Patient, withinMs: number, score: Score): Promise<void> {
   const row = "PRA-14 lessons";
   let incident = await lesson(rig, pupil, 0);
   const first = tries(incident);
-  for (let time = 1; time < lessons; time++) incident = await again(rig, pupil);
-  const last = tries(await again(rig, pupil));
-  score.count(row, "restarts in vain before anything was learned", 2, first.length - 1);
+  for (let time = 1; time < lessons; time++) incident = await again(rig, pupil, withinMs);
+  const last = tries(await again(rig, pupil, withinMs));
+  // On a busy machine two starts may take longer than the short form counts them for.
+  if (withinMs === startsWithinMs)
+    score.count(row, "restarts in vain before anything was learned", 2, first.length - 1);
+  score.holds(row, "more than one restart was in vain before anything was learned", first.length > 2, first);
   score.holds(row, "safe mode healed it", first.at(-1) === Rung.SAFE_MODE, first);
   score.holds(
     row,
@@ -161,8 +227,8 @@ async function taught(rig: SystemRig, pupil: Patient, score: Score): Promise<voi
   score.holds("SYN-12 learning", "a preventive measure is suggested", suggestions.length > 0, suggestions);
 }
 
-async function again(rig: SystemRig, pupil: Patient): Promise<Incident> {
-  await pause(startsWithinMs);
+async function again(rig: SystemRig, pupil: Patient, withinMs: number): Promise<Incident> {
+  await pause(withinMs);
   const sinceMs = Date.now();
   await rig.restart(pupil.name); // with its whole config, which it does not bear
   return lesson(rig, pupil, sinceMs);
