@@ -22,7 +22,7 @@ import { Look } from "./look.ts";
 import { closedIn } from "./look-closed.ts";
 import { plan } from "./plan.ts";
 import { type Done, type Step, wordsOf } from "./steps.ts";
-import { troubleOf } from "./trouble.ts";
+import { storeUnder, troubleOf } from "./trouble.ts";
 
 let dir: string;
 beforeEach(() => {
@@ -82,6 +82,16 @@ test("a living agent that may not read its store is not told as well: the agent 
   expect(troubles[0]?.commands[0]).toBe("chmod -R u+rwX /d");
   const full = planned({ store: { ...store, because: "write: ENOSPC" } }, waited).troubles[0]?.commands;
   expect(full?.[0]).toBe("# free space on /, then:");
+});
+
+test("files of the store that vanish under an agent that lives were called a disk that refuses, once it had tried to write", () => {
+  const refused = "[STORE_WRITE_FAILED] cannot write";
+  expect(storeUnder(7, true, refused)).toMatchObject({ is: "damaged", code: "STORE_MISSING" });
+  expect(storeUnder(7, true, undefined)).toMatchObject({ is: "damaged", code: "STORE_MISSING" });
+  expect(storeUnder(7, true, "[STORE_KEY_MISSING] gone")).toMatchObject({ is: "closed", code: "STORE_KEY_MISSING" });
+  expect(storeUnder(7, false, refused)).toMatchObject({ is: "refused", code: "STORE_WRITE_FAILED" });
+  expect(storeUnder(7, false, "[STORE_DAMAGED] row 1")).toMatchObject({ is: "damaged", code: "STORE_DAMAGED" });
+  expect(storeUnder(7, false, undefined)).toEqual({ is: "in-use", code: "", because: "the agent (pid 7) has it" });
 });
 
 test("a left-over socket of mode 000 is not somebody who listens: it makes way, and that of a living agent is opened", async () => {

@@ -20,6 +20,16 @@ export function statOr(path: string): Stats | undefined {
   }
 }
 
+/** Nothing is there; false for what may not be looked at. */
+export function isGone(path: string): boolean {
+  try {
+    statSync(path);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT";
+  }
+}
+
 /** Of a link itself. */
 export function lstatOr(path: string): Stats | undefined {
   try {

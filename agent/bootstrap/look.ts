@@ -3,7 +3,7 @@ import { readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { places } from "../constants.ts";
 import { codeIn, type Ended, lineIn, run } from "./child.ts";
-import { inodeOf, lstatOr, namesIn, statOr } from "./disk.ts";
+import { inodeOf, isGone, lstatOr, namesIn, statOr } from "./disk.ts";
 import type { Asked, FileFound, Findings, FolderFound, SecretFound, StoreFound } from "./findings.ts";
 import {
   differs,
@@ -20,7 +20,7 @@ import { Life } from "./look-life.ts";
 import { living, lockHolder, readOr, wordsOf } from "./proc.ts";
 import { configOf, cwdOf, readStart, type Start } from "./start-file.ts";
 import { type Step, sawIn } from "./steps.ts";
-import { isOfDisk, isOfKey, troubleOf } from "./trouble.ts";
+import { isOfDisk, isOfKey, storeUnder, troubleOf } from "./trouble.ts";
 
 const versionMs = 20_000;
 const storeMs = 300_000;
@@ -164,14 +164,8 @@ export class Look {
     const damaged = namesIn(dataDir).filter((name) => name.startsWith(`${places.store}.damaged-`));
     const found = { code: "", holder: undefined, snapshots, copies: damaged.sort().map((name) => join(dataDir, name)) };
     if (alive.agent.is !== "dead") {
-      const lost = statOr(join(dataDir, places.store, "CURRENT")) === undefined;
-      const trouble = troubleOf(alive.troubles);
-      const word = codeIn(trouble ?? "");
-      if (trouble && isOfDisk(word)) return { ...found, is: "refused", code: word, because: sawIn(trouble) };
-      if (isOfKey(word)) return { ...found, is: "closed", code: word, because: sawIn(trouble ?? "") };
-      if (!lost && !trouble) return { ...found, is: "in-use", because: `the agent (pid ${alive.agent.pid}) has it` };
-      const because = trouble ?? "the agent lives, and its store's files are gone";
-      return { ...found, is: "damaged", code: word || "STORE_MISSING", because };
+      const lost = isGone(join(dataDir, places.store, "CURRENT"));
+      return { ...found, ...storeUnder(alive.agent.pid, lost, troubleOf(alive.troubles)) };
     }
     if (!works) return { ...found, is: "unknown", because: "no program can look at it" };
     const words = [...works, "store", "verify", "-o", "json", "--data-dir", dataDir];

@@ -32,7 +32,7 @@ test("a second agent on the same data directory is refused, and the first one's 
     expect(ran).toMatchObject({
       code: 1,
       out: "",
-      err: expect.stringMatching(/\[STORE_LOCKED\] .*`kill PID` ends an agent alone/),
+      err: expect.stringMatching(/\[STORE_LOCKED\] .*`kill PID` .*ends an agent alone/),
     });
   }
   expect(leadersOf(dataDir)).toEqual([pid]);
