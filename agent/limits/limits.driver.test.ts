@@ -176,6 +176,42 @@ test("DOL-5 a restart right after the kernel's kill is the only one: the kill is
   expect(lives(next)).toBe(true);
 });
 
+test("DOL-5 a look that a kill and a start fell into forgot that the kill was told, and had a healthy process started again", async () => {
+  const { families } = processes;
+  let kills = 0;
+  class Counting extends Fences {
+    override counted(workload: string) {
+      return { ...super.counted(workload), oomKills: kills };
+    }
+  }
+  let looks = 0;
+  let gate = Promise.resolve();
+  const slow = new Proxy(families, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== "function") return value;
+      if (name !== "members" && name !== "inside") return value.bind(target);
+      return async (...args: unknown[]) => {
+        looks += 1;
+        await gate;
+        return value.apply(target, args);
+      };
+    },
+  });
+  const { promise: opened, resolve: go } = Promise.withResolvers<void>();
+  gate = opened;
+  const limited = { ...quiet, limits: { ...free, memoryBytes: 2 ** 30 } };
+  open([limited], { families: slow, fences: new Counting(families.folder, families.cgroupRoot) });
+  start(limited);
+  await until(() => looks > 0);
+  kills = 1;
+  await processes.clean(limited);
+  start(limited);
+  go();
+  await until(() => looks > 3);
+  expect(breaches).toMatchObject([{ act: "tell", what: "memory" }]);
+});
+
 test("DOL-5 a family within its limits is left alone", async () => {
   open([hog(50, 400)]);
   const main = start(hog(50, 400));

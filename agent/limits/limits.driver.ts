@@ -302,7 +302,6 @@ class RunningLimits implements Limits {
     const gathers = clock.monotonicMs() < gatherUntilMs;
     if (gathers && this.#fences?.fenced(workload)?.again) this.#fences.set(workload, kept.limits, false);
     const held = this.#held(workload);
-    const counted = this.#fences?.counted(workload);
     const pids = await familyPids(families, workload);
     if (gathers) await this.#fences?.gather(workload, pids);
     const { tasks, residentBytes, cpuMs } = await familyFigures(pids, limits.tasks || Number.POSITIVE_INFINITY);
@@ -313,6 +312,8 @@ class RunningLimits implements Limits {
     const holds = escaped ? { ...held, memory: false } : held;
     const memoryBytes = over && !holds.memory ? await fairBytes(pids, residentBytes) : residentBytes;
     if (this.#closed) return;
+    // Now, and not before the waits: a start in between has told of what was counted, and an older count would have it told anew.
+    const counted = this.#fences?.counted(workload);
     // A zombie holds a task of the cgroup, and has no figure of its own: the larger count is the one that harms.
     const sight: FamilySight = { ...counted, tasks: Math.max(tasks, counted?.tasks ?? 0), memoryBytes, cpuMs };
     const nowMs = clock.monotonicMs();
