@@ -29,7 +29,9 @@ test("GRC-5 PRA-14 a playbook that failed three times is not begun first any mor
     cooldown: "1s",
   };
   rig.configure({
-    workloads: [{ name: "engine", command: ["/bin/sh", "-c", swells], cwd: rig.dir, probation: "0s", start_grace: "0s" }],
+    workloads: [
+      { name: "engine", command: ["/bin/sh", "-c", swells], cwd: rig.dir, probation: "0s", start_grace: "0s" },
+    ],
     sensors: { every: "1s" },
     playbooks: "playbooks",
     triggers: [trigger],
