@@ -152,14 +152,25 @@ function keep(target: string, always: boolean): string {
 
 // ── store ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** At one moment: either would start the other again. Workloads outlive both. */
+/** A process that was forked a moment ago has its own command line by then, also on a busy machine. */
+const bornMs = 300;
+/** Of two that start each other at most so many are ended one after the other. */
+const guardRounds = 5;
+
+/** Both at one moment, for either would start the other again; and whoever was just being born then. Workloads outlive them. */
 async function endGuards(found: Findings): Promise<string> {
   const { start } = found;
   if (start.by === "init") await told(systemctl(start, "stop"));
   const life = new Life({ dataDir: found.dataDir.path, works: undefined, owner: undefined, mute: false });
-  const ended = [life.watchdog(), life.agent()].filter((one) => one !== undefined);
-  const gone = await Promise.all(ended.map((one) => end(one, endMs)));
-  if (gone.includes(false)) throw new Error("watchdog or agent survives SIGKILL: it waits in the kernel");
+  const ended: { readonly pid: number }[] = [];
+  for (let round = 0; round < guardRounds; round++) {
+    const left = [life.watchdog(), life.agent()].filter((one) => one !== undefined);
+    if (round > 0 && left.length === 0) break;
+    const gone = await Promise.all(left.map((one) => end(one, endMs)));
+    if (gone.includes(false)) throw new Error("watchdog or agent survives SIGKILL: it waits in the kernel");
+    ended.push(...left);
+    await pause(bornMs);
+  }
   return `${ended.map(({ pid }) => pid).join(" and ")} ended, so that nobody holds the store; the workloads go on`;
 }
 

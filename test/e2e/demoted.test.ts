@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Rung } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
 import { beforeAll, expect, test } from "vitest";
+import { isAlive } from "../prove/guard-pair.ts";
 import { AgentRig } from "../prove/rig.ts";
 import { built } from "./built.ts";
 
@@ -63,12 +64,3 @@ test("GRC-5 PRA-14 a playbook that failed three times is not begun first any mor
     await rig.close();
   }
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

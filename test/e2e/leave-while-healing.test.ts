@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import { isAlive } from "../prove/guard-pair.ts";
 import { AgentRig } from "../prove/rig.ts";
 import { built } from "./built.ts";
 
@@ -52,12 +53,3 @@ test("a playbook at work when the agent leaves gracefully goes on by the next on
     await rig.close();
   }
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -226,7 +226,8 @@ export class GuardedNode {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** It runs, or is stopped; what is only still to be reaped is dead. */
+export function isAlive(pid: number): boolean {
   const state = procStat(pid)?.state;
   return state !== undefined && state !== "Z" && state !== "X";
 }
