@@ -52,7 +52,10 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
   if (phase.at === "stopping" && phase.next !== "stop" && !rebooted)
     return cleanThen(state, phase.next, phase.instance, state.because, [], phase);
   // A choice or a remedy that the agent's death, or a reboot, has interrupted goes on where it was.
-  if (phase.at === "deciding") return decideNow(state, phase.ask, state.because, []);
+  if (phase.at === "deciding") {
+    const { triedMs: _otherBoot, ...ask } = phase.ask;
+    return decideNow(state, rebooted ? ask : phase.ask, state.because, []);
+  }
   if (phase.at === "mending") {
     const budgetMs = budgetOf(spec, phase.remedy);
     const untilMs = rebooted ? now.ms + budgetMs : Math.max(phase.untilMs, now.ms + Math.min(budgetMs, resumedMs));

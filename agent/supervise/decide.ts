@@ -189,17 +189,19 @@ function retry(
     now,
   );
   const after: State = { ...plan.state, incident: begun, because: words };
-  if (waitMs > 0) return to(after, waiting(waitMs, slow || plan.exhausted, now, root), words, noted(begun));
+  const waitsFor =
+    root === undefined ? {} : { waitsFor: root, ...(ask.triedMs !== undefined && { triedMs: ask.triedMs }) };
+  if (waitMs > 0) return to(after, waiting(waitMs, slow || plan.exhausted, now, waitsFor), words, noted(begun));
   return spawnNow(after, noted(begun), now);
 }
 
-function waiting(waitMs: number, slow: boolean, now: Moment, waitsFor?: string): Phase {
-  return {
-    at: "backoff",
-    untilMs: now.ms + waitMs,
-    ...(slow && { slow }),
-    ...(waitsFor !== undefined && { waitsFor }),
-  };
+function waiting(
+  waitMs: number,
+  slow: boolean,
+  now: Moment,
+  waitsFor: { readonly waitsFor?: string; readonly triedMs?: number } = {},
+): Phase {
+  return { at: "backoff", untilMs: now.ms + waitMs, ...(slow && { slow }), ...waitsFor };
 }
 
 /** Something has to be prepared before the next start. */

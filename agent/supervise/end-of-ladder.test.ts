@@ -160,6 +160,13 @@ test("SYN-4 it is woken once its root is well, and all that it depends on itself
   expect(wokenBy([api, one("db", restarts), one("disk", up)])).toEqual([]);
   expect(wokenBy([api, one("db", up), one("disk", restarts)])).toEqual([]);
   expect(wokenBy([api, one("db", up), one("disk", up)])).toEqual(["api"]);
+  const tried = { ...api, state: { ...api.state, phase: { ...waits, triedMs: 500 } } };
+  const upAt = (readySinceMs: number) => ({ ...up, readySinceMs });
+  expect(wokenBy([tried, one("db", upAt(499)), one("disk", upAt(499))])).toEqual([]);
+  expect(wokenBy([tried, one("db", upAt(499)), one("disk", upAt(500))])).toEqual(["api"]);
+  expect(wokenBy([tried, one("db", upAt(500)), one("disk", upAt(499))])).toEqual(["api"]);
+  expect(wokenBy([tried, one("db", upAt(499)), one("disk", { at: "completed" })])).toEqual(["api"]);
+  expect(wokenBy([tried, one("db", { at: "completed" }), one("disk", upAt(499))])).toEqual([]);
   // The root has left the config: it is retried slowly, as ever.
   expect(wokenBy([api, one("db", up)])).toEqual([]);
 });

@@ -37,22 +37,34 @@ export function standsOf(state: State): "well" | "recovering" | "down" | "stoppe
 
 /**
  * Who waits at the end of its ladder for another workload, in which its failure began, and need not any more: that one is up, and
- * all that it depends on, as the diagnosis sees it. Asked when a workload has come up, and of one whose wait begins: its root may
- * have been faster.
+ * all that it depends on, as the diagnosis sees it, and one of them came up after its last try began. What fails beside those that are
+ * up all the time waits for its slow retry: woken at once, it would fail on without a pause. Asked when a workload has come up, and of
+ * one whose wait begins: its root may have been faster.
  */
 export function wokenBy(
   all: Iterable<{ readonly spec: Pick<WorkloadSpec, "name" | "dependsOn">; readonly state: State }>,
 ): string[] {
   const actors = [...all];
-  const well = new Set(actors.filter(({ state }) => isUp(state)).map(({ spec }) => spec.name));
+  const upSince = new Map(actors.map(({ spec, state }) => [spec.name, upSinceMs(state)]));
   return actors
-    .filter(
-      ({ spec, state: { phase } }) =>
-        phase.at === "backoff" &&
-        phase.waitsFor !== undefined &&
-        [...spec.dependsOn, phase.waitsFor].every((need) => well.has(need)),
-    )
+    .filter(({ spec, state: { phase } }) => {
+      if (phase.at !== "backoff" || phase.waitsFor === undefined) return false;
+      const { triedMs = Number.NEGATIVE_INFINITY } = phase;
+      const since = [...spec.dependsOn, phase.waitsFor].map((need) => upSince.get(need));
+      const isNew = (ms: number | undefined) => ms !== undefined && ms >= triedMs;
+      // A root that is done was not when the wait began.
+      return !since.includes(undefined) && (since.some(isNew) || since.at(-1) === done);
+    })
     .map(({ spec }) => spec.name);
+}
+
+/** Of what has done its work. */
+const done = Number.NEGATIVE_INFINITY;
+
+/** Undefined: it is not up. */
+function upSinceMs(state: State): number | undefined {
+  if (!isUp(state)) return undefined;
+  return state.phase.at === "running" ? state.phase.readySinceMs : done;
 }
 
 /** May this step have ended somebody's wait, or begun one? The agent's first word counts, for a root may have come up without it. */

@@ -3,13 +3,16 @@
  *
  *   one process of a workload, one open incident of it, one remedy at work on it; nothing is started while a remedy prepares its start,
  *   against a person's stop or against the kill switch; an incident moves forward, back only by a relapse or by a remedy that did not
- *   help, and ends once; lists stay within their bounds; every decision says why.
+ *   help, and ends once; lists stay within their bounds; starts never come in a storm; every decision says why.
  */
 import type { Effect, IncidentFacts, State } from "@blueflame/agent/supervise/state.ts";
 import type { Seen } from "./node-parts.ts";
 
 const attemptsMax = 16;
 const timelineMax = 40;
+const startsWithinMs = 60_000;
+/** Rungs, triggers, persons and the kill switch may each ask for some; the most in a thousand seeds of everything is 11. */
+const startsMax = 20;
 const stages: readonly IncidentFacts["at"][] = ["open", "recovering", "verifying", "probation", "closed"];
 
 /** Sees everything that a world shows, and keeps what was wrong. */
@@ -20,6 +23,7 @@ export class NodeChecker {
   readonly #runs = new Map<string, { readonly id: string; readonly down: boolean }>();
   readonly #incidents = new Map<string, IncidentFacts>();
   readonly #openOf = new Map<string, string>();
+  readonly #starts = new Map<string, number[]>();
   #nowMs = 0;
 
   see(seen: Seen, nowMs: number): void {
@@ -75,6 +79,11 @@ export class NodeChecker {
   #effect(workload: string, effect: Effect, state: State): void {
     if (effect.do === "audit") this.#must(effect.because !== "", workload, `${effect.action} says no reason`);
     if (effect.do !== "spawn") return;
+    const recent = [...(this.#starts.get(workload) ?? []), this.#nowMs].filter(
+      (ms) => ms > this.#nowMs - startsWithinMs,
+    );
+    this.#starts.set(workload, recent);
+    this.#must(recent.length <= startsMax, workload, `${recent.length} starts within a minute`);
     this.#must(state.intent === "run", workload, "started against a person's stop");
     this.#must(state.held !== true, workload, "started against the kill switch");
     const run = this.#runs.get(workload);

@@ -105,7 +105,15 @@ export abstract class Ground {
       return down.length > 0 ? { needsDown: down } : {};
     };
     if (adopted) this.soon(this.pace("vanish"), () => this.tell(name, { is: "vanished", id, ...needs() }));
-    else this.tell(name, { is: "exited", id, code: signal ? null : code, signal, ...needs() });
+    else
+      this.#hear(name, id, () => this.tell(name, { is: "exited", id, code: signal ? null : code, signal, ...needs() }));
+  }
+
+  /** What a process has come to is never heard before that it was started. */
+  #hear(name: string, id: string, tell: () => void): void {
+    const { phase } = this.actor(name).state;
+    if (phase.at === "spawning" && phase.id === id) this.soon(1, () => this.#hear(name, id, tell));
+    else tell();
   }
 
   protected gone(name: string, actor: Actor): void {

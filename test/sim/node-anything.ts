@@ -118,7 +118,8 @@ function mendAll(run: NodeRun): void {
   world.manners.clear();
   Object.assign(world.node, { disk_used_ratio: 0.4 });
   if (world.killSwitch) world.setKillSwitch(false, "anna");
-  if (run.guards.lives("watchdog") === "dead" && run.guards.lives("agent") === "dead") run.guards.start("watchdog");
+  // Who hangs was to be found by who has died since, and no init is here: a person looks after both.
+  if (run.guards.lives("watchdog") === "dead" && run.guards.lives("agent") !== "answers") run.guards.start("watchdog");
   run.at(run.nowMs + 10 * second, () => {
     for (const name of names) {
       const actor = world.actor(name);
