@@ -133,11 +133,11 @@ function mendAll(run: NodeRun): void {
 }
 
 function tell(run: NodeRun, heard: (healed: boolean, downMs: number) => void): void {
-  for (const name of names)
-    run.must(
-      run.world.actor(name).state.phase.at === "running",
-      `${name} is ${run.world.actor(name).state.phase.at} in the end`,
-    );
+  for (const name of names) {
+    const { state, instance } = run.world.actor(name);
+    run.must(state.phase.at === "running", `${name} is ${state.phase.at} in the end`);
+    run.must(instance !== undefined, `${name} is taken for running in the end, and has no process`);
+  }
   for (const { facts, called, downMs } of run.stories()) {
     const byPerson = facts.at === "closed" && facts.recoveredWallMs === undefined;
     if (!byPerson) heard(facts.recoveredWallMs !== undefined && !called, downMs);
