@@ -88,7 +88,8 @@ export abstract class Ground {
       this.later(ailment.afterMs, () => {
         if (actor.instance?.id === id) Object.assign(actor, { beating: true, probing: true });
       });
-    if (actor.leans && actor.spec.dependsOn.some((need) => !this.actor(need).instance)) ends(this.pace("lean"), 1);
+    if (actor.leans && actor.spec.dependsOn.some((need) => this.#isMissing(this.actor(need))))
+      ends(this.pace("lean"), 1);
   }
 
   /** Its process ends, whether an agent lives to see it or not. */
@@ -123,9 +124,14 @@ export abstract class Ground {
       if (one.leans && one.spec.dependsOn.includes(name) && one.instance) {
         const { id } = one.instance;
         this.later(this.pace("lean"), () => {
-          if (!actor.instance && one.instance?.id === id) this.exit(other, 1);
+          if (this.#isMissing(actor) && one.instance?.id === id) this.exit(other, 1);
         });
       }
+  }
+
+  /** A job that has done its work is missed by nobody. */
+  #isMissing({ instance, spec }: Actor): boolean {
+    return instance === undefined && spec.restart === "always";
   }
 
   ail(name: string, ailment: NonNullable<Actor["ailment"]>): void {
