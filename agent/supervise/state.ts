@@ -291,10 +291,7 @@ export type Event =
   | { readonly is: "unwell"; readonly symptom: Symptom; readonly because: string }
   /** A trigger has fired for it. */
   | { readonly is: "symptom"; readonly symptom: Triggered }
-  /**
-   * The condition of a trigger that had fired is over; is not known any more, for its process is gone or says nothing; holds again
-   * after that, too soon to fire.
-   */
+  /** What a trigger had fired for is over; is unknown, for its process is gone or silent; holds again after that, too soon to fire. */
   | { readonly is: "cleared" | "lapsed" | "holding"; readonly trigger: string }
   /** What the diagnosis needs. */
   | { readonly is: "examined"; readonly facts: Facts }
