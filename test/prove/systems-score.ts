@@ -16,8 +16,9 @@ export class Score {
   took(name: string, measure: string, promise: number, ms: number): void {
     this.#put({ name, measure, promise, unit: "ms", values: [Math.round(ms)] });
   }
-  /** `value` may not be above `promise`. */
-  count(name: string, measure: string, promise: number, value: number): void {
+  /** `value` may not be above `promise`; `saw` is said when it is. */
+  count(name: string, measure: string, promise: number, value: number, saw?: unknown): void {
+    if (value > promise && saw !== undefined) this.#say(`${name}: ${value} ${measure}; saw ${JSON.stringify(saw)}`);
     this.#put({ name, measure, promise, unit: "count", values: [value] });
   }
   /** Counts how often it does not hold; `saw` is said then. */

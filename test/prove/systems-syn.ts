@@ -170,7 +170,11 @@ async function bothDown(rig: InstalledRig, ward: SynergyWard, score: Score): Pro
 async function unattended(rig: InstalledRig, score: Score): Promise<void> {
   const { metrics } = await rig.health();
   const attended = 100 * (1 - (metrics?.unattendedRate ?? 0));
-  score.count("SYN-14 failures", "of a hundred that needed a person", attendedMax, Math.round(attended));
+  const others = rig
+    .allIncidents()
+    .filter(({ needsPerson, personCalled, recoveredAt }) => needsPerson || personCalled || !recoveredAt)
+    .map(({ workload, symptom, timeline }) => [workload, symptom, ...timeline.map(({ because }) => because)]);
+  score.count("SYN-14 failures", "of a hundred that needed a person", attendedMax, Math.round(attended), others);
   const mean = rig
     .allIncidents()
     .map(recoveryMs)
