@@ -3,8 +3,9 @@ import type { State } from "../supervise/state.ts";
 import type { WorkloadView } from "./sight.ts";
 
 /**
- * A workload as an exorcism sees it. `progressMs` is its last output or I/O by the monotonic clock, its start when there was
- * none; undefined where nobody looks, and then nobody of it is judged as stuck. Beats are taken from the state. Everything but running and at rest is `moving`: what is new in the machine is doubt, never a kill.
+ * A workload as an exorcism sees it. `progressMs` is its last output or I/O by the monotonic clock; when none was seen, its start, or
+ * the first look of this agent at one that it has adopted; undefined where nobody looks, and then nobody of it is judged as stuck.
+ * Beats are taken from the state. Everything but running and at rest is `moving`: what is new in the machine is doubt, never a kill.
  */
 export function viewOf(
   spec: Pick<WorkloadSpec, "name" | "beat" | "progressMs">,

@@ -166,6 +166,29 @@ test("SYN-7 the machine and each process that lives are observed with their figu
   await until(() => observations.at(-1)?.workloads.engine === undefined);
 });
 
+test("PHX-3 what prints ten times a second and was adopted by a new agent is not taken for stuck, however long it has run", async () => {
+  const ranMs = 600_000;
+  const sight = living();
+  const { observations } = start(
+    { specs: [specOf({ progressMs: 60_000 })], logFileOf: () => file("out") },
+    { ...sight, sinceMs: clock.monotonicMs() - ranMs },
+  );
+  await until(() => observations.filter(({ workloads }) => workloads.engine).length >= 3);
+  const seen = observations.flatMap(({ workloads }) => (workloads.engine ? [workloads.engine] : []));
+  for (const { uptime_ms, progress_age_ms } of seen) {
+    expect(uptime_ms).toBeGreaterThanOrEqual(ranMs);
+    expect(progress_age_ms).toBeLessThan(60_000);
+  }
+});
+
+test("PHX-3 what stands still and was adopted by a new agent is silent from the first look on", async () => {
+  child = spawn("sleep", ["60"], { stdio: "ignore" });
+  const { observations } = start({}, { pid: child.pid ?? 0, sinceMs: clock.monotonicMs() - 600_000 });
+  const ages = () => observations.flatMap(({ workloads }) => workloads.engine?.progress_age_ms ?? []);
+  await until(() => (ages().at(-1) ?? 0) > 500);
+  expect(Math.max(...ages())).toBeLessThan(60_000);
+});
+
 test("GRC-13 requests that are reported are told on at once, and are part of the next observation; a new process starts clean", async () => {
   const told: Figures[] = [];
   const { observations, engine } = start(

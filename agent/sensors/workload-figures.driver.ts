@@ -128,10 +128,11 @@ export class WorkloadFigures {
   }
 
   #begin(sinceMs: number): void {
-    const { family, output, performance } = this.#from;
+    const { clock, family, output, performance } = this.#from;
     const another = this.#lifeMs !== undefined;
     this.#lifeMs = sinceMs;
-    this.#progress = { movedMs: sinceMs };
+    // The first one may have run for days under an earlier agent: when it moved last nobody here has seen.
+    this.#progress = { movedMs: another ? sinceMs : clock.monotonicMs() };
     if (!another) return;
     family.forget(this.#spec.name);
     output.forget(this.#spec.name);
