@@ -55,6 +55,29 @@ test("GRC-5 only the use of a playbook is demoted: before a rung, a workload or 
   }
 });
 
+test("a person's fix was taken back for trust lost before it: when trust fell is remembered, until it has risen to 0.75", () => {
+  const lowFor = (book: TrustBook, ageMs: number) => trustIn(book, playbook, ageMs).lowForMs;
+  expect(lowFor({}, 5000)).toBeUndefined();
+  expect(lowFor(after("-"), 5000)).toBeUndefined();
+  const low = after("-", after("--", {}, 1000), 9000);
+  expect(lowFor(low, 10_000)).toBe(9000);
+  // At 0.7 again: "trust drop" is not over, and one more failure is no new fall.
+  const middling = after("++", low, 20_000);
+  expect(trustIn(middling, playbook, 20_000).trust).toBeCloseTo(0.6, 3);
+  expect(lowFor(after("++-", middling, 30_000), 30_000)).toBe(29_000);
+  expect(lowFor(after("+++", middling, 30_000), 30_000)).toBeUndefined();
+  expect(lowFor(after("--", after("++++", middling, 30_000), 40_000), 50_000)).toBe(10_000);
+  // With time alone it rises too.
+  expect(lowFor(low, 13 * dayMs)).toBeGreaterThan(12 * dayMs);
+  expect(lowFor(low, 40 * dayMs)).toBeUndefined();
+});
+
+test("what an earlier version has stored as low trust fell at the latest when it was judged last", () => {
+  const { lowSinceMs: _unknown, ...stored } = after("----", {}, 1000)[playbook] as TrustBook[string];
+  expect(trustIn({ [playbook]: stored }, playbook, 61_000).lowForMs).toBe(60_000);
+  expect(trustIn(after("-", { [playbook]: stored }, 31_000), playbook, 61_000).lowForMs).toBe(60_000);
+});
+
 test("GRC-5 a long good record can be lost in twenty failures, not in three", () => {
   const proven = after("+".repeat(1000));
   expect(trustIn(proven, playbook, 0).lowerBound).toBeGreaterThan(0.75);

@@ -15,6 +15,8 @@ export interface Trust {
   readonly ok: number;
   readonly failed: number;
   readonly demoted: boolean;
+  /** At which age it fell below {@link lowBelow}; absent while it is trusted. Earlier versions did not write it. */
+  readonly lowSinceMs?: number;
 }
 
 /** The trust in everybody, by subject; at most 200, the one not heard of for longest goes first. */
@@ -28,6 +30,8 @@ export interface TrustReport {
   readonly lowerBound: number;
   /** Only of a {@link Use}: others go first. It is no ban: when nothing else is left, it is tried. */
   readonly demoted: boolean;
+  /** How long ago it fell below 0.7, if it has not risen to 0.75 since; absent otherwise. */
+  readonly lowForMs?: number;
   /** One sentence for people. */
   readonly because: string;
 }
@@ -37,6 +41,9 @@ export interface TrustReport {
  * single failure are no alarm and two are; below 1, for nothing has been shown yet.
  */
 export const neutral = 0.8;
+/** Where "trust drop" fires, and where it is over (GRC-2). */
+const lowBelow = 0.7;
+const lowUntil = 0.75;
 /** By GRC-5. */
 const rise = 0.05;
 /** Twice as fast down as up: who fails every third time ends at the bottom. */
@@ -61,14 +68,15 @@ export function judged(book: TrustBook, subject: Subject, ok: boolean, ageMs: nu
   const scale = Math.min(1, evidenceMax / (counted.ok + counted.failed));
   const evidence = { ok: rounded(counted.ok * scale), failed: rounded(counted.failed * scale) };
   const demoted = isUse(subject) && isDemoted(before.demoted, evidence);
-  return bounded({ ...book, [subject]: { atMs: ageMs, trust, ...evidence, demoted } });
+  const low = lowFrom(before.lowSinceMs, trust, ageMs);
+  return bounded({ ...book, [subject]: { atMs: ageMs, trust, ...evidence, demoted, ...low } });
 }
 
 /** How far `subject` is trusted at this age. Changes nothing: time is taken into account, not written down. */
 export function trustIn(book: TrustBook, subject: Subject, ageMs: number): TrustReport {
-  const { trust, ok, failed, demoted: low } = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
+  const { trust, ok, failed, demoted: last, lowSinceMs } = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
   // Earlier versions demoted whatever failed.
-  const demoted = low && isUse(subject);
+  const demoted = last && isUse(subject);
   const lowerBound = lowerBoundOf({ ok, failed });
   const all = ok + failed;
   const record = all < 0.5 ? "not tried lately" : `about ${Math.round(ok)} of the last ${Math.round(all)} tries worked`;
@@ -79,6 +87,7 @@ export function trustIn(book: TrustBook, subject: Subject, ageMs: number): Trust
     trust: rounded(trust),
     lowerBound,
     demoted,
+    ...(lowSinceMs !== undefined && { lowForMs: Math.max(0, ageMs - lowSinceMs) }),
     because: `${isUse(subject) ? subject.slice("use:".length) : subject}: trust ${trust.toFixed(2)}; ${record}, ${bound}${rank}`,
   };
 }
@@ -96,12 +105,22 @@ function agedTo(one: Trust, ageMs: number): Trust {
   const passedMs = Math.max(0, ageMs - one.atMs);
   const fade = 2 ** (-passedMs / evidenceHalfMs);
   const evidence = { ok: one.ok * fade, failed: one.failed * fade };
+  const trust = neutral + (one.trust - neutral) * 2 ** (-passedMs / trustHalfMs);
+  // Where an earlier version has not written when it fell: at the latest when it was judged last, for nothing else lowers it.
+  const { lowSinceMs } = lowFrom(one.lowSinceMs, one.trust, one.atMs);
   return {
     atMs: ageMs,
-    trust: neutral + (one.trust - neutral) * 2 ** (-passedMs / trustHalfMs),
+    trust,
     ...evidence,
     demoted: one.demoted && isDemoted(true, evidence),
+    ...lowFrom(lowSinceMs, trust, ageMs),
   };
+}
+
+/** Since when trust is low that is so much at this age, and was low since then before. */
+function lowFrom(sinceMs: number | undefined, trust: number, ageMs: number): Pick<Trust, "lowSinceMs"> {
+  if (trust >= (sinceMs === undefined ? lowBelow : lowUntil)) return {};
+  return { lowSinceMs: sinceMs ?? ageMs };
 }
 
 interface Evidence {

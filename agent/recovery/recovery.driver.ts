@@ -102,6 +102,7 @@ export class Recovery implements RecoveryDesk {
       condition: (trigger, workload) => this.triggerDesk.condition(trigger, workload),
       isOwn: (playbook) => opened.remedies.playbooks().some(({ name, added }) => added && name === playbook),
       demoted: (workload) => opened.experience.demoted(workload),
+      lowForMs: (workload) => opened.experience.trust(`workload:${workload}`).lowForMs,
       noted: ({ trigger, workload, because }, why) =>
         this.voice.log("info", { trigger, workload, noted: true }, `${because}; nothing to do: ${why}`),
     });
@@ -280,11 +281,11 @@ export class Recovery implements RecoveryDesk {
       this.voice.log("warn", { trigger, workload, playbook, severity }, because);
       const target = workload ? `workload/${workload}` : "node";
       this.voice.audit({ action: `trigger.${trigger}`, target, because, outcome: "success" });
-      const kind = this.#parts.config.triggers.find(({ name }) => name === trigger)?.kind ?? "";
-      if (factTriggers.has(kind)) continue;
+      const kind = this.#parts.config.triggers.find(({ name }) => name === trigger)?.kind;
+      if (factTriggers.has(kind ?? "")) continue;
       if (kind === "job_late") this.#lateJob(symptom.because, trigger);
       else if (workload && this.killSwitch()) this.#onlyTold(symptom);
-      else if (workload) this.#symptoms.take(symptom);
+      else if (workload) this.#symptoms.take(symptom, kind);
       else {
         this.#node.tell({ is: "symptom", symptom, maintenance: kind === "schedule" });
         if (!this.killSwitch()) this.#symptoms.blame(symptom);

@@ -17,8 +17,8 @@ const instance = { id: "i1", pid: 1, startTicks: 1, sinceMs: 0, sinceWallMs: 0, 
 const starting: Phase = { at: "starting", instance, graceUntilMs: 60_000 };
 const running: Phase = { at: "running", instance, readySinceMs: 0 };
 
-/** A desk over one workload, `engine`, whose phase and trigger are set by the test. */
-function desk() {
+/** A desk over one workload, `engine`, whose phase and trigger are set by the test, and to which much can have happened before. */
+function desk(config = noFacts.config, lowForMs?: number) {
   const posted: [workload: string, event: Event][] = [];
   const noted: string[] = [];
   let state: State = { ...fresh("b", 1), phase: starting };
@@ -41,18 +41,19 @@ function desk() {
         post: (name, event) => posted.push([name, event]),
       }),
       nowMs: () => 0,
-      configOf: (_workload, then) => then(noFacts.config),
+      configOf: (_workload, then) => then(config),
       condition: (trigger, workload) => conditions[`${trigger} ${workload}`] ?? "over",
       noted: (_symptom, why) => noted.push(why),
       isOwn: (playbook) => playbook === "ours",
       demoted: () => [],
+      lowForMs: () => lowForMs,
     }),
   };
 }
 
 test("a symptom that comes while its workload starts is handed over when that is up, if it holds still", () => {
   const one = desk();
-  one.desk.take(burst);
+  one.desk.take(burst, "error_burst");
   one.conditions["error-burst engine"] = "holds";
   one.desk.observed();
   expect(one.posted).toEqual([]);
@@ -65,7 +66,7 @@ test("a symptom that comes while its workload starts is handed over when that is
 test("what does not hold any more, or is not known, is forgotten", () => {
   for (const condition of ["over", "unknown"] as const) {
     const one = desk();
-    one.desk.take(burst);
+    one.desk.take(burst, "error_burst");
     one.conditions["error-burst engine"] = condition;
     one.desk.observed();
     one.conditions["error-burst engine"] = "holds";
@@ -77,10 +78,10 @@ test("what does not hold any more, or is not known, is forgotten", () => {
 
 test("of what comes early only the worst is kept, and of two that are as bad the first", () => {
   const one = desk();
-  one.desk.take(burst);
-  one.desk.take({ ...burst, trigger: "api-timeouts", severity: "high" });
-  one.desk.take({ ...burst, trigger: "memory-leak" });
-  one.desk.take({ ...burst, trigger: "other", severity: "high" });
+  one.desk.take(burst, "error_burst");
+  one.desk.take({ ...burst, trigger: "api-timeouts", severity: "high" }, "error_burst");
+  one.desk.take({ ...burst, trigger: "memory-leak" }, "error_burst");
+  one.desk.take({ ...burst, trigger: "other", severity: "high" }, "error_burst");
   one.conditions["api-timeouts engine"] = "holds";
   one.state = { ...one.state, phase: running };
   one.desk.observed();
@@ -118,7 +119,7 @@ test("the agent has started: who waits for what is over, or is not known any mor
 
 test("what is not in the config any more gets nothing", () => {
   const one = desk();
-  one.desk.take({ ...burst, workload: "removed" });
+  one.desk.take({ ...burst, workload: "removed" }, "error_burst");
   one.desk.told({ cleared: [{ trigger: "x", workload: "removed" }], lapsed: [], holding: [] });
   expect(one.posted).toEqual([]);
 });
@@ -126,8 +127,24 @@ test("what is not in the config any more gets nothing", () => {
 test("little trust leads to nothing where no other version was healthy; a playbook of the operator's own of that name is theirs to judge", () => {
   const one = desk();
   one.state = { ...one.state, phase: running };
-  one.desk.take({ ...burst, playbook: "rollback-deployment" });
+  one.desk.take({ ...burst, playbook: "rollback-deployment" }, "error_burst");
   expect([one.posted, one.noted]).toEqual([[], ["there is no other version that was healthy"]]);
-  one.desk.take({ ...burst, playbook: "ours" });
+  one.desk.take({ ...burst, playbook: "ours" }, "error_burst");
   expect(one.posted).toMatchObject([["engine", { symptom: { own: true } }]]);
+});
+
+test("a person's fix was taken back: the stand of fallen trust had begun anew with the fixed process, and the trust was lost before", () => {
+  const fixed = { version: "v3", healthyVersion: "v1", changedAgoMs: 60_000 };
+  const low: Symptom = { ...burst, trigger: "trust-drop", playbook: "rollback-deployment" };
+  const one = desk(fixed, 300_000);
+  one.state = { ...one.state, phase: running };
+  one.desk.take(low, "trust");
+  expect([one.symptoms(), one.noted]).toEqual([[], ["the trust fell before its config changed"]]);
+  // What has nothing to do with trust is judged by itself, and so is trust that fell under the new version.
+  one.desk.take({ ...low, trigger: "error-burst" }, "error_burst");
+  expect(one.symptoms()).toEqual(["error-burst"]);
+  const other = desk(fixed, 59_000);
+  other.state = { ...other.state, phase: running };
+  other.desk.take(low, "trust");
+  expect(other.symptoms()).toEqual(["trust-drop"]);
 });

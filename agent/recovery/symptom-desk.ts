@@ -5,6 +5,7 @@ import type { Severity } from "../supervise/severity.ts";
 import type { Event, State } from "../supervise/state.ts";
 import type { Condition, Step } from "../triggers/state.ts";
 import type { Symptom } from "../triggers/symptom.ts";
+import type { Trigger } from "../triggers/trigger.ts";
 
 /** Whoever runs the machines of the workloads. */
 interface Machines {
@@ -26,6 +27,8 @@ export interface SymptomDeskParts {
   readonly isOwn: (playbook: string) => boolean;
   /** The playbooks that others go before there. */
   readonly demoted: (workload: string) => NonNullable<Facts["demoted"]>;
+  /** How long the workload has been trusted little, whoever has stopped or started it since; undefined: it is trusted. */
+  readonly lowForMs: (workload: string) => number | undefined;
   /** It holds, and leads to nothing: why. */
   readonly noted: (symptom: Symptom, why: string) => void;
 }
@@ -40,9 +43,12 @@ export class SymptomDesk {
     this.#parts = parts;
   }
 
-  /** A trigger has fired for a workload. Little trust takes a version back that came lately and lost it, and nowhere ends what works. */
-  take(fired: Symptom): void {
-    const { configOf, nowMs, noted, isOwn, demoted } = this.#parts;
+  /**
+   * A trigger of that kind has fired for a workload. Little trust takes a version back that came lately and lost it, and nowhere
+   * ends what works. A stand ends with the process; that trust was lost before does not.
+   */
+  take(fired: Symptom, kind: Trigger["kind"] | undefined): void {
+    const { configOf, nowMs, noted, isOwn, demoted, lowForMs } = this.#parts;
     const { workload, playbook, sinceMs } = fired;
     const low = demoted(workload).find((one) => one.playbook === playbook);
     const symptom: Symptom = {
@@ -58,7 +64,8 @@ export class SymptomDesk {
       const machines = this.#machinesOf(workload);
       if (!machines) return;
       const busy = machines.state(workload).incident !== undefined;
-      const why = whyNotBack(config, { busy, lostAgoMs: nowMs() - sinceMs });
+      const lowMs = kind === "trust" ? (lowForMs(workload) ?? 0) : 0;
+      const why = whyNotBack(config, { busy, lostAgoMs: Math.max(lowMs, nowMs() - sinceMs) });
       if (why) noted(symptom, why);
       else this.#hand(symptom);
     });
@@ -78,7 +85,7 @@ export class SymptomDesk {
 
   /** A trigger of the node has fired, and a workload of ours is the cause: its own machine heals it. */
   blame({ culprit, ...symptom }: Symptom): void {
-    if (culprit !== undefined) this.take({ ...symptom, workload: culprit });
+    if (culprit !== undefined) this.take({ ...symptom, workload: culprit }, undefined);
   }
 
   /** What of a step concerns those that wait for the end of a trigger; of one of the node, whoever is its cause. */

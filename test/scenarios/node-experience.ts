@@ -45,8 +45,8 @@ export class Experience {
     return demotedFor(this.#learning, workload, this.#now());
   }
 
-  trust(workload: string): number {
-    return trustOf(this.#learning, `workload:${workload}`, this.#now()).trust;
+  trust(workload: string) {
+    return trustOf(this.#learning, `workload:${workload}`, this.#now());
   }
 
   /** In a story failures are told apart by what is seen of them first. */

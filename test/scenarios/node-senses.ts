@@ -44,7 +44,7 @@ export class Senses {
       if (!instance) continue;
       const { lastBeatMs } = state.evidence;
       workloads[name] = {
-        trust: this.#world.trust(name),
+        trust: this.#world.trust(name).trust,
         ...figures,
         uptime_ms: nowMs - instance.sinceMs,
         ...(lastBeatMs !== undefined && { beat_age_ms: nowMs - lastBeatMs }),

@@ -35,6 +35,7 @@ export class TriggerDesk {
       condition: (trigger, name) => conditionOf(this.#state, trigger, { workload: name }),
       isOwn: (playbook) => world.playbooks.get(playbook)?.added === true,
       demoted: (name) => world.demoted(name),
+      lowForMs: (name) => world.trust(name).lowForMs,
       noted: ({ trigger }, because) => world.see({ is: "node", what: `${trigger} leads to nothing`, because }),
     });
   }
@@ -81,7 +82,7 @@ export class TriggerDesk {
       world.tellNode({ is: "symptom", symptom, maintenance: kind === "schedule" });
       return world.killSwitch ? undefined : this.#symptoms.blame(symptom);
     }
-    this.#symptoms.take(symptom);
+    this.#symptoms.take(symptom, kind);
   }
 
   /** As the agent: started where it has a command, else told. */

@@ -87,7 +87,7 @@ export class NodeWorld extends Ground {
   demoted(workload: string) {
     return this.#experience.demoted(workload);
   }
-  trust(workload: string): number {
+  trust(workload: string) {
     return this.#experience.trust(workload);
   }
 
