@@ -40,7 +40,8 @@ export class TriggerDesk {
 
   constructor(parts: TriggerDeskParts) {
     this.#parts = parts;
-    this.#state = parts.stored ? resumed(parts.stored.state, parts.triggers, parts.stored.sameBoot) : fresh();
+    const { stored, triggers, clock } = parts;
+    this.#state = stored ? resumed(stored.state, triggers, stored.sameBoot, clock.monotonicMs()) : fresh();
     this.#look();
   }
 

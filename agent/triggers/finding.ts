@@ -84,7 +84,7 @@ export function countFinding(
   const { kind, count, withinMs } = trigger;
   const seen = countOf(window, withinMs, nowMs);
   const because = `${seen} ${countWord(kind, seen)} within ${printDuration(withinMs)}`;
-  const lately = countOf(window, withinMs / quarters, nowMs) * quarters;
+  const lately = countOf(window, latelyMs(trigger), nowMs) * quarters;
   if (lately < count / 2) return { is: "over", because };
   const lagMs = lagOf(doubt, withinMs, nowMs);
   if (seen < Math.floor((count * (withinMs + lagMs)) / withinMs)) return { is: "between", because };
@@ -95,6 +95,11 @@ export function countFinding(
   }
   const { factor, because: excuse } = widening(doubt, nowMs);
   return { is: "holds", because, ...(seen < count * factor && excuse !== "" && { excuse }) };
+}
+
+/** For so long one has to have counted to know that it is over. */
+export function latelyMs({ withinMs }: CountTrigger): number {
+  return withinMs / quarters;
 }
 
 /** When errors are a burst for this trigger. */

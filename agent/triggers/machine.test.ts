@@ -232,7 +232,7 @@ test("an agent that died while its cause was ending counted the clear hold from 
   const [key = ""] = Object.keys(bench.state.stands);
   expect(bench.state.stands[key]?.at).toBe("clearing");
   const next = (p95?: number) => {
-    const one = triggerBench({ state: resumed(bench.state, catalogue, true) });
+    const one = triggerBench({ state: resumed(bench.state, catalogue, true, bench.now().ms) });
     one.stall(18_000);
     one.see(p95 === undefined ? () => undefined : engine({ p95_latency_ms: p95 }));
     return one;
@@ -269,7 +269,7 @@ test("after a restart of the agent what has fired goes on and cools down; after 
   bench.tell(timeouts(4));
   bench.pass(20_000);
   bench.tell(anomaly(true));
-  const same = resumed(bench.state, catalogue, true);
+  const same = resumed(bench.state, catalogue, true, bench.now().ms);
   expect(Object.keys(same.stands)).toEqual(["high-latency workload/engine"]);
   expect([same.windows, same.fired]).toEqual([{}, {}]);
   // An upgrade that is taken back: a stand that the newer version has called otherwise was read, and the older one died of it.
@@ -277,7 +277,7 @@ test("after a restart of the agent what has fired goes on and cools down; after 
     ...bench.state,
     stands: { "high-latency workload/engine": { ...Object.values(same.stands)[0], at: "dozing" } },
   };
-  expect(resumed(newer as never, catalogue, true).stands).toEqual({});
+  expect(resumed(newer as never, catalogue, true, bench.now().ms).stands).toEqual({});
   const next = triggerBench({ state: same });
   next.stall(30_000);
   next.see(engine({ p95_latency_ms: 2000 }));
@@ -285,7 +285,10 @@ test("after a restart of the agent what has fired goes on and cools down; after 
   expect(next.log).toEqual([]);
   next.pass(30_000);
   expect(next.log).toEqual(["123 fired high-latency workload/engine"]);
-  expect(resumed(bench.state, catalogue, false)).toEqual({ ...fresh(), schedules: bench.state.schedules });
+  expect(resumed(bench.state, catalogue, false, bench.now().ms)).toEqual({
+    ...fresh(),
+    schedules: bench.state.schedules,
+  });
   expect(Object.keys(bench.state.schedules)).toEqual(["daily-check", "weekly-check"]);
 });
 

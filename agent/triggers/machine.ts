@@ -15,6 +15,7 @@ import {
   countFinding,
   covers,
   endsWithProcess,
+  latelyMs,
   levelFinding,
   sharedOf,
   silenceFinding,
@@ -23,7 +24,7 @@ import {
 import { metricOf } from "./metrics.ts";
 import type { Figures, Observation } from "./observation.ts";
 import { dueNow, scheduleWords, untilNextMs } from "./schedule.ts";
-import { dueMs, type Finding, forgiven, knownForMs, lastFinding } from "./stand.ts";
+import { dueMs, type Finding, forgiven, forgottenMs, lastFinding } from "./stand.ts";
 import { type Event, keyOf, own, type State, type Step, type Subject, subjectOf, triggerOf } from "./state.ts";
 import type { CountTrigger, FactTrigger, LevelTrigger, Trigger } from "./trigger.ts";
 import { Turn } from "./turn.ts";
@@ -280,7 +281,10 @@ function countIn(trigger: CountTrigger, state: State, workload: string, count: n
 function judgeCount(trigger: CountTrigger, { doubt }: State, workload: string, turn: Turn): void {
   const key = keyOf(trigger.name, { workload });
   const finding = countFinding(trigger, turn.windows.at(key) ?? [], turn.usual.at(key), doubt, turn.nowMs);
-  turn.find(trigger, { workload }, finding);
+  const { at, takenMs = Number.NEGATIVE_INFINITY } = turn.stands.at(key) ?? {};
+  // What was counted went with the agent before: who has counted nothing yet has not seen few.
+  const isEarly = finding.is === "over" && at === "firing" && turn.nowMs < takenMs + latelyMs(trigger);
+  turn.find(trigger, { workload }, isEarly ? { ...finding, is: "between" } : finding);
 }
 
 function ended(active: readonly Trigger[], event: Event & { is: "ended" }, turn: Turn): Step {
@@ -329,7 +333,7 @@ function passed(active: readonly Trigger[], state: State, turn: Turn): void {
     if (trigger === undefined) turn.stands.put(key, undefined);
     else if (isCount(trigger)) judgeCount(trigger, state, subject.workload, turn);
     else if (isFact(trigger)) turn.find(trigger, subject, lastFinding(stand));
-    else if (turn.nowMs >= stand.knownMs + knownForMs) turn.find(trigger, subject, { is: "unknown" });
+    else if (turn.nowMs >= forgottenMs(stand)) turn.find(trigger, subject, { is: "unknown" });
     else turn.find(trigger, subject, lastFinding(stand), stand.knownMs);
   }
   for (const [key, window] of Object.entries(turn.windows.all)) {

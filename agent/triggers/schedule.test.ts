@@ -62,7 +62,7 @@ test("its hour is a deadline: the look comes with it, to the second", () => {
 test("GRC-2 what was missed while the agent was down for a week runs once, late, and says so", () => {
   const before = triggerBench({ triggers: schedules, wallMs: monday });
   before.look();
-  const state = resumed(before.state, schedules, false);
+  const state = resumed(before.state, schedules, false, before.now().ms);
   const bench = triggerBench({ triggers: schedules, wallMs: monday + 8 * dayMs, state });
   bench.look();
   expect(bench.steps.flatMap((step) => step.fired).map(({ trigger, because }) => [trigger, because])).toEqual([

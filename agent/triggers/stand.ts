@@ -43,6 +43,8 @@ export interface Stand {
   readonly excuse?: string;
   /** Since when an earlier agent process had seen it over: its word counts when the first word of this one is the same. */
   readonly overMs?: number;
+  /** When it was taken over from an earlier agent process, which may have known of it long after `knownMs`. */
+  readonly takenMs?: number;
 }
 
 /** What outlives a stand, until the cooldown is over. */
@@ -66,7 +68,7 @@ interface Moved {
 }
 
 /** What nobody has confirmed for this long is no longer known: its stand ends. */
-export const knownForMs = 300_000;
+const knownForMs = 300_000;
 /** The same excuse is noted again after this long at the earliest. */
 const noteAgainMs = 300_000;
 
@@ -119,22 +121,27 @@ export function strike(timing: Timing, mark: Mark, because: string, nowMs: numbe
 
 /** When {@link move} may say something new by time alone; undefined when only a finding can. */
 export function dueMs(timing: Timing, stand: Stand, mark: Mark): number {
-  const forgottenMs = stand.knownMs + knownForMs;
+  const endMs = forgottenMs(stand);
   switch (stand.at) {
     case "pending":
       if (stand.excuse !== undefined)
-        return Math.min(forgottenMs, Math.max(stand.heldMs + timing.holdMs, notedAgainMs(mark)));
-      return Math.min(forgottenMs, Math.max(stand.sinceMs + timing.holdMs, cooledMs(timing, mark)));
+        return Math.min(endMs, Math.max(stand.heldMs + timing.holdMs, notedAgainMs(mark)));
+      return Math.min(endMs, Math.max(stand.sinceMs + timing.holdMs, cooledMs(timing, mark)));
     case "firing":
       return stand.last === "holds" && stand.excuse === undefined && timing.cooldownMs > 0
-        ? Math.min(forgottenMs, cooledMs(timing, mark))
-        : forgottenMs;
+        ? Math.min(endMs, cooledMs(timing, mark))
+        : endMs;
     case "clearing":
       return stand.sinceMs + timing.clearHoldMs;
     case "lapsed":
-      if (stand.last === "between" || stand.excuse !== undefined) return forgottenMs;
-      return Math.min(forgottenMs, stand.sinceMs + (stand.last === "over" ? timing.clearHoldMs : timing.holdMs));
+      if (stand.last === "between" || stand.excuse !== undefined) return endMs;
+      return Math.min(endMs, stand.sinceMs + (stand.last === "over" ? timing.clearHoldMs : timing.holdMs));
   }
+}
+
+/** From here on nothing is known of it any more. Who has only just taken it over has as long as ever to hear of it. */
+export function forgottenMs({ knownMs, takenMs = knownMs }: Stand): number {
+  return Math.max(knownMs, takenMs) + knownForMs;
 }
 
 /** The last finding of a stand, to be looked at again. */
@@ -144,8 +151,9 @@ export function lastFinding({ last, because, excuse }: Stand): Finding {
 
 /** The agent was away for `byMs`: what counts towards a judgement does not run in that time. */
 export function forgiven(stand: Stand, byMs: number): Stand {
-  const knownMs = stand.knownMs + byMs;
-  return stand.at === "firing" ? { ...stand, knownMs } : { ...stand, knownMs, sinceMs: stand.sinceMs + byMs };
+  const { at, sinceMs, takenMs } = stand;
+  const known = { knownMs: stand.knownMs + byMs, ...(takenMs !== undefined && { takenMs: takenMs + byMs }) };
+  return at === "firing" ? { ...stand, ...known } : { ...stand, ...known, sinceMs: sinceMs + byMs };
 }
 
 /** Is the mark still of use? */
@@ -222,14 +230,14 @@ function forgotten({ overMs: _before, ...rest }: Stand): Stand {
 }
 
 /**
- * Of an earlier agent process of this boot. What was over then has to be over for this one, too: two readings, however long nobody
- * looked in between. Whatever else was counting begins anew.
+ * Of an earlier agent process of this boot, taken over now. What was over then has to be over for this one, too: two readings, however
+ * long nobody looked in between. Whatever else was counting begins anew, and what held fires no more until it is found to hold.
  */
-export function inherited(stand: Stand): Stand {
+export function inherited(stand: Stand, nowMs: number): Stand {
   const isOver = stand.last === "over" && (stand.at === "clearing" || stand.at === "lapsed");
-  if (!isOver && stand.at !== "clearing") return stand;
   const overMs = isOver ? { overMs: stand.sinceMs } : {};
-  return { ...without(stand), at: stand.at === "clearing" ? "firing" : stand.at, last: "between", ...overMs };
+  const at = stand.at === "clearing" ? "firing" : stand.at;
+  return { ...without(stand), at, last: "between", takenMs: nowMs, ...overMs };
 }
 
 function unknown(stand: Stand, nowMs: number): Stand {
@@ -245,7 +253,7 @@ function fadeOut(timing: Timing, known: Stand, mark: Mark, nowMs: number): Moved
 
 function forgetful(timing: Timing, stand: Stand | undefined, mark: Mark, nowMs: number): Moved {
   if (stand === undefined || stand.at === "pending") return { mark };
-  if (stand.at === "lapsed") return nowMs < stand.knownMs + knownForMs ? { stand, mark } : { mark };
+  if (stand.at === "lapsed") return nowMs < forgottenMs(stand) ? { stand, mark } : { mark };
   if (stand.at === "clearing") return fadeOut(timing, stand, mark, nowMs);
-  return nowMs < stand.knownMs + knownForMs ? { stand, mark } : { mark, out: "cleared" };
+  return nowMs < forgottenMs(stand) ? { stand, mark } : { mark, out: "cleared" };
 }

@@ -120,11 +120,12 @@ export function fresh(): State {
 const takenOver: ReadonlySet<string> = new Set<Stand["at"]>(["firing", "clearing", "lapsed"]);
 
 /**
- * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down;
- * whatever was still counting begins anew, for nobody watched meanwhile, but what was over is over at the first look that says the
- * same. Of another boot only the schedules mean anything.
+ * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down, and
+ * neither fires nor is over before something is known of it again, for which there is as much time as ever; whatever was still
+ * counting begins anew, for nobody watched meanwhile, but what was over is over at the first look that says the same. Of another boot
+ * only the schedules mean anything.
  */
-export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: boolean): State {
+export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: boolean, nowMs: number): State {
   const names = new Set(triggers.filter(({ off }) => !off).map(({ name }) => name));
   const known = <T>(record: Readonly<Record<string, T>>) =>
     Object.fromEntries(Object.entries(record).filter(([key]) => names.has(triggerOf(key))));
@@ -133,7 +134,7 @@ export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: b
   if (!sameBoot) return kept;
   // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
   const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => takenOver.has(at));
-  const begun = stands.map(([key, stand]) => [key, inherited(stand)] as const);
+  const begun = stands.map(([key, stand]) => [key, inherited(stand, nowMs)] as const);
   return { ...kept, stands: Object.fromEntries(begun), marks: known(stored.marks) };
 }
 

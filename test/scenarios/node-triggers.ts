@@ -41,7 +41,7 @@ export class TriggerDesk {
   }
 
   boot(sameBoot: boolean): void {
-    this.#state = resumed(this.#kept, this.all, sameBoot);
+    this.#state = resumed(this.#kept, this.all, sameBoot, this.#world.clock.monotonicMs());
     this.tell({ is: "look", localOffsetMs: 0 });
   }
 
