@@ -19,7 +19,10 @@ export interface Trust {
   readonly lowSinceMs?: number;
 }
 
-/** The trust in everybody, by subject; at most 200, the one not heard of for longest goes first. */
+/**
+ * The trust in everybody, by subject: at most 500 workloads, 1000 uses and 200 others. Of a kind that has too many the one not heard of
+ * for longest goes first; no kind takes the place of another, so what a node has is known, however much else is tried there.
+ */
 export type TrustBook = Readonly<Record<string, Trust>>;
 
 /** How far a subject is trusted now. */
@@ -58,18 +61,26 @@ const [priorOk, priorAll] = [4, 5];
 /** Demoted below the one (three failures in a row at the start), back above the other (two successes later, or after some days). */
 const demoteBelow = 0.25;
 const restoreFrom = 0.35;
-const subjectsMax = 200;
+const kindsMax = { workload: 500, use: 1000, other: 200 };
 
-/** The book after one more success or failure of `subject`. */
-export function judged(book: TrustBook, subject: Subject, ok: boolean, ageMs: number): TrustBook {
-  const before = agedTo(book[subject] ?? newcomer(ageMs), ageMs);
+/** The book after one more success or failure of `subjects`, which all have had their part in it. */
+export function judged(book: TrustBook, subjects: readonly Subject[], ok: boolean, ageMs: number): TrustBook {
+  const after: Record<string, Trust> = { ...book };
+  for (const subject of subjects) after[subject] = judgedOne(subject, book[subject], ok, ageMs);
+  // Whoever is known takes nobody's place.
+  const added = subjects.filter((subject) => !Object.hasOwn(book, subject));
+  for (const kind of new Set(added.map(kindOf))) forgetOldest(after, kind);
+  return after;
+}
+
+function judgedOne(subject: Subject, known: Trust | undefined, ok: boolean, ageMs: number): Trust {
+  const before = agedTo(known ?? newcomer(ageMs), ageMs);
   const trust = rounded(Math.min(1, Math.max(0, before.trust + (ok ? rise : -fall))));
   const counted = { ok: before.ok + (ok ? 1 : 0), failed: before.failed + (ok ? 0 : 1) };
   const scale = Math.min(1, evidenceMax / (counted.ok + counted.failed));
   const evidence = { ok: rounded(counted.ok * scale), failed: rounded(counted.failed * scale) };
   const demoted = isUse(subject) && isDemoted(before.demoted, evidence);
-  const low = lowFrom(before.lowSinceMs, trust, ageMs);
-  return bounded({ ...book, [subject]: { atMs: ageMs, trust, ...evidence, demoted, ...low } });
+  return { atMs: ageMs, trust, ...evidence, demoted, ...lowFrom(before.lowSinceMs, trust, ageMs) };
 }
 
 /** How far `subject` is trusted at this age. Changes nothing: time is taken into account, not written down. */
@@ -136,11 +147,17 @@ function lowerBoundOf({ ok, failed }: Evidence): number {
   return wilson(priorOk + ok, priorAll + ok + failed).low;
 }
 
-function bounded(book: TrustBook): TrustBook {
-  const subjects = Object.entries(book);
-  if (subjects.length <= subjectsMax) return book;
-  const [oldest] = subjects.reduce((a, b) => (b[1].atMs < a[1].atMs ? b : a));
-  return Object.fromEntries(subjects.filter(([subject]) => subject !== oldest));
+function kindOf(subject: string): keyof typeof kindsMax {
+  if (subject.startsWith("workload:")) return "workload";
+  return subject.startsWith("use:") ? "use" : "other";
+}
+
+/** Takes the oldest of a kind that has too many out of the book. */
+function forgetOldest(book: Record<string, Trust>, kind: keyof typeof kindsMax): void {
+  const alike = Object.keys(book).filter((subject) => kindOf(subject) === kind);
+  const atMs = (subject: string) => book[subject]?.atMs ?? 0;
+  const tooMany = alike.length - kindsMax[kind];
+  if (tooMany > 0) for (const oldest of alike.sort((a, b) => atMs(a) - atMs(b)).slice(0, tooMany)) delete book[oldest];
 }
 
 /** Four digits: short as text, and sums of 0.05 stay sums of 0.05. */
