@@ -128,6 +128,13 @@ export function covers({ workloads }: Trigger, workload: string): boolean {
   return workloads.length === 0 || workloads.includes(workload);
 }
 
+/** May it stand for this subject? By another config it may have stood for others. */
+export function standsFor(trigger: Trigger, { workload, job }: { workload: string; job?: string }): boolean {
+  if (trigger.kind === "job_late" || job !== undefined) return trigger.kind === "job_late" && job !== undefined;
+  const isOfNode = "metric" in trigger && metricOf(trigger.metric)?.of === "node";
+  return isOfNode ? workload === "" : workload !== "" && covers(trigger, workload);
+}
+
 /** Is its condition about the process that runs, so that nothing is known of it once that is another one? */
 export function endsWithProcess(trigger: Trigger): boolean {
   switch (trigger.kind) {

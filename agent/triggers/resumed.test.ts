@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { epochMs, healthy, quiet, triggerBench } from "../../test/support/trigger-bench.ts";
 import type { Observation } from "./observation.ts";
 import { resumed, type State } from "./state.ts";
-import { catalogue, type Trigger } from "./trigger.ts";
+import { catalogue, type LevelTrigger, type Trigger } from "./trigger.ts";
 
 const minuteMs = 60_000;
 const of = (name: string) => catalogue.filter((trigger) => trigger.name === name);
@@ -80,4 +80,26 @@ test("a late job was fired at the first look, when nothing could start it, and t
   bench.see(late);
   bench.pass(5000);
   expect(bench.log).toEqual(["1200 fired job-late job/backup"]);
+});
+
+test("a trigger that a new config limits to other workloads stood, and fired, for one that it did not look at any more", () => {
+  const limited = of("high-latency").map((trigger) => ({ ...trigger, workloads: ["web"] }));
+  const bench = successor(slowOnce(), limited, minuteMs);
+  expect(bench.state.stands).toEqual({});
+  bench.see(latency(100));
+  bench.pass(10 * minuteMs);
+  expect(bench.log).toEqual([]);
+});
+
+test("a trigger that a new config gives a figure of the node stands for no workload any more, and the other way round", () => {
+  const slow = slowOnce();
+  const [trigger] = of("high-latency") as LevelTrigger[];
+  const ofNode = [{ ...(trigger as LevelTrigger), metric: "disk_used_ratio", threshold: 0.9, clear: 0.85 }];
+  expect(successor(slow, ofNode, minuteMs).state.stands).toEqual({});
+  const full = triggerBench({ triggers: ofNode });
+  full.see(quiet({ node: { ...quiet().node, disk_used_ratio: 0.95 } }));
+  full.pass(4000);
+  expect(Object.keys(full.state.stands)).toEqual(["high-latency node"]);
+  expect(successor(full.state, of("high-latency"), minuteMs).state.stands).toEqual({});
+  expect(Object.keys(successor(full.state, ofNode, minuteMs).state.stands)).toEqual(["high-latency node"]);
 });

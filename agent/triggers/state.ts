@@ -1,6 +1,7 @@
 import type { Errors } from "../anomaly/burst.ts";
 import type { Share } from "./culprit.ts";
 import { type Calm, type Doubt, noDoubt } from "./doubt.ts";
+import { standsFor } from "./finding.ts";
 import type { Figures, Observation } from "./observation.ts";
 import type { Handled } from "./schedule.ts";
 import { inherited, type Mark, type Stand } from "./stand.ts";
@@ -122,18 +123,21 @@ const takenOver: ReadonlySet<string> = new Set<Stand["at"]>(["firing", "clearing
 /**
  * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down, and
  * neither fires nor is over before something is known of it again, for which there is as much time as ever; whatever was still
- * counting begins anew, for nobody watched meanwhile, but what was over is over at the first look that says the same. Of another boot
- * only the schedules mean anything.
+ * counting begins anew, for nobody watched meanwhile, but what was over is over at the first look that says the same. Whom a trigger
+ * does not look at any more it does not stand for. Of another boot only the schedules mean anything.
  */
 export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: boolean, nowMs: number): State {
-  const names = new Set(triggers.filter(({ off }) => !off).map(({ name }) => name));
+  const active = new Map(triggers.filter(({ off }) => !off).map((trigger) => [trigger.name, trigger]));
   const known = <T>(record: Readonly<Record<string, T>>) =>
-    Object.fromEntries(Object.entries(record).filter(([key]) => names.has(triggerOf(key))));
+    Object.fromEntries(Object.entries(record).filter(([key]) => active.has(triggerOf(key))));
   const days = Object.entries(known(stored.schedules)).map(([name, { day }]) => [name, { day }] as const);
   const kept = { ...fresh(), schedules: Object.fromEntries(days) };
   if (!sameBoot) return kept;
-  // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
-  const stands = Object.entries(known(stored.stands)).filter(([, { at }]) => takenOver.has(at));
+  const stands = Object.entries(stored.stands).filter(([key, { at }]) => {
+    const trigger = active.get(triggerOf(key));
+    // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
+    return trigger !== undefined && standsFor(trigger, subjectOf(key)) && takenOver.has(at);
+  });
   const begun = stands.map(([key, stand]) => [key, inherited(stand, nowMs)] as const);
   return { ...kept, stands: Object.fromEntries(begun), marks: known(stored.marks) };
 }
