@@ -19,7 +19,7 @@ function noise(seed: number): () => number {
 /** Follows a figure that is read every 15 s, and judges it every `lookMs` against a limit of 1000. */
 function followed(figure: Figure, forMs: number, seed: number, lookMs = minuteMs) {
   const clock = new VirtualClock();
-  const now = () => ({ ms: clock.monotonicMs(), wallMs: clock.wallMs() });
+  const now = () => ({ bootId: "b1", bootMs: clock.bootMs(), wallMs: clock.wallMs() });
   const chance = noise(seed);
   let trend: Trend = freshTrend(now());
   const verdicts: (TrendVerdict & { readonly atMs: number })[] = [];
@@ -116,41 +116,69 @@ test("PRA-8 what shrinks has no time to its limit, and what is over it has none 
   const last = verdicts.at(-1);
   expect(last?.etaMs).toBeUndefined();
   expect(last?.slopePerHour).toBeCloseTo(-100, 0);
-  let trend = freshTrend({ ms: 0, wallMs: 0 });
-  for (let ms = 0; ms <= hourMs; ms += 15_000) trend = recordTrend(trend, 10 + ms / minuteMs, { ms, wallMs: ms });
-  expect(trendOf(trend, 60, defaultTrend, { ms: hourMs, wallMs: hourMs })).toMatchObject({ growing: true, etaMs: 0 });
+  let trend = freshTrend({ bootId: "b1", bootMs: 0, wallMs: 0 });
+  for (let ms = 0; ms <= hourMs; ms += 15_000)
+    trend = recordTrend(trend, 10 + ms / minuteMs, { bootId: "b1", bootMs: ms, wallMs: ms });
+  expect(trendOf(trend, 60, defaultTrend, { bootId: "b1", bootMs: hourMs, wallMs: hourMs })).toMatchObject({
+    growing: true,
+    etaMs: 0,
+  });
 });
 
 test("PRA-8 a trend that is read back as JSON goes on over a reboot and a wall clock that was set", () => {
-  let trend = freshTrend({ ms: 0, wallMs: 0 });
-  const fill = (fromMs: number, toMs: number, bootMs: number, wallMs: number) => {
+  let trend = freshTrend({ bootId: "b1", bootMs: 0, wallMs: 0 });
+  const fill = (fromMs: number, toMs: number, beganMs: number, wallMs: number) => {
     for (let ms = fromMs; ms <= toMs; ms += 15_000) {
-      trend = recordTrend(trend, 100 + ms / minuteMs, { ms: ms - bootMs, wallMs: ms + wallMs });
+      trend = recordTrend(trend, 100 + ms / minuteMs, {
+        bootId: `b${beganMs}`,
+        bootMs: ms - beganMs,
+        wallMs: ms + wallMs,
+      });
     }
     trend = JSON.parse(JSON.stringify(trend)) as Trend;
   };
   fill(0, hourMs, 0, 0);
   fill(hourMs + minuteMs, 2 * hourMs, hourMs, 0); // booted, a minute later by the wall
   fill(2 * hourMs + 15_000, 3 * hourMs, hourMs, 1e12); // the wall clock was set by decades
-  const verdict = trendOf(trend, 1000, defaultTrend, { ms: 2 * hourMs, wallMs: 3 * hourMs + 1e12 });
+  const verdict = trendOf(trend, 1000, defaultTrend, {
+    bootId: `b${hourMs}`,
+    bootMs: 2 * hourMs,
+    wallMs: 3 * hourMs + 1e12,
+  });
   expect(verdict.growing).toBe(true);
   expect(verdict.slopePerHour).toBeCloseTo(60, 0);
   expect((verdict.etaMs ?? 0) / minuteMs).toBeCloseTo(720, -1);
+});
+
+test("PRA-8 a wall clock that is set in the middle of a leak neither hides it nor moves its end", () => {
+  const told = (jumpMs: number) => {
+    const clock = new VirtualClock();
+    const now = () => ({ bootId: "b1", bootMs: clock.bootMs(), wallMs: clock.wallMs() });
+    let trend = freshTrend(now());
+    for (let n = 0; n < 40; n += 1) {
+      if (n === 20) clock.stepWall(jumpMs);
+      trend = recordTrend(trend, 1000 + 20 * n, now());
+      clock.advance(minuteMs);
+    }
+    return trendOf(trend, 2000, defaultTrend, now());
+  };
+  expect(told(0).growing).toBe(true);
+  for (const jumpMs of [6 * hourMs, 48 * hourMs, -6 * hourMs]) expect(told(jumpMs)).toEqual(told(0));
 });
 
 test("PRA-8 the memory of a trend is bounded, whatever is told at whatever pace", () => {
   const reading = fc.tuple(fc.oneof(fc.nat(30_000), fc.nat(1e8)), fc.double({ min: -1e15, max: 1e15 }));
   fc.assert(
     fc.property(fc.array(reading, { minLength: 100, maxLength: 300 }), (readings) => {
-      let trend = freshTrend({ ms: 0, wallMs: 0 });
+      let trend = freshTrend({ bootId: "b1", bootMs: 0, wallMs: 0 });
       let ms = 0;
       for (const [passedMs, value] of readings) {
         ms += passedMs;
-        trend = recordTrend(trend, value, { ms, wallMs: ms });
+        trend = recordTrend(trend, value, { bootId: "b1", bootMs: ms, wallMs: ms });
       }
       expect(trend.points.length).toBeLessThanOrEqual(64);
       expect(JSON.stringify(trend).length).toBeLessThan(4000);
-      const verdict = trendOf(trend, 1, defaultTrend, { ms, wallMs: ms });
+      const verdict = trendOf(trend, 1, defaultTrend, { bootId: "b1", bootMs: ms, wallMs: ms });
       expect(verdict.confidence >= 0 && verdict.confidence <= 1).toBe(true);
       expect(JSON.stringify(verdict)).not.toContain("null");
     }),

@@ -22,7 +22,7 @@ class Node {
   state: LearningState = freshLearning(this.now());
 
   now() {
-    return { ms: this.clock.monotonicMs(), wallMs: this.clock.wallMs() };
+    return { bootId: "b1", bootMs: this.clock.bootMs(), wallMs: this.clock.wallMs() };
   }
   learn(event: LearningEvent) {
     const { state, suggestions } = learn(this.state, event, this.now());
@@ -149,7 +149,7 @@ test.each([
           node.clock.advance(1000);
           node.learn({ is: "remedied", workload, signature: "x", playbook: `p${tool}`, ok: false, tookMs: 1 });
         }
-    const now = { ms: node.clock.monotonicMs(), wallMs: node.clock.wallMs() };
+    const now = node.now();
     expect(names.filter((one) => trustOf(node.state, `workload:${one}`, now).trust >= 0.7)).toEqual([]);
     expect(names.filter((one) => demotedFor(node.state, one, now).length < tools)).toEqual([]);
   },
@@ -214,12 +214,12 @@ test("PRA-14 learning is a function of state, event and moment: it changes nothi
   const steps = fc.array(fc.tuple(anyEvent, fc.nat(2 * dayMs)), { maxLength: 60 });
   fc.assert(
     fc.property(steps, (all) => {
-      let state = freshLearning({ ms: 0, wallMs: 0 });
+      let state = freshLearning({ bootId: "b1", bootMs: 0, wallMs: 0 });
       let read = state;
       let ms = 0;
       for (const [event, passedMs] of all) {
         ms += passedMs;
-        const now = { ms, wallMs: ms };
+        const now = { bootId: "b1", bootMs: ms, wallMs: ms };
         const lesson = learn(freeze(state), event, now);
         expect(learn(JSON.parse(JSON.stringify(read)) as LearningState, event, now)).toEqual(lesson);
         state = lesson.state;
@@ -229,4 +229,22 @@ test("PRA-14 learning is a function of state, event and moment: it changes nothi
     }),
     { seed: 14, numRuns: 150 },
   );
+});
+
+test("GRC-5 a wall clock that is set forward by days and back again forgives no playbook, and gives no trust back", () => {
+  const node = new Node();
+  for (let n = 0; n < 4; n += 1)
+    node.learn({ is: "remedied", workload: "shop", signature, playbook: "rollback", ok: false, tookMs: 1 });
+  const seen = () => ({
+    trust: trustOf(node.state, "workload:shop", node.now()).trust.toFixed(2),
+    demoted: demotedFor(node.state, "shop", node.now()).map(({ playbook }) => playbook),
+  });
+  const before = seen();
+  expect(before.demoted).toEqual(["rollback"]);
+  for (const days of [20, -20, 20, -20]) {
+    node.clock.advance(1000);
+    node.clock.stepWall(days * dayMs);
+    node.learn({ is: "thawed" });
+  }
+  expect(seen()).toEqual(before);
 });

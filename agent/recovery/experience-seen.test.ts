@@ -37,6 +37,7 @@ async function open(bootId = "boot-1"): Promise<void> {
     frozen: false,
     store,
     clock,
+    bootId,
     random: seeded(7),
     tell: (event) => told.push(event),
     suggested: () => undefined,

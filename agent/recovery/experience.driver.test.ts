@@ -56,6 +56,7 @@ async function open(): Promise<void> {
     frozen: false,
     store,
     clock,
+    bootId: "boot-1",
     random: seeded(7),
     tell: (event) => told.push(event),
     suggested: (_workload, text) => suggested.push(text),

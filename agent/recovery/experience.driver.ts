@@ -27,6 +27,8 @@ const keepEveryMs = 60_000;
 const trendEveryMs = 60_000;
 /** Trees that grow in one go: about a millisecond each. */
 const treesAtOnce = 2;
+/** How long the machine has slept is asked at most this often: each answer is a file of the kernel. */
+const askEveryMs = 1000;
 /** Time up and down is summed for so long before it is recorded, and a health score stands so long. */
 const recordEveryMs = 30_000;
 /** Looks in a row that have to be out before it is told: one may be chance. */
@@ -60,6 +62,7 @@ export interface ExperienceParts {
   readonly frozen: boolean;
   readonly store: Pick<AgentStore, "memory" | "saveStep">;
   readonly clock: Clock;
+  readonly bootId: string;
   readonly random: Random;
   readonly tell: (event: TriggerEvent) => void;
   /** A new suggestion of a preventive measure. */
@@ -68,7 +71,7 @@ export interface ExperienceParts {
 
 /** Reads what was remembered. Whoever opened it closes it. */
 export async function openExperience(parts: ExperienceParts): Promise<Experience> {
-  const now = instant(parts.clock);
+  const now = instants(parts)();
   const learning = (await parts.store.memory("learning")) as LearningState | undefined;
   const slo = (await parts.store.memory("slo")) as Record<string, SloState> | undefined;
   const anomaly = (await parts.store.memory("anomaly")) as Unusual | undefined;
@@ -79,6 +82,7 @@ export async function openExperience(parts: ExperienceParts): Promise<Experience
 export class Experience {
   readonly #parts: ExperienceParts;
   readonly #specs: ReadonlyMap<string, WorkloadSpec>;
+  readonly #instant: () => Instant;
   #learning: LearningState;
   readonly #slo = new Map<string, SloState>();
   readonly #watches = new Map<string, Watch>();
@@ -104,10 +108,11 @@ export class Experience {
 
   constructor(parts: ExperienceParts, kept: Kept) {
     this.#parts = parts;
+    this.#instant = instants(parts);
     this.#specs = new Map(parts.specs.map((spec) => [spec.name, spec]));
     this.#learning = parts.frozen
-      ? learn(kept.learning, { is: "frozen", who: "the config" }, instant(parts.clock)).state
-      : thawedFromConfig(kept.learning, instant(parts.clock));
+      ? learn(kept.learning, { is: "frozen", who: "the config" }, this.#instant()).state
+      : thawedFromConfig(kept.learning, this.#instant());
     for (const [name, state] of Object.entries(kept.slo)) if (this.#specs.has(name)) this.#slo.set(name, state);
     if (kept.anomaly.disk) this.#trends.set(theNode, { trend: kept.anomaly.disk, sinceMs: 0 });
     this.#keepLater();
@@ -124,8 +129,9 @@ export class Experience {
   incident(facts: IncidentFacts, around: Omit<Circumstances, "signature" | "nowMs">, signature: string): void {
     const known = this.#incidents.get(facts.id);
     const name = known?.signature || signature || facts.symptom;
-    const now = instant(this.#parts.clock);
-    for (const event of lessonsOf(known?.facts, facts, { ...around, signature: name, nowMs: now.ms })) {
+    const now = this.#instant();
+    const nowMs = this.#parts.clock.monotonicMs();
+    for (const event of lessonsOf(known?.facts, facts, { ...around, signature: name, nowMs })) {
       const { state, suggestions } = learn(this.#learning, event, now);
       this.#learning = state;
       this.#changed = true;
@@ -146,14 +152,14 @@ export class Experience {
   }
 
   advice(workload: string, signature: string): Facts["advice"] {
-    const { order, learned, because } = advise(this.#learning, workload, signature, instant(this.#parts.clock));
+    const { order, learned, because } = advise(this.#learning, workload, signature, this.#instant());
     return learned ? { order, because } : undefined;
   }
   demoted(workload: string): NonNullable<Facts["demoted"]> {
-    return demotedFor(this.#learning, workload, instant(this.#parts.clock));
+    return demotedFor(this.#learning, workload, this.#instant());
   }
   trust(subject: Parameters<typeof trustOf>[1]) {
-    return trustOf(this.#learning, subject, instant(this.#parts.clock));
+    return trustOf(this.#learning, subject, this.#instant());
   }
   suggestions(): string[] {
     return this.#learning.suggestions.map(({ text }) => text);
@@ -163,12 +169,11 @@ export class Experience {
 
   /** `up`: it runs and is healthy; undefined: a person stopped it, and its time does not count. */
   observed(observation: Observation, up: (workload: string) => boolean | undefined): void {
-    const { clock } = this.#parts;
-    const now = instant(clock);
-    const passedMs = Math.min(dayMs, Math.max(0, now.ms - (this.#observedMs ?? now.ms)));
-    this.#observedMs = now.ms;
-    const due = now.ms >= this.#recordedMs + recordEveryMs;
-    if (due) this.#recordedMs = now.ms;
+    const [now, nowMs] = [this.#instant(), this.#parts.clock.monotonicMs()];
+    const passedMs = Math.min(dayMs, Math.max(0, nowMs - (this.#observedMs ?? nowMs)));
+    this.#observedMs = nowMs;
+    const due = nowMs >= this.#recordedMs + recordEveryMs;
+    if (due) this.#recordedMs = nowMs;
     for (const name of this.#specs.keys()) {
       const figures = observation.workloads[name];
       const available = up(name);
@@ -177,8 +182,8 @@ export class Experience {
       if (figures && available === true) this.#lookAt(name, figures);
       if (!figures) this.#trends.delete(name);
     }
-    if (now.ms >= this.#trendsMs + trendEveryMs) {
-      this.#trendsMs = now.ms;
+    if (nowMs >= this.#trendsMs + trendEveryMs) {
+      this.#trendsMs = nowMs;
       this.#askTrends(observation, now);
     }
   }
@@ -191,13 +196,14 @@ export class Experience {
     now: Instant,
     due: boolean,
   ): void {
+    const nowMs = this.#parts.clock.monotonicMs();
     const sum = this.#unrecorded.get(name) ?? { up: 0, down: 0 };
     if (up !== undefined) sum[up ? "up" : "down"] += passedMs;
     this.#unrecorded.set(name, sum);
     let state = this.#slo.get(name) ?? freshSlo(now);
     // A second down is told at once, and so is each look after it for a while: it is rare, and what came after it shows in the score.
-    if (up === false) this.#downMs.set(name, now.ms);
-    const lately = now.ms < (this.#downMs.get(name) ?? Number.NEGATIVE_INFINITY) + recordEveryMs;
+    if (up === false) this.#downMs.set(name, nowMs);
+    const lately = nowMs < (this.#downMs.get(name) ?? Number.NEGATIVE_INFINITY) + recordEveryMs;
     if (due || lately) {
       if (sum.up + sum.down > 0) state = recordUptime(state, sum.up, sum.down, now);
       this.#unrecorded.delete(name);
@@ -264,7 +270,7 @@ export class Experience {
       const value = figures.process_memory_bytes;
       if (value === undefined || !limit) continue;
       // A new process begins a new life: what an earlier one had is not in it.
-      const sinceMs = now.ms - (figures.uptime_ms ?? 0);
+      const sinceMs = this.#parts.clock.monotonicMs() - (figures.uptime_ms ?? 0);
       this.#trend(name, "process_memory_bytes", value, limit, sinceMs, now);
     }
     if (used !== undefined && free !== undefined) this.#trend(theNode, "disk_used_ratio", used, 1, 0, now);
@@ -293,14 +299,14 @@ export class Experience {
     const known = this.#scores.get(workload);
     const state = this.#slo.get(workload);
     if (known !== undefined || !state) return known;
-    const score = healthScore(healthFigures(state, hourMs, instant(this.#parts.clock)));
+    const score = healthScore(healthFigures(state, hourMs, this.#instant()));
     this.#scores.set(workload, score);
     return score;
   }
 
   sloReport(workload: string): SloReport | undefined {
     const state = this.#slo.get(workload);
-    return state && sloReport(this.#objectivesOf(workload), state, instant(this.#parts.clock));
+    return state && sloReport(this.#objectivesOf(workload), state, this.#instant());
   }
 
   #objectivesOf(workload: string) {
@@ -340,8 +346,14 @@ export class Experience {
   }
 }
 
-function instant(clock: Clock): Instant {
-  return { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
+/** Moments as memories count them. */
+function instants({ clock, bootId }: Pick<ExperienceParts, "clock" | "bootId">): () => Instant {
+  let [askedMs, sleptMs] = [Number.NEGATIVE_INFINITY, 0];
+  return () => {
+    const ms = clock.monotonicMs();
+    if (ms >= askedMs + askEveryMs) [askedMs, sleptMs] = [ms, clock.bootMs() - ms];
+    return { bootId, bootMs: ms + sleptMs, wallMs: clock.wallMs() };
+  };
 }
 
 /** What the config froze, a config that no longer says so thaws; what a person froze stays. */

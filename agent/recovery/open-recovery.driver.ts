@@ -51,6 +51,7 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
     frozen: config.learningFrozen,
     store,
     clock,
+    bootId: parts.bootId,
     random,
     tell: (event) => recovery?.triggerDesk.tell(event),
     suggested: (workload, text) => recovery?.suggested(workload, text),

@@ -13,6 +13,7 @@ import {
   sumsOver,
   windowMs,
 } from "./slo.ts";
+import { passTo } from "./timeline.ts";
 
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
@@ -23,7 +24,7 @@ class Watched {
   state: SloState = freshSlo(this.now());
 
   now() {
-    return { ms: this.clock.monotonicMs(), wallMs: this.clock.wallMs() };
+    return { bootId: "b1", bootMs: this.clock.bootMs(), wallMs: this.clock.wallMs() };
   }
   pass(ms: number, downShare = 0, sliceMs = 60_000): void {
     for (let left = ms; left > 0; left -= sliceMs) {
@@ -131,11 +132,41 @@ test("PRA-7 the memory survives a restart, a reboot and a wall clock that jumps 
     it.pass(60_000);
     expect(objective(it.report(), "availability").budget.spent).toBe(600_000);
   }
-  // Another boot: the monotonic scale begins again, and two hours passed that only the wall has seen.
+  // Another boot: its scale begins again, and two hours passed that only the wall has seen.
   const { wallMs } = it.now();
   const ageMs = it.state.line.ageMs;
-  it.state = recordUptime(it.state, 1000, 0, { ms: 30_000, wallMs: wallMs + 2 * hourMs });
+  it.state = recordUptime(it.state, 1000, 0, { bootId: "b2", bootMs: 30_000, wallMs: wallMs + 2 * hourMs });
   expect(it.state.line.ageMs).toBe(ageMs + 2 * hourMs);
+});
+
+test("PRA-7 a wall clock that is set forward by days and back again ages no outage out of the 30 days; a suspend does", () => {
+  const it = new Watched();
+  it.pass(600_000, 1);
+  for (let n = 0; n < 3; n += 1) {
+    for (const stepMs of [20 * dayMs, -20 * dayMs]) {
+      it.clock.stepWall(stepMs);
+      it.pass(1000);
+    }
+  }
+  expect(it.state.line.ageMs).toBe(606_000);
+  expect(objective(it.report(), "availability").budget.spent).toBe(600_000);
+  it.clock.suspend(31 * dayMs);
+  it.pass(1000);
+  expect(objective(it.report(), "availability").budget.spent).toBe(0);
+});
+
+test("PRA-7 what an agent has kept that noted no boot goes on where it was, and from then on by the boot", () => {
+  const it = new Watched();
+  it.pass(600_000, 1);
+  const { bootId: _unknown, ...line } = it.state.line;
+  it.state = { ...it.state, line };
+  it.pass(1000);
+  it.clock.stepWall(20 * dayMs);
+  it.pass(1000);
+  expect(it.state.line.ageMs).toBe(602_000);
+  // Booted meanwhile: its scale is below what was kept.
+  const after = passTo(line, { bootId: "b2", bootMs: 20_000, wallMs: line.wallMs + hourMs });
+  expect(after.ageMs).toBe(line.ageMs + hourMs);
 });
 
 test("PRA-7 the memory stays small whatever it is told, and never reports a figure that is none", () => {
@@ -143,7 +174,7 @@ test("PRA-7 the memory stays small whatever it is told, and never reports a figu
   fc.assert(
     fc.property(fc.array(fc.tuple(figure, figure, figure, figure), { minLength: 200, maxLength: 400 }), (told) => {
       const clock = new VirtualClock();
-      const now = () => ({ ms: clock.monotonicMs(), wallMs: clock.wallMs() });
+      const now = () => ({ bootId: "b1", bootMs: clock.bootMs(), wallMs: clock.wallMs() });
       let state = freshSlo(now());
       for (const [a, b, c, d] of told) {
         clock.advance(hourMs * 3);

@@ -137,7 +137,7 @@ function history(seed: number, incidents: number) {
   const over = { probationMs: 30_000, ...(safe && { safeMode: { env: {} } }) };
   const one = running(over);
   one.remedies[playbook] = true;
-  const now = () => ({ ms: one.now(), wallMs: one.now() + 1e12 });
+  const now = () => ({ bootId: "b1", bootMs: one.now(), wallMs: one.now() + 1e12 });
   let learned = freshLearning(now());
   if (random() < 0.25) learned = learn(learned, { is: "frozen", who: "ada" }, now()).state;
   const frozen = learned.frozenBy !== undefined;

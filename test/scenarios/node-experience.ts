@@ -26,7 +26,7 @@ export class Experience {
 
   incident(workload: string, before: IncidentFacts | undefined, after: IncidentFacts, uptimeMs: number | undefined) {
     const now = this.#now();
-    const around = { workload, signature: this.#signature(after), nowMs: now.ms };
+    const around = { workload, signature: this.#signature(after), nowMs: this.#clock.monotonicMs() };
     const uptime = uptimeMs === undefined ? {} : { uptimeMs };
     for (const event of lessonsOf(before, after, { ...around, ...uptime })) {
       const { state, suggestions } = learn(this.#learning, event, now);
@@ -54,6 +54,6 @@ export class Experience {
     return timeline[0]?.because.split(":")[0] ?? symptom;
   }
   #now() {
-    return { ms: this.#clock.monotonicMs(), wallMs: this.#clock.wallMs() };
+    return { bootId: "story", bootMs: this.#clock.bootMs(), wallMs: this.#clock.wallMs() };
   }
 }
