@@ -38,6 +38,7 @@ async function open(bootId = "boot-1"): Promise<void> {
     store,
     clock,
     bootId,
+    everyMs: 5000,
     random: seeded(7),
     tell: (event) => told.push(event),
     suggested: () => undefined,
@@ -102,6 +103,21 @@ test("PRA-8 the CPU of a start is no anomaly of what runs", () => {
   look(6, () => ({ ...usual(), process_cpu_ratio: 1.5 }), false);
   look(20, usual);
   expect(anomalies()).toEqual([]);
+});
+
+test("PRA-7 two hours in which the agent was stopped are neither up nor down, whatever the first look after them sees", () => {
+  const serving = () => ({ requests_per_second: 10, error_rate: 0 });
+  look(24, serving);
+  const watched = () => experience.sloReport("api");
+  for (const isUp of [false, true]) {
+    clock.stall(2 * 3_600_000);
+    look(1, () => ({ requests_per_second: 10, error_rate: 1 }), isUp);
+  }
+  look(24, serving);
+  const [availability, , , errors] = watched()?.objectives ?? [];
+  expect(availability?.budget.spent).toBe(5000);
+  expect(watched()?.observedMs).toBeLessThanOrEqual(50 * 5000);
+  expect(errors?.budget.spent).toBeCloseTo(2 * 10 * 5, 5);
 });
 
 /** The disk as it fills, read every 5 s; `share` is the share of it that is used after so many hours since the test began. */

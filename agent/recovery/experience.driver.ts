@@ -38,7 +38,8 @@ const incidentsMax = 500;
 /** Whose trend it is when it is no workload's. */
 const theNode = "";
 const hourMs = 3_600_000;
-const dayMs = 24 * hourMs;
+/** A gap of more readings than this was not watched: the agent was stopped, or the guest it runs in. */
+const readingsMissedMax = 3;
 
 /** What is remembered over restarts. */
 interface Kept {
@@ -63,6 +64,8 @@ export interface ExperienceParts {
   readonly store: Pick<AgentStore, "memory" | "saveStep">;
   readonly clock: Clock;
   readonly bootId: string;
+  /** Readings come this often. */
+  readonly everyMs: number;
   readonly random: Random;
   readonly tell: (event: TriggerEvent) => void;
   /** A new suggestion of a preventive measure. */
@@ -167,10 +170,10 @@ export class Experience {
 
   // ── what is seen ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** `up`: it runs and is healthy; undefined: a person stopped it, and its time does not count. */
+  /** `up`: it runs and is healthy; undefined: a person stopped it, and its time does not count. After a long gap it counts for one reading. */
   observed(observation: Observation, up: (workload: string) => boolean | undefined): void {
     const [now, nowMs] = [this.#instant(), this.#parts.clock.monotonicMs()];
-    const passedMs = Math.min(dayMs, Math.max(0, nowMs - (this.#observedMs ?? nowMs)));
+    const passedMs = watchedMs(Math.max(0, nowMs - (this.#observedMs ?? nowMs)), this.#parts.everyMs);
     this.#observedMs = nowMs;
     const due = nowMs >= this.#recordedMs + recordEveryMs;
     if (due) this.#recordedMs = nowMs;
@@ -344,6 +347,11 @@ export class Experience {
     this.#cancelTrain?.();
     await this.#keep();
   }
+}
+
+/** For how long of the time since the last reading the newest one speaks: time that nobody watched is neither up nor down. */
+function watchedMs(passedMs: number, everyMs: number): number {
+  return passedMs > readingsMissedMax * everyMs ? everyMs : passedMs;
 }
 
 /** Moments as memories count them. */

@@ -52,6 +52,7 @@ export async function openRecovery(parts: RecoveryParts): Promise<Recovery> {
     store,
     clock,
     bootId: parts.bootId,
+    everyMs: config.sensors.everyMs,
     random,
     tell: (event) => recovery?.triggerDesk.tell(event),
     suggested: (workload, text) => recovery?.suggested(workload, text),
