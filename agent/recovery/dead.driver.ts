@@ -9,6 +9,8 @@ import type { Triggered } from "./jobs.driver.ts";
 const deadInARow = 2;
 /** One round at a time, and none sooner than this after the last. */
 const roundEveryMs = 60_000;
+/** An outage is over when the node was better than DEAD for so long; in the next one each job has its turn anew. */
+const betterMs = 600_000;
 /** A step waits so long for what it started before the next one begins all the same. */
 const stepMs = 30_000;
 
@@ -30,12 +32,16 @@ export interface DeadParts {
 
 /**
  * DOL-3: when the node is DEAD, first the control plane, then missing processes, then the jobs. It only orders what is done first:
- * every start goes through the workload's own machine, so one healer is at work on each.
+ * every start goes through the workload's own machine, so one healer is at work on each. However long the node is DEAD, a job that
+ * runs at an interval is triggered once in its interval, unless it is late.
  */
 export class DeadDesk {
   readonly #parts: DeadParts;
   #inARow = 0;
   #roundMs = Number.NEGATIVE_INFINITY;
+  #deadMs = Number.NEGATIVE_INFINITY;
+  /** When each job was triggered last in this outage. */
+  readonly #triggeredMs = new Map<string, number>();
   #working = false;
 
   constructor(parts: DeadParts) {
@@ -44,8 +50,11 @@ export class DeadDesk {
 
   /** To be called after each computation of the meta-health. */
   computed(meta: MetaHealth): void {
-    this.#inARow = meta.status === "DEAD" ? this.#inARow + 1 : 0;
     const nowMs = this.#parts.clock.monotonicMs();
+    const dead = meta.status === "DEAD";
+    this.#inARow = dead ? this.#inARow + 1 : 0;
+    if (dead && nowMs > this.#deadMs + betterMs) this.#triggeredMs.clear();
+    if (dead) this.#deadMs = nowMs;
     if (this.#inARow < deadInARow || this.#working || nowMs < this.#roundMs + roundEveryMs) return;
     const moves = this.#moves(meta);
     if (moves.length === 0) return;
@@ -63,7 +72,15 @@ export class DeadDesk {
     const { meta: spec, jobs, order, state, late } = this.#parts;
     const living = order().filter((name) => state(name).intent === "run" && !state(name).held);
     const all = recoverOrder(meta, { controlPlane: spec.controlPlane, order: living, jobs, late: late() });
-    return all.filter(({ step, name }) => step === "job" || !this.#isSlow(name));
+    return all.filter(({ step, name }) => (step === "job" ? this.#isDue(name) : !this.#isSlow(name)));
+  }
+
+  /** A node may be DEAD for a day: what runs at an interval runs at its interval, and sooner only when it is late. */
+  #isDue(job: string): boolean {
+    const { jobs, late, clock } = this.#parts;
+    const everyMs = jobs.find(({ name }) => name === job)?.everyMs ?? 0;
+    const lastMs = this.#triggeredMs.get(job) ?? Number.NEGATIVE_INFINITY;
+    return Object.hasOwn(late(), job) || clock.monotonicMs() >= lastMs + everyMs;
   }
 
   /** The end of its ladder, or its backoff, has given it a time: a node that stays DEAD starts it no sooner, round after round. */
@@ -94,7 +111,7 @@ export class DeadDesk {
   async #make({ step, name, missing, because }: RecoveryMove): Promise<void> {
     const { post, state, untilWell, trigger, clock } = this.#parts;
     if (step === "job") {
-      trigger(name);
+      if (trigger(name).started) this.#triggeredMs.set(name, clock.monotonicMs());
       return;
     }
     const { phase } = state(name);

@@ -21,19 +21,22 @@ const meta: MetaSpec = {
 };
 const job: JobSpec = { name: "scan", everyMs: 600_000, graceMs: 60_000, file: "/scan.done", command: ["/bin/scan"] };
 
-/** A node of two workloads, of which what is asked of whom is written down. */
-function node(states: Readonly<Record<string, () => State>>) {
+/** A node of workloads, of which what is asked of whom is written down; `late` are those of its jobs that are. */
+function node(
+  states: Readonly<Record<string, () => State>>,
+  { late = {}, jobs = [job] }: { readonly late?: Record<string, number>; readonly jobs?: readonly JobSpec[] } = {},
+) {
   const asked: string[] = [];
   const clock = new VirtualClock(1_000_000);
   const desk = new DeadDesk({
     meta,
-    jobs: [job],
+    jobs,
     clock,
     order: () => Object.keys(states),
     state: (name) => (states[name] as () => State)(),
     post: (name, event) => asked.push(`${event.is} ${name}`),
     untilWell: async () => true,
-    late: () => ({}),
+    late: () => late,
     trigger: (name) => {
       asked.push(`job ${name}`);
       return { started: true };
@@ -99,5 +102,33 @@ test("DOL-3 what is retried slowly keeps its own time, however long the node is 
   const { asked, rounds } = node({ plane: () => plane.state, trader: () => trader.state });
   expect(await rounds(60)).toMatchObject({ status: "DEAD" });
   expect(asked.filter((word) => word.endsWith("trader"))).toEqual([]);
-  expect(asked.filter((word) => word === "job scan").length).toBeGreaterThan(3);
+  expect(asked.filter((word) => word === "job scan")).toHaveLength(1);
+});
+
+test("a job of every hour ran every minute while the node was DEAD: it keeps its interval, unless it is late", async () => {
+  const plane = bench(specOf());
+  plane.tell({ is: "boot", bootId: "boot-1" });
+  plane.pass(60_000);
+  const dead: State = { ...plane.state, phase: { at: "backoff", untilMs: 1e12, slow: true } };
+  let state = dead;
+  const late: Record<string, number> = {};
+  const { asked, rounds } = node({ plane: () => state }, { late, jobs: [{ ...job, everyMs: 3_600_000 }] });
+  const minute = 60_000 / meta.everyMs;
+  await rounds(3 * 60 * minute);
+  expect(asked.splice(0)).toEqual(Array(3).fill("job scan"));
+  late.scan = 1000;
+  await rounds(minute);
+  expect(asked.splice(0)).toEqual(["job scan"]);
+  delete late.scan;
+  // Up for a minute and DEAD again is the same outage; up for long, and the next may need what the job makes.
+  for (const [up, jobs] of [
+    [minute, []],
+    [11 * minute, ["job scan"]],
+  ] as const) {
+    state = plane.state;
+    expect(await rounds(up)).toMatchObject({ status: "GREEN" });
+    state = dead;
+    await rounds(minute);
+    expect(asked.splice(0)).toEqual(jobs);
+  }
 });
