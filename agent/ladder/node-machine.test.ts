@@ -73,6 +73,18 @@ test("a full disk: its playbook plays, the trigger is over, probation, closed", 
   expect(one.state).toEqual(calmNode);
 });
 
+test("its trigger is over before its playbook, which hangs: it is called off and the case recovers, with nobody called", () => {
+  const one = node();
+  one.fire();
+  one.pass(60_000);
+  one.tell({ is: "cleared", trigger: "disk-high" });
+  one.pass(600_000);
+  expect(one.effects.filter((effect) => effect.do === "cancel")).toHaveLength(1);
+  expect(one.incidents().at(-1)).toMatchObject({ at: "probation", needsPerson: false });
+  one.pass(300_000);
+  expect(one.state).toEqual(calmNode);
+});
+
 test("SYN-10 SYN-7 its playbook waits for its place and then takes a minute: the deed is its first step, and the audit says how long it all took", () => {
   const one = node();
   one.fire();

@@ -291,15 +291,14 @@ function looked(state: NodeState, now: Moment): NodeStep {
 function overdue(state: NodeState, trigger: string, one: Case, now: Moment): NodeStep {
   const what = one.playbook || "its cause was told";
   switch (one.at) {
-    case "playing":
-      return tell(
-        state,
-        trigger,
-        one,
-        `${one.playbook} did not end within ${spanOf(one)} ms`,
-        [{ do: "cancel", id: one.id }],
-        now,
-      );
+    case "playing": {
+      const because = `${one.playbook} did not end within ${spanOf(one)} ms`;
+      const cancel: NodeEffect = { do: "cancel", id: one.id };
+      if (!one.over || one.maintenance) return tell(state, trigger, one, because, [cancel], now);
+      // What it was played for is over, and nobody is needed for the rest of it.
+      const ended = audit(`playbook.${one.playbook}`, because, "failure", playedMs(one, now));
+      return verified(state, trigger, one, [cancel, ended], now);
+    }
     case "watching":
       return tell(state, trigger, one, `it still holds ${verifyMs} ms after ${what}: ${one.because}`, [], now);
     default: {

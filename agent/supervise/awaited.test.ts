@@ -201,3 +201,13 @@ test("a playbook that failed while its own restart still came up was followed by
   one.crash(0);
   expect(one.state.incident).toMatchObject({ failures: 2, attempts: [{ ok: false }, { rung: "quick_restart" }] });
 });
+
+test("a playbook of low severity fails when nothing is known of its trigger any more: its incident stayed open for ever", () => {
+  const one = running();
+  one.tell({ is: "symptom", symptom: { ...slow, trigger: "anomaly", severity: "low", playbook: "run-diagnostics" } });
+  one.tell({ is: "lapsed", trigger: "anomaly" });
+  one.tell({ is: "remedied", id: one.remedyId(), ok: false, because: "it did not work" });
+  expect(incidentAt(one)).toBe("probation");
+  one.pass(310_000);
+  expect(incidentAt(one)).toBe("closed");
+});

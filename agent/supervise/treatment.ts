@@ -215,15 +215,22 @@ export function overdue(spec: WorkloadSpec, state: State, now: Moment): Step | u
   const { treatment } = state;
   // What starts again has its time from when it is up; if it does not come up, that is a failure of its own.
   if (!treatment || treatment.at === "resting" || now.ms < treatment.untilMs || !isJudged(state)) return undefined;
-  if (treatment.at === "playing" && !hasBegun(state)) return goesOnWaiting(state, treatment, now);
-  if (treatment.at === "playing") {
-    const cancel: Effect = { do: "cancelRemedy", id: treatment.id };
-    return noHelp(spec, state, `${treatment.playbook} did not end within ${playMs} ms`, [cancel], now);
-  }
+  if (treatment.at === "playing") return playsTooLong(spec, state, treatment, now);
   if (treatment.lapsed) return helped(spec, state, unknownWords(treatment), [], now);
   // What waits for its turn has not been played.
   const what = treatment.turn ? "it was started again" : treatment.playbook || "it was started again";
   return noHelp(spec, state, `${treatment.trigger} still holds ${verifyMs} ms after ${what}`, [], now);
+}
+
+function playsTooLong(spec: WorkloadSpec, state: State, treatment: Treatment, now: Moment): Step {
+  const { id, playbook, trigger, over } = treatment;
+  if (!over && !hasBegun(state)) return goesOnWaiting(state, treatment, now);
+  const cancel: Effect = { do: "cancelRemedy", id };
+  const because = `${playbook} did not end within ${playMs} ms`;
+  if (!over) return noHelp(spec, state, because, [cancel], now);
+  // What it was played for is over: it is called off, and nothing harsher has a reason.
+  const ended = audit(`playbook.${playbook}`, "agent", because, "failure", workedMs(state.incident, now));
+  return helped(spec, state, `${trigger} is over`, [cancel, ended], now);
 }
 
 /** A step of its playbook was begun, or anything else was done since the fault. */
@@ -276,7 +283,12 @@ function noHelp(spec: WorkloadSpec, before: State, because: string, effects: rea
     return { state: next.state, effects: [...effects, failure, ...next.effects] };
   }
   // Every rung had its turn and a person was called: it works, if badly, and one more restart each two minutes would take that too.
-  if (treatment.severity === "low" || leftToPerson) return stays({ ...treatment, at: "resting" });
+  if (treatment.severity === "low" || leftToPerson) {
+    // Nothing will be heard of what is not known any more: it would rest for ever.
+    if (treatment.lapsed && isJudged(before))
+      return helped(spec, { ...before, incident: ended }, unknownWords(treatment), [...effects, failure], now);
+    return stays({ ...treatment, at: "resting" });
+  }
   // A step of the playbook has just started it anew: whether that helps is seen when it is up.
   if (!instance || before.phase.at !== "running")
     return stays({ ...treatment, at: "watching", untilMs: now.ms + verifyMs });
