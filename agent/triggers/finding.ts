@@ -51,6 +51,19 @@ export function levelFinding(
   return { is: "holds", because: words, ...(reason && { excuse: reason }) };
 }
 
+/** Trust that was lost comes back within days, by time alone: how low it is tells whether it has fallen again. */
+export function trustFinding(
+  trigger: LevelTrigger,
+  value: number | undefined,
+  doubt: Doubt,
+  nowMs: number,
+  stands: boolean,
+): Finding {
+  const finding = levelFinding(trigger, value, doubt, nowMs, stands);
+  if (finding.is !== "holds" || value === undefined) return finding;
+  return { ...finding, beyond: Math.abs(trigger.threshold - value) };
+}
+
 /** The age of a beat. Whoever may be silent for longer by its own spec is measured by that, as M2 does it. */
 export function silenceFinding(
   withinMs: number,

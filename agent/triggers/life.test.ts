@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { healthy, quiet, triggerBench } from "../../test/support/trigger-bench.ts";
-import type { Step } from "./state.ts";
+import { resumed, type Step } from "./state.ts";
 import { catalogue, type LevelTrigger } from "./trigger.ts";
 
 const latency = catalogue.filter(({ name }) => name === "high-latency");
@@ -122,4 +122,47 @@ test("a new process that flickers around its threshold fires no more often than 
   const at = bench.log.filter((line) => line.includes(" fired ")).map((line) => Number.parseFloat(line) * 1000);
   for (const [n, ms] of at.slice(1).entries())
     expect(ms - (at[n] ?? 0)).toBeGreaterThanOrEqual(trigger?.cooldownMs ?? Number.NaN);
+});
+
+const trustOnly = catalogue.filter(({ name }) => name === "trust-drop");
+const dayMs = 86_400_000;
+/** As `learning/trust.ts` lets it come back: half of the way in a week. */
+const drifting = (from: number, sinceMs: number) => 0.8 - (0.8 - from) * 2 ** (-Math.max(0, sinceMs) / (7 * dayMs));
+const minutesOf = (log: readonly string[]) =>
+  log.filter((line) => line.includes(" fired ")).map((line) => Math.round(Number.parseFloat(line) / 60));
+
+test("trust-drop fired every four minutes for eleven days, for a workload that had failed three times and was well ever since", () => {
+  const bench = triggerBench({ triggers: trustOnly, everyMs: 30_000 });
+  bench.see((ms) => quiet({ workloads: { engine: healthy({ trust: drifting(0.5, ms) }) } }));
+  bench.pass(20 * dayMs);
+  const minutes = minutesOf(bench.log);
+  // In the hour in which a version may still be taken back for it, again and again; then day by day.
+  expect(minutes.slice(0, 6)).toEqual([0, 4, 8, 16, 32, 64]);
+  expect(minutes.length).toBeLessThan(24);
+  expect(bench.log.at(-1)).toContain("cleared trust-drop");
+});
+
+test("trust that falls again fires again after its cooldown, however long it had been low, and though it had come back a little", () => {
+  const bench = triggerBench({ triggers: trustOnly, everyMs: 30_000 });
+  const fallsMs = 3 * dayMs;
+  bench.see((ms) => {
+    const trust = ms < fallsMs ? drifting(0.5, ms) : drifting(drifting(0.5, fallsMs) - 0.1, ms - fallsMs);
+    return quiet({ workloads: { engine: healthy({ trust }) } });
+  });
+  bench.pass(fallsMs - 1);
+  const before = minutesOf(bench.log).length;
+  bench.pass(17 * 60_000);
+  expect(minutesOf(bench.log).slice(before)).toEqual([0, 4, 8, 16].map((minute) => fallsMs / 60_000 + minute));
+});
+
+test("an agent that starts again knows that trust has fallen no further", () => {
+  const first = triggerBench({ triggers: trustOnly, everyMs: 30_000 });
+  first.see((ms) => quiet({ workloads: { engine: healthy({ trust: drifting(0.5, ms) }) } }));
+  first.pass(2 * dayMs);
+  const state = resumed(first.state, trustOnly, true, first.now().ms);
+  const next = triggerBench({ triggers: trustOnly, everyMs: 30_000, state });
+  next.see((ms) => quiet({ workloads: { engine: healthy({ trust: drifting(0.5, ms) }) } }));
+  next.stall(2 * dayMs);
+  next.pass(60 * 60_000);
+  expect(minutesOf(next.log)).toEqual([]);
 });

@@ -20,6 +20,7 @@ import {
   sharedOf,
   silenceFinding,
   trendFinding,
+  trustFinding,
 } from "./finding.ts";
 import { metricOf } from "./metrics.ts";
 import type { Figures, Observation } from "./observation.ts";
@@ -122,7 +123,13 @@ function observed(active: readonly Trigger[], state: State, seen: Observation, t
         if (metricOf(trigger.metric)?.of === "node") ofNode(trigger, seen, { ...state, doubt }, calm, turn);
         else
           ofWorkloads(trigger, seen, turn, (figures, stands) =>
-            levelFinding(trigger, figures[trigger.metric], doubt, turn.nowMs, stands),
+            (trigger.kind === "trust" ? trustFinding : levelFinding)(
+              trigger,
+              figures[trigger.metric],
+              doubt,
+              turn.nowMs,
+              stands,
+            ),
           );
         break;
       case "beat_silence":

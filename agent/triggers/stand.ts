@@ -21,7 +21,13 @@
 
 /** What is known of a condition now. */
 export type Finding =
-  | { readonly is: "holds"; readonly because: string; readonly excuse?: string }
+  | {
+      readonly is: "holds";
+      readonly because: string;
+      readonly excuse?: string;
+      /** How far it is beyond its threshold; only of what comes back by time alone, within days: see {@link Mark.slow}. */
+      readonly beyond?: number;
+    }
   /** Neither bad enough to begin nor good enough to end. */
   | { readonly is: "between"; readonly because: string }
   | { readonly is: "over"; readonly because: string }
@@ -41,6 +47,8 @@ export interface Stand {
   readonly knownMs: number;
   readonly because: string;
   readonly excuse?: string;
+  /** How far beyond its threshold; only while `last` is "holds". */
+  readonly beyond?: number;
   /** Since when an earlier agent process had seen it over: its word counts when the first word of this one is the same. */
   readonly overMs?: number;
   /** When it was taken over from an earlier agent process, which may have known of it long after `knownMs`. */
@@ -51,6 +59,11 @@ export interface Stand {
 export interface Mark {
   readonly firedMs?: number;
   readonly notedMs?: number;
+  /**
+   * Of what comes back by time alone: since when it has become no worse, and how far beyond it was at the least since it fired. It
+   * fires again as often as ever when it is worse than that; else each time later, at last once a day.
+   */
+  readonly slow?: { readonly sinceMs: number; readonly beyond: number };
 }
 
 /** The times of a trigger. */
@@ -71,6 +84,8 @@ interface Moved {
 const knownForMs = 300_000;
 /** The same excuse is noted again after this long at the earliest. */
 const noteAgainMs = 300_000;
+/** What comes back by time alone and becomes no worse fires at least this often. */
+const slowestMs = 86_400_000;
 
 /** Takes a finding of now, or with `knownMs` one that was made then and is looked at again because time has passed. */
 export function move(
@@ -129,7 +144,7 @@ export function dueMs(timing: Timing, stand: Stand, mark: Mark): number {
       return Math.min(endMs, Math.max(stand.sinceMs + timing.holdMs, cooledMs(timing, mark)));
     case "firing":
       return stand.last === "holds" && stand.excuse === undefined && timing.cooldownMs > 0
-        ? Math.min(endMs, cooledMs(timing, mark))
+        ? Math.min(endMs, againMs(timing, stand, mark))
         : endMs;
     case "clearing":
       return stand.sinceMs + timing.clearHoldMs;
@@ -145,8 +160,9 @@ export function forgottenMs({ knownMs, takenMs = knownMs }: Stand): number {
 }
 
 /** The last finding of a stand, to be looked at again. */
-export function lastFinding({ last, because, excuse }: Stand): Finding {
-  return last === "holds" ? { is: last, because, ...(excuse !== undefined && { excuse }) } : { is: last, because };
+export function lastFinding({ last, because, excuse, beyond }: Stand): Finding {
+  if (last !== "holds") return { is: last, because };
+  return { is: last, because, ...(excuse !== undefined && { excuse }), ...(beyond !== undefined && { beyond }) };
 }
 
 /** The agent was away for `byMs`: what counts towards a judgement does not run in that time. */
@@ -158,11 +174,38 @@ export function forgiven(stand: Stand, byMs: number): Stand {
 
 /** Is the mark still of use? */
 export function isFresh(timing: Timing, mark: Mark, nowMs: number): boolean {
-  return nowMs < Math.max(notedAgainMs(mark), cooledMs(timing, mark));
+  const slowMs = mark.slow && mark.firedMs !== undefined ? mark.firedMs + slowestMs : Number.NEGATIVE_INFINITY;
+  return nowMs < Math.max(notedAgainMs(mark), cooledMs(timing, mark), slowMs);
 }
 
 function cooledMs(timing: Timing, { firedMs }: Mark): number {
   return firedMs === undefined ? Number.NEGATIVE_INFINITY : firedMs + timing.cooldownMs;
+}
+
+/** From when on it fires again, for it goes on holding. */
+function againMs(timing: Timing, stand: Stand, mark: Mark): number {
+  const { firedMs, slow } = mark;
+  if (firedMs === undefined || slow === undefined || isWorse(stand, mark)) return cooledMs(timing, mark);
+  return firedMs + Math.max(timing.cooldownMs, Math.min(slowestMs, firedMs - slow.sinceMs));
+}
+
+function isWorse({ beyond }: Stand, { slow }: Mark): boolean {
+  return slow === undefined || beyond === undefined || beyond > slow.beyond;
+}
+
+/** It has become better: from there on it can become worse again. */
+function eased(stand: Stand, mark: Mark): Mark {
+  const { beyond } = stand;
+  if (mark.slow === undefined || beyond === undefined || isWorse(stand, mark)) return mark;
+  return { ...mark, slow: { ...mark.slow, beyond } };
+}
+
+/** It fires now. */
+function marked(stand: Stand, mark: Mark, nowMs: number): Mark {
+  const { beyond } = stand;
+  if (beyond === undefined) return { ...mark, firedMs: nowMs };
+  const sinceMs = mark.slow === undefined || isWorse(stand, mark) ? nowMs : mark.slow.sinceMs;
+  return { ...mark, firedMs: nowMs, slow: { sinceMs, beyond } };
 }
 
 function notedAgainMs({ notedMs }: Mark): number {
@@ -174,11 +217,16 @@ function begun(finding: Finding & { is: "holds" }, nowMs: number): Stand {
 }
 
 function facts(finding: Exclude<Finding, { is: "unknown" }>) {
-  const excuse = finding.is === "holds" ? finding.excuse : undefined;
-  return { last: finding.is, because: finding.because, ...(excuse !== undefined && { excuse }) };
+  const { excuse, beyond } = finding.is === "holds" ? finding : {};
+  return {
+    last: finding.is,
+    because: finding.because,
+    ...(excuse !== undefined && { excuse }),
+    ...(beyond !== undefined && { beyond }),
+  };
 }
 
-function without({ excuse: _before, ...rest }: Stand): Stand {
+function without({ excuse: _excuse, beyond: _beyond, ...rest }: Stand): Stand {
   return rest;
 }
 
@@ -193,14 +241,15 @@ function ripen(timing: Timing, before: Stand, mark: Mark, finding: Finding & { i
     return { stand, mark: { ...mark, notedMs: nowMs }, out: "noted" };
   }
   if (nowMs < sinceMs + timing.holdMs || nowMs < cooledMs(timing, mark)) return { stand, mark };
-  return { stand: { ...stand, at: "firing", sinceMs: nowMs }, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+  return { stand: { ...stand, at: "firing", sinceMs: nowMs }, mark: marked(stand, mark, nowMs), out: "fired" };
 }
 
 /** It has fired and goes on holding. */
-function again(timing: Timing, stand: Stand, mark: Mark, nowMs: number): Moved {
+function again(timing: Timing, stand: Stand, before: Mark, nowMs: number): Moved {
+  const mark = eased(stand, before);
   const fires = stand.last === "holds" && stand.excuse === undefined && timing.cooldownMs > 0;
-  if (!fires || nowMs < cooledMs(timing, mark)) return { stand, mark };
-  return { stand, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+  if (!fires || nowMs < againMs(timing, stand, mark)) return { stand, mark };
+  return { stand, mark: marked(stand, mark, nowMs), out: "fired" };
 }
 
 /** It has lapsed, and something is known again: by another process, or after a silence. */
@@ -222,7 +271,7 @@ function anew(
     return { stand, mark };
   const firing: Stand = { ...stand, at: "firing", sinceMs: nowMs, heldMs: stand.sinceMs };
   if (nowMs < cooledMs(timing, mark)) return { stand: firing, mark, out: "holding" };
-  return { stand: firing, mark: { ...mark, firedMs: nowMs }, out: "fired" };
+  return { stand: firing, mark: marked(firing, mark, nowMs), out: "fired" };
 }
 
 function forgotten({ overMs: _before, ...rest }: Stand): Stand {

@@ -20,7 +20,8 @@ interface Common {
   readonly clearHoldMs: number;
   /**
    * After it has fired for a subject, not again for this long. While its condition goes on holding, it fires again each time
-   * that this has passed; with 0 only when it was over in between.
+   * that this has passed; with 0 only when it was over in between. Trust that falls no further fires again each time later: it
+   * comes back within days, by time alone.
    */
   readonly cooldownMs: number;
 }
