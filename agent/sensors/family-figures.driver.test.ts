@@ -72,6 +72,15 @@ test("SYN-7 CPU, memory, tasks, open files and I/O of a workload are those of it
   expect(second?.figures.io_bytes_per_second).toBeGreaterThan(0);
 });
 
+test("SYN-7 a deep family of more processes than are looked at is told in its true size, also without a cgroup", async () => {
+  const family = new FamilyFigures(realClock(), () => undefined);
+  const pid = run("for i in $(seq 20); do (for j in $(seq 20); do sleep 30 & done; wait) & done; wait");
+  const all = 1 + 20 + 20 * 20;
+  await until(() => (family.read("w", pid)?.pids.length ?? 0) >= all);
+  expect(family.read("w", pid)?.figures.process_tasks).toBe(all);
+  family.close();
+});
+
 test("SYN-7 a process that is gone gives nothing, and a zombie is gone", async () => {
   const family = new FamilyFigures(realClock(), () => undefined);
   const pid = run("sleep 100");
