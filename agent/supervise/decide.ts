@@ -268,7 +268,7 @@ export function mendFailed(
   const words = `${name} failed: ${because}`;
   const incident = state.incident && revise(attemptEnded(state.incident, false, because, now), now, "remedy", words);
   const after: State = { ...state, ...(incident && { incident }) };
-  return decideNow(after, { stable: false, relapse: false, wasReady: false }, words, [
+  return decideNow(after, { stable: false, relapse: false, wasReady: false, triedMs: now.ms }, words, [
     ...effects,
     audit(`remedy.${name}`, "agent", because, "failure", workedMs(state.incident, now)),
     ...noted(incident),

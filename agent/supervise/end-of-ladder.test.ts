@@ -170,3 +170,29 @@ test("SYN-4 it is woken once its root is well, and all that it depends on itself
   // The root has left the config: it is retried slowly, as ever.
   expect(wokenBy([api, one("db", up)])).toEqual([]);
 });
+
+test("SYN-4 of a start that failed, and of a remedy that failed, it is known when, too: a root that is up all the time wakes nobody", () => {
+  const rootSlow: Facts = { ...noFacts, dependencies: [{ name: "db", stands: "recovering" }] };
+  const waits = (one: Bench) => {
+    expect(one.state.phase).toMatchObject({ at: "backoff", waitsFor: "db" });
+    return "triedMs" in one.state.phase ? one.state.phase.triedMs : undefined;
+  };
+  const gone = running({ dependsOn: ["db"] }, rootSlow);
+  gone.remedies.dependency_restart = false;
+  gone.answers = false;
+  gone.crash();
+  for (let n = 0; n < 20 && gone.phase !== "backoff"; n++) {
+    if (gone.phase === "cleaning") gone.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+    if (gone.phase === "spawning") gone.tell({ is: "spawnFailed", because: "its program is not there" });
+    if (gone.phase === "deciding") gone.tell({ is: "examined", facts: rootSlow });
+    if (gone.state.phase.at === "mending")
+      gone.tell({ is: "remedied", id: gone.state.phase.id, ok: false, because: "it did not work" });
+  }
+  expect(waits(gone)).toBe(gone.now());
+  const mended = running({ dependsOn: ["db"] }, rootSlow);
+  mended.remedies.dependency_restart = false;
+  mended.crash();
+  mended.crash();
+  mended.pass(1);
+  expect(waits(mended)).toBeGreaterThanOrEqual(mended.now() - 1);
+});

@@ -173,7 +173,7 @@ function again(spec: WorkloadSpec, state: State, before: State, seen: Seen, open
     stable: isStable(spec, before, now.ms) || before.starts === 0,
     relapse: before.incident?.at === "probation",
     wasReady: before.phase.at === "running",
-    ...(seen.instance && { triedMs: seen.instance.sinceMs }),
+    triedMs: seen.instance?.sinceMs ?? now.ms,
     ...(seen.prefer && { prefer: seen.prefer }),
     ...(seen.demoted && { demoted: seen.demoted }),
   };

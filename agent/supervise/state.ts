@@ -70,7 +70,7 @@ export type Phase =
       readonly slow?: true;
       /** Its failure began in this other workload: once that is well again it starts at once. */
       readonly waitsFor?: string;
-      /** When the process that failed was started: only what has come up since can have been what it lacked. */
+      /** Of {@link Ask}: only what has come up since can have been what it lacked. */
       readonly triedMs?: number;
     }
   /** The intent is durable; the process may or may not exist yet, marked with this id. */
@@ -97,7 +97,7 @@ export interface Ask {
   readonly relapse: boolean;
   /** It had been ready since its last start. */
   readonly wasReady: boolean;
-  /** When the process that failed was started; absent: there was none. */
+  /** When the process that failed was started, or its start or its remedy failed; absent: before a reboot. */
   readonly triedMs?: number;
   /** The trigger's playbook asks for this. */
   readonly prefer?: Remedy;

@@ -365,3 +365,30 @@ test("DOL-9 a disk that hangs while a workload that left the config is written o
   });
   await runs("fresh");
 });
+
+test("SYN-4 what cannot be started, beside a dependency that is up and being treated, is tried slowly and not as fast as the machine can", async () => {
+  specs = [sleeper("disk"), sleeper("db", { dependsOn: ["disk"] })];
+  const remedies = new FakeRemedies(specs);
+  remedies.facts = { ...noFacts, dependencies: [{ name: "disk", stands: "recovering" }] };
+  let broken = false;
+  let tried = 0;
+  const bend = (real: ProcessPort) => {
+    const spawn = real.spawn.bind(real);
+    real.spawn = (request) => {
+      if (!broken || request.spec.name !== "db") return spawn(request);
+      tried++;
+      return { failed: "EAGAIN" };
+    };
+  };
+  await life("boot-1", bend, remedies);
+  await runs("db");
+  const asks = { trigger: "high-latency", severity: "medium", playbook: "performance-optimization" } as const;
+  const symptom = { ...asks, workload: "disk", because: "2450 ms", sinceMs: clock.monotonicMs() };
+  supervisor.post("disk", { is: "symptom", symptom });
+  await pause(200);
+  broken = true;
+  process.kill(pidOf("db"), "SIGKILL");
+  await pause(3000);
+  expect(tried).toBeGreaterThan(0);
+  expect(tried).toBeLessThan(10);
+});
