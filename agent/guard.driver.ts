@@ -90,6 +90,7 @@ class AgentGuard implements Guard {
   #init = false;
   #figures = process.env[flagsVariable] ?? "";
   #guards = false;
+  #goesDown = false;
   #knocks = 0;
   #knocking = false;
   #closed = false;
@@ -133,7 +134,8 @@ class AgentGuard implements Guard {
   }
 
   async goesDown(by: string): Promise<void> {
-    this.#say({ is: "word" });
+    this.#goesDown = true;
+    this.#say({ is: "word", again: false });
     await this.#keep("down", by);
   }
 
@@ -231,6 +233,7 @@ class AgentGuard implements Guard {
     this.#started = undefined;
     this.#options.log.info({ watchdog: peer.pid, init: welcome.init }, "guarded by its watchdog");
     this.#say({ is: "beat", guards: this.#guards });
+    if (this.#goesDown) this.#say({ is: "word", again: true });
     this.#runner?.post({ is: "seen", process: peer, guards: true });
     line.listen(
       (message) => {

@@ -85,11 +85,15 @@ export async function up(options: UpOptions, command: readonly string[], dataDir
   if (!refused && !keepLastGood(dataDir, config, given.inUse))
     log.warn("the config could not be kept as the last good one");
   rememberStart(dataDir, refused ? undefined : options.config, log);
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => leave("stop"));
+  let leaves = false;
+  // While it leaves a signal is a person's newest word all the same: what it left for may have been its next start.
+  const stop = () => (leaves ? void agent.leave("stop") : leave("stop"));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, stop);
   // Who logs out, or loses the line to this machine, has not said that nothing is to be guarded any more.
   process.on("SIGHUP", () => log.info("its terminal was closed (SIGHUP): the agent goes on"));
   const service = announce(config.workloads.length);
   const because = await left;
+  leaves = true;
   // Only the unit's end is the service manager's business: an agent that makes way for its next one does not end it.
   if (because !== "agent_restart") service?.stopping();
   service?.close();

@@ -181,6 +181,6 @@ test("what is no message of ours is passed over", () => {
   const text =
     '{"is":"beat","guards":true}\nnonsense\n{"is":"later"}\n[]\nnull\n{"is":"leaving","farewell":"x"}\n{"is":"wo';
   expect(lines.push(text)).toEqual([{ is: "beat", guards: true }]);
-  expect(lines.push('rd"}\n')).toEqual([{ is: "word" }]);
+  expect(lines.push('rd"}\n')).toEqual([{ is: "word", again: false }]);
   expect(() => lines.push("x".repeat(70_000))).toThrow();
 });

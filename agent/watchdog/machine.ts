@@ -6,7 +6,21 @@
  * speak if others left it a processor. Limits: a process that beats and does nothing else counts as alive here; what the agent does
  * with its workloads is the business of its own tests, and of the hub.
  */
-import { end, endPoll, failed, note, programOf, rest, retry, spawn, stay, to, waiting } from "./moves.ts";
+import {
+  end,
+  endPoll,
+  failed,
+  forgiven,
+  note,
+  programOf,
+  rest,
+  retry,
+  run,
+  spawn,
+  stay,
+  to,
+  waiting,
+} from "./moves.ts";
 import type { GuardPolicy } from "./policy.ts";
 import {
   type Effect,
@@ -19,6 +33,7 @@ import {
   type Step,
   same,
 } from "./state.ts";
+import { endEarly, isAbout, spawned, unwanted, wanted } from "./wishes.ts";
 
 type Guarded = Phase & { readonly at: "guarded" };
 
@@ -31,9 +46,8 @@ const lookAgainMs = 500;
 
 /** The first state. `rests`: a person's word says that nobody is wanted. */
 export function begin(policy: GuardPolicy, rests: Farewell | undefined, now: Now): State {
-  const fresh = { restarts: 0, failedStarts: 0, emergencyDone: false, program: "current" } as const;
-  if (rests) return { ...fresh, phase: { at: "resting", because: rests } };
-  return { ...fresh, phase: waiting(now.ms + policy.firstWaitMs) };
+  if (rests) return { ...forgiven, phase: { at: "resting", because: rests } };
+  return { ...forgiven, phase: waiting(now.ms + policy.firstWaitMs) };
 }
 
 /** When the state has to be looked at again at the latest, by the clock of `now`. */
@@ -70,16 +84,14 @@ export function step(policy: GuardPolicy, state: State, event: Event, now: Now):
       return looked(policy, state, event, now);
     case "spawned":
       if (state.phase.at !== "starting" || state.phase.process) return stay(state);
-      return stay({ ...state, phase: { ...state.phase, process: event.process } });
+      return spawned({ ...state, phase: { ...state.phase, process: event.process } }, event.process, now);
     case "spawnFailed":
       if (state.phase.at !== "starting") return stay(state);
       return failed(policy, state, `it cannot be started: ${event.because}`, now);
     case "told":
       return told(policy, state, event.process, event.farewell, now);
     case "word":
-      return stay(
-        state.phase.at === "guarded" && same(state.phase.process, event.process) ? { ...state, word: "down" } : state,
-      );
+      return stay(isAbout(state, event.process) ? { ...state, word: "going" } : state);
     case "ordered":
       return ordered(policy, state, event.to, now);
     case "damaged":
@@ -158,7 +170,7 @@ function wokeGuarding(policy: GuardPolicy, state: State, phase: Guarded, now: No
   let next: State = state;
   let after = phase;
   if (now.ms >= phase.wellAtMs) {
-    next = { ...next, restarts: 0, failedStarts: 0, emergencyDone: false, program: "current" };
+    next = { ...next, ...forgiven };
     after = { ...after, wellAtMs: Number.POSITIVE_INFINITY };
     effects.push(note("guarded", "guarded", `well for ${policy.wellAfterMs} ms: everything is forgiven`));
   }
@@ -219,6 +231,8 @@ function seen(policy: GuardPolicy, state: State, event: Event & { is: "seen" }, 
       const { waited, ...before } = phase;
       const until = !looks && waited && { waited: { ...waited, seenMs: waited.lookMs } };
       const watched: Phase = { ...before, guards, seenMs: now.ms, lookAtMs, wellAtMs, ...until };
+      // It was taken for one that guards, and need not come up.
+      if (!guards && state.word === "last") return endEarly(state, phase.process, now);
       return stay({ ...state, phase: watched }, ...(looks ? [{ do: "look", process: phase.process } as const] : []));
     }
     case "leaving":
@@ -237,7 +251,7 @@ function beside(state: State, process: Identity, now: Now): State {
 }
 
 function guard(policy: GuardPolicy, state: State, process: Identity, guards: boolean, because: string, now: Now): Step {
-  const { other: _other, word: _word, ...alone } = state;
+  const { other: _other, word, ...alone } = state;
   const phase: Phase = {
     at: "guarded",
     process,
@@ -247,7 +261,8 @@ function guard(policy: GuardPolicy, state: State, process: Identity, guards: boo
     lookAtMs: now.ms + Math.min(policy.checkEveryMs, patienceMs(policy, { guards })),
     wellAtMs: guards ? now.ms + policy.wellAfterMs : Number.POSITIVE_INFINITY,
   };
-  return to(alone, phase, because);
+  // What was said of this very one while it started holds; of another one nothing has been said.
+  return to(word && isAbout(state, process) ? { ...alone, word } : alone, phase, because);
 }
 
 function looked(policy: GuardPolicy, state: State, event: Event & { is: "looked" }, now: Now): Step {
@@ -281,7 +296,8 @@ function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step
   if (other && now.ms - other.seenMs <= policy.silentMs) {
     return guard(policy, state, other.process, false, `${ended}, and process ${other.process.pid} lives`, now);
   }
-  if (state.word && phase.at !== "leaving") return rest(policy, state, state.word, `${ended} on its way down`);
+  if (state.word === "next") return run(policy, state, `${ended}, and a person wants it to run`, now);
+  if (state.word) return rest(policy, state, "down", `${ended}, and a person wants nobody to run`);
   switch (phase.at) {
     case "leaving": {
       const because = `${ended}, as it said: ${phase.farewell}`;
@@ -312,23 +328,19 @@ function gone(policy: GuardPolicy, state: State, quiet: boolean, now: Now): Step
 
 function told(policy: GuardPolicy, state: State, process: Identity, farewell: Farewell, now: Now): Step {
   const { phase } = state;
-  if (!("process" in phase) || !same(phase.process, process) || phase.at === "ending") return stay(state);
+  if (!isAbout(state, process) || phase.at === "ending") return stay(state);
   const thenLeave = phase.at === "leaving" && phase.thenLeave;
-  return to(state, leaving(policy, process, farewell, thenLeave, now), `it says that it leaves: ${farewell}`);
+  const { word, ...wordless } = state;
+  // A signal is a word of its own, and the newest. `down` is the end of what was said before.
+  const newest = word === "next" && farewell === "stop" ? wordless : state;
+  return to(newest, leaving(policy, process, farewell, thenLeave, now), `it says that it leaves: ${farewell}`);
 }
 
 function ordered(policy: GuardPolicy, state: State, order: "leave" | "rest" | "run", now: Now): Step {
   const { phase } = state;
+  if (order === "run") return wanted(policy, state, now);
+  if (order === "rest") return unwanted(policy, state, now);
   const process = "process" in phase ? phase.process : undefined;
-  if (order === "run") {
-    const idle = phase.at === "resting" || phase.at === "waiting" || phase.at === "cooldown";
-    return idle ? spawn(policy, { ...state, restarts: 0 }, "a person wants it to run", now) : stay(state);
-  }
-  if (order === "rest") {
-    // Only who guards nobody is asked so; an agent that lives is asked itself.
-    if (process) return stay(state);
-    return rest(policy, state, "down", "a person wants nobody to run");
-  }
   if (!process || phase.at === "left") return to(state, { at: "left" }, "asked to leave", { do: "leave" });
   const farewell = phase.at === "leaving" ? phase.farewell : "stop";
   return to(state, leaving(policy, process, farewell, true, now), "asked to leave, and the guarded one with us", {

@@ -5,6 +5,9 @@ import type { Effect, Farewell, Identity, Now, Phase, State, Step } from "./stat
 /** A process that survives SIGKILL waits in the kernel: looked at ever more rarely, and told. */
 export const endPoll = { firstMs: 20, lastMs: 1000, toldAfter: 10 };
 
+/** Everything that was counted, as it is at the beginning. */
+export const forgiven = { restarts: 0, failedStarts: 0, emergencyDone: false, program: "current" } as const;
+
 /** Nobody is wanted: who stays waits for the next one, who does not is done. */
 export function rest(policy: GuardPolicy, state: State, farewell: Farewell, because: string): Step {
   const { word: _word, ...rested } = state;
@@ -14,7 +17,7 @@ export function rest(policy: GuardPolicy, state: State, farewell: Farewell, beca
 
 export function spawn(policy: GuardPolicy, state: State, because: string, now: Now): Step {
   const program = programOf(policy, state);
-  const { other: _other, ...alone } = state;
+  const { other: _other, word: _word, ...alone } = state;
   return to(alone, { at: "starting", untilMs: now.ms + policy.startMs }, because, {
     do: "spawn",
     program,
@@ -38,8 +41,16 @@ export function end(state: State, process: Identity, neverLived: boolean, becaus
   return to(state, phase, because, { do: "signal", process, signal: "SIGKILL" });
 }
 
+/** A person's newest word is that one runs: with everything forgiven, for that word may be the answer to what was wrong. */
+export function run(policy: GuardPolicy, state: State, because: string, now: Now): Step {
+  const { state: next, effects } = spawn(policy, { ...state, ...forgiven }, because, now);
+  // Again, and not only when it was said: the one that has left meanwhile may have written down why.
+  return { state: next, effects: [{ do: "clearWord" }, ...effects] };
+}
+
 /** A start came to nothing: perhaps the program is not what it was. */
 export function failed(policy: GuardPolicy, state: State, because: string, now: Now): Step {
+  if (state.word) return rest(policy, state, "down", `${because}; and a person wants nobody to run`);
   const { state: next, effects } = retry(policy, { ...state, failedStarts: state.failedStarts + 1 }, because, now);
   return { state: next, effects: state.program === "current" ? [{ do: "examine" }, ...effects] : effects };
 }

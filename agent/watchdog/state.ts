@@ -43,7 +43,7 @@ export type Phase =
       /** When everything is forgiven; infinite once it is, or while it still starts. */
       readonly wellAtMs: number;
     }
-  /** It was sent SIGKILL. `failed`: it had never shown a sign of life. */
+  /** It was sent SIGKILL, as one that hangs or is not wanted before it guards. `failed`: it had never shown a sign of life. */
   | {
       readonly at: "ending";
       readonly process: Identity;
@@ -66,6 +66,12 @@ export type Phase =
   /** The end of the one who guards. */
   | { readonly at: "left" };
 
+/**
+ * What follows the end of the process that lives now, whatever ends it. `going`: nobody, and it is on its way down. `last`: nobody,
+ * and it does not know. `next`: it is on its way down, and after it one is wanted again.
+ */
+export type Word = "going" | "last" | "next";
+
 /** Everything that is known; kept in memory only, for the guarded one's life is in /proc and a person's word in a file. */
 export interface State {
   readonly phase: Phase;
@@ -75,8 +81,8 @@ export interface State {
   readonly failedStarts: number;
   readonly emergencyDone: boolean;
   readonly program: "current" | "good";
-  /** What a person has asked of the guarded one, and it may still be busy with: its end by any cause is then no crash. */
-  readonly word?: "down";
+  /** A person's newest word, while the process that it is about still lives. */
+  readonly word?: Word;
   /** Another one that shows signs of life beside the one that is guarded. */
   readonly other?: { readonly process: Identity; readonly seenMs: number };
 }
@@ -96,7 +102,7 @@ export type Event =
   | { readonly is: "told"; readonly process: Identity; readonly farewell: Farewell }
   /** A person asked it to go down, and it has begun to. */
   | { readonly is: "word"; readonly process: Identity }
-  /** Init, or a person when there is no agent to ask. `leave`: whoever guards ends too; `run`: one is wanted after all, now. */
+  /** Init, or a person when no agent answers. `leave`: whoever guards ends too; `run`: one is wanted after all, now. */
   | { readonly is: "ordered"; readonly to: "leave" | "rest" | "run" }
   /** The program that is in use is not what was installed. */
   | { readonly is: "damaged" }
@@ -119,6 +125,8 @@ export type Effect =
   | { readonly do: "examine" }
   | { readonly do: "signal"; readonly process: Identity; readonly signal: "SIGKILL" | "SIGTERM" }
   | { readonly do: "emergency"; readonly program: "current" | "good" }
+  /** A person wants one to run: what an older word has left in its file goes. */
+  | { readonly do: "clearWord" }
   /** Start the critical workloads that do not live. */
   | { readonly do: "tend" }
   | { readonly do: "leave" }

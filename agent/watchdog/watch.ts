@@ -15,7 +15,7 @@ import { currentCommand, programOf, revival } from "./program.ts";
 import { Runner } from "./runner.ts";
 import type { Effect, Identity, State } from "./state.ts";
 import type { GuardKey, Message } from "./wire.ts";
-import { clearWord, type Word } from "./word.ts";
+import { clearWord, type Word, wordOf } from "./word.ts";
 
 /** A process that has closed its line is not always gone at once: looked at after 2, 4, 8 … ms. */
 const goneLooks = 10;
@@ -43,6 +43,8 @@ class Watchdog {
   readonly #start: Start;
   readonly #leave: () => void;
   readonly #lines = new Map<Line, Identity>();
+  /** Processes that we have started, and whose exit is still to be reported to us. */
+  readonly #children = new Set<number>();
   readonly #critical: Critical;
   #runner: Runner | undefined;
   #door: Door | undefined;
@@ -75,6 +77,8 @@ class Watchdog {
     if (word && !flags.init) this.#runner.post({ is: "ordered", to: "rest" });
     const living = holderOf(`${key.name}-agent`);
     if (living) this.#runner.post({ is: "seen", process: living, guards: true });
+    // It is on its way down, or has not heard of it: it is the last one in any case.
+    if (living && word) this.#runner.post({ is: "ordered", to: "rest" });
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => this.#signalled(signal));
     return true;
   }
@@ -97,6 +101,12 @@ class Watchdog {
   #met(line: Line, hello: Message & { is: "hello" }): void {
     const { flags, log } = this.#start;
     const peer = { pid: hello.pid, startTicks: hello.startTicks };
+    const phase = this.#runner?.state.phase;
+    // Who leaves for good keeps no promise to anybody: a person is told that no watchdog answers.
+    if (hello.role === "person" && phase?.at === "leaving" && phase.thenLeave) {
+      line.end();
+      return;
+    }
     line.send({ is: "welcome", init: flags.init, flags: flags.figures });
     if (hello.role === "watchdog") {
       line.end();
@@ -106,9 +116,7 @@ class Watchdog {
     if (hello.role === "person") {
       line.listen(
         (message) => {
-          if (message.is !== "rest" && message.is !== "run") return;
-          if (message.is === "run") clearWord(flags.dataDir);
-          this.#runner?.post({ is: "ordered", to: message.is });
+          if (message.is === "rest" || message.is === "run") this.#runner?.post({ is: "ordered", to: message.is });
         },
         () => undefined,
       );
@@ -125,7 +133,8 @@ class Watchdog {
       (message) => this.#heard(line, peer, message),
       () => {
         this.#lines.delete(line);
-        this.#lookForDeath(peer, 0);
+        // The exit of one that we have started tells more: by which signal it has ended.
+        if (!this.#children.has(peer.pid)) this.#lookForDeath(peer, 0);
       },
     );
   }
@@ -136,8 +145,11 @@ class Watchdog {
       line.send({ is: "beat", guards: true });
       this.#runner?.post({ is: "seen", process, guards: message.guards });
       if (message.guards) this.#start.feed?.ready();
-    } else if (message.is === "word") this.#runner?.post({ is: "word", process });
-    else if (message.is === "leaving") this.#runner?.post({ is: "told", process, farewell: message.farewell });
+    } else if (message.is === "word") {
+      this.#runner?.post({ is: "word", process });
+      // The watchdog before this one has heard a newer word, which nobody but the file has kept: that the older one is gone.
+      if (message.again && !wordOf(this.#start.flags.dataDir)) this.#runner?.post({ is: "ordered", to: "run" });
+    } else if (message.is === "leaving") this.#runner?.post({ is: "told", process, farewell: message.farewell });
   }
 
   #lookForDeath(process: Identity, round: number): void {
@@ -173,6 +185,9 @@ class Watchdog {
         break;
       case "tend":
         void this.#critical.tend(performance.now(), () => this.#runner?.state.phase.at === state.phase.at);
+        break;
+      case "clearWord":
+        clearWord(dataDir);
         break;
       case "leave":
         this.#close();
@@ -217,10 +232,15 @@ class Watchdog {
       if (child.pid === undefined) return;
       ordinary(child.pid);
       const started = identify(child.pid);
+      this.#children.add(started.pid);
       log.say(30, "started", { pid: child.pid, command: command.slice(0, 4) });
       child.on("exit", (code, signal) => {
         log.say(code === 0 ? 30 : 40, "ended", { pid: started.pid, code, signal });
+        this.#children.delete(started.pid);
         exited?.(code, signal);
+        // One that still started could not say it: a person has ended it, and that is no crash.
+        if (signal === "SIGTERM" || signal === "SIGINT")
+          this.#runner?.post({ is: "told", process: started, farewell: "stop" });
         this.#runner?.post({ is: "looked", process: started, sight: "gone", quiet: code === 0 });
       });
       returned(started);
@@ -249,10 +269,8 @@ class Watchdog {
     if (!flags.init) {
       // Not init's order, so no order to stop the agent: it starts the next one.
       if (signal !== "SIGHUP") this.#close();
-    } else if (signal === "SIGHUP") {
-      clearWord(flags.dataDir);
-      this.#runner?.post({ is: "ordered", to: "run" });
-    } else {
+    } else if (signal === "SIGHUP") this.#runner?.post({ is: "ordered", to: "run" });
+    else {
       // Init has taken over what a SIGTERM to the agent meant; a person's `down` stays.
       clearWord(flags.dataDir, "stop");
       this.#runner?.post({ is: "ordered", to: "leave" });

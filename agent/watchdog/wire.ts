@@ -39,8 +39,8 @@ export type Message =
   | { readonly is: "welcome"; readonly init: boolean; readonly flags: string }
   | { readonly is: "beat"; readonly guards: boolean }
   | { readonly is: "leaving"; readonly farewell: Farewell }
-  /** The agent: a person asked it to go down, and it begins to. */
-  | { readonly is: "word" }
+  /** The agent: a person asked it to go down, and it begins to. `again`: it has said so to the watchdog before this one. */
+  | { readonly is: "word"; readonly again: boolean }
   /** A person wants nobody to run, or wants one again, and there is no agent to ask. */
   | { readonly is: "rest" | "run" };
 
@@ -75,7 +75,7 @@ function decode(line: string): Message | undefined {
     return undefined;
   }
   if (typeof read !== "object" || read === null || !("is" in read)) return undefined;
-  const { is, pid, startTicks, secret, role, command, cwd, guards, init, flags, farewell } = read as Record<
+  const { is, pid, startTicks, secret, role, command, cwd, guards, init, flags, farewell, again } = read as Record<
     string,
     unknown
   >;
@@ -102,6 +102,7 @@ function decode(line: string): Message | undefined {
     case "leaving":
       return farewell === "stop" || farewell === "down" || farewell === "agent_restart" ? { is, farewell } : undefined;
     case "word":
+      return { is, again: again === true };
     case "rest":
     case "run":
       return { is };

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeAll, expect, test } from "vitest";
+import { signalIfThere } from "../../deploy/running.ts";
 import { GuardedNode, type NodeOptions } from "../prove/guard-pair.ts";
 import { built } from "./built.ts";
 import { until } from "./programs.ts";
@@ -71,6 +72,20 @@ test("GRC-7 SYN-2 `down` is a person's word: neither watchdog nor init undoes it
   const up = await node.run("up");
   expect(up).toMatchObject({ code: 0, said: expect.stringContaining("init") });
   await node.allBack(["idle"], [], backMs);
+  expect(existsSync(join(node.dataDir, "intent.json"))).toBe(false);
+});
+
+test("GRC-7 kill PID, then `up` at once: `up` is the newest word, and an agent guards in the end", async () => {
+  await open("init");
+  const agent = one("agent");
+  const wallMs = Date.now();
+  process.kill(agent, "SIGTERM");
+  // By itself it would be gone before `up` has started: it is held while it leaves.
+  while (!node.transitions(wallMs).some(({ to }) => to === "leaving") && Date.now() < wallMs + 5000);
+  signalIfThere(agent, "SIGSTOP");
+  expect(await node.run("up")).toMatchObject({ code: 0, said: expect.stringContaining("was told that it is wanted") });
+  signalIfThere(agent, "SIGCONT");
+  await node.allBack(["idle"], [agent], backMs);
   expect(existsSync(join(node.dataDir, "intent.json"))).toBe(false);
 });
 

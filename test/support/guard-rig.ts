@@ -13,6 +13,11 @@ interface Life {
   /** The share of its time that it waits for a processor: with 1 it says nothing. */
   starved: number;
   waitedMs: number;
+  leaves: boolean;
+  /** It has still to write down why it leaves. */
+  writes: boolean;
+  /** On its way down, by a person's word. */
+  goes: boolean;
   lookedMs: number;
   guards: boolean;
 }
@@ -20,13 +25,16 @@ interface Life {
 /** The shell of one who guards, on virtual time: processes that are started, killed, hang and speak. */
 export class GuardRig {
   readonly clock = new VirtualClock(1_000_000);
-  readonly runner: Runner;
+  /** The one that guards now. */
+  runner: Runner;
   /** What was done, each with its second: `0.0 spawn current`. */
   readonly did: string[] = [];
   readonly lives = new Map<number, Life>();
   /** Whether the next starts work, one answer each; then all do. `mute`: it lives and says nothing; `wakes`: it says for 20 s that it starts. */
   starts: ("well" | "fails" | "dies" | "quiet" | "mute" | "wakes")[] = [];
   emergencies: boolean[] = [];
+  /** What `intent.json` says: one that we start leaves again when it has read a word. */
+  kept: "down" | "stop" | undefined;
   /** Processes that survive SIGKILL. */
   immortal = new Set<number>();
   tends = 0;
@@ -36,27 +44,50 @@ export class GuardRig {
   wakes = 0;
   readonly #beginMs: number;
   readonly #beatEveryMs: number;
+  readonly #leaveMs: number;
+  readonly #guarding: (rests: Farewell | undefined) => Runner;
   #nextPid = 100;
 
-  constructor(policy: GuardPolicy, options: { rests?: Farewell; beatEveryMs?: number; chance?: () => number } = {}) {
+  /** `leaveMs`: one that guards needs so long to leave; 0: it is gone at once, and without a word. */
+  constructor(
+    policy: GuardPolicy,
+    options: { rests?: Farewell; beatEveryMs?: number; leaveMs?: number; chance?: () => number } = {},
+  ) {
     this.#beginMs = this.clock.monotonicMs();
     this.#beatEveryMs = options.beatEveryMs ?? 1000;
-    const chance = options.chance ?? (() => 0.5);
-    this.runner = new Runner(
-      () => policy,
-      {
-        nowMs: () => this.clock.monotonicMs(),
-        chance,
-        wakeAt: (atMs, wake): Cancel =>
-          this.clock.wakeAt(atMs, () => {
-            this.wakes++;
-            wake();
-          }),
-        look: (process) => this.#look(process),
-        perform: (effect) => this.#perform(effect),
-      },
-      options.rests,
-    );
+    this.#leaveMs = options.leaveMs ?? 0;
+    const world = {
+      nowMs: () => this.clock.monotonicMs(),
+      chance: options.chance ?? (() => 0.5),
+      wakeAt: (atMs: number, wake: () => void): Cancel =>
+        this.clock.wakeAt(atMs, () => {
+          this.wakes++;
+          wake();
+        }),
+      look: (process: Identity) => this.#look(process),
+      perform: (effect: Exclude<Effect, { do: "look" }>) => this.#perform(effect),
+    };
+    this.#guarding = (rests) => new Runner(() => policy, world, rests);
+    this.runner = this.#guarding(options.rests);
+  }
+
+  /** Who guards was killed, and is started anew: it knows what is kept, and who lives. */
+  guardedAnew(): void {
+    this.runner.stop();
+    this.runner = this.#guarding(this.kept);
+    for (const life of this.lives.values()) {
+      this.runner.post({ is: "seen", process: life.process, guards: true });
+      if (this.kept) this.runner.post({ is: "ordered", to: "rest" });
+      if (!life.goes) continue;
+      this.goesDown(life);
+      if (!this.kept) this.runner.post({ is: "ordered", to: "run" });
+    }
+  }
+
+  /** A person's `down` has reached it. */
+  goesDown(life = this.life()): void {
+    life.goes = true;
+    this.runner.post({ is: "word", process: life.process });
   }
 
   get at(): string {
@@ -97,6 +128,34 @@ export class GuardRig {
     this.runner.post({ is: "told", process: this.life(pid).process, farewell });
   }
 
+  /** SIGTERM, or Ctrl-C. One that guards says that it leaves, writes it down a little later, and is gone after `leaveMs`. */
+  terminate(pid = this.pid): void {
+    const life = this.lives.get(pid);
+    if (life?.sight !== "running") return;
+    if (this.#leaveMs === 0 || !life.guards || life.beatEveryMs === 0) {
+      if (this.#leaveMs > 0) this.says("stop", pid); // by the signal that its exit tells
+      this.#ended(life);
+      return;
+    }
+    this.leave("stop", pid);
+    life.writes = true;
+    this.#soon(this.#leaveMs / 2, () => {
+      life.writes = false;
+      if (this.lives.has(pid)) this.kept ??= "stop";
+    });
+  }
+
+  /** It says that it leaves, and is gone after `leaveMs`. */
+  leave(farewell: Farewell, pid = this.pid): void {
+    const life = this.life(pid);
+    this.says(farewell, pid);
+    if (life.leaves) return;
+    life.leaves = true;
+    this.#soon(this.#leaveMs, () => {
+      if (this.lives.has(pid)) this.crash(pid);
+    });
+  }
+
   /** How many live. */
   get alive(): number {
     return this.lives.size;
@@ -110,6 +169,9 @@ export class GuardRig {
       sight: "running",
       starved: 0,
       waitedMs: 0,
+      leaves: false,
+      writes: false,
+      goes: false,
       lookedMs: this.clock.monotonicMs(),
       guards: how !== "wakes",
     };
@@ -141,6 +203,10 @@ export class GuardRig {
 
   #perform(effect: Exclude<Effect, { do: "look" }>): void {
     if (effect.do === "note") return;
+    if (effect.do === "clearWord") {
+      this.kept = undefined;
+      return;
+    }
     if (effect.do === "tend") {
       this.tends += 1;
       return;
@@ -151,14 +217,16 @@ export class GuardRig {
     if (effect.do === "signal") this.#signal(effect.process.pid, effect.signal);
     if (effect.do === "emergency") {
       const ok = this.emergencies.shift() ?? true;
-      this.#soon(1000, () => this.runner.post({ is: "emergencyEnded", ok, because: "rehearsed" }));
+      const { runner } = this;
+      this.#soon(1000, () => runner.post({ is: "emergencyEnded", ok, because: "rehearsed" }));
     }
   }
 
   #spawn(): void {
-    const how = this.starts.shift() ?? "well";
+    const how = this.kept ? "quiet" : (this.starts.shift() ?? "well");
     if (how === "fails") {
-      this.#soon(0, () => this.runner.post({ is: "spawnFailed", because: "ENOENT" }));
+      const { runner } = this; // the one that has tried
+      this.#soon(0, () => runner.post({ is: "spawnFailed", because: "ENOENT" }));
       return;
     }
     const life = this.#born(how === "mute" || how === "wakes" ? how : "well", this.#beatEveryMs);
@@ -175,8 +243,12 @@ export class GuardRig {
   #signal(pid: number, signal: string): void {
     if (this.immortal.has(pid) && signal === "SIGKILL") return;
     const life = this.lives.get(pid);
-    if (!life || (signal !== "SIGKILL" && life.sight !== "running")) return;
-    this.lives.delete(pid);
+    if (signal === "SIGTERM") this.terminate(pid);
+    else if (life) this.#ended(life);
+  }
+
+  #ended(life: Life): void {
+    this.lives.delete(life.process.pid);
     this.#soon(5, () => this.runner.post({ is: "looked", process: life.process, sight: "gone" }));
   }
 
@@ -185,7 +257,7 @@ export class GuardRig {
   }
 }
 
-function words(effect: Exclude<Effect, { do: "look" | "note" }>): string {
+function words(effect: Exclude<Effect, { do: "look" | "note" | "clearWord" }>): string {
   if (effect.do === "spawn" || effect.do === "emergency") return `${effect.do} ${effect.program}`;
   return effect.do === "signal" ? `${effect.signal} ${effect.process.pid}` : effect.do;
 }
