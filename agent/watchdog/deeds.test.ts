@@ -179,6 +179,9 @@ test("GRC-7 a person's word is durable: `down` over reboots, `stop` until the ne
   expect(wordOf(dir)).toBe("down");
   clearWord(dir, "stop");
   expect(wordOf(dir)).toBe("down");
+  // Ctrl-C while it goes down: after a reboot the node came up again.
+  expect(await keepWord(dir, "stop", "a test")).toBe(true);
+  expect(wordOf(dir)).toBe("down");
   clearWord(dir);
   expect(existsSync(path)).toBe(false);
   writeFileSync(path, '{"word":');

@@ -10,11 +10,12 @@ const format = 1;
 /** `down` holds for ever, over reboots; `stop` (Ctrl-C, SIGTERM) until the next boot, when init starts everything anew. */
 export type Word = "down" | "stop";
 
-/** Durable when it resolves with true; false when the disk refuses. One that hangs is not waited for here. */
+/** Durable when it resolves with true; false when the disk refuses. One that hangs is not waited for here. A `stop` takes no `down` back. */
 export async function keepWord(dataDir: string, word: Word, by: string): Promise<boolean> {
   const path = join(dataDir, places.intent);
-  const { open, rename, writeFile } = onPromises();
+  const { open, readFile, rename, writeFile } = onPromises();
   try {
+    if (word === "stop" && wordIn(await readFile(path, "utf8").catch(() => "")) === "down") return true;
     const text = JSON.stringify({ format, word, by, at: new Date().toISOString(), boot: bootId() });
     await writeFile(`${path}.new`, `${text}\n`, { mode: 0o600, flush: true });
     await rename(`${path}.new`, path);
@@ -29,7 +30,15 @@ export async function keepWord(dataDir: string, word: Word, by: string): Promise
 /** The word that holds now; undefined when there is none. A file that cannot be understood is no word: a crash is always healed. */
 export function wordOf(dataDir: string): Word | undefined {
   try {
-    const { word, boot } = JSON.parse(readFileSync(join(dataDir, places.intent), "utf8")) as Record<string, unknown>;
+    return wordIn(readFileSync(join(dataDir, places.intent), "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function wordIn(text: string): Word | undefined {
+  try {
+    const { word, boot } = JSON.parse(text) as Record<string, unknown>;
     if (word === "down") return word;
     return word === "stop" && boot === bootId() ? word : undefined;
   } catch {
