@@ -79,3 +79,21 @@ test("SYN-6 a rollback that did not work is not told as one", () => {
   expect(one.log.some((line) => line.endsWith("remedy config_rollback"))).toBe(true);
   expect(told(one)).not.toContain("rolled_back");
 });
+
+test("what comes beside a low trigger that rests, and is worse, is told: its incident was opened hours ago as low", () => {
+  const one = running();
+  const low = {
+    trigger: "anomaly",
+    workload: "engine",
+    severity: "low",
+    playbook: "run-diagnostics",
+    because: "",
+  } as const;
+  one.tell({ is: "symptom", symptom: { ...low, sinceMs: one.now() } });
+  one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "collected" });
+  one.pass(3_600_000);
+  const slow = { ...low, trigger: "high-latency", severity: "high", playbook: "performance-optimization" } as const;
+  one.tell({ is: "symptom", symptom: { ...slow, sinceMs: one.now() } });
+  one.tell({ is: "symptom", symptom: { ...slow, trigger: "other", sinceMs: one.now() } });
+  expect(told(one)).toEqual(["opened", "opened"]);
+});

@@ -12,15 +12,16 @@ export interface Alert {
 
 /**
  * The alerts that one more revision of an incident is worth: at most one of each kind in an incident's life, except a relapse,
- * which opens it anew. A failure that nothing is done about opens and ends it at once, and is one alert. Nothing holds an alert
- * back (design.md, rule 4).
+ * and what is worse than the low severity it began with: both open it anew. A failure that nothing is done about opens and ends
+ * it at once, and is one alert. Nothing holds an alert back (design.md, rule 4).
  */
 export function alertsOf(before: IncidentFacts | undefined, after: IncidentFacts): Alert[] {
   const { severity, summary } = after;
   const alerts: Alert[] = [];
   const again = before !== undefined && after.failures > before.failures;
   const relapsed = before?.at === "probation" && (again || (after.at !== "probation" && after.at !== "closed"));
-  const opens = !before || relapsed || (again && after.at === "closed");
+  const worse = again && before.severity === "low" && severity !== "low";
+  const opens = !before || relapsed || worse || (again && after.at === "closed");
   if (opens) {
     const words = relapsed ? `it failed again on probation: ${summary}` : summary;
     alerts.push({ kind: "opened", severity, page: false, because: `${after.symptom}: ${words}` });

@@ -211,3 +211,39 @@ test("a playbook of low severity fails when nothing is known of its trigger any 
   one.pass(310_000);
   expect(incidentAt(one)).toBe("closed");
 });
+
+const unusual: Symptom = { ...slow, trigger: "anomaly", severity: "low", playbook: "run-diagnostics" };
+/** It holds on, and is left as it is. */
+function restsLow() {
+  const one = running();
+  one.tell({ is: "symptom", symptom: unusual });
+  one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "collected" });
+  one.pass(3_600_000);
+  expect(one.state.treatment).toMatchObject({ trigger: "anomaly", at: "resting" });
+  return one;
+}
+
+test("a low trigger rested for hours, and what was worse beside it was never treated: it is, from its own fault on", () => {
+  const one = restsLow();
+  one.tell({ is: "symptom", symptom: { ...unusual, trigger: "other-anomaly" } });
+  expect(one.state.treatment?.at).toBe("resting");
+  one.tell({ is: "symptom", symptom: { ...slow, sinceMs: one.now() } });
+  expect(one.state.treatment).toMatchObject({ trigger: "high-latency", at: "playing" });
+  one.tell({ is: "remedied", id: one.remedyId(), ok: true, because: "restarted" });
+  one.pass(5000);
+  one.tell({ is: "cleared", trigger: "high-latency" });
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", severity: "medium", recoverTookMs: 5000 });
+  expect(new Set(one.incidents.map(({ id }) => id)).size).toBe(1);
+});
+
+test("what is worse than the low trigger that rests may ask for a restart, or be a crash: the first restart is at once", () => {
+  const one = restsLow();
+  one.tell({ is: "symptom", symptom: timeouts });
+  one.crash(0);
+  one.pass(2000);
+  expect([one.phase, one.state.treatment?.trigger]).toEqual(["running", "api-timeouts"]);
+  const other = restsLow();
+  other.crash();
+  other.pass(2000);
+  expect([other.phase, other.state.incident?.attempts.at(-1)?.rung]).toEqual(["running", "quick_restart"]);
+});

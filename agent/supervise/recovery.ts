@@ -53,7 +53,7 @@ export function quickLeft(spec: WorkloadSpec, state: State, nowMs: number): bool
 
 /** Opens an incident, or goes on with the open one: a failure on probation or while verifying is a relapse of the same. */
 export function struck(
-  state: Pick<State, "incident">,
+  state: Pick<State, "incident" | "treatment">,
   symptom: string,
   because: string,
   faultWallMs: number,
@@ -80,7 +80,7 @@ export function struck(
   const { recoveredWallMs: _recovered, recoverTookMs: _took, probationUntilMs: _until, ...rest } = open;
   return revise(
     {
-      ...(wasWell(open, faultWallMs) ? fromItsFault(rest, open, faultWallMs, now) : rest),
+      ...(wasWell(open, faultWallMs) || restsLow(state) ? fromItsFault(rest, open, faultWallMs, now) : rest),
       attempts: attemptEnded(relapsedFrom(open, symptom), false, because, now).attempts,
       at: "open",
       symptom,
@@ -97,6 +97,11 @@ export function struck(
 /** It was verified, and this fault began after that. What holds since before its verification was never away. */
 function wasWell({ at, recoveredWallMs }: IncidentFacts, faultWallMs: number): boolean {
   return at === "probation" && recoveredWallMs !== undefined && faultWallMs >= recoveredWallMs;
+}
+
+/** Nothing has helped against what is only of low severity, and it was left as it is: it may hold for days, and nothing waits for its end. */
+export function restsLow({ treatment }: Pick<State, "treatment">): boolean {
+  return treatment?.at === "resting" && treatment.severity === "low";
 }
 
 /** The remedy that had been verified against the very same is known by it from now on. */
@@ -123,7 +128,7 @@ function fromItsFault<F extends Partial<IncidentFacts>>(
 export function recovered(facts: IncidentFacts, probationMs: number, because: string, now: Moment): IncidentFacts {
   const tookMs = Math.max(0, now.ms - facts.detectedMs);
   const recoverTookMs = (facts.downBeforeMs ?? 0) + tookMs;
-  const inAll = facts.downBeforeMs === undefined ? "" : `, down for ${Math.round(recoverTookMs)} ms in all`;
+  const inAll = facts.downBeforeMs ? `, down for ${Math.round(recoverTookMs)} ms in all` : "";
   return revise(
     {
       ...facts,

@@ -3,13 +3,14 @@
  * is a treatment: its playbook plays, then the trigger has to be over within {@link verifyMs}, else the ladder goes on. So it is
  * watched after a restart that a trigger has asked for, too. What nothing is known of by then is judged by its health alone. A
  * playbook that is demoted (agent/learning) has its turn when every rung that can help here had one. What is only of low severity
- * never leads to anything harsher than its playbook, and what was left to a person runs on as it is. Pure, a part of `machine.ts`.
+ * never leads to anything harsher than its playbook, and while it rests holds up nothing that is worse; what was left to a person
+ * runs on as it is. Pure, a part of `machine.ts`.
  */
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import type { Symptom } from "../triggers/symptom.ts";
 import { failed } from "./failure.ts";
 import { audit, noted, stay } from "./moves.ts";
-import { attemptBegun, attemptEnded, recovered, revise, struck, workedMs } from "./recovery.ts";
+import { attemptBegun, attemptEnded, recovered, restsLow, revise, struck, workedMs } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
   type Awaited,
@@ -43,7 +44,7 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
   const { instance } = state.phase;
   const open = state.incident;
   // Whatever was known of its end: it holds again.
-  if (open && open.at !== "probation" && open.at !== "closed")
+  if (open && open.at !== "probation" && open.at !== "closed" && !isFreeFor(state, seen))
     return alsoSeen(holding(state, seen.trigger).state, open, seen, now);
   const relapse = open?.at === "probation";
   const byItself = seen.own ? undefined : restarts[seen.playbook];
@@ -74,6 +75,12 @@ export function symptom(spec: WorkloadSpec, state: State, seen: Symptom, now: Mo
   }
   if (relapse) return alsoSeen(state, open, seen, now);
   return play(state, seen, now);
+}
+
+/** No healer is at work on what only rests: what is worse goes on in its incident, unless a person has that in hand. */
+function isFreeFor(state: State, { trigger, severity }: Symptom): boolean {
+  const other = state.treatment?.trigger !== trigger;
+  return restsLow(state) && other && severity !== "low" && !state.incident?.needsPerson;
 }
 
 /** One healer at a time: what else is seen meanwhile is written down, once for each trigger. */
