@@ -76,6 +76,11 @@ export function freshErrors(nowMs: number): Errors {
   return { slotMs: nowMs, slots: [0], mean: 0, square: 0, learned: memorySlots, stretches: 0, low: 0 };
 }
 
+/** What another has learned, to go on with from `nowMs`, in this boot or the next: what nobody watched in between teaches nothing. */
+export function takenOver(errors: Errors, nowMs: number): Errors {
+  return { ...errors, slotMs: nowMs };
+}
+
 /** Adds errors (or, with 0, only the time that passed). */
 export function countErrors(errors: Errors, policy: BurstPolicy, count: number, nowMs: number): Errors {
   const moved = moveTo(errors, policy, nowMs);

@@ -47,3 +47,25 @@ test("an agent that died and was there again a second later called over what it 
   expect(said).toEqual(["fired disk-filling"]);
   second.close();
 });
+
+test("what errors are usual is kept every five minutes, and when the agent leaves: its successor would take them for a burst", () => {
+  const clock = new VirtualClock(1_000_000);
+  const kept: State[] = [];
+  const desk = new TriggerDesk({
+    triggers: catalogue,
+    clock,
+    offsetMs: () => 0,
+    stored: undefined,
+    told: () => undefined,
+    keep: (state) => kept.push(state),
+  });
+  kept.length = 0; // its first look
+  for (let minute = 0; minute < 11; minute++) {
+    desk.tell({ is: "errors", workload: "api", count: 5 });
+    clock.advance(minuteMs);
+  }
+  expect(kept.length).toBe(2);
+  desk.close();
+  expect(kept.length).toBe(3);
+  expect(Object.keys(kept.at(-1)?.usual ?? {})).toEqual(["error-burst workload/api"]);
+});

@@ -7,6 +7,7 @@ import {
   conditionOf,
   type Event,
   fresh,
+  isUsualOld,
   mustOutlive,
   resumed,
   type State,
@@ -27,7 +28,7 @@ export interface TriggerDeskParts {
   readonly offsetMs: (wallMs: number) => number;
   /** What fired, was cleared or noted; called only when something was. */
   readonly told: (step: Step) => void;
-  /** Keeps the state; called when something of it must outlive the process. */
+  /** Keeps the state; called when something of it must outlive the process, also while it is closed. */
   readonly keep: (state: State) => void;
 }
 
@@ -35,6 +36,8 @@ export interface TriggerDeskParts {
 export class TriggerDesk {
   readonly #parts: TriggerDeskParts;
   #state: State;
+  /** What is usual, as it was kept last. */
+  #kept: { readonly usual: State["usual"]; readonly ms: number };
   #cancel: Cancel = () => undefined;
   #closed = false;
 
@@ -42,19 +45,22 @@ export class TriggerDesk {
     this.#parts = parts;
     const { stored, triggers, clock } = parts;
     this.#state = stored ? resumed(stored.state, triggers, stored.sameBoot, clock.monotonicMs()) : fresh();
+    this.#kept = { usual: this.#state.usual, ms: clock.monotonicMs() };
     this.#look();
   }
 
   tell(event: Event): void {
     if (this.#closed) return;
-    const { triggers, clock, told, keep } = this.#parts;
+    const { triggers, clock, told } = this.#parts;
     const before = this.#state;
     const now = { ms: clock.monotonicMs(), wallMs: clock.wallMs() };
     const answer = step(triggers, before, event, now);
     this.#state = answer.state;
     const { fired, cleared, noted, lapsed, holding } = answer;
     if (fired.length + cleared.length + noted.length + lapsed.length + holding.length > 0) told(answer);
-    if (mustOutlive(before, answer)) keep(this.#state); // who was told may have told something else already
+    const { usual, ms } = this.#kept;
+    // Who was told may have told something else already.
+    if (mustOutlive(before, answer) || isUsualOld(usual, ms, this.#state, now.ms)) this.#keep();
     this.#sleep();
   }
 
@@ -71,6 +77,12 @@ export class TriggerDesk {
   close(): void {
     this.#closed = true;
     this.#cancel();
+    if (this.#state.usual !== this.#kept.usual) this.#keep();
+  }
+
+  #keep(): void {
+    this.#kept = { usual: this.#state.usual, ms: this.#parts.clock.monotonicMs() };
+    this.#parts.keep(this.#state);
   }
 
   #look(): void {

@@ -263,7 +263,7 @@ test("GRC-11 somebody looks at least every 10 s, whatever stands", () => {
   }
 });
 
-test("after a restart of the agent what has fired goes on and cools down; after a restart of the machine only schedules are known", () => {
+test("after a restart of the agent what has fired goes on and cools down; after a restart of the machine only schedules and usual errors are known", () => {
   const bench = triggerBench();
   bench.see(engine({ p95_latency_ms: 2000 }));
   bench.tell(timeouts(4));

@@ -103,3 +103,30 @@ test("a trigger that a new config gives a figure of the node stands for no workl
   expect(successor(full.state, of("high-latency"), minuteMs).state.stands).toEqual({});
   expect(Object.keys(successor(full.state, ofNode, minuteMs).state.stands)).toEqual(["high-latency node"]);
 });
+
+test.each([
+  ["another agent", true],
+  ["a reboot", false],
+])(
+  "after %s the errors that a workload always prints are no burst, for which it was restarted, and far more still are",
+  (_what, sameBoot) => {
+    const bursts = of("error-burst");
+    const first = triggerBench({ triggers: bursts });
+    const print = (bench: typeof first, count: number, forMs: number) => {
+      for (let ms = 0; ms < forMs; ms += 10_000) {
+        bench.tell({ is: "errors", workload: "engine", count });
+        bench.pass(10_000);
+      }
+    };
+    print(first, 5, 120 * minuteMs);
+    const awayMs = 30 * minuteMs;
+    const afterMs = sameBoot ? first.sinceMs + awayMs : 0;
+    const stored = JSON.parse(JSON.stringify(first.state)) as State;
+    const next = triggerBench({ state: resumed(stored, bursts, sameBoot, epochMs + afterMs), triggers: bursts });
+    next.stall(afterMs);
+    print(next, 5, 10 * minuteMs);
+    expect(next.log).toEqual([]);
+    print(next, 60, 30_000);
+    expect(next.log).toEqual([expect.stringContaining("fired error-burst workload/engine")]);
+  },
+);

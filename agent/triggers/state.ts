@@ -1,4 +1,4 @@
-import type { Errors } from "../anomaly/burst.ts";
+import { type Errors, takenOver as takenOverErrors } from "../anomaly/burst.ts";
 import type { Share } from "./culprit.ts";
 import { type Calm, type Doubt, noDoubt } from "./doubt.ts";
 import { standsFor } from "./finding.ts";
@@ -26,7 +26,7 @@ export interface State {
   readonly stands: Readonly<Record<string, Stand>>;
   readonly marks: Readonly<Record<string, Mark>>;
   readonly windows: Readonly<Record<string, Window>>;
-  /** Of triggers on bursts: what is usual. */
+  /** Of triggers on bursts: what is usual. To be durable: a new agent would take usual errors for a burst, and restart who is well. */
   readonly usual: Readonly<Record<string, Errors>>;
   /** By trigger on a shared resource: who took what while it was calm. */
   readonly calm: Readonly<Record<string, Calm>>;
@@ -124,20 +124,26 @@ const takenOver: ReadonlySet<string> = new Set<Stand["at"]>(["firing", "clearing
  * The state of an earlier agent process, taken over at the start. Of the same boot, what has fired goes on firing and cools down, and
  * neither fires nor is over before something is known of it again, for which there is as much time as ever; whatever was still
  * counting begins anew, for nobody watched meanwhile, but what was over is over at the first look that says the same. Whom a trigger
- * does not look at any more it does not stand for. Of another boot only the schedules mean anything.
+ * does not look at any more it does not stand for. Of another boot only the schedules mean anything, and what errors are usual.
  */
 export function resumed(stored: State, triggers: readonly Trigger[], sameBoot: boolean, nowMs: number): State {
   const active = new Map(triggers.filter(({ off }) => !off).map((trigger) => [trigger.name, trigger]));
   const known = <T>(record: Readonly<Record<string, T>>) =>
     Object.fromEntries(Object.entries(record).filter(([key]) => active.has(triggerOf(key))));
   const days = Object.entries(known(stored.schedules)).map(([name, { day }]) => [name, { day }] as const);
-  const kept = { ...fresh(), schedules: Object.fromEntries(days) };
-  if (!sameBoot) return kept;
-  const stands = Object.entries(stored.stands).filter(([key, { at }]) => {
+  const stillOf = (key: string) => {
     const trigger = active.get(triggerOf(key));
-    // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
-    return trigger !== undefined && standsFor(trigger, subjectOf(key)) && takenOver.has(at);
-  });
+    return trigger !== undefined && standsFor(trigger, subjectOf(key));
+  };
+  const usual = Object.entries(stored.usual).filter(([key]) => stillOf(key));
+  const kept = {
+    ...fresh(),
+    schedules: Object.fromEntries(days),
+    usual: Object.fromEntries(usual.map(([key, errors]) => [key, takenOverErrors(errors, nowMs)])),
+  };
+  if (!sameBoot) return kept;
+  // What a newer agent has called otherwise is not known here: an upgrade that is taken back begins anew with it.
+  const stands = Object.entries(stored.stands).filter(([key, { at }]) => stillOf(key) && takenOver.has(at));
   const begun = stands.map(([key, stand]) => [key, inherited(stand, nowMs)] as const);
   return { ...kept, stands: Object.fromEntries(begun), marks: known(stored.marks) };
 }
@@ -153,6 +159,14 @@ export function mustOutlive(before: State, { state, fired, cleared, lapsed }: St
     const was = own(before.stands, key);
     return was !== undefined && stand.at !== "pending" && isOver(stand) !== isOver(was);
   });
+}
+
+/** What is usual changes with every error: a successor does without the newest minutes of it. */
+const usualEveryMs = 300_000;
+
+/** Is what a successor would know of usual errors, kept at `keptMs`, too old by now? */
+export function isUsualOld(kept: State["usual"], keptMs: number, { usual }: State, nowMs: number): boolean {
+  return usual !== kept && nowMs >= keptMs + usualEveryMs;
 }
 
 function isOver({ at, last }: Stand): boolean {

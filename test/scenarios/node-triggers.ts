@@ -2,7 +2,15 @@
 import type { JobSpec } from "@blueflame/agent/config/sections.ts";
 import { SymptomDesk } from "@blueflame/agent/recovery/symptom-desk.ts";
 import { nextLookMs, step } from "@blueflame/agent/triggers/machine.ts";
-import { conditionOf, type Event, fresh, mustOutlive, resumed, type State } from "@blueflame/agent/triggers/state.ts";
+import {
+  conditionOf,
+  type Event,
+  fresh,
+  isUsualOld,
+  mustOutlive,
+  resumed,
+  type State,
+} from "@blueflame/agent/triggers/state.ts";
 import type { Symptom } from "@blueflame/agent/triggers/symptom.ts";
 import { catalogue, type Trigger } from "@blueflame/agent/triggers/trigger.ts";
 import { factsOf } from "./node-facts.ts";
@@ -19,6 +27,7 @@ export class TriggerDesk {
   jobs: readonly Pick<JobSpec, "name" | "command">[] = [];
   #state: State = fresh();
   #kept: State = fresh();
+  #keptAs = { usual: this.#state.usual, ms: 0 };
   #cancelLook: () => void = () => undefined;
   readonly #triggeredMs = new Map<string, number>();
 
@@ -52,7 +61,11 @@ export class TriggerDesk {
     const answer = step(this.all, before, event, world.moment());
     this.#state = answer.state;
     const { fired, cleared } = answer;
-    if (mustOutlive(before, answer)) this.#kept = JSON.parse(JSON.stringify(answer.state)) as State;
+    const nowMs = world.clock.monotonicMs();
+    if (mustOutlive(before, answer) || isUsualOld(this.#keptAs.usual, this.#keptAs.ms, answer.state, nowMs)) {
+      this.#kept = JSON.parse(JSON.stringify(answer.state)) as State;
+      this.#keptAs = { usual: answer.state.usual, ms: nowMs };
+    }
     world.see({ is: "triggers", step: answer });
     this.#sleep();
     for (const symptom of fired) this.#fired(symptom);
