@@ -4,6 +4,8 @@
  * can never start a process explosion, however often it is asked for. Pure; used for playbooks, backups and starts alike.
  */
 
+import type { PreparedRung } from "./ports.ts";
+
 /** What wants to run. */
 export interface PoolRequest {
   readonly id: string;
@@ -26,6 +28,14 @@ export type PoolBounds = Readonly<Record<string, number>>;
 
 /** Bounds of the pools that remedies use; the config's `pools` may say otherwise by name. */
 export const poolDefaults = { recovery: 4, maintenance: 1, backup: 1, bootstrap: 1 } as const satisfies PoolBounds;
+
+/** The pool of each rung. What only waits for others counts against none: they may need its place to recover. */
+export const rungPools: Readonly<Record<PreparedRung, string>> = {
+  config_rollback: "recovery",
+  dependency_restart: "",
+  backup_restore: "recovery",
+  full_bootstrap: "bootstrap",
+};
 
 /** More than this many wait for no pool, but for those that go on after a rest: of them there is one for each subject at most. */
 export const waitingMax = 16;

@@ -19,7 +19,7 @@ import { outsideSteps } from "./outside-steps.driver.ts";
 import type { Performers } from "./performer.ts";
 import { Permission } from "./permission.driver.ts";
 import { Shelf } from "./playbook-shelf.driver.ts";
-import { poolDefaults } from "./pools.ts";
+import { poolDefaults, rungPools } from "./pools.ts";
 import type { PlayRequest, PreparedRung, RemedyPort, RemedyRequest, RemedyResult } from "./ports.ts";
 import { processSteps } from "./process-steps.driver.ts";
 import { rehearse } from "./rehearsal.driver.ts";
@@ -126,8 +126,8 @@ class OpenRemedies implements Remedies {
   async prepare(request: RemedyRequest): Promise<RemedyResult> {
     const { id, workload, rung, incidentId, budgetMs, begun } = request;
     const subject = subjectOf(rung, workload);
-    const steps = [stepOf(rungs[rung].action, budgetMs)];
-    const { pool } = rungs[rung];
+    const steps = [stepOf(rungs[rung], budgetMs)];
+    const pool = rungPools[rung];
     const asked = {
       id,
       name: rung,
@@ -329,12 +329,12 @@ class OpenRemedies implements Remedies {
   }
 }
 
-/** A rung as a run of one step. What only waits for others counts against no pool: they may need its place to recover. */
-const rungs: Readonly<Record<PreparedRung, { readonly action: Action; readonly pool: string }>> = {
-  config_rollback: { action: { do: "rollback" }, pool: "recovery" },
-  dependency_restart: { action: { do: "restart_dependencies" }, pool: "" },
-  backup_restore: { action: { do: "restore" }, pool: "recovery" },
-  full_bootstrap: { action: { do: "bootstrap" }, pool: "bootstrap" },
+/** A rung as a run of one step. */
+const rungs: Readonly<Record<PreparedRung, Action>> = {
+  config_rollback: { do: "rollback" },
+  dependency_restart: { do: "restart_dependencies" },
+  backup_restore: { do: "restore" },
+  full_bootstrap: { do: "bootstrap" },
 };
 
 function subjectOf(rung: PreparedRung, workload: string): string {

@@ -1,10 +1,11 @@
 /** What the steps of rungs and playbooks do in a story's world: the order of things is the agent's, the deed itself is a wait. */
 import type { Action } from "@blueflame/agent/playbooks/playbook.ts";
 import { figure, figureWords, isBeyond } from "@blueflame/agent/remedies/conditions.ts";
-import { type DependencyStep, planDependencies } from "@blueflame/agent/remedies/dependencies.ts";
+import { type DependencyStep, planDependencies, standsFor } from "@blueflame/agent/remedies/dependencies.ts";
 import { leftToWait } from "@blueflame/agent/remedies/progress.ts";
-import { standsOf } from "@blueflame/agent/supervise/stands.ts";
-import { mayRun } from "@blueflame/agent/supervise/state.ts";
+import { isUp, standsOf } from "@blueflame/agent/supervise/stands.ts";
+import { mayRun, type State } from "@blueflame/agent/supervise/state.ts";
+import { mayBootstrap } from "./node-facts.ts";
 import { fixOf, type Manner, paceOf } from "./node-parts.ts";
 import type { DeedContext } from "./node-runs.ts";
 import type { NodeWorld } from "./node-world.ts";
@@ -60,7 +61,11 @@ export function perform(world: NodeWorld, asked: DeedContext) {
     case "quarantine":
       return timed(world, context, "its time", () => context.end("done", "its artifacts are in quarantine"));
     case "bootstrap":
+      // Another one may have had its turn while this one waited for it.
+      if (context.intent.begun !== true && !mayBootstrap(world))
+        return context.end("failed", "the emergency bootstrap has run on this node within the last hour");
       world.bootstrapMs = world.clock.monotonicMs();
+      context.intend({ begun: true });
       return timed(world, context, "its time", () => {
         const because = `the emergency bootstrap ran by itself for ${run.workload || "the node"}`;
         world.see({ is: "told", workload: run.workload, page: true, because });
@@ -144,7 +149,7 @@ function verified(world: NodeWorld, { run, down, end }: DeedContext, withinMs: n
 
 /** Up and healthy, at the latest after `limitMs`. */
 function untilWell(world: NodeWorld, workload: string, limitMs: number, then: (well: boolean) => void): void {
-  const well = world.actor(workload).state.phase.at === "running";
+  const well = isUp(world.actor(workload).state);
   const waitMs = Math.min(lookEveryMs, limitMs);
   if (well || limitMs <= 0) then(well);
   else world.soon(waitMs, () => untilWell(world, workload, limitMs - waitMs, then));
@@ -170,10 +175,15 @@ function dependencies(world: NodeWorld, context: DeedContext) {
   const { run, down, end, intent } = context;
   if (run.workload === "") return end("skipped", aboutNode);
   const graph = new Map([...world.actors].map(([name, { spec }]) => [name, spec.dependsOn]));
-  const plan = planDependencies(run.workload, graph, (name) => standsOf(world.actor(name).state), down);
+  const plan = planDependencies(run.workload, graph, (name) => standing(world.actor(name).state), down);
   if (plan.is === "none") return end(down || plan.because.includes("person") ? "failed" : "skipped", plan.because);
   const healed = Array.isArray(intent.healed) ? intent.healed.map(String) : [];
   bringBack(world, context, plan.steps, healed, plan.root);
+}
+
+/** Of a job that is done nothing is wanted. */
+function standing(state: State) {
+  return standsFor({ is: standsOf(state), ...(state.phase.at === "completed" && { done: true }) });
 }
 
 function bringBack(
@@ -185,7 +195,7 @@ function bringBack(
 ): void {
   const names = steps.map(({ name }) => name).join(", ");
   const { name, do: deed } = steps.find((one) => !healed.includes(one.name)) ?? { name: "", do: "none" };
-  const stand = name === "" ? "well" : standsOf(world.actor(name).state);
+  const stand = name === "" ? "well" : standing(world.actor(name).state);
   if (name === "") context.end("done", root === undefined ? `started anew: ${names}` : `brought back: ${names}`);
   else if (stand === "stopped") context.end("failed", `${name} was stopped by a person`);
   else {

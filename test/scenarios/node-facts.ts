@@ -20,7 +20,6 @@ export function factsOf(world: NodeWorld, name: string): Facts {
   const stands = (other: string) => standsOf(world.actor(other).state);
   const waiting = dependentsOf(name, graph).filter((other) => ["down", "recovering"].includes(stands(other)));
   const diskFull = actor.facts.exhausted.some((one) => one.startsWith("the disk of"));
-  const sinceMs = world.bootstrapMs === undefined ? Number.POSITIVE_INFINITY : nowMs - world.bootstrapMs;
   return {
     ...actor.facts,
     config: {
@@ -33,10 +32,16 @@ export function factsOf(world: NodeWorld, name: string): Facts {
     ...(waiting.length > 0 && { dependents: waiting }),
     ...(diskFull && { diskFull }),
     signature: "",
-    bootstrapAllowed: world.bootstrapAllowed && sinceMs >= bootstrapEveryMs,
+    bootstrapAllowed: mayBootstrap(world),
     ...(advice && { advice }),
     ...(demoted.length > 0 && { demoted }),
   };
+}
+
+/** There is one, and it has not run lately. */
+export function mayBootstrap({ bootstrapAllowed, bootstrapMs, clock }: NodeWorld): boolean {
+  const sinceMs = bootstrapMs === undefined ? Number.POSITIVE_INFINITY : clock.monotonicMs() - bootstrapMs;
+  return bootstrapAllowed && sinceMs >= bootstrapEveryMs;
 }
 
 /** As a condition is looked at; `workload` empty: about the node. */

@@ -9,7 +9,7 @@ import { boxPlaybooks } from "@blueflame/agent/playbooks/box.ts";
 import { playbookOf } from "@blueflame/agent/playbooks/draft.ts";
 import type { Action, Playbook } from "@blueflame/agent/playbooks/playbook.ts";
 import { factOf, OpenIncidents } from "@blueflame/agent/recovery/open-incidents.ts";
-import { poolDefaults } from "@blueflame/agent/remedies/pools.ts";
+import { poolDefaults, rungPools } from "@blueflame/agent/remedies/pools.ts";
 import { askAgainMs, type RemedyResult } from "@blueflame/agent/remedies/ports.ts";
 import { adoptable } from "@blueflame/agent/supervise/adopt.ts";
 import { nextLookMs, step } from "@blueflame/agent/supervise/machine.ts";
@@ -307,7 +307,7 @@ export class NodeWorld extends Ground {
           this.runs.clear(name, id);
           const action = { do: rungDeeds[remedy.rung] } as Action;
           const only = { name: "", timeoutMs: budgetMs, onFailure: "stop", once: false, action } as const;
-          const pool = remedy.rung === "full_bootstrap" ? "bootstrap" : "recovery";
+          const pool = rungPools[remedy.rung];
           const about = { id, name: remedyName(remedy), workload: name, incidentId, budgetMs, pool, down: true };
           this.runs.begin({ ...about, begun, steps: [only] }, answer);
         };
