@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { JobSpec } from "../config/sections.ts";
-import { type JobMoment, type JobSeen, lateJobs } from "./jobs.ts";
+import { type JobMoment, type JobRun, jobRun, lateJobs } from "./jobs.ts";
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -11,14 +11,16 @@ const every = job({ everyMs: 5 * minute });
 const daily = job({ at: { hour: 3, minute: 0 } });
 const sundays = job({ at: { hour: 3, minute: 30, weekday: 0 } });
 
+/** `ran`: when it ran last, by a wall clock that nobody sets. */
 function lateBy(
   spec: JobSpec,
-  ran: JobSeen | undefined,
+  ran: number | "never" | "unknown" | undefined,
   wallMs: number,
   over: Partial<JobMoment> = {},
 ): number | undefined {
-  const moment = { wallMs, knownForMs: day, awakeForMs: day, offsetMs: () => 0, ...over };
-  return lateJobs([spec], ran === undefined ? {} : { job: ran }, moment).job;
+  const moment = { wallMs, knownForMs: day, awakeForMs: day, steadyForMs: day, offsetMs: () => 0, ...over };
+  const seen = typeof ran === "number" ? wallMs - ran : ran;
+  return lateJobs([spec], seen === undefined ? {} : { job: seen }, moment).job;
 }
 
 test("DOL-8 a job that runs at an interval is late when it was not picked up within interval and grace", () => {
@@ -78,4 +80,39 @@ test("times of day are local, also on the days on which the clocks change", () =
   expect(late("2026-10-25T00:31:00", "2026-10-25T01:45:00")).toBeUndefined();
   expect(late("2026-10-25T00:31:00", "2026-10-25T20:00:00")).toBeUndefined();
   expect(late("2026-10-24T00:31:00", "2026-10-25T00:45:00")).toBe(15 * minute);
+});
+
+test("a time of day gets its grace once the wall clock was set, an interval needs none", () => {
+  const due = utc("2026-03-01T03:00:00");
+  expect(lateBy(daily, due - day, due + hour, { steadyForMs: minute - 1 })).toBeUndefined();
+  expect(lateBy(daily, due - day, due + hour, { steadyForMs: minute })).toBe(hour);
+  expect(lateBy(every, due, due + hour, { steadyForMs: 0 })).toBe(55 * minute);
+});
+
+test("how long ago a job ran is counted by the time that passes once it was seen, whatever the wall clock says", () => {
+  const wall = utc("2026-03-01T12:00:00");
+  const ago = (...looks: [stampMs: number, wallMs: number, steadyMs: number][]) => {
+    let run: JobRun | undefined;
+    for (const [stampMs, wallMs, steadyMs] of looks) run = jobRun(run, stampMs, { wallMs, steadyMs });
+    return run && run.lookedMs - run.ranMs;
+  };
+  // The first look believes the stamp, also one from long before.
+  expect(ago([wall - day, wall, hour])).toBe(day);
+  expect(ago([wall - minute, wall, hour], [wall - minute, wall + day, hour + 5000])).toBe(minute + 5000);
+  expect(ago([wall - minute, wall, hour], [wall - minute, wall - day, hour + 5000])).toBe(minute + 5000);
+  // It ran again since the last look, by a clock that was wrong either way.
+  expect(ago([wall, wall, hour], [wall + 3000, wall + day, hour + 5000])).toBe(5000);
+  expect(ago([wall, wall, hour], [wall - day, wall, hour + 5000])).toBe(5000);
+  expect(ago([wall, wall, hour], [wall + 3000, wall + 4000, hour + 5000])).toBe(1000);
+});
+
+test("a node that starts with its clock in the past counts a job's age from then, and knows it once the clock is right", () => {
+  const wall = utc("2026-03-01T12:00:00");
+  const first = jobRun(undefined, wall - 3 * day, { wallMs: 0, steadyMs: 10_000 });
+  const still = jobRun(first, wall - 3 * day, { wallMs: 60_000, steadyMs: 70_000 });
+  expect(still.lookedMs - still.ranMs).toBe(60_000);
+  const right = jobRun(still, wall - 3 * day, { wallMs: wall, steadyMs: 80_000 });
+  expect(right.lookedMs - right.ranMs).toBe(3 * day);
+  const later = jobRun(right, wall - 3 * day, { wallMs: wall + day, steadyMs: 90_000 });
+  expect(later.lookedMs - later.ranMs).toBe(3 * day + 10_000);
 });

@@ -2,7 +2,7 @@ import { type Cancel, type Clock, nextRound } from "@blueflame/shared/time/clock
 import type { JobSpec, MetaSpec } from "../config/sections.ts";
 import { applyRule, type RuleState, unseenRule } from "../meta/coherence.ts";
 import { type Freshness, freshen } from "../meta/freshness.ts";
-import { type JobSeen, lateJobs } from "../meta/jobs.ts";
+import { type JobRun, type JobSeen, jobRun, lateJobs } from "../meta/jobs.ts";
 import { type MetaHealth, metaHealth, type PartSeen, portName, type WorkloadSeen } from "../meta/meta-health.ts";
 import { type PlaceSeen, placeKey, placesOf, ruleLook, sourceLook } from "../meta/places.ts";
 import type { Observation } from "../triggers/observation.ts";
@@ -14,6 +14,8 @@ import { portAccepts } from "./port.driver.ts";
 const lookMsMax = 2000;
 /** What comes later than it should by this much was missed by the agent itself: it judges nobody for that time. */
 const lateFromMs = 1000;
+/** The wall clock parts from the time since boot by more than this from one look to the next: somebody set it. Less is its own drift. */
+const stepFromMs = 60_000;
 /** After an absence the supervisor forgives first; its own tick is a quarter of a second. */
 const forgiveMs = 500;
 
@@ -45,10 +47,15 @@ export class MetaWatch {
   readonly #sources = new Map<string, Freshness>();
   readonly #rules = new Map<string, RuleState>();
   readonly #ports = new Map<string, PartSeen>();
-  readonly #jobs: Record<string, JobSeen> = {};
   /** The newest run of each job that was seen. */
-  readonly #ran: Record<string, number> = {};
+  readonly #ran = new Map<string, JobRun>();
+  /** Jobs that the last look could tell something about. */
+  readonly #looked = new Set<string>();
   #awakeSinceMs: number;
+  #steadySinceMs: number;
+  /** How far the wall clock was ahead of the time since boot, and by how much somebody has set it since the agent's start. */
+  #wallAheadMs: number;
+  #setMs = 0;
   #judgedMs: number;
   /** Time since the last judgement in which the agent was away. */
   #awayMs = 0;
@@ -64,6 +71,8 @@ export class MetaWatch {
     this.#places = placesOf(parts.meta.sources, parts.meta.coherence);
     this.#startedMs = parts.clock.monotonicMs();
     this.#awakeSinceMs = this.#startedMs;
+    this.#steadySinceMs = this.#startedMs;
+    this.#wallAheadMs = parts.clock.wallMs() - parts.clock.bootMs();
     this.#judgedMs = this.#startedMs;
     this.#sleep(parts.clock.monotonicMs() + parts.meta.everyMs);
   }
@@ -114,7 +123,7 @@ export class MetaWatch {
   }
 
   #judge(places: ReadonlyMap<string, PlaceSeen>): void {
-    const { meta, jobs, clock, workloads, offsetMs, tell } = this.#parts;
+    const { meta, clock, workloads, tell } = this.#parts;
     const [nowMs, wallMs] = [clock.monotonicMs(), clock.wallMs()];
     const awakeMs = Math.max(0, nowMs - this.#judgedMs - this.#awayMs);
     this.#judgedMs = nowMs;
@@ -135,8 +144,7 @@ export class MetaWatch {
           applyRule(rule, this.#rules.get(rule.name) ?? unseenRule, ruleLook(rule, seen), awakeMs),
         );
     }
-    const moment = { wallMs, knownForMs: nowMs - this.#startedMs, awakeForMs: nowMs - this.#awakeSinceMs, offsetMs };
-    this.#findings = { staleSources: this.#staleSources(), lateJobs: lateJobs(jobs, this.#jobs, moment) };
+    this.#findings = { staleSources: this.#staleSources(), lateJobs: this.#lateJobs(nowMs, wallMs) };
     this.#latest = metaHealth(
       meta,
       {
@@ -157,6 +165,35 @@ export class MetaWatch {
     });
   }
 
+  #lateJobs(nowMs: number, wallMs: number): Findings["lateJobs"] {
+    const { jobs, offsetMs } = this.#parts;
+    const steadyMs = this.#steadyMs(wallMs);
+    const seen = jobs.map(({ name }): [string, JobSeen] => {
+      const ran = this.#ran.get(name);
+      return [name, this.#looked.has(name) ? (ran ? steadyMs - ran.ranMs : "never") : "unknown"];
+    });
+    return lateJobs(jobs, Object.fromEntries(seen), {
+      wallMs,
+      knownForMs: nowMs - this.#startedMs,
+      awakeForMs: nowMs - this.#awakeSinceMs,
+      steadyForMs: nowMs - this.#steadySinceMs,
+      offsetMs,
+    });
+  }
+
+  /** The wall clock without what it was set by. */
+  #steadyMs(wallMs: number): number {
+    const { clock } = this.#parts;
+    const aheadMs = wallMs - clock.bootMs();
+    const steppedMs = aheadMs - this.#wallAheadMs;
+    this.#wallAheadMs = aheadMs;
+    if (Math.abs(steppedMs) > stepFromMs) {
+      this.#setMs += steppedMs;
+      this.#steadySinceMs = clock.monotonicMs();
+    }
+    return wallMs - this.#setMs;
+  }
+
   async #lookAtPlaces(waitMs: number): Promise<ReadonlyMap<string, PlaceSeen>> {
     const looks = this.#places.map(async (place) => [placeKey(place), await this.#reader.look(place, waitMs)] as const);
     return new Map(await Promise.all(looks));
@@ -173,13 +210,17 @@ export class MetaWatch {
   }
 
   async #lookAtJobs(waitMs: number): Promise<void> {
+    const { jobs, clock } = this.#parts;
     await Promise.all(
-      this.#parts.jobs.map(async ({ name, file }) => {
+      jobs.map(async ({ name, file }) => {
         const flight = await this.#desk.look(file, "job", ({ mtimeMs }) => mtimeMs, waitMs);
-        if (flight.is === "answered") this.#ran[name] = flight.value;
+        const wallMs = clock.wallMs();
+        const now = { wallMs, steadyMs: this.#steadyMs(wallMs) };
+        if (flight.is === "answered") this.#ran.set(name, jobRun(this.#ran.get(name), flight.value, now));
         // A file that was there and is gone says nothing new: the run that was seen goes on counting.
         const known = flight.is === "answered" || (flight.is === "failed" && isAbsent(flight.error));
-        this.#jobs[name] = known ? (this.#ran[name] ?? "never") : "unknown";
+        if (known) this.#looked.add(name);
+        else this.#looked.delete(name);
       }),
     );
   }

@@ -133,6 +133,49 @@ test("DOL-8 a job that is not picked up is found late, with by how much, until i
   expect(watch.findings().lateJobs).toEqual({});
 });
 
+test("DOL-8 a wall clock that is put forward makes no job late that ran a moment ago, at its interval or at its time of day", async () => {
+  const jobs: JobSpec[] = [
+    { name: "often", everyMs: 600_000, graceMs: 60_000, file: "/data/often" },
+    { name: "daily", at: { hour: 0, minute: 30 }, graceMs: 60_000, file: "/data/daily" },
+  ];
+  const { clock, pass, watch, write, written } = bench({}, jobs); // it is midnight
+  written.set("/data/daily", clock.wallMs() - 23.5 * 3_600_000);
+  await pass(10_000, () => write("often"));
+  clock.stepWall(3_600_000);
+  await pass(50_000);
+  expect(watch.findings().lateJobs).toEqual({});
+  // At the time that was skipped nothing ran, and its grace after the clock was set is over.
+  await pass(30_000);
+  expect(Object.keys(watch.findings().lateJobs)).toEqual(["daily"]);
+  write("daily");
+  await pass(5000);
+  clock.stepWall(20 * 86_400_000);
+  await pass(300_000);
+  expect(watch.findings().lateJobs).toEqual({});
+});
+
+test("DOL-8 a wall clock that is put right by some seconds each hour makes no nightly job late that has run", async () => {
+  const job: JobSpec = { name: "daily", at: { hour: 0, minute: 0 }, graceMs: 60_000, file: "/data/daily" };
+  const { clock, pass, watch, write } = bench({}, [job]); // it is midnight
+  await pass(10_000, () => write("daily"));
+  for (let n = 0; n < 23; n += 1) {
+    clock.stepWall(-10_000);
+    await pass(20_000);
+    expect(watch.findings().lateJobs).toEqual({});
+  }
+});
+
+test("DOL-8 a wall clock that is put back hides no job that has died", async () => {
+  const job: JobSpec = { name: "often", everyMs: 60_000, graceMs: 10_000, file: "/data/often" };
+  const { clock, pass, watch, write } = bench({}, [job]);
+  await pass(10_000, () => write("often"));
+  clock.stepWall(-6 * 3_600_000);
+  await pass(60_000);
+  expect(watch.findings().lateJobs).toEqual({});
+  await pass(20_000);
+  expect(Object.keys(watch.findings().lateJobs)).toEqual(["often"]);
+});
+
 test("DOL-8 a job whose disk hangs is not called late", async () => {
   const job: JobSpec = { name: "nightly", everyMs: 60_000, graceMs: 10_000, file: "/data/nightly" };
   const { pass, watch, hanging } = bench({}, [job]);
