@@ -1,8 +1,9 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { places } from "./constants.ts";
+import { isAtRest } from "./supervise/rest.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
-import { instanceOf, isAtRest, type State } from "./supervise/state.ts";
+import { instanceOf, type State } from "./supervise/state.ts";
 import { type CriticalWorkload, criticalText } from "./watchdog/critical.ts";
 
 /** What is written of the critical workloads, and where they lie. */

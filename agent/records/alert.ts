@@ -12,8 +12,8 @@ export interface Alert {
 
 /**
  * The alerts that one more revision of an incident is worth: at most one of each kind in an incident's life, except a relapse,
- * and what is worse than the low severity it began with: both open it anew. A failure that nothing is done about opens and ends
- * it at once, and is one alert. Nothing holds an alert back (design.md, rule 4).
+ * and what is worse than the low severity it began with: both open it anew; and except a person who was not needed any more and is
+ * again. A failure that nothing is done about opens and ends it at once, and is one alert. Nothing holds an alert back (design.md, rule 4).
  */
 export function alertsOf(before: IncidentFacts | undefined, after: IncidentFacts): Alert[] {
   const { severity, summary } = after;

@@ -46,7 +46,7 @@ export function factOf(
   if (before?.failures === failures) return undefined;
   if (symptom === "crash" || symptom === "sandbox_crash")
     return { is: "ended", workload, sandbox: symptom === "sandbox_crash", because };
-  // It lives and does nothing; what could not be started, or took too much, is not that.
-  const isFrozen = trigger === undefined && symptom !== "spawn_failed" && symptom !== "over_limit";
+  // It lives and does nothing; what could not be started or cleaned up after, or took too much, is not that.
+  const isFrozen = trigger === undefined && !["spawn_failed", "not_cleaned", "over_limit"].includes(symptom);
   return isFrozen ? { is: "frozen", workload, because } : undefined;
 }

@@ -3,8 +3,8 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { budgetOf, decideNow } from "./decide.ts";
 import { selfEvident, settleMs } from "./evidence.ts";
 import { gone } from "./failure.ts";
-import { audit, cleanThen, closing, leave, stay, to, withoutIncident } from "./moves.ts";
-import { inThisBoot } from "./recovery.ts";
+import { audit, cleanThen, closing, leave, noted, stay, to, withoutIncident } from "./moves.ts";
+import { cleanedUp, inThisBoot } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
   type Effect,
@@ -82,9 +82,13 @@ function rebootedFrom(before: State, bootId: string, now: Moment): State {
 function adopt(spec: WorkloadSpec, before: State, found: Instance, now: Moment): Step {
   const instance: Instance = { ...found, adopted: true };
   // Nobody listened while no agent was there: every sign of life starts anew from here.
-  const state: State = { ...before, evidence: { probes: {}, ...(spec.beat && { lastBeatMs: now.ms }) } };
+  const evidence = { probes: {}, ...(spec.beat && { lastBeatMs: now.ms }) };
+  // Who was called because it could not be cleaned away is not needed for what lives on.
+  const incident = cleanedUp(before.incident, now);
+  const state: State = { ...before, evidence, ...(incident && { incident }) };
   const effects: Effect[] = [
     audit("workload.adopt", "agent", `pid ${found.pid} is alive and its identity is right`, "success"),
+    ...noted(incident),
   ];
   const because = `adopted pid ${found.pid}`;
   if (!mayRun(state)) return leave(spec, state, instance, "stop", atRestBecause(state), effects, now);

@@ -265,6 +265,44 @@ test("a clean-up that fails is told to a person and tried again", () => {
   expect(one.log).toEqual(["3500 clean"]);
 });
 
+test("a clean-up that fails calls a person once, also where nothing else is wrong, and is not written down each two seconds", () => {
+  const one = running();
+  one.tell({ is: "restart", who: "person:anna" });
+  one.answers = false;
+  one.tell({ is: "exited", id: one.id(), code: 0, signal: null });
+  one.log.length = 0;
+  for (let n = 0; n < 64; n++) {
+    one.tell({ is: "cleanFailed", because: "pid 77 survives SIGKILL" });
+    one.pass(2000);
+  }
+  expect(one.incidents).toHaveLength(1);
+  expect(one.incidents[0]).toMatchObject({ symptom: "not_cleaned", needsPerson: true, severity: "critical" });
+  expect(one.log.filter((line) => line.endsWith("workload.clean failure"))).toHaveLength(7);
+  one.answers = true;
+  one.tell({ is: "cleaned", killed: 1, removed: [], tookMs: 1 });
+  one.pass(2000);
+  expect(one.incidents.at(-1)).toMatchObject({ at: "probation", needsPerson: false, personCalled: true });
+});
+
+test("who was called for a clean-up is not called for each later one that takes a while, but for one that goes on failing", () => {
+  const one = running();
+  const failsToClean = (times: number) => {
+    one.answers = false;
+    one.crash();
+    for (let n = 0; n < times; n++) one.tell({ is: "cleanFailed", because: "pid 77 survives SIGKILL" });
+    const needed = one.state.incident?.needsPerson;
+    one.answers = true;
+    one.tell({ is: "cleaned", killed: 1, removed: [], tookMs: 1 });
+    one.pass(5000);
+    return [needed, one.state.incident?.needsPerson];
+  };
+  expect([failsToClean(1), failsToClean(7), failsToClean(8)]).toEqual([
+    [true, false],
+    [false, false],
+    [true, false],
+  ]);
+});
+
 test("a person who is needed is not sent away by each short success of a workload that flaps, but by its probation", () => {
   const one = running(
     specOf({ starts: { max: 2, withinMs: 60_000 }, backoff: { baseMs: 100, capMs: 1000, resetAfterMs: 10_000 } }),

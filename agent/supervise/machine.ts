@@ -21,7 +21,7 @@ import {
 import { failed, gone } from "./failure.ts";
 import { held, released, restarted, started, stopped } from "./intent.ts";
 import { audit, cleanThen, closing, noted, spawnNow, stay, to, withoutIncident } from "./moves.ts";
-import { actedOn, attemptEnded, recovered, revise } from "./recovery.ts";
+import { actedOn, attemptEnded, cleanedUp, recovered, revise, struck } from "./recovery.ts";
 import { faultWall, late, probed, seen } from "./signs.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import {
@@ -38,6 +38,8 @@ import { cleared, holding, lapsed, overdue, played, symptom, watched } from "./t
 
 /** A clean-up that failed is tried again after this long: what cannot be killed (state D) does not get better by hurry. */
 const cleanRetryMs = 2000;
+/** Who was called for a clean-up is called for a later one in the same incident only when that fails so often. */
+const cleanFailuresMax = 8;
 /** What is asked when nobody remembers the moment of the failure. */
 const unknownAsk = { stable: false, relapse: false, wasReady: false } as const;
 
@@ -201,41 +203,47 @@ function judgeRun(spec: WorkloadSpec, state: State, phase: Extract<Phase, { at: 
 
 // ── between two lives ──────────────────────────────────────────────────────────────────────────────────────────────
 
-function cleaned(state: State, event: Extract<Event, { is: "cleaned" }>, now: Moment): Step {
-  if (state.phase.at !== "cleaning") return stay(state);
-  const freed = event.killed > 0 || event.removed.length > 0;
+function cleaned(before: State, event: Extract<Event, { is: "cleaned" }>, now: Moment): Step {
+  if (before.phase.at !== "cleaning") return stay(before);
+  const { next, failures, ask, waitMs = 0 } = before.phase;
+  const incident = cleanedUp(before.incident, now);
+  const hadFailed = failures !== undefined;
+  const because = hadFailed ? "what it had left behind is gone" : before.because;
+  const state: State = { ...before, ...(incident && { incident }), because };
+  const freed = event.killed > 0 || event.removed.length > 0 || hadFailed;
   const words = `killed ${event.killed} left-over processes, removed ${event.removed.length > 0 ? event.removed.join(", ") : "nothing"}`;
-  const effects: Effect[] = freed ? [audit("workload.clean", "agent", words, "success", event.tookMs)] : [];
-  switch (state.phase.next) {
+  const audited = freed ? [audit("workload.clean", "agent", words, "success", event.tookMs)] : [];
+  const effects: Effect[] = [...audited, ...noted(incident)];
+  switch (next) {
     case "stop":
       return to(withoutIncident(state), { at: "stopped" }, state.because, [...effects, ...closing(state, now)]);
     case "complete":
       return to(withoutIncident(state), { at: "completed" }, state.because, [...effects, ...closing(state, now)]);
     case "decide":
-      return decideNow(state, state.phase.ask ?? unknownAsk, state.because, effects);
-    case "wait": {
-      const untilMs = now.ms + (state.phase.waitMs ?? 0);
-      return to(state, { at: "backoff", untilMs }, state.because, effects);
-    }
+      return decideNow(state, ask ?? unknownAsk, state.because, effects);
+    case "wait":
+      return to(state, { at: "backoff", untilMs: now.ms + waitMs }, state.because, effects);
     case "start":
       return spawnNow(state, effects, now);
     default:
-      return unreachable(state.phase);
+      return unreachable(next);
   }
 }
 
+/** Nothing is started beside what is left, so a person is told, also where nothing else is wrong: of a stop, or a restart that was asked for. */
 function cleanFailed(state: State, because: string, now: Moment): Step {
   if (state.phase.at !== "cleaning") return stay(state);
-  const retryAtMs = now.ms + cleanRetryMs;
-  const incident = state.incident
-    ? revise(
-        { ...state.incident, needsPerson: true, severity: "critical" },
-        now,
-        "remedy",
-        `clean-up failed: ${because}`,
-      )
-    : undefined;
-  return to(incident ? { ...state, incident } : state, { ...state.phase, retryAtMs }, `clean-up failed: ${because}`, [
+  const failures = (state.phase.failures ?? 0) + 1;
+  const phase: Phase = { ...state.phase, failures, retryAtMs: now.ms + cleanRetryMs };
+  const words = `clean-up failed: ${because}`;
+  // Told after 1, 2, 4, 8 … failures: it may go on for days.
+  if (!Number.isInteger(Math.log2(failures))) return to(state, phase, words, []);
+  const before = state.incident?.at === "closed" ? undefined : state.incident;
+  const open = before ?? { ...struck({}, "not_cleaned", words, now.wallMs, now), at: "recovering" };
+  const calls = !open.needsPerson && (!open.personCalled || failures >= cleanFailuresMax);
+  const called = calls && ({ needsPerson: true, neededToClean: true, severity: "critical" } as const);
+  const incident = calls || failures === 1 ? revise({ ...open, ...called }, now, "remedy", words) : undefined;
+  return to(incident ? { ...state, incident } : state, phase, words, [
     audit("workload.clean", "agent", because, "failure"),
     ...noted(incident),
   ]);

@@ -201,6 +201,13 @@ export function inThisBoot(facts: IncidentFacts, now: Moment): IncidentFacts {
   return { ...facts, detectedMs: monotonic(facts.detectedWallMs), attempts };
 }
 
+/** Its clean-up has worked: whoever was needed for nothing else is not needed any more. Undefined when nobody was. */
+export function cleanedUp(facts: IncidentFacts | undefined, now: Moment): IncidentFacts | undefined {
+  if (!facts?.neededToClean) return undefined;
+  const { neededToClean: _over, ...rest } = facts;
+  return revise({ ...rest, needsPerson: false }, now, "remedy", "what it had left behind is gone");
+}
+
 /** One more revision of an incident, with what happened. */
 export function revise(facts: IncidentFacts, now: Moment, what: string, because: string): IncidentFacts {
   const timeline = [...facts.timeline, entry(now, what, because)];

@@ -1,5 +1,10 @@
 /** What of a workload at rest may stand outside the sealed store. Pure. */
-import { type Instance, isAtRest, type Phase, type State } from "./state.ts";
+import type { Instance, Phase, State } from "./state.ts";
+
+/** It does not run because a person or its own end said so; a start of the agent without its memory must not undo that. */
+export function isAtRest(state: State): boolean {
+  return state.intent === "stopped" || state.held === true || state.phase.at === "completed";
+}
 
 /** As the store asks it of a state that it has stored. */
 export const rests = {

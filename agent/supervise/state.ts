@@ -55,6 +55,8 @@ export type Phase =
       readonly next: "start" | "wait" | "stop" | "complete" | "decide";
       readonly waitMs?: number;
       readonly retryAtMs?: number;
+      /** How often it has failed. */
+      readonly failures?: number;
       /** With next "decide": what the ladder will have to know. */
       readonly ask?: Ask;
     }
@@ -198,6 +200,8 @@ export interface IncidentFacts {
   readonly closedWallMs?: number;
   readonly probationUntilMs?: number;
   readonly needsPerson: boolean;
+  /** For nothing but a clean-up that fails: once that has worked, nobody is needed. */
+  readonly neededToClean?: true;
   /** A person was needed at some time in it, and stays so when nobody is any more. */
   readonly personCalled?: boolean;
   readonly timeline: readonly {
@@ -215,6 +219,7 @@ export type Symptom =
   | "probe_failed"
   | "not_started"
   | "spawn_failed"
+  | "not_cleaned"
   | "no_progress"
   | "over_limit"
   | "sandbox_crash";
@@ -374,11 +379,6 @@ export function adoptedIn({ phase }: State): Instance | undefined {
 /** The last process of which this phase speaks, alive or not: a clean-up finds its family by it. */
 export function lastOf(phase: Phase): Instance | undefined {
   return phase.at === "cleaning" ? phase.last : instanceOf(phase);
-}
-
-/** It does not run because a person or its own end said so; a start of the agent without its memory must not undo that. */
-export function isAtRest(state: State): boolean {
-  return state.intent === "stopped" || state.held === true || state.phase.at === "completed";
 }
 
 /** Is there anything in this step that has to be written down? Evidence alone is not: it is gathered anew after a restart. */
