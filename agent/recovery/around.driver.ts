@@ -74,6 +74,7 @@ function standOf(state: State | undefined): Stand {
     is,
     ...(state.phase.at === "completed" && state.intent === "run" && { done: true as const }),
     ...(instance && { instance: { id: instance.id, pid: instance.pid, startTicks: instance.startTicks } }),
+    ...(state.recentMs.length > 0 && { recentMs: state.recentMs }),
     ...(awaitsRemedy && { awaitsRemedy }),
   };
 }

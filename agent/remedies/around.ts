@@ -16,6 +16,8 @@ export interface Stand {
   readonly done?: true;
   /** Its process, while one lives. */
   readonly instance?: { readonly id: string; readonly pid: number; readonly startTicks: number };
+  /** When the healer has started it lately. */
+  readonly recentMs?: readonly number[];
   /** Its machine waits for the remedy that runs now: its next start comes when that has ended. */
   readonly awaitsRemedy?: boolean;
 }

@@ -47,8 +47,18 @@ const graph = new Map([
   ["disk", []],
   ["other", []],
 ]);
-const plan = (stands: Record<string, "well" | "down" | "recovering" | "stopped" | "done">, again = true) =>
-  planDependencies("engine", graph, (name) => stands[name] ?? "well", again);
+const plan = (
+  stands: Record<string, "well" | "down" | "recovering" | "stopped" | "done">,
+  again = true,
+  spent = [""],
+) =>
+  planDependencies(
+    "engine",
+    graph,
+    (name) => stands[name] ?? "well",
+    again,
+    (name) => spent.includes(name),
+  );
 
 test("what a workload depends on is known to the depth, what others need first", () => {
   expect(needsOf("engine", graph)).toEqual(["disk", "queue", "cache"]);
@@ -80,7 +90,23 @@ test("SYN-3 when all look well the direct ones are started anew, in order, and o
     ],
   });
   expect(plan({}, false)).toEqual({ is: "none", because: "all it depends on are well" });
-  expect(planDependencies("disk", graph, () => "down", true)).toEqual({ is: "none", because: "it depends on nothing" });
+  const none = { is: "none", because: "it depends on nothing" };
+  expect(
+    planDependencies(
+      "disk",
+      graph,
+      () => "down",
+      true,
+      () => false,
+    ),
+  ).toEqual(none);
+});
+
+test("DOL-6 what was started as often lately as it may be is started no more by those that depend on it: it is waited for", () => {
+  const steps = [{ name: "disk", do: "wait" }];
+  expect(plan({ disk: "down" }, true, ["disk"])).toEqual({ is: "plan", root: "disk", steps });
+  expect(plan({}, true, ["queue"])).toEqual({ is: "plan", steps: [{ name: "cache", do: "again" }] });
+  expect(plan({}, true, ["queue", "cache"])).toMatchObject({ is: "none" });
 });
 
 test("a job that has done its work is neither waited for nor started once more by rung 4, and hides nobody who is down", () => {

@@ -44,13 +44,15 @@ export function standsFor({ is, done }: Stand): Stand["is"] | "done" {
 /**
  * What is done about the dependencies of `name`, in order. A failure within the graph belongs to its root: as long as one of
  * them is not well, only those are touched, deepest first, and what recovers by itself is only waited for. When all look well,
- * the direct ones are started anew, for they may answer and still be wrong. `again` false: what looks well is left alone.
+ * the direct ones are started anew, for they may answer and still be wrong. `again` false: what looks well is left alone. What is
+ * `spent` was started as often lately as it may be (DOL-6), whoever asked: only its own machine starts it.
  */
 export function planDependencies(
   name: string,
   graph: Graph,
   stand: (name: string) => Stand["is"] | "done",
   again: boolean,
+  spent: (name: string) => boolean,
 ): DependencyPlan {
   const needs = needsOf(name, graph).filter((need) => stand(need) !== "done");
   if (needs.length === 0) return { is: "none", because: "it depends on nothing" };
@@ -59,10 +61,14 @@ export function planDependencies(
   const unwell = needs.filter((need) => stand(need) !== "well");
   const [root] = unwell;
   if (root !== undefined) {
-    const steps = unwell.map((need) => ({ name: need, do: stand(need) === "down" ? "heal" : "wait" }) as const);
+    const steps = unwell.map(
+      (need) => ({ name: need, do: stand(need) === "down" && !spent(need) ? "heal" : "wait" }) as const,
+    );
     return { is: "plan", steps, root };
   }
   if (!again) return { is: "none", because: "all it depends on are well" };
   const direct = new Set(graph.get(name) ?? []);
-  return { is: "plan", steps: needs.filter((need) => direct.has(need)).map((need) => ({ name: need, do: "again" })) };
+  const left = needs.filter((need) => direct.has(need) && !spent(need));
+  if (left.length === 0) return { is: "none", because: "what it depends on was started as often lately as it may be" };
+  return { is: "plan", steps: left.map((need) => ({ name: need, do: "again" })) };
 }

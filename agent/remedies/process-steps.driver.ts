@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { HookSignal } from "../playbooks/playbook.ts";
 import { procStat } from "../supervise/proc.driver.ts";
+import { quickLeft } from "../supervise/recovery.ts";
 import type { Around } from "./around.ts";
 import { figure, figureWords, isBeyond } from "./conditions.ts";
 import { type DependencyStep, type Graph, planDependencies, standsFor } from "./dependencies.ts";
@@ -108,7 +109,8 @@ async function restartDependencies(around: Around, permission: Permission, conte
   if (workload === "") return skipped("it is about a workload, and this run is about the node");
   const stand = (name: string) => standsFor(around.stand(name));
   // As a rung it is asked for because nothing else helped; in a playbook what is well is left alone.
-  const plan = planDependencies(workload, graphOf(around), stand, context.down);
+  const spent = (name: string) => isSpent(around, name);
+  const plan = planDependencies(workload, graphOf(around), stand, context.down, spent);
   if (plan.is === "none")
     return context.down || plan.because.includes("person") ? failed(plan.because) : skipped(plan.because);
   const healed: string[] = Array.isArray(context.intent.healed) ? context.intent.healed.map(String) : [];
@@ -123,6 +125,12 @@ async function restartDependencies(around: Around, permission: Permission, conte
   return done(plan.root === undefined ? `started anew, in order: ${names}` : `brought back, in order: ${names}`);
 }
 
+/** It was started as often lately as its config lets it: ten dependents of one root count together. */
+function isSpent({ specs, stand, clock }: Around, name: string): boolean {
+  const spec = specs.find((one) => one.name === name);
+  return spec !== undefined && !quickLeft(spec, { recentMs: stand(name).recentMs ?? [] }, clock.monotonicMs());
+}
+
 /** Answers why it is not well again. */
 async function bringBack(
   around: Around,
@@ -134,7 +142,7 @@ async function bringBack(
   // Its own machine may have begun meanwhile: one healer at a time.
   const now = around.stand(name).is;
   if (now === "stopped") return `${name} was stopped by a person`;
-  if (step.do === "again" || now === "down") {
+  if ((step.do === "again" || now === "down") && !isSpent(around, name)) {
     await permission.deed("restart_dependencies", name, { does: "handle_process" });
     const asked = await around.restart(name, "normal", `${context.workload} depends on it and does not recover`);
     if (!asked.ok) return `${name} was not started again: ${asked.because}`;

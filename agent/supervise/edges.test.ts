@@ -171,3 +171,16 @@ function foundOf(one: Bench) {
   if (phase.at !== "running") throw new Error(`it is ${phase.at}`);
   return phase.instance;
 }
+
+test("DOL-6 what playbooks and dependents ask to restart counts against the same budget; what a person asks for does not", () => {
+  const restartedBy = (who: string) => {
+    const one = running({ starts: { max: 3, withinMs: 60_000 } });
+    for (let n = 0; n < 5; n++) {
+      one.tell({ is: "restart", who });
+      one.crash(0);
+      one.pass(2000);
+    }
+    return one.state.recentMs.length;
+  };
+  expect([restartedBy("playbook:api depends on it"), restartedBy("person:asha")]).toEqual([3, 0]);
+});

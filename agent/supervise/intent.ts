@@ -2,6 +2,7 @@
 import { unreachable } from "@blueflame/shared/errors/fault.ts";
 import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { audit, callingOff, cleanThen, leave, stay, to } from "./moves.ts";
+import { countedStart } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
 import { type Event, mayRun, type State, type Step } from "./state.ts";
 
@@ -73,7 +74,9 @@ export function restarted(
   // Whoever asks for a restart asks for the whole config; a playbook's own step goes on with the mode that was chosen.
   const { mode: _full, ...full } = before;
   const reduced: State = safe && spec.safeMode ? { ...full, mode: "safe" } : full;
-  const state: State = who.startsWith("playbook:") && !safe ? before : reduced;
+  const byHealer = who.startsWith("playbook:");
+  const asked: State = byHealer && !safe ? before : reduced;
+  const state = byHealer ? countedStart(spec, asked, now.ms) : asked;
   const effects = [audit("workload.restart", who, "asked to restart", "success")];
   const running = state.phase.at === "starting" || state.phase.at === "running" ? state.phase.instance : undefined;
   if (running) return leave(spec, state, running, "start", `restarted by ${who}`, effects, now);

@@ -47,8 +47,14 @@ export function planRestart(
 }
 
 /** Does the budget hold for one more quick restart? */
-export function quickLeft(spec: WorkloadSpec, state: State, nowMs: number): boolean {
+export function quickLeft(spec: WorkloadSpec, state: Pick<State, "recentMs">, nowMs: number): boolean {
   return state.recentMs.filter((at) => at > nowMs - spec.starts.withinMs).length < spec.starts.max;
+}
+
+/** One more start by the healer that is not its own next one: a playbook or a dependent has asked for it. */
+export function countedStart(spec: WorkloadSpec, state: State, nowMs: number): State {
+  const kept = state.recentMs.filter((at) => at > nowMs - spec.starts.withinMs);
+  return { ...state, recentMs: [...kept, nowMs].slice(-spec.starts.max) };
 }
 
 /** Opens an incident, or goes on with the open one: a failure on probation or while verifying is a relapse of the same. */

@@ -3,6 +3,7 @@ import type { Action } from "@blueflame/agent/playbooks/playbook.ts";
 import { figure, figureWords, isBeyond } from "@blueflame/agent/remedies/conditions.ts";
 import { type DependencyStep, planDependencies, standsFor } from "@blueflame/agent/remedies/dependencies.ts";
 import { leftToWait } from "@blueflame/agent/remedies/progress.ts";
+import { quickLeft } from "@blueflame/agent/supervise/recovery.ts";
 import { isUp, standsOf } from "@blueflame/agent/supervise/stands.ts";
 import { mayRun, type State } from "@blueflame/agent/supervise/state.ts";
 import { mayBootstrap } from "./node-facts.ts";
@@ -175,10 +176,21 @@ function dependencies(world: NodeWorld, context: DeedContext) {
   const { run, down, end, intent } = context;
   if (run.workload === "") return end("skipped", aboutNode);
   const graph = new Map([...world.actors].map(([name, { spec }]) => [name, spec.dependsOn]));
-  const plan = planDependencies(run.workload, graph, (name) => standing(world.actor(name).state), down);
+  const plan = planDependencies(
+    run.workload,
+    graph,
+    (name) => standing(world.actor(name).state),
+    down,
+    (name) => isSpent(world, name),
+  );
   if (plan.is === "none") return end(down || plan.because.includes("person") ? "failed" : "skipped", plan.because);
   const healed = Array.isArray(intent.healed) ? intent.healed.map(String) : [];
   bringBack(world, context, plan.steps, healed, plan.root);
+}
+
+function isSpent(world: NodeWorld, name: string): boolean {
+  const { spec, state } = world.actor(name);
+  return !quickLeft(spec, state, world.clock.monotonicMs());
 }
 
 /** Of a job that is done nothing is wanted. */
@@ -199,7 +211,8 @@ function bringBack(
   if (name === "") context.end("done", root === undefined ? `started anew: ${names}` : `brought back: ${names}`);
   else if (stand === "stopped") context.end("failed", `${name} was stopped by a person`);
   else {
-    if (deed === "again" || stand === "down") world.tell(name, { is: "restart", who: `playbook:${context.run.name}` });
+    if ((deed === "again" || stand === "down") && !isSpent(world, name))
+      world.tell(name, { is: "restart", who: `playbook:${context.run.name}` });
     untilWell(world, name, context.leftMs(), (well) => {
       const now = [...healed, name];
       context.intend({ healed: now });
