@@ -41,6 +41,8 @@ const workloads = [
 
 const idleWanted = workloads.filter(({ name, command }) => name !== resting && command[0] === "/bin/sleep").length;
 
+const watchdog = /blueflame-(watchdog|agent\S* watchdog)/;
+
 /** The processes that matter, by the numbers of the machine inside; 0 is none. */
 export interface Lives {
   readonly watchdog: number;
@@ -89,7 +91,8 @@ export class AgentImage {
       if (!status || missing !== "") continue;
       const lives = await this.#lives(status);
       const old = before && survivors(before, lives);
-      missing = lives.watchdog === 0 ? "init knows of no main process" : old ? `still there: ${old}` : "";
+      missing =
+        lives.watchdog === 0 ? "init knows of no main process" : old ? `still there: ${old}` : this.#handsOver();
       if (missing !== "") continue;
       this.#checkOnce();
       return lives;
@@ -114,7 +117,8 @@ export class AgentImage {
       if (!status || missing !== "") continue;
       const lives = await this.#lives(status);
       const old = before && survivors(before, lives);
-      missing = lives.watchdog === 0 ? "init knows of no main process" : old ? `still there: ${old}` : "";
+      missing =
+        lives.watchdog === 0 ? "init knows of no main process" : old ? `still there: ${old}` : this.#handsOver();
       if (missing === "" && this.idle() > 0) missing = `${this.idle()} idle processes are alive`;
       if (missing !== "") continue;
       this.#checkOnce(0);
@@ -159,13 +163,20 @@ export class AgentImage {
     };
   }
 
+  /** The agent may have been faster than init, whose watchdog then takes over from the agent's. Empty when none has to. */
+  #handsOver(): string {
+    const lines = this.machine.commands().filter((line) => watchdog.test(line));
+    const spare = lines.filter((line) => line.includes(" --handover "));
+    return spare.length === 1 && lines.length === 2 ? `it hands over to init's: ${spare.join("")}` : "";
+  }
+
   /** Throws when two of a kind are alive, whoever knows of them. */
   #checkOnce(wanted = idleWanted): void {
     const sleeps = this.idle();
     if (sleeps !== wanted) throw new Error(`${sleeps} idle processes are alive, ${wanted} are wanted`);
     for (const [what, word] of [
       ["agent", /blueflame-agent\S* (\S+ )*up( |$)/],
-      ["watchdog", /blueflame-(watchdog|agent\S* watchdog)/],
+      ["watchdog", watchdog],
     ] as const) {
       const alive = this.machine.commands().filter((line) => word.test(line));
       if (alive.length !== 1) throw new Error(`${alive.length} times ${what}: ${alive.join(" | ")}`);
