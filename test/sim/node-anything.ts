@@ -105,8 +105,19 @@ function harm(run: NodeRun): void {
         takesMs: run.between(100, 30_000),
       }),
     () => world.away(run.between(1, 20 * second)),
+    () => failsForAWhile(run, "clean"),
+    () => failsForAWhile(run, "spawn"),
   ];
   run.oneOf(...deeds)();
+}
+
+/** What is left of a process cannot be killed, or nothing can be started: whichever workload it is. */
+function failsForAWhile(run: NodeRun, what: "clean" | "spawn"): void {
+  const manner = { ends: "fails", takesMs: 1 } as const;
+  run.world.manners.set(what, manner);
+  run.at(run.nowMs + run.between(1, 60 * second), () => {
+    if (run.world.manners.get(what) === manner) run.world.manners.delete(what);
+  });
 }
 
 function figure(run: NodeRun, subject: string, name: string, value: number, fix: string): void {
