@@ -3,6 +3,7 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { budgetOf, decideNow } from "./decide.ts";
 import { selfEvident, settleMs } from "./evidence.ts";
 import { gone } from "./failure.ts";
+import { hasEnded } from "./intent.ts";
 import { audit, cleanThen, closing, leave, noted, stay, to, withoutIncident } from "./moves.ts";
 import { cleanedUp, inThisBoot } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
@@ -41,10 +42,11 @@ function takenUp(spec: WorkloadSpec, before: State, event: Extract<Event, { is: 
   // Of another boot: its PID, and the session of that number, may be a stranger's by now.
   const last = rebooted ? undefined : lastOf(phase);
   if (!mayRun(state)) {
-    const done = phase.at === "completed" && state.intent === "run" && !rebooted;
+    const ended = hasEnded(state) && state.intent === "run" && !rebooted;
+    const done = phase.at === "completed" && ended;
     // Open, where what a person has stopped was put to rest again in a store that had forgotten it.
     if (phase.at === "stopped" || done) return { state: withoutIncident(state), effects: closing(state, now) };
-    return cleanThen(state, "stop", last, atRestBecause(state), []);
+    return cleanThen(state, ended ? "complete" : "stop", last, atRestBecause(state), []);
   }
   // The agent died while it cleaned up: what was to come after that still is. Only its own going down is over.
   if (phase.at === "cleaning" && phase.next !== "stop" && !rebooted)

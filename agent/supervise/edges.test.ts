@@ -5,6 +5,7 @@ import { bench } from "../../test/support/workload-bench.ts";
 import { type Facts, noFacts } from "../diagnosis/facts.ts";
 import type { Symptom } from "../triggers/symptom.ts";
 import { policyJson } from "./recorder.driver.ts";
+import { rests } from "./rest.ts";
 import type { WorkloadSpec } from "./spec.ts";
 
 const corrupt: Facts = { ...noFacts, hints: ["corruption"], backup: { id: "b1", ageMs: 600_000 } };
@@ -183,4 +184,36 @@ test("DOL-6 what playbooks and dependents ask to restart counts against the same
     return one.state.recentMs.length;
   };
   expect([restartedBy("playbook:api depends on it"), restartedBy("person:asha")]).toEqual([3, 0]);
+});
+
+test("GRC-7 a job that has failed, and is still cleaned up after, is not run again because the kill switch went on and off, nor by the agent's restart", () => {
+  for (const agentDies of [false, true]) {
+    const one = running({ restart: "never" });
+    one.answers = false;
+    one.crash(1);
+    one.tell({ is: "hold", who: "person:anna" });
+    if (agentDies) one.tell({ is: "boot", bootId: "boot-1" });
+    expect(rests.restOf(one.state).phase).toEqual(one.state.phase);
+    one.answers = true;
+    one.tell({ is: "cleaned", killed: 1, removed: [], tookMs: 1 });
+    one.tell({ is: "release", who: "person:anna" });
+    one.pass(10_000);
+    expect([one.phase, one.state.starts]).toEqual(["completed", 1]);
+  }
+});
+
+test("GRC-7 a person's start of a finished job is not lost while the kill switch is on: it runs when that goes off", () => {
+  for (const isClean of [true, false]) {
+    const one = running({ restart: "onFailure" });
+    one.answers = isClean;
+    one.crash(0);
+    one.tell({ is: "hold", who: "person:anna" });
+    one.tell({ is: "start", who: "person:bob" });
+    one.answers = true;
+    if (!isClean) one.tell({ is: "cleaned", killed: 1, removed: [], tookMs: 1 });
+    expect([one.phase, one.state.starts]).toEqual(["stopped", 1]);
+    one.tell({ is: "release", who: "person:anna" });
+    one.pass(10_000);
+    expect([one.phase, one.state.starts]).toEqual(["running", 2]);
+  }
 });

@@ -4,13 +4,14 @@ import type { Moment } from "@blueflame/shared/time/clock.ts";
 import { audit, callingOff, cleanThen, leave, stay, to } from "./moves.ts";
 import { countedStart } from "./recovery.ts";
 import type { WorkloadSpec } from "./spec.ts";
-import { type Event, mayRun, type State, type Step } from "./state.ts";
+import { type Event, mayRun, type Phase, type State, type Step } from "./state.ts";
 
 export function started(state: State, who: string): Step {
   const effects = [audit("intent.start", who, "a person wants it to run", "success")];
   const { mode: _full, ...rest } = state;
   const willing: State = { ...rest, intent: "run" };
-  if (state.held) return { state: willing, effects };
+  // What had ended is started once more when the switch goes off, for now somebody wants it.
+  if (state.held) return { state: hasEnded(state) ? unended(willing) : willing, effects };
   switch (state.phase.at) {
     case "stopped":
     case "waiting":
@@ -98,7 +99,7 @@ export function restarted(
 export function held(spec: WorkloadSpec, state: State, who: string, now: Moment): Step {
   if (state.held) return stay(state);
   // What has done its work is not done once more because a switch went on and off.
-  if (state.phase.at === "completed")
+  if (hasEnded(state))
     return {
       state: { ...state, held: true },
       effects: [audit("kill-switch.on", who, "it had ended already", "success")],
@@ -112,13 +113,23 @@ export function released(before: State, { who, waitFor }: Extract<Event, { is: "
   const { held: _over, ...state } = before;
   const effects = [audit("kill-switch.off", who, "the kill switch is off", "success")];
   const { phase } = state;
-  if (state.intent === "stopped" || phase.at === "completed") return { state, effects };
+  if (state.intent === "stopped" || hasEnded(state)) return { state, effects };
   if (phase.at === "stopping" || phase.at === "cleaning")
     return to(state, { ...phase, next: "start" }, `let go by ${who}`, effects);
   const anew: State = { ...state, attempt: 0, recentMs: [] };
   // What it left behind was cleaned away when it was stopped: nothing of it has to be remembered while it waits.
   if (waitFor?.length) return to(anew, { at: "waiting" }, `waits for ${waitFor.join(", ")}`, effects);
   return cleanThen(anew, "start", undefined, `let go by ${who}`, effects);
+}
+
+/** It has ended by itself, for good: only what it left behind may still have to be cleaned away. */
+export function hasEnded({ phase }: State): boolean {
+  return phase.at === "completed" || (phase.at === "cleaning" && phase.next === "complete");
+}
+
+function unended(state: State): State {
+  const phase: Phase = state.phase.at === "cleaning" ? { ...state.phase, next: "stop" } : { at: "stopped" };
+  return { ...state, phase, because: "the kill switch is on" };
 }
 
 function becauseOf(action: string, who: string): string {

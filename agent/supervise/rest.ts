@@ -27,13 +27,17 @@ function restOf(state: State): State {
   };
 }
 
-/** What is to come after it was for one that runs. */
+/** What is to come after it was for one that runs; what has ended for good stays so. */
 function bare(phase: Phase): Phase {
   switch (phase.at) {
     case "stopping":
       return { at: "stopping", instance: process(phase.instance), killAtMs: phase.killAtMs, next: "stop" };
     case "cleaning":
-      return { at: "cleaning", ...(phase.last && { last: process(phase.last) }), next: "stop" };
+      return {
+        at: "cleaning",
+        ...(phase.last && { last: process(phase.last) }),
+        next: phase.next === "complete" ? "complete" : "stop",
+      };
     default:
       return phase;
   }
