@@ -105,6 +105,20 @@ test("SYN-3 rung 4 starts the direct dependencies anew when all look well, and f
   expect(await prepare("dependency_restart", "disk", "third")).toEqual({ ok: false, because: "it depends on nothing" });
 });
 
+test("DOL-6 rung 4 leaves a dependency alone that was started as often lately as its config lets it, by whomever", async () => {
+  await open([
+    specOf({ name: "engine", dependsOn: ["queue"] }),
+    specOf({ name: "queue", starts: { max: 2, withinMs: 60_000 } }),
+  ]);
+  const nowMs = rig.around.clock.monotonicMs();
+  rig.stands.set("queue", { is: "well", recentMs: [nowMs - 2000, nowMs - 1000] });
+  expect(await prepare("dependency_restart")).toMatchObject({ ok: false });
+  rig.stands.set("queue", { is: "down", recentMs: [nowMs - 2000, nowMs - 1000] });
+  setTimeout(() => rig.stands.set("queue", { is: "well" }), 300);
+  expect(await prepare("dependency_restart", "engine", "second")).toMatchObject({ ok: true });
+  expect(rig.asked).toEqual([]);
+});
+
 test("SYN-4 a job that has done its work is no dependency that a person has stopped: rung 4 passes over it", async () => {
   await open(chain());
   rig.stands.set("disk", { is: "stopped", done: true });
