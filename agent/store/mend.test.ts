@@ -223,15 +223,18 @@ test("a store that went together with its marker is not made anew, empty: it is 
 
 test("a snapshot that was changed is not used, the one before it is", async () => {
   await lived();
+  const before = snapshotNumbers(join(dir, "snapshots"));
   let store = await start();
   await save(store, "risk", 5);
   await takeOne(store);
   await close(store);
-  const [newest] = snapshotNumbers(join(dir, "snapshots"));
-  const path = join(dir, "snapshots", String(newest), "entries");
-  const bytes = readFileSync(path);
-  bytes[bytes.length - 3] = 7;
-  writeFileSync(path, bytes);
+  // On a fast machine there may be two.
+  for (const newer of snapshotNumbers(join(dir, "snapshots")).filter((number) => !before.includes(number))) {
+    const path = join(dir, "snapshots", String(newer), "entries");
+    const bytes = readFileSync(path);
+    bytes[bytes.length - 3] = (bytes.at(-3) ?? 0) ^ 7;
+    writeFileSync(path, bytes);
+  }
   rmSync(join(dir, "store"), { recursive: true });
   const done = await mendStore(dir, options);
   expect(done.notes.join()).toMatch(/is of no use/);
