@@ -50,7 +50,8 @@ export function keyFor(dataDir: string, spoilt?: GuardKey): GuardKey | undefined
   try {
     const kept: Kept = { format, dir: truePath(dataDir), name: `blueflame-${random(12)}`, secret: random(32) };
     writeFileSync(draft, `${JSON.stringify(kept)}\n`, { mode: 0o600, flush: true });
-    if (existsSync(path)) {
+    // Another one may have made it since we looked: taken aside, it would be missing for a moment.
+    if (existsSync(path) && !isGood(readKey(dataDir))) {
       renameSync(path, aside);
       // Somebody may have made a good one since we looked.
       if (isGood(keyAt(aside, dataDir))) linkSync(aside, path);
