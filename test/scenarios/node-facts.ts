@@ -2,7 +2,7 @@
 import type { Facts } from "@blueflame/agent/diagnosis/facts.ts";
 import type { Seen } from "@blueflame/agent/remedies/conditions.ts";
 import { dependentsOf, needsOf } from "@blueflame/agent/remedies/dependencies.ts";
-import { standsOf } from "@blueflame/agent/supervise/stands.ts";
+import { isUp, standsOf } from "@blueflame/agent/supervise/stands.ts";
 import type { NodeWorld } from "./node-world.ts";
 
 /** The emergency bootstrap runs by itself once in this time (design.md, section 7, rule 11). */
@@ -17,7 +17,11 @@ export function factsOf(world: NodeWorld, name: string): Facts {
   const advice = world.advice(name);
   const demoted = world.demoted(name);
   const graph = new Map([...world.actors].map(([other, { spec }]) => [other, spec.dependsOn]));
-  const stands = (other: string) => standsOf(world.actor(other).state);
+  // As agent/recovery/around.driver.ts tells the diagnosis: one that a playbook is at work beside is well.
+  const stands = (other: string) => {
+    const { state } = world.actor(other);
+    return isUp(state) ? "well" : standsOf(state);
+  };
   const waiting = dependentsOf(name, graph).filter((other) => ["down", "recovering"].includes(stands(other)));
   const diskFull = actor.facts.exhausted.some((one) => one.startsWith("the disk of"));
   return {
