@@ -180,14 +180,22 @@ test("SYN-4 of a start that failed, and of a remedy that failed, it is known whe
   const gone = running({ dependsOn: ["db"] }, rootSlow);
   gone.remedies.dependency_restart = false;
   gone.answers = false;
+  const untilItWaits = () => {
+    for (let n = 0; n < 20 && gone.phase !== "backoff"; n++) {
+      if (gone.phase === "cleaning") gone.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
+      if (gone.phase === "spawning") gone.tell({ is: "spawnFailed", because: "its program is not there" });
+      if (gone.phase === "deciding") gone.tell({ is: "examined", facts: rootSlow });
+      if (gone.state.phase.at === "mending")
+        gone.tell({ is: "remedied", id: gone.state.phase.id, ok: false, because: "it did not work" });
+    }
+  };
   gone.crash();
-  for (let n = 0; n < 20 && gone.phase !== "backoff"; n++) {
-    if (gone.phase === "cleaning") gone.tell({ is: "cleaned", killed: 0, removed: [], tookMs: 1 });
-    if (gone.phase === "spawning") gone.tell({ is: "spawnFailed", because: "its program is not there" });
-    if (gone.phase === "deciding") gone.tell({ is: "examined", facts: rootSlow });
-    if (gone.state.phase.at === "mending")
-      gone.tell({ is: "remedied", id: gone.state.phase.id, ok: false, because: "it did not work" });
-  }
+  untilItWaits();
+  expect(waits(gone)).toBe(gone.now());
+  // Every remedy had its turn: now it is the failed start alone.
+  gone.pass(60_000);
+  expect(gone.phase).toBe("spawning");
+  untilItWaits();
   expect(waits(gone)).toBe(gone.now());
   const mended = running({ dependsOn: ["db"] }, rootSlow);
   mended.remedies.dependency_restart = false;
