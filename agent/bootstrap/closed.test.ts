@@ -84,6 +84,27 @@ test("a living agent that may not read its store is not told as well: the agent 
   expect(full?.[0]).toBe("# free space on /, then:");
 });
 
+test("a disk with room that fails to read was one to free space on", () => {
+  const because = "cannot open '/d/store': IO error: /d/store/CURRENT: Input/output error";
+  const store = { ...well.store, is: "refused", code: "STORE_WRITE_FAILED", because } as const;
+  const commands = planned({ ...allDead, store }).troubles[0]?.commands ?? [];
+  expect(commands[0]).toMatch(/^# look at \/: its space, how it is mounted/);
+  expect(commands.at(-1)).toMatch(/emergency/);
+});
+
+test("a store of another owner was told twice, the second time as a disk to free space on", () => {
+  const because = "cannot open '/d/store': IO error: /d/store/LOCK: Permission denied";
+  const store = { ...well.store, is: "refused", code: "STORE_WRITE_FAILED", because } as const;
+  const owned = { self: 1000, owner: { uid: 1000, gid: 100 } };
+  const foreign = { count: 9, first: "/d/store" };
+  const told = planned({ ...allDead, ...owned, foreign, store });
+  expect(told.steps).toEqual([]);
+  expect(told.troubles).toMatchObject([{ code: "DATA_DIR_UNUSABLE" }]);
+  expect(told.troubles[0]?.commands[0]).toBe("sudo chown -R 1000:100 /d");
+  const { troubles } = planned({ ...allDead, ...owned, store });
+  expect(troubles[0]?.commands[0]).toBe("sudo chmod -R u+rwX /d");
+});
+
 test("files of the store that vanish under an agent that lives were called a disk that refuses, once it had tried to write", () => {
   const refused = "[STORE_WRITE_FAILED] cannot write";
   expect(storeUnder(7, true, refused)).toMatchObject({ is: "damaged", code: "STORE_MISSING" });

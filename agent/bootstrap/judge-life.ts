@@ -50,18 +50,19 @@ const openMs = 5000;
 
 /** The disk, or a file's mode, keeps the store from being opened or written. */
 function judgeRefused(found: Findings, done: readonly Done[]): Judgement {
-  const { store, agent, closed, dataDir } = found;
+  const { store, agent, closed, foreign, dataDir } = found;
   const guarded =
     agent.is === "dead" ? "" : `; the agent (pid ${agent.pid}) guards the workloads from memory meanwhile`;
   const saw = `${store.because}${guarded}`;
   const steps: Step[] = agent.is === "dead" ? [] : [{ do: "awaitStore", forMs: openMs }];
   const open = typed([...(found.self === 0 ? [] : ["sudo"]), "chmod", "-R", "u+rwX", dataDir.path]);
-  const commands = /\bE(ACCES|PERM)\b|may not be/.test(store.because)
+  const commands = /\bE(ACCES|PERM)\b|Permission denied|may not be/.test(store.because)
     ? [open, emergencyAgain(found)]
-    : storeCommands(found, "STORE_WRITE_FAILED");
+    : storeCommands(found, "STORE_WRITE_FAILED", store.because);
   const judged = broken("store", saw, done, steps, { code: store.code, because: saw, commands });
-  // A disk that is full or takes nothing, and files that are closed, were said there with their own commands.
-  return dataDir.refuses !== undefined || closed.count > 0 ? { ...judged, troubles: [] } : judged;
+  // A disk that is full or takes nothing, files that are closed and files of another owner were said there with their own commands.
+  const isSaid = dataDir.refuses !== undefined || closed.count + foreign.count > 0;
+  return isSaid ? { ...judged, troubles: [] } : judged;
 }
 
 function judgeDamaged(found: Findings, done: readonly Done[]): Judgement {
@@ -77,13 +78,13 @@ function judgeDamaged(found: Findings, done: readonly Done[]): Judgement {
   return broken("store", store.because, done, steps, {
     code,
     because: store.because,
-    commands: storeCommands(found, code),
+    commands: storeCommands(found, code, failed?.because ?? store.because),
     // An agent on a full disk guards from memory.
     stops: code !== "STORE_WRITE_FAILED",
   });
 }
 
-function storeCommands(found: Findings, code: string): string[] {
+function storeCommands(found: Findings, code: string, because: string): string[] {
   const again = emergencyAgain(found);
   const [oldest] = found.store.copies;
   if (oldest !== undefined && /copies already lie/.test(found.store.because)) {
@@ -94,7 +95,14 @@ function storeCommands(found: Findings, code: string): string[] {
     ];
   }
   if (code === "STORE_NEWER") return ["# install the version that wrote it, or a newer one, then:", again];
-  if (code === "STORE_WRITE_FAILED") return [`# free space on ${found.disk?.mount ?? "the disk"}, then:`, again];
+  if (code === "STORE_WRITE_FAILED") {
+    const disk = found.disk?.mount ?? "the disk";
+    const isFull = /ENOSPC|EDQUOT|No space left|quota|are free/.test(because);
+    const why = isFull
+      ? `free space on ${disk}`
+      : `look at ${disk}: its space, how it is mounted, what the kernel says of it`;
+    return [`# ${why}, then:`, ...(isFull ? [] : ["#   dmesg --level=err,warn"]), again];
+  }
   return [
     "# with a copy of a snapshot folder from elsewhere:",
     `# ${agentCommand(found, "store", "restore", "--from=FOLDER")}`,
