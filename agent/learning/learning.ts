@@ -26,19 +26,23 @@ export interface Told extends Suggestion {
   readonly toldAtMs: number;
 }
 
+/** What was tried for a failure. */
+interface Tried {
+  /** Empty: the node, which has playbooks and no rungs. */
+  readonly workload: string;
+  /** The failure's signature, as text: see `signature.ts`. */
+  readonly signature: string;
+  readonly rung?: Rung;
+  readonly ok: boolean;
+  readonly tookMs: number;
+}
+
 /** What there is to learn from. */
 export type LearningEvent =
   /** A remedy came to its end, by a rung or a playbook or both; `ok`: what it was for was verified afterwards. */
-  | {
-      readonly is: "remedied";
-      readonly workload: string;
-      /** The failure's signature, as text: see `signature.ts`. */
-      readonly signature: string;
-      readonly rung?: Rung;
-      readonly playbook?: string;
-      readonly ok: boolean;
-      readonly tookMs: number;
-    }
+  | ({ readonly is: "remedied"; readonly playbook?: string } & Tried)
+  /** By what a failure is known again was found out after a rung had been tried: it counts for that failure, and trust stays. */
+  | ({ readonly is: "recognised" } & Tried)
   /** An incident ended, healed or by a person's word. Times are differences on the monotonic scale, all at least 0. */
   | {
       readonly is: "incidentClosed";
@@ -90,6 +94,8 @@ export function learn(state: LearningState, event: LearningEvent, now: Instant):
   switch (event.is) {
     case "remedied":
       return { state: remedied(aged, event), suggestions: [] };
+    case "recognised":
+      return { state: counted(aged, event), suggestions: [] };
     case "incidentClosed":
       return closed(aged, event, now);
     case "frozen":
@@ -131,15 +137,19 @@ type Closed = Extract<LearningEvent, { is: "incidentClosed" }>;
 
 /** GRC-5: trust changes for the healer and for the unit; and for the tool that was used. */
 function remedied(state: LearningState, event: Remedied): LearningState {
-  const { workload, signature, rung, playbook, ok, tookMs } = event;
-  const { ageMs } = state.line;
-  const subjects: Subject[] = ["node", `workload:${short(workload)}`];
+  const { workload, rung, playbook, ok } = event;
+  const subjects: Subject[] = workload === "" ? ["node"] : ["node", `workload:${short(workload)}`];
   if (rung !== undefined) subjects.push(`rung:${rung}`);
-  if (playbook !== undefined) subjects.push(`playbook:${short(playbook)}`, useOf(playbook, workload));
-  const trust = judged(state.trust, subjects, ok, ageMs);
-  if (rung === undefined) return { ...state, trust };
+  if (playbook !== undefined) subjects.push(`playbook:${short(playbook)}`);
+  if (playbook !== undefined && workload !== "") subjects.push(useOf(playbook, workload));
+  return counted({ ...state, trust: judged(state.trust, subjects, ok, state.line.ageMs) }, event);
+}
+
+/** What a rung is good for. */
+function counted(state: LearningState, { workload, signature, rung, ok, tookMs }: Tried): LearningState {
+  if (rung === undefined) return state;
   const attempt = { rung, ok, tookMs: Math.max(0, tookMs) };
-  return { ...state, trust, strategies: tried(state.strategies, keyOf(workload, signature), attempt, ageMs) };
+  return { ...state, strategies: tried(state.strategies, keyOf(workload, signature), attempt, state.line.ageMs) };
 }
 
 function closed(state: LearningState, event: Closed, now: Instant): Lesson {

@@ -3,10 +3,11 @@ import { signatureOf } from "../learning/signature.ts";
 import type { Around, Stand } from "../remedies/around.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import { isUp, standsOf } from "../supervise/stands.ts";
-import { type IncidentFacts, instanceOf, type State } from "../supervise/state.ts";
+import { instanceOf, type State } from "../supervise/state.ts";
 import type { Supervisor } from "../supervise/supervisor.driver.ts";
 import type { Figures } from "../triggers/observation.ts";
 import type { Experience } from "./experience.driver.ts";
+import { failureOf } from "./lessons.ts";
 
 /** What is there only once the recovery runs. */
 export interface Running {
@@ -54,9 +55,10 @@ export function askingAround(
     },
     figures: (workload) => running()?.figures(workload) ?? {},
     signature(workload, lines) {
-      const incident = stateOf(workload)?.incident;
+      const { incident, phase } = stateOf(workload) ?? {};
       const text = signatureOf({ ...failureOf(incident), lines }).text;
-      if (incident) experience.sign(incident.id, text);
+      // Others look as well, and later: what the next process prints says nothing of the one that failed.
+      if (incident && phase?.at === "deciding") experience.sign(incident.id, text);
       return text;
     },
     externalStale: (workload) => running()?.staleFor(workload) ?? [],
@@ -76,18 +78,5 @@ function standOf(state: State | undefined): Stand {
     ...(instance && { instance: { id: instance.id, pid: instance.pid, startTicks: instance.startTicks } }),
     ...(state.recentMs.length > 0 && { recentMs: state.recentMs }),
     ...(awaitsRemedy && { awaitsRemedy }),
-  };
-}
-
-/** What the incident says of how it ended; the numbers stand in its own words. */
-function failureOf(incident: IncidentFacts | undefined) {
-  if (!incident) return { symptom: "unknown" };
-  const code = /exit code (\d+)/.exec(incident.summary)?.[1];
-  const signal = /ended by (SIG[A-Z0-9]+)/.exec(incident.summary)?.[1];
-  return {
-    symptom: incident.symptom,
-    ...(incident.trigger && { trigger: incident.trigger }),
-    ...(code !== undefined && { code: Number(code) }),
-    ...(signal !== undefined && { signal }),
   };
 }

@@ -160,3 +160,9 @@ test("PRA-8 what is kept of a disk's trend is bounded, and a store of an agent t
   fill(1 / 60, () => 0.5);
   expect(sights()[0]?.because).toMatch(/^1 points over 0s: at least 12 over 20m are needed$/);
 });
+
+test("PRA-6 PRA-7 a page without requests_per_second was passed over: full marks while half of the requests failed", () => {
+  look(60, () => ({ p95_latency_ms: 5000, p99_latency_ms: 9000, error_rate: 0.5 }));
+  expect(experience.healthScore("api")).toBeLessThan(50);
+  expect(experience.sloReport("api")?.met).toBe(false);
+});

@@ -78,8 +78,11 @@ function healedBySafeMode(n: number): void {
   one.crash();
   one.pass(400_000);
   expect(one.incidents.at(-1)?.at).toBe("closed");
-  for (const facts of one.incidents)
-    experience.incident({ ...facts, id: `${facts.id}-${n}` }, { workload: "api" }, signature);
+  for (const facts of one.incidents) {
+    const id = `${facts.id}-${n}`;
+    experience.incident({ ...facts, id }, { workload: "api" });
+    if (facts.at !== "closed") experience.sign(id, signature);
+  }
 }
 function observation(figures: Figures): Observation {
   return { node: {}, workloads: { api: figures }, lateJobs: {}, staleSources: [], heaviestStranger: "" };

@@ -9,7 +9,7 @@ import { beginTraining, forestOf, type Training, trainSome } from "../anomaly/fo
 import { defaultTrend, freshTrend, recordTrend, type Trend, trendOf } from "../anomaly/trend.ts";
 import { freshWatch, look, trained, trainingDue, type Watch } from "../anomaly/watch.ts";
 import type { Facts } from "../diagnosis/facts.ts";
-import { advise, demotedFor, freshLearning, type LearningState, learn, trustOf } from "../learning/learning.ts";
+import { freshLearning, type LearningState } from "../learning/learning.ts";
 import { healthScore } from "../slo/health.ts";
 import { healthFigures, type SloReport, sloReport } from "../slo/report.ts";
 import { freshSlo, recordPerformance, recordUptime, type SloState } from "../slo/slo.ts";
@@ -19,7 +19,8 @@ import type { WorkloadSpec } from "../supervise/spec.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
 import type { Figures, Observation } from "../triggers/observation.ts";
 import type { Event as TriggerEvent } from "../triggers/state.ts";
-import { type Circumstances, lessonsOf } from "./lessons.ts";
+import { Learned } from "./learned.ts";
+import type { Circumstances } from "./lessons.ts";
 
 /** Memories are written this often when they have changed; a power cut forgets at most so much of them. */
 const keepEveryMs = 60_000;
@@ -33,8 +34,6 @@ const askEveryMs = 1000;
 const recordEveryMs = 30_000;
 /** Looks in a row that have to be out before it is told: one may be chance. */
 const anomalyStreak = 3;
-/** Incidents whose signature and earlier revision are remembered; the oldest go first. */
-const incidentsMax = 500;
 /** Whose trend it is when it is no workload's. */
 const theNode = "";
 const hourMs = 3_600_000;
@@ -86,7 +85,7 @@ export class Experience {
   readonly #parts: ExperienceParts;
   readonly #specs: ReadonlyMap<string, WorkloadSpec>;
   readonly #instant: () => Instant;
-  #learning: LearningState;
+  readonly #learned: Learned;
   readonly #slo = new Map<string, SloState>();
   readonly #watches = new Map<string, Watch>();
   /** Of which features each workload tells itself. */
@@ -94,7 +93,6 @@ export class Experience {
   readonly #trainings = new Map<string, Training>();
   /** By workload, or {@link theNode}. */
   readonly #trends = new Map<string, { trend: Trend; sinceMs: number }>();
-  readonly #incidents = new Map<string, { signature: string; facts: IncidentFacts }>();
   readonly #anomalous = new Set<string>();
   /** When each was seen down last. */
   readonly #downMs = new Map<string, number>();
@@ -113,59 +111,36 @@ export class Experience {
     this.#parts = parts;
     this.#instant = instants(parts);
     this.#specs = new Map(parts.specs.map((spec) => [spec.name, spec]));
-    this.#learning = parts.frozen
-      ? learn(kept.learning, { is: "frozen", who: "the config" }, this.#instant()).state
-      : thawedFromConfig(kept.learning, this.#instant());
+    this.#learned = new Learned(this.#instant, kept.learning, parts.frozen, parts.suggested);
     for (const [name, state] of Object.entries(kept.slo)) if (this.#specs.has(name)) this.#slo.set(name, state);
     if (kept.anomaly.disk) this.#trends.set(theNode, { trend: kept.anomaly.disk, sinceMs: 0 });
     this.#keepLater();
   }
 
-  // ── what is learned ────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── what is learned: see {@link Learned} ───────────────────────────────────────────────────────────────────────────
 
-  /** An incident that an earlier agent process has left open: what it has taught already is not taught again. */
   resume(facts: IncidentFacts): void {
-    this.#incidents.set(facts.id, { signature: facts.symptom, facts });
+    this.#learned.resume(facts);
   }
-
-  /** One more revision of an incident; `signature` is by what the failure is known again. */
-  incident(facts: IncidentFacts, around: Omit<Circumstances, "signature" | "nowMs">, signature: string): void {
-    const known = this.#incidents.get(facts.id);
-    const name = known?.signature || signature || facts.symptom;
-    const now = this.#instant();
-    const nowMs = this.#parts.clock.monotonicMs();
-    for (const event of lessonsOf(known?.facts, facts, { ...around, signature: name, nowMs })) {
-      const { state, suggestions } = learn(this.#learning, event, now);
-      this.#learning = state;
-      this.#changed = true;
-      for (const { workload, text } of suggestions) this.#parts.suggested(workload, text);
-    }
-    this.#incidents.delete(facts.id);
-    if (facts.at !== "closed") this.#incidents.set(facts.id, { signature: name, facts });
-    for (const oldest of this.#incidents.keys()) {
-      if (this.#incidents.size <= incidentsMax) break;
-      this.#incidents.delete(oldest);
-    }
+  incident(facts: IncidentFacts, around: Omit<Circumstances, "signature" | "nowMs">): void {
+    this.#changed = true;
+    this.#learned.incident(facts, { ...around, nowMs: this.#parts.clock.monotonicMs() });
   }
-
-  /** The facts of an open incident say by what it is known. */
   sign(incidentId: string, signature: string): void {
-    const known = this.#incidents.get(incidentId);
-    if (known && signature !== "") this.#incidents.set(incidentId, { ...known, signature });
+    this.#changed = true;
+    this.#learned.sign(incidentId, signature);
   }
-
   advice(workload: string, signature: string): Facts["advice"] {
-    const { order, learned, because } = advise(this.#learning, workload, signature, this.#instant());
-    return learned ? { order, because } : undefined;
+    return this.#learned.advice(workload, signature);
   }
   demoted(workload: string): NonNullable<Facts["demoted"]> {
-    return demotedFor(this.#learning, workload, this.#instant());
+    return this.#learned.demoted(workload);
   }
-  trust(subject: Parameters<typeof trustOf>[1]) {
-    return trustOf(this.#learning, subject, this.#instant());
+  trust(subject: Parameters<Learned["trust"]>[0]) {
+    return this.#learned.trust(subject);
   }
   suggestions(): string[] {
-    return this.#learning.suggestions.map(({ text }) => text);
+    return this.#learned.suggestions((workload) => this.#specs.has(workload));
   }
 
   // ── what is seen ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,8 +187,8 @@ export class Experience {
       this.#unrecorded.delete(name);
       this.#scores.delete(name);
     }
-    const rate = figures?.requests_per_second;
-    if (figures && rate !== undefined && rate > 0 && passedMs > 0) {
+    const rate = figures && rateOf(figures);
+    if (figures && rate && passedMs > 0) {
       const requests = (rate * passedMs) / 1000;
       const { p95_latency_ms: p95Ms, p99_latency_ms: p99Ms } = figures;
       const slice = { requests, errors: requests * (figures.error_rate ?? 0) };
@@ -335,7 +310,7 @@ export class Experience {
       store.saveStep({ workload: "", memory: { key, value } }, "batched").catch(() => {
         this.#changed = true;
       });
-    await write("learning", this.#learning);
+    await write("learning", this.#learned.kept());
     await write("slo", Object.fromEntries(this.#slo));
     const disk = this.#trends.get(theNode);
     if (disk) await write("anomaly", { disk: disk.trend } satisfies Unusual);
@@ -347,6 +322,11 @@ export class Experience {
     this.#cancelTrain?.();
     await this.#keep();
   }
+}
+
+/** Requests a second. A page that tells how they go and not how many they are: each second weighs the same. */
+function rateOf({ requests_per_second, error_rate, p95_latency_ms }: Figures): number | undefined {
+  return requests_per_second ?? (error_rate !== undefined || p95_latency_ms !== undefined ? 1 : undefined);
 }
 
 /** For how long of the time since the last reading the newest one speaks: time that nobody watched is neither up nor down. */
@@ -362,9 +342,4 @@ function instants({ clock, bootId }: Pick<ExperienceParts, "clock" | "bootId">):
     if (ms >= askedMs + askEveryMs) [askedMs, sleptMs] = [ms, clock.bootMs() - ms];
     return { bootId, bootMs: ms + sleptMs, wallMs: clock.wallMs() };
   };
-}
-
-/** What the config froze, a config that no longer says so thaws; what a person froze stays. */
-function thawedFromConfig(state: LearningState, now: Instant): LearningState {
-  return state.frozenBy === "the config" ? learn(state, { is: "thawed" }, now).state : state;
 }

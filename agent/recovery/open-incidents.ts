@@ -8,32 +8,40 @@ export interface Told {
   readonly before: IncidentFacts | undefined;
   /** How long the process had run whose failure opened it; absent when nobody knows. */
   readonly uptimeMs?: number;
+  /** How long before it its config had been changed, as far as it was known then. */
+  readonly sinceConfigMs?: number;
 }
 
 /** Remembers each open incident as it was told last. */
 export class OpenIncidents {
   readonly #facts = new Map<string, IncidentFacts>();
-  readonly #uptimes = new Map<string, number>();
+  readonly #opened = new Map<string, Omit<Told, "before">>();
 
   /** `left` is what an earlier agent process has left open: it is not told, counted and learned from anew. */
   constructor(left: readonly IncidentFacts[]) {
     for (const facts of left) this.#facts.set(facts.id, facts);
   }
 
-  /** `state` is the workload's after it; absent for the node. */
-  told(facts: IncidentFacts, state: State | undefined): Told {
+  /** `state` is the workload's after it; absent for the node. `changedAgoMs`: when its config was changed, asked of a new one. */
+  told(facts: IncidentFacts, state: State | undefined, changedAgoMs: () => number | undefined = () => undefined): Told {
     const { id, at, failures, detectedMs } = facts;
     const before = this.#facts.get(id);
     // Only now it is known which process failed: what runs when the incident is closed is another one.
     const failed = state && lastOf(state.phase);
-    if (!before && failures === 1 && failed) this.#uptimes.set(id, Math.max(0, detectedMs - failed.sinceMs));
-    const uptimeMs = this.#uptimes.get(id);
+    if (!before && failures === 1) {
+      const sinceConfigMs = changedAgoMs();
+      this.#opened.set(id, {
+        ...(failed && { uptimeMs: Math.max(0, detectedMs - failed.sinceMs) }),
+        ...(sinceConfigMs !== undefined && { sinceConfigMs }),
+      });
+    }
+    const opened = this.#opened.get(id);
     this.#facts.set(id, facts);
     if (at === "closed") {
       this.#facts.delete(id);
-      this.#uptimes.delete(id);
+      this.#opened.delete(id);
     }
-    return { before, ...(uptimeMs !== undefined && { uptimeMs }) };
+    return { before, ...opened };
   }
 }
 

@@ -127,12 +127,12 @@ export class Recovery implements RecoveryDesk {
 
   /** One more revision of an incident; `workload` empty: of the node. */
   incident(workload: string, facts: IncidentFacts, state: State | undefined): void {
-    const { before, uptimeMs } = this.#incidents.told(facts, state);
+    const { experience, remedies } = this.#opened;
+    const { before, ...around } = this.#incidents.told(facts, state, () => remedies.changedAgoMs(workload));
     this.voice.incident(workload, before, facts);
-    if (workload === "") return;
-    const fact = factOf(workload, before, facts);
+    const fact = workload === "" ? undefined : factOf(workload, before, facts);
     if (fact) this.triggerDesk.tell(fact);
-    this.#opened.experience.incident(facts, { workload, ...(uptimeMs !== undefined && { uptimeMs }) }, "");
+    experience.incident(facts, { workload, ...around });
   }
 
   /** A process of the workload was started just now, or adopted: then nobody knows what config it has read. */

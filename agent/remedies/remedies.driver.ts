@@ -48,6 +48,8 @@ export interface Remedies extends RemedyPort {
   started(workload: string): void;
   /** Fingerprint of the config version that is on the disk now, and whether a newer one was rolled back to it. */
   configInUse(workload: string): Promise<{ readonly version: string; readonly rolledBack: boolean }>;
+  /** How long ago its config was changed, as far as is known without a look at its files; undefined: never, or it has none. */
+  changedAgoMs(workload: string): number | undefined;
   /** By name. */
   playbooks(): readonly Playbook[];
   /** How often a playbook has been run since the agent's start. */
@@ -187,6 +189,9 @@ class OpenRemedies implements Remedies {
   async configInUse(workload: string): Promise<{ readonly version: string; readonly rolledBack: boolean }> {
     await this.#versions.observe(workload);
     return this.#versions.inUse(workload);
+  }
+  changedAgoMs(workload: string): number | undefined {
+    return this.#versions.facts(workload).changedAgoMs;
   }
   healthy(workload: string): void {
     void this.#versions.healthy(workload);

@@ -357,8 +357,7 @@ export class NodeWorld extends Ground {
     const { before, uptimeMs } = this.#open.told(facts, workload === "" ? undefined : this.actor(workload).state);
     this.#last.set(facts.id, facts);
     this.see({ is: "incident", workload, facts });
-    if (workload === "") return;
-    const fact = factOf(workload, before, facts);
+    const fact = workload === "" ? undefined : factOf(workload, before, facts);
     if (fact) this.triggers.tell(fact);
     this.#experience.incident(workload, before, facts, uptimeMs);
   }
