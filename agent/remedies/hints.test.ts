@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import type { OutputHint } from "../diagnosis/facts.ts";
+import { diagnose } from "../diagnosis/diagnose.ts";
+import { noFacts, type OutputHint } from "../diagnosis/facts.ts";
+import { choose } from "../ladder/choose.ts";
 import { hintsIn } from "./hints.ts";
 
 const none = { error: "", corruption: "", configError: "" };
@@ -37,6 +39,30 @@ test.each<[string, OutputHint[]]>([
   ["client closed the connection: broken pipe", []],
   ["checked 1200 rows, 0 corrupt", []],
   ["started with config /etc/engine.conf", []],
+  // It was looked for, and not found.
+  ["No data corruption detected", []],
+  ["data integrity check passed: no records corrupted", []],
+  ["database check ok, no index corruption found", []],
+  ["amcheck: no corruption detected across every public-schema btree index", []],
+  ["OK: no btree index corruption detected", []],
+  ["wal: checking segment 3 for corruption: ok", []],
+  ["store opened: recovered without data corruption", []],
+  ['{"msg":"store opened","corrupt":false}', []],
+  // The names of options: etcd tells these at each start.
+  ['"data-dir":"default.etcd","initial-corrupt-check":false,"corrupt-check-time-interval":"0s"', []],
+  ["aof-load-corrupt-tail-max-size 0, data in /var/lib/redis", []],
+  // And then it was found all the same.
+  ["wal: checked segment 3 for corruption: page 7 is corrupt", ["corruption"]],
+  ["no corrupt index, but table 3 of the data is corrupted", ["corruption"]],
+  ["integrity check found corruption in table orders", ["corruption"]],
+  ["could not read corrupted page 3 of file base/5", ["corruption"]],
+  ["Corruption: no meta-nextfile entry in descriptor", ["corruption"]],
+  // What any system call may answer is no complaint of a config.
+  ["Error: EINVAL: invalid argument, write", []],
+  ["recv: Invalid argument", []],
+  ["lua: bad argument #1 to 'insert' (table expected, got nil)", []],
+  ['invalid argument "x" for "-p, --port" flag', ["config"]],
+  ["engine: unrecognized arguments: --prot", ["config"]],
 ])("%s", (line, hints) => expect(hintsIn(["first", line, "last"], none)).toEqual(hints));
 
 test("a workload's own words take the place of the known ones of their kind, and no other", () => {
@@ -48,4 +74,12 @@ test("a workload's own words take the place of the known ones of their kind, and
 test("a long line is looked at where it begins, and costs little", () => {
   expect(hintsIn([`${"x".repeat(1_000_000)} ENOSPC`], none)).toEqual([]);
   expect(hintsIn([`ENOSPC ${"x".repeat(1_000_000)}`], none)).toEqual(["exhaustion"]);
+});
+
+test("a store that said at its start that its data is well is started anew at its first crash, and no older backup replaces its data", () => {
+  const hints = hintsIn(["store opened, no data corruption detected", "listening on 8080"], none);
+  const facts = { ...noFacts, hints, backup: { id: "b", ageMs: 3_600_000 } };
+  const diagnosis = diagnose({ symptom: "exit", failures: 1, wasReady: true, tried: [] }, facts, 3_600_000);
+  const told = { quickLeft: true, relapse: false, relapsed: [], timeGiven: false, hasSafeMode: false };
+  expect(choose({ diagnosis, facts, tried: [], inSafeMode: false, ...told }).rung).toBe("quick_restart");
 });

@@ -16,8 +16,9 @@ const known: Readonly<Record<OutputHint, readonly RegExp[]>> = {
     /could not read block|invalid page in block|invalid page header|invalid checkpoint record|could not locate a valid checkpoint record/i,
     /database disk image is malformed|file is not a database|file is encrypted or is not a database/i,
     /\bCorruption: /,
-    /(?<!\b(no|0|not|without|zero|non) )\bcorrupt(ed|ion)?\b.*\b(data|database|files?|pages?|blocks?|index|log|store|table|records?|journal|wal|segment)\b/i,
-    /\b(data|database|file|page|block|index|log|store|table|record|journal|wal|segment)\b.*(?<!\b(no|0|not|without|zero|non) )\bcorrupt(ed|ion)?\b/i,
+    // With a dash or an underscore beside it, it is the name of an option: etcd tells its `initial-corrupt-check` at each start.
+    /(?<![-\w])corrupt(ed|ion)?(?![-\w]).*\b(data|database|files?|pages?|blocks?|index|log|store|table|records?|journal|wal|segment)\b/i,
+    /\b(data|database|file|page|block|index|log|store|table|record|journal|wal|segment)\b.*(?<![-\w])corrupt(ed|ion)?(?![-\w])/i,
     /\b(data|database|page|block|index|wal|store|table|record|journal|segment|snapshot)\b.*\b(checksum|crc)\b.*(mismatch|fail|error|wrong)/i,
     /is marked as crashed|incorrect key file for table|InnoDB: Database page corruption/i,
     /WiredTiger.*(WT_PANIC|checksum error)|structure needs cleaning/i,
@@ -25,7 +26,9 @@ const known: Readonly<Record<OutputHint, readonly RegExp[]>> = {
   config: [
     /\[emerg\]/i,
     /fatal config file error|bad directive or wrong number of arguments/i,
-    /(invalid|illegal|unknown|unrecognized|unsupported|bad|malformed) (configuration|config|option|argument|parameter|directive|setting|flag|key)/i,
+    /(invalid|illegal|unknown|unrecognized|unsupported|bad|malformed) (configuration|config|option|parameter|directive|setting|flag|key)/i,
+    // A plain `invalid argument` is what any system call may answer: an option has to stand beside it.
+    /(unknown|unrecognized|unsupported) argument|(invalid|bad) argument\b.{0,80}[ "'`]--?[a-z]/i,
     /configuration (file )?.*(invalid|error|failed|not found|does not exist)|config(uration)? error/i,
     /error (in|parsing|reading|loading) (the )?config|failed to (parse|load|read) (the )?config/i,
     /can't open the log file|unrecognized configuration parameter|syntax error in file/i,
@@ -52,6 +55,18 @@ const known: Readonly<Record<OutputHint, readonly RegExp[]>> = {
   ],
 };
 
+/** Says that nothing is corrupt, or that it is looked for: no sign of corruption, but another one may stand in the same line. */
+const soundData = new RegExp(
+  [
+    // `no corruption`, `no public-schema index corruption`, `0 records corrupted`
+    String.raw`\b(no|0|zero|without|non|free of)(\s+(any|signs?|evidence|of|[\w-]*(data|database|file|page|block|index|log|store|table|record|row|journal|wal|segment|schema|btree)(e?s)?))*[\s-]+corrupt(ed|ion)?`,
+    String.raw`\b(not|never)\s+(been\s+|be\s+|a\s+)?corrupt(ed|ion)?`,
+    String.raw`\b(check(s|ed|ing)?|scan(s|ned|ning)?|look(s|ed|ing)?)\b[^.;:,]{0,60}\bfor\s+(\w+\s+)?corruption`,
+    String.raw`\bcorrupt(ed|ion)?["']?\s*[:=]\s*["']?(0|none|false|off)\b`,
+  ].join("|"),
+  "gi",
+);
+
 /** What the last lines of a workload's output hint at: by its own patterns where it has some, else by known texts. */
 export function hintsIn(lines: readonly string[], patterns: WorkloadSpec["patterns"]): OutputHint[] {
   const own: Partial<Record<OutputHint, RegExp>> = {
@@ -62,6 +77,8 @@ export function hintsIn(lines: readonly string[], patterns: WorkloadSpec["patter
   const kinds = Object.keys(known) as OutputHint[];
   return kinds.filter((kind) => {
     const mine = own[kind];
-    return cut.some((line) => (mine ? mine.test(line) : known[kind].some((text) => text.test(line))));
+    if (mine) return cut.some((line) => mine.test(line));
+    const said = kind === "corruption" ? cut.map((line) => line.replace(soundData, "")) : cut;
+    return said.some((line) => known[kind].some((text) => text.test(line)));
   });
 }
