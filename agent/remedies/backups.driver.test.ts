@@ -21,6 +21,7 @@ import { openRemedyRig, type RemedyRig } from "../../test/support/remedy-rig.ts"
 import { specOf } from "../../test/support/spec.ts";
 import type { DataSpec } from "../supervise/spec.ts";
 import { Backups } from "./backups.driver.ts";
+import { differs } from "./copy.driver.ts";
 import { restoreData } from "./restore.driver.ts";
 
 let dir: string;
@@ -160,6 +161,36 @@ test("a backup whose bytes have rotted is found, put aside, and the one before i
   expect(readdirSync(folder()).sort()).toEqual([expect.stringMatching(/^000001/), `bad-${rotten.id}`]);
 });
 
+test("PRA-10 a verify program that was gone for a moment had all backups put aside, and then there was none", async () => {
+  const tool = script("tool", "exit 0\n");
+  const verify = [script("verify", `${tool} "$1"\n`)] as const;
+  await make({ verify });
+  await make({ verify });
+  rmSync(tool);
+  const unsaid = { ok: false, because: expect.stringMatching(/could not be checked: .*says nothing: exit code 127/) };
+  for (const facts of backups.all("engine"))
+    expect(await backups.check(spec({ verify }), facts, free())).toMatchObject(unsaid);
+  rmSync(join(dir, "verify"));
+  for (const facts of backups.all("engine"))
+    expect(await backups.check(spec({ verify }), facts, free())).toMatchObject({
+      because: expect.stringMatching(/could not be checked: .*cannot be started: ENOENT/),
+    });
+  expect(backups.all("engine")).toHaveLength(2);
+  expect(readdirSync(folder()).some((name) => name.startsWith("bad-"))).toBe(false);
+});
+
+test("PRA-10 a copy that the machine could not read is not called changed: only what the disk says of the file itself counts", async () => {
+  await make();
+  const { entries } = await newest();
+  const long = [...entries, { at: "x".repeat(300), is: "link", target: "a" } as const];
+  const copy = join(folder(), (await newest()).id, "copy");
+  await expect(differs(copy, long, free())).rejects.toThrow("ENAMETOOLONG");
+  rmSync(join(copy, "data", "a.db"));
+  expect(await differs(copy, entries, free())).toMatch(/a\.db cannot be read: ENOENT/);
+  symlinkSync("/etc/passwd", join(copy, "data", "a.db"));
+  expect(await differs(copy, entries, free())).toMatch(/a\.db cannot be read: ELOOP/);
+});
+
 test("a file that grows while it is copied is copied as it was; sockets and pipes are passed over", async () => {
   execFileSync("mkfifo", [join(data, "pipe")]);
   const busy = setInterval(() => appendFileSync(join(data, "deep", "b.db"), "more"), 1);
@@ -193,11 +224,11 @@ test("SYN-3 a restore that was cut off between any two renames is gone on with, 
 
 test("SYN-9 corrupt data is kept, the newest two of each path", async () => {
   await make();
-  for (const mark of ["r1", "r2", "r3"]) {
+  for (const mark of ["0000000a", "0000000b", "0000000c"]) {
     writeFileSync(join(data, "a.db"), `garbage ${mark}`);
     await restore(mark);
   }
-  expect(readdirSync(join(dir, "srv")).sort()).toEqual(["data", "data.corrupt-r2", "data.corrupt-r3"]);
+  expect(readdirSync(join(dir, "srv")).sort()).toEqual(["data", "data.corrupt-0000000b", "data.corrupt-0000000c"]);
 });
 
 test("data that is gone altogether is restored too, and a cancelled restore has changed nothing", async () => {

@@ -107,7 +107,7 @@ export class Backups {
     });
   }
 
-  /** Reads a backup back. A bad one is put aside, so that no restore takes it. Never rejects. */
+  /** Reads a backup back. A bad one is put aside, so that no restore takes it; one that cannot be checked stays. Never rejects. */
   async check(spec: WorkloadSpec, { id }: Pick<BackupFacts, "id">, signal: AbortSignal): Promise<RemedyResult> {
     const { name } = spec;
     const copy = join(this.folderOf(name), id, "copy");
@@ -215,6 +215,7 @@ export class Backups {
     if (bytes > bytesMax) throw new Error(`its dump has ${bytes} bytes, and ${Math.floor(bytesMax)} are allowed`);
   }
 
+  /** What is wrong with a copy; undefined: nothing. Rejects when that could not be found out: a copy is not bad for it. */
   async #verify(
     spec: WorkloadSpec,
     copy: string,
@@ -230,6 +231,7 @@ export class Backups {
       signal,
     });
     if (signal.aborted) throw signal.reason;
+    if (ended.unsaid) throw new Error(`its verify command says nothing: ${ended.because}`);
     return ended.ok ? undefined : `its verify command says no: ${ended.because}`;
   }
 

@@ -13,6 +13,8 @@ const keptMax = 4096;
 const graceMs = 2000;
 /** After its end, its last output is awaited this long: a left-over child may hold the pipe open. */
 const lastOutputMs = 50;
+/** The signals that end programs; a program's own `exit -1` is 255. */
+const signalMax = 31;
 
 /** How a command runs. */
 export interface CommandOptions {
@@ -28,6 +30,8 @@ export interface CommandOptions {
 /** How it ended. */
 export interface CommandEnd {
   readonly ok: boolean;
+  /** It was not started, or did not come to its end: it says nothing about what it was to look at. */
+  readonly unsaid?: true;
   /** One sentence: exit code or signal; where it failed, with the known words of its last line, for its output may hold secrets. */
   readonly because: string;
 }
@@ -35,7 +39,7 @@ export interface CommandEnd {
 /** Runs a program in a process group of its own, without a shell, with nothing to read. Resolves when it has ended. Never rejects. */
 export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }: CommandOptions): Promise<CommandEnd> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve({ ok: false, because: "cancelled before it began" });
+    if (signal.aborted) return resolve({ ok: false, unsaid: true, because: "cancelled before it began" });
     const child = bornOrdinary(() =>
       spawn(file, args, {
         cwd,
@@ -44,10 +48,10 @@ export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }:
         stdio: ["ignore", "pipe", "pipe"],
       }),
     );
-    const end = (ok: boolean, because: string) => {
+    const end = (ok: boolean, because: string, unsaid: boolean) => {
       signal.removeEventListener("abort", stop);
       clearTimeout(killing);
-      resolve({ ok, because });
+      resolve({ ok, because, ...(unsaid && { unsaid: true as const }) });
     };
     let killing: NodeJS.Timeout | undefined;
     const stop = () => {
@@ -56,7 +60,7 @@ export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }:
     };
     // First of all: what cannot be started says so as an event, and without a listener that would end the agent.
     // Its message would quote the whole command where one was written as a single text.
-    child.on("error", (error) => end(false, `it cannot be started: ${codeOf(error)}${commandHint(file)}`));
+    child.on("error", (error) => end(false, `it cannot be started: ${codeOf(error)}${commandHint(file)}`, true));
     const output = collect(child);
     if (child.pid !== undefined) started?.({ pid: child.pid, startTicks: procStat(child.pid)?.startTicks ?? 0 });
     signal.addEventListener("abort", stop, { once: true });
@@ -67,12 +71,17 @@ export function runProgram([file, ...args]: Argv, { cwd, env, signal, started }:
         const how = signal.aborted ? "its time was over" : code === null ? `ended by ${ended}` : `exit code ${code}`;
         const ok = code === 0 && !signal.aborted;
         const said = ok ? "" : output();
-        end(ok, said === "" ? how : `${how}: ${said}`);
+        end(ok, said === "" ? how : `${how}: ${said}`, signal.aborted || code === null || isOfShell(code));
       };
       const patience = setTimeout(finish, lastOutputMs);
       child.on("close", finish);
     });
   });
+}
+
+/** What a shell says of a program that it could not run (126, 127), or that a signal has ended (128 and its number). */
+function isOfShell(code: number): boolean {
+  return code === 126 || code === 127 || (code > 128 && code <= 128 + signalMax);
 }
 
 /** Ends the group of a command that an earlier agent has started, if it still is that process; resolves when it is gone or cannot be ended. */

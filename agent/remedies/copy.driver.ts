@@ -8,6 +8,9 @@ const chunkBytes = 256 * 1024;
 /** What is written anew while it is copied is copied again, so often. */
 const triesMax = 3;
 
+/** How the system says that something else is there than what was copied, or nothing. */
+const otherThere = new Set(["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "EINVAL", "ENXIO"]);
+
 /** What was copied. */
 export interface Copied {
   readonly entries: readonly Entry[];
@@ -123,7 +126,10 @@ async function pour(source: FileHandle, bytes: number, signal: AbortSignal, targ
   return hash.digest("hex");
 }
 
-/** Reads a copy back; what is not as it was written, in one sentence. Undefined: all is there and right. */
+/**
+ * Reads a copy back; what is not as it was written, in one sentence. Undefined: all is there and right. Rejects when that could not
+ * be found out: a machine without descriptors or memory, or a disk that fails, says nothing about what was written.
+ */
 export async function differs(
   copy: string,
   entries: readonly Entry[],
@@ -139,7 +145,7 @@ export async function differs(
         if (!(await lstat(path)).isDirectory()) return `${entry.at} is no folder`;
       } else if ((await sumOf(path, entry.bytes, signal)) !== entry.sha256) return `${entry.at} is not what was copied`;
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (signal.aborted || !otherThere.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
       return `${entry.at} cannot be read: ${(error as Error).message}`;
     }
   }
