@@ -75,6 +75,8 @@ export interface AuthorityPolicy {
   readonly configFiles: readonly string[];
   readonly data: readonly string[];
   readonly artifacts: readonly string[];
+  /** What all other workloads call their data; asked about only where data is replaced. */
+  readonly neighbours?: readonly { readonly workload: string; readonly path: string }[];
   readonly killSwitch: boolean;
   /** A person wants the workload down. */
   readonly stopped: boolean;
@@ -136,7 +138,7 @@ export function judge(kind: Action["do"], deed: Deed, policy: AuthorityPolicy): 
       return judgeDeclared(deed.path, policy.configFiles, "config file", policy);
     case "replace_data":
       if (!may("restore a backup")) return lacks(kind, "replace data");
-      return judgeDeclared(deed.path, policy.data, "data", policy);
+      return judgeNeighbours(deed.path, policy) ?? judgeDeclared(deed.path, policy.data, "data", policy);
     case "read_data":
       return judgeDeclared(deed.path, policy.data, "data", policy);
     case "move_artifact":
@@ -187,6 +189,15 @@ function judgeDeclared(path: string, declared: readonly string[], what: string, 
   return declared.some((one) => path === one || isWithin(path, one))
     ? yes
     : no("not_declared", `${path} is no ${what} that the workload's config names`);
+}
+
+/** Data that two workloads share is replaced by nobody: the other one may run on it. */
+function judgeNeighbours(path: string, { neighbours = [] }: AuthorityPolicy): Judgement | undefined {
+  const other = neighbours.find((one) => isWithin(one.path, path) || isWithin(path, one.path));
+  return (
+    other &&
+    no("production_data", `to restore ${path} would replace data of '${other.workload}' too, which is ${other.path}`)
+  );
 }
 
 function isGuarded(path: string, policy: AuthorityPolicy): boolean {

@@ -12,7 +12,7 @@ import { done, failed, type Outcome, outcomeOf, type Performers, type StepContex
 import type { Permission } from "./permission.driver.ts";
 import type { Run } from "./progress.ts";
 import { quarantine } from "./quarantine.driver.ts";
-import { isHalfDone, type Restore, restoreData } from "./restore.driver.ts";
+import { HalfRestored, isHalfDone, type Restore, restoreData } from "./restore.driver.ts";
 import { trimOwn } from "./trim.driver.ts";
 import type { Versions } from "./versions.driver.ts";
 
@@ -129,7 +129,8 @@ async function restore({ around, backups, permission }: DataParts, context: Step
       around.alert({ severity: "high", workload, incidentId: context.incidentId, what: "data_restored", message });
       return { ...done(restored.because), after: { backup: manifest.id, moved_aside: restored.movedAside } };
     } catch (error) {
-      return failed(`the data was left as it is: ${wordsOf(error)}`);
+      const left = error instanceof HalfRestored ? "the data is not whole" : "the data was left as it is";
+      return failed(`${left}: ${wordsOf(error)}`);
     }
   }
   return outcomeOf({ ok: false, because: last });

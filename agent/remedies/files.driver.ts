@@ -147,9 +147,16 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Keeps the newest `keep` of our own left-overs whose name begins with `prefix`; only files and folders that we made are named so. */
+/** The marks that we give: a short hash, or the number of a version. */
+const ownMark = /^[0-9a-f]{8,12}$/;
+
+/**
+ * Keeps the newest `keep` of our own left-overs, named `prefix` and a mark. What else begins so was named by a person, and stays:
+ * `data.corrupt-keep-for-lawyers`.
+ */
 export async function dropOldest(folder: string, prefix: string, keep: number): Promise<string[]> {
-  const names = (await readdir(folder).catch(() => [])).slice(0, entriesMax).filter((name) => name.startsWith(prefix));
+  const isOwn = (name: string) => name.startsWith(prefix) && ownMark.test(name.slice(prefix.length));
+  const names = (await readdir(folder).catch(() => [])).slice(0, entriesMax).filter(isOwn);
   if (names.length <= keep) return [];
   const aged: { path: string; ms: number }[] = [];
   for (const name of names) {

@@ -6,10 +6,12 @@
  *   handle_process, ask                            nothing
  *   run                                            what belongs to the agent, by its name too
  *   write_own, remove of its own                   the path, the agent's folder
- *   write_config, replace_data, read_data          the path, what belongs to the agent, what the workload declares
+ *   write_config, read_data                        the path, what belongs to the agent, what the workload declares
+ *   replace_data                                   and what every other workload calls its data
  *   move_artifact, remove of what is disposable    and what every workload calls its data or its config
  *
- * A path that does not answer grants nothing. Where it would forbid, it may lie anywhere: what it could forbid is refused.
+ * A path that does not answer grants nothing. Where it would forbid, it may lie anywhere: what it could forbid is refused; but
+ * a restore goes on beside another workload's dead disk, which is known by its name.
  */
 import { basename, dirname, join } from "node:path";
 import type { Action } from "../playbooks/playbook.ts";
@@ -95,7 +97,8 @@ export class Permission {
     const { real } = await this.#find(`${grants} of ${workload}`, () => named[grants]);
     const isNobodys = deed.does === "remove" || deed.does === "move_artifact";
     const production = isNobodys ? await this.#production() : named.production;
-    return { ...named, ...(await this.guards()), [grants]: real, production };
+    const neighbours = deed.does === "replace_data" ? await this.#neighbours(workload) : [];
+    return { ...named, ...(await this.guards()), [grants]: real, production, neighbours };
   }
 
   #persons(workload: string): Pick<AuthorityPolicy, "killSwitch" | "stopped"> {
@@ -147,6 +150,18 @@ export class Permission {
     );
     refuseSilent(found, "is data or config of a workload");
     return found.flatMap(({ real }) => real);
+  }
+
+  /** The data of all other workloads. */
+  async #neighbours(workload: string): Promise<NonNullable<AuthorityPolicy["neighbours"]>> {
+    const others = this.#around.specs.filter(({ name }) => name !== workload);
+    const found = await Promise.all(
+      others.map(async ({ name, data }) => {
+        const { real, silent } = await this.#find(`data of ${name}`, () => data?.paths ?? []);
+        return [...real, ...silent].map((path) => ({ workload: name, path }));
+      }),
+    );
+    return found.flat();
   }
 
   /** Within seconds; never rejects. */

@@ -4,13 +4,15 @@
  *   copy beside it (.NAME.restoring-ID), read back, synced ─▶ NAME becomes NAME.corrupt-RUN ─▶ the copy becomes NAME ─▶ folder synced
  *
  * All copies are complete before the first path is moved. A crash between any two renames is gone on with: what was moved aside and
- * has nothing in its place gets its copy. What was corrupt is kept, the newest two of each path.
+ * has nothing in its place gets its copy. An error there takes all paths back to what they were, the last one first. What was
+ * corrupt is kept, the newest two of each path.
  */
 import { chmod, lchown, lstat, mkdir, readFile, rename, rm, statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Entry, entriesMax, type Manifest, type Root } from "./backups.ts";
 import { copyTree, differs } from "./copy.driver.ts";
 import { dropOldest, realOf, replaceFile, syncFolder } from "./files.driver.ts";
+import { wordsOf } from "./patience.driver.ts";
 
 /** Corrupt data that stays beside what replaced it. */
 const corruptMax = 2;
@@ -35,9 +37,13 @@ export interface Restored {
   readonly movedAside: readonly string[];
 }
 
+/** A restore went wrong, and so did taking it back: some paths hold the backup, others what was there before. */
+export class HalfRestored extends Error {}
+
 /**
  * Restores, or goes on with a restore of the same mark. The workload must be down, and the backup checked. Rejects when there is no
- * room, the copy cannot be made or `signal` aborts before the first path is moved: then nothing has changed.
+ * room, the copy cannot be made, a path cannot be moved or `signal` aborts before the first path is moved: then all is as it was,
+ * or the error is {@link HalfRestored} and says what is where.
  */
 export async function restoreData(restore: Restore, signal: AbortSignal): Promise<Restored> {
   const { manifest, mark } = restore;
@@ -46,9 +52,21 @@ export async function restoreData(restore: Restore, signal: AbortSignal): Promis
   for (const place of places) if (!(await isMoved(place))) await makeCopy(restore, place, signal);
   signal.throwIfAborted();
   const movedAside: string[] = [];
-  for (const place of places) if (await putInPlace(place)) movedAside.push(place.aside);
-  await writeMark(restore);
-  for (const { path } of places) await dropOldest(dirname(path), `${basename(path)}.corrupt-`, corruptMax);
+  const begun: Place[] = [];
+  try {
+    for (const place of places) {
+      begun.unshift(place);
+      if (await putInPlace(place)) movedAside.push(place.aside);
+    }
+    // Without it nobody would know that this data is old.
+    await writeMark(restore);
+  } catch (error) {
+    await takeAllBack(begun, error);
+    throw error;
+  }
+  // The data is restored; what could not be removed goes with the next restore.
+  for (const { path } of places)
+    await dropOldest(dirname(path), `${basename(path)}.corrupt-`, corruptMax).catch(() => undefined);
   return result(manifest, movedAside);
 }
 
@@ -136,6 +154,29 @@ async function putInPlace(place: Place): Promise<boolean> {
     await syncFolder(folder);
   }
   return isMoved(place);
+}
+
+/** Half of a restore is neither the old data nor the new. Rejects with {@link HalfRestored} where a path could not be taken back. */
+async function takeAllBack(begun: readonly Place[], error: unknown): Promise<void> {
+  const stuck: string[] = [];
+  for (const place of begun) {
+    try {
+      await takeBack(place);
+    } catch (again) {
+      const kept = (await isMoved(place)) ? `what was there is kept as ${place.aside}` : "nothing was there";
+      stuck.push(`${place.path} could not be taken back (${wordsOf(again)}), ${kept}`);
+    }
+  }
+  if (stuck.length > 0) throw new HalfRestored(`${wordsOf(error)}; half restored: ${stuck.join("; ")}`);
+}
+
+async function takeBack(place: Place): Promise<void> {
+  const [copy, now] = await Promise.all([place.copy, place.path].map((path) => lstat(path).catch(() => undefined)));
+  // The copy waits for its turn no more: it is what is there now.
+  if (place.is !== "absent" && !copy && now) await rename(place.path, place.copy);
+  if (await isMoved(place)) await rename(place.aside, place.path);
+  await syncFolder(dirname(place.path));
+  await rm(place.copy, { recursive: true, force: true }).catch(() => undefined);
 }
 
 /** For people, and for whoever decides about risk: this workload's data is older than what it last knew. Never removed by the agent. */
