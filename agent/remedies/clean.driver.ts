@@ -13,7 +13,7 @@ import { spaceOf } from "./desk.driver.ts";
 import { done, failed, type Outcome, Refused, type StepContext, skipped } from "./performer.ts";
 import type { Permission } from "./permission.driver.ts";
 
-/** More files than this are not looked at in one go; the next run goes on. */
+/** More old files than this are not removed in one go; the next run goes on. */
 const filesMax = 50_000;
 const depthMax = 64;
 /** The disk is asked again after so many removals, or so many bytes: a few large files may be all that is needed. */
@@ -94,7 +94,7 @@ async function emptyRoot(
   context: StepContext,
   tally: Tally,
 ): Promise<void> {
-  const old = (await filesBelow(root, context.signal)).filter(({ mtimeMs }) => mtimeMs <= nowMs - olderThanMs);
+  const old = await filesBelow(root, nowMs - olderThanMs, context.signal);
   old.sort((a, b) => a.mtimeMs - b.mtimeMs);
   const emptied = new Set<string>();
   let sinceAsked = { files: askEveryFiles, bytes: 0 };
@@ -124,19 +124,22 @@ async function emptyRoot(
   }
 }
 
-/** Regular files below a folder. Links, other file systems' surprises and what is too deep are passed over. */
-async function filesBelow(root: string, signal: AbortSignal): Promise<Found[]> {
+/** Regular files below a folder that were not written since. Links, other disks mounted there and what is too deep are passed over. */
+async function filesBelow(root: string, sinceMs: number, signal: AbortSignal): Promise<Found[]> {
   const found: Found[] = [];
+  const disk = (await lstat(root)).dev;
   const waiting = [{ folder: root, depth: 0 }];
   for (let next = waiting.pop(); next && found.length < filesMax && !signal.aborted; next = waiting.pop()) {
     const { folder, depth } = next;
+    // Whoever called this folder disposable did not speak of another disk that is mounted in it.
+    if ((await lstat(folder).catch(() => undefined))?.dev !== disk) continue;
     const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
     for (const entry of entries) {
       const path = join(folder, entry.name);
       if (entry.isDirectory() && depth < depthMax) waiting.push({ folder: path, depth: depth + 1 });
       if (!entry.isFile()) continue;
       const stats = await lstat(path).catch(() => undefined);
-      if (stats?.isFile()) found.push({ path, bytes: stats.size, mtimeMs: stats.mtimeMs });
+      if (stats?.isFile() && stats.mtimeMs <= sinceMs) found.push({ path, bytes: stats.size, mtimeMs: stats.mtimeMs });
     }
   }
   return found;

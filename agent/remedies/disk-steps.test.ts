@@ -123,6 +123,39 @@ test.skipIf(!canMount())("of few large files no more goes than is needed (needs 
   }
 });
 
+test.skipIf(!canMount())(
+  "SYN-9 a clean-up emptied another disk that was mounted below (needs the right to mount)",
+  async () => {
+    cleaner();
+    const cache = join(dir, "cache");
+    mkdirSync(join(cache, "mnt"), { recursive: true });
+    const [own, disk] = [put(join(cache, "own")), smallDisk(4 * 2 ** 20)];
+    const precious = put(join(disk.dir, "precious"));
+    execFileSync("mount", ["--bind", disk.dir, join(cache, "mnt")]);
+    try {
+      await open([specOf()], { disposable: [cache] });
+      expect(await play("clean")).toMatchObject({ ok: true });
+      expect([own, precious].map((path) => existsSync(path))).toEqual([false, true]);
+    } finally {
+      execFileSync("umount", [join(cache, "mnt")]);
+      disk.remove();
+    }
+  },
+);
+
+test("a clean-up found nothing old behind fifty thousand young files, and the disk stayed full", {
+  timeout: 60_000,
+}, async () => {
+  cleaner();
+  const young = join(dir, "cache", "young");
+  mkdirSync(young, { recursive: true });
+  for (let n = 0; n < 50_001; n++) writeFileSync(join(young, `${n}`), "");
+  const old = put(join(young, "deep", "old"));
+  await open([specOf()], { disposable: [join(dir, "cache")] });
+  expect(await play("clean")).toMatchObject({ ok: true });
+  expect(existsSync(old)).toBe(false);
+});
+
 test("the oldest goes first, and on a disk with room nothing has to go", async () => {
   const step = "  - clean_disposable: {older_than: 0s, until_used: 100%}\n";
   writeFileSync(join(dir, "playbooks", "clean.yaml"), `name: clean\ndescription: Ours.\nsteps:\n${step}`);
@@ -154,6 +187,40 @@ test("GRC-4 what crashed the sandbox is moved away, kept with the way back, and 
   expect(readFileSync(plugin, "utf8")).toBe("evil");
   expect(readFileSync(folder, "utf8")).toBe("y");
   expect(rig.alerts).toMatchObject([{ severity: "high" }]);
+});
+
+test("SYN-9 a library that everybody uses was moved away, for an artifact was a link to it", async () => {
+  const shared = put(join(dir, "lib", "shared.so"), "used by everybody");
+  const plugin = join(dir, "plugins", "p.so");
+  mkdirSync(dirname(plugin));
+  symlinkSync(shared, plugin);
+  await open([specOf({ artifacts: [plugin] })]);
+  expect(await play("quarantine-artifacts")).toMatchObject({ ok: true });
+  expect(readFileSync(shared, "utf8")).toBe("used by everybody");
+  expect(readdirSync(dirname(plugin))).toEqual([]);
+});
+
+test("GRC-4 what was in quarantine was lost when the agent died before the step ended, and the program had made its folder anew", async () => {
+  const plugins = join(dir, "plugins");
+  put(join(plugins, "bad.so"), "evil");
+  await open([specOf({ artifacts: [plugins] })]);
+  const ask = { id: "q", playbook: "quarantine-artifacts", workload: "engine", incidentId: "i1", budgetMs: 20_000 };
+  rig.restarts = async () => {
+    put(join(plugins, "fresh"), "of the next life");
+    void remedies.close();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return { ok: true, because: "restarted" };
+  };
+  await remedies.play(ask);
+  rig.restarts = async () => ({ ok: true, because: "restarted" });
+  remedies = await openRemedies(rig.around);
+  await remedies.play(ask);
+  const [id = ""] = readdirSync(join(rig.around.dataDir, "quarantine"));
+  const where = join(rig.around.dataDir, "quarantine", id);
+  const kept = (name: string) => readdirSync(join(where, "files", name));
+  expect([kept("0-plugins"), kept("0-plugins.again-1")]).toEqual([["bad.so"], ["fresh"]]);
+  const { put_back } = JSON.parse(readFileSync(join(where, "manifest.json"), "utf8"));
+  expect(put_back).toEqual([["mv", "-n", join(where, "files", "0-plugins"), plugins]]);
 });
 
 test("GRC-4 a unit that is down is started by its machine when the quarantine is done", async () => {

@@ -94,7 +94,8 @@ export class Permission {
     if (deed.does === "write_own" || (deed.does === "remove" && kind !== "clean_disposable"))
       return { ...named, dataDir: await this.#dataDir() };
     const grants = grantedBy[deed.does];
-    const { real } = await this.#find(`${grants} of ${workload}`, () => named[grants]);
+    const realWay = deed.does === "move_artifact" ? realEntry : realInTime;
+    const { real } = await this.#find(`${grants} of ${workload}`, () => named[grants], realWay);
     const isNobodys = deed.does === "remove" || deed.does === "move_artifact";
     const production = isNobodys ? await this.#production() : named.production;
     const neighbours = deed.does === "replace_data" ? await this.#neighbours(workload) : [];
@@ -165,18 +166,18 @@ export class Permission {
   }
 
   /** Within seconds; never rejects. */
-  #find(what: string, paths: () => readonly string[]): Promise<Found> {
+  #find(what: string, paths: () => readonly string[], realWay = realInTime): Promise<Found> {
     const nowMs = this.#around.clock.monotonicMs();
     const known = this.#found.get(what);
     if (known && nowMs < known.atMs + freshMs) return known.found;
-    const found = findAll(paths());
+    const found = findAll(paths(), realWay);
     this.#found.set(what, { atMs: nowMs, found });
     return found;
   }
 }
 
-async function findAll(paths: readonly string[]): Promise<Found> {
-  const all = await Promise.all(paths.map(async (path) => ({ path, real: await realInTime(path) })));
+async function findAll(paths: readonly string[], realWay: typeof realInTime): Promise<Found> {
+  const all = await Promise.all(paths.map(async (path) => ({ path, real: await realWay(path) })));
   return {
     real: all.flatMap(({ real }) => real ?? []),
     silent: all.flatMap(({ path, real }) => (real === undefined ? [path] : [])),
@@ -192,12 +193,13 @@ function refuseSilent(found: readonly Found[], is: string): void {
 
 async function realDeed(deed: Deed): Promise<Deed> {
   if (!("path" in deed)) return deed;
-  const path = deed.does === "remove" ? await realEntry(deed.path) : await realInTime(deed.path);
+  const isEntry = deed.does === "remove" || deed.does === "move_artifact";
+  const path = await (isEntry ? realEntry : realInTime)(deed.path);
   if (path === undefined) throw new Refused("unanswered", `the disk of ${deed.path} does not answer`);
   return { ...deed, path };
 }
 
-/** What goes is a name in a folder: where it leads, if it is a link, stays. */
+/** What goes or is moved is a name in a folder: where it leads, if it is a link, stays. */
 async function realEntry(path: string): Promise<string | undefined> {
   const folder = await realInTime(dirname(path));
   return folder && join(folder, basename(path));

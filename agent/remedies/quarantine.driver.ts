@@ -1,10 +1,11 @@
 /**
  * Moves a workload's declared artifacts into `<dataDir>/quarantine/ID/`: nothing is deleted, and `manifest.json` there says how a
  * person puts everything back. A rename where it can be one; across file systems a copy that was read back, and only then the
- * original goes.
+ * original goes. A link is moved itself, and never what it leads to. Nothing in quarantine is written over: what is there again when
+ * a step is done again lies beside what was moved before.
  */
 import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Around } from "./around.ts";
 import { copyTree, differs } from "./copy.driver.ts";
 import { realInTime } from "./desk.driver.ts";
@@ -18,6 +19,9 @@ export const quarantinesMax = 20;
 interface Move {
   readonly from: string;
   readonly to: string;
+  readonly is: "absent" | "present" | "moved";
+  /** It came back after it was moved: this is not what a person puts back. */
+  readonly again: boolean;
 }
 
 /** Quarantines what the workload declares. It does not restart it. */
@@ -30,15 +34,16 @@ export async function quarantine(around: Around, permission: Permission, context
     return failed(`${quarantinesMax} quarantines wait for a person in ${all}: nothing more is taken in`);
   const folder = join(all, id);
   const moves = await movesOf(spec.artifacts, folder);
-  const present = moves.filter(({ isThere }) => isThere);
-  if (present.length === 0 && !moves.some(({ isMoved }) => isMoved)) return skipped("none of its artifacts is there");
+  const present = moves.filter(({ is }) => is === "present");
+  const taken = moves.filter(({ is }) => is !== "absent");
+  if (taken.length === 0) return skipped("none of its artifacts is there");
   for (const { from } of present) await permission.deed("quarantine", workload, { does: "move_artifact", path: from });
   await mkdir(join(folder, "files"), { recursive: true, mode: 0o700 });
   await writeManifest(folder, { id, workload, incidentId, at: new Date(around.clock.wallMs()).toISOString() }, moves);
   for (const move of present) await moveAway(move, context.signal);
   await syncFolder(join(folder, "files"));
   return done(
-    `${present.length} artifacts of ${workload} are in quarantine ${folder}; manifest.json there says how to put them back`,
+    `${taken.length} artifacts of ${workload} are in quarantine ${folder}; manifest.json there says how to put them back`,
   );
 }
 
@@ -56,13 +61,20 @@ async function idOf(
   return id;
 }
 
-async function movesOf(artifacts: readonly string[], folder: string) {
-  const moves = [];
+async function movesOf(artifacts: readonly string[], folder: string): Promise<Move[]> {
+  const moves: Move[] = [];
   for (const [index, artifact] of artifacts.entries()) {
-    const from = await realInTime(artifact);
-    if (from === undefined) throw new Error(`the disk of ${artifact} does not answer`);
-    const to = join(folder, "files", `${index}-${basename(from)}`);
-    moves.push({ artifact, from, to, isThere: await exists(from), isMoved: await exists(to) });
+    const above = await realInTime(dirname(artifact));
+    if (above === undefined) throw new Error(`the disk of ${artifact} does not answer`);
+    const from = join(above, basename(artifact));
+    let to = join(folder, "files", `${index}-${basename(from)}`);
+    let before = 0;
+    for (; await exists(to); to = join(folder, "files", `${index}-${basename(from)}.again-${before}`)) {
+      moves.push({ from, to, is: "moved", again: before > 0 });
+      before += 1;
+    }
+    if (await exists(from)) moves.push({ from, to, is: "present", again: before > 0 });
+    else if (before === 0) moves.push({ from, to, is: "absent", again: false });
   }
   return moves;
 }
@@ -74,7 +86,7 @@ async function exists(path: string): Promise<boolean> {
 /** Written first: whoever finds a moved file finds where it belongs. */
 async function writeManifest(folder: string, about: Record<string, string>, moves: readonly Move[]): Promise<void> {
   const files = moves.map(({ from, to }) => ({ from, to }));
-  const putBack = files.map(({ from, to }) => ["mv", "-n", to, from]);
+  const putBack = moves.filter(({ again }) => !again).map(({ from, to }) => ["mv", "-n", to, from]);
   const text = JSON.stringify(
     { ...about, files, put_back: putBack, afterwards: `blueflame-agent restart ${about.workload}` },
     null,
@@ -84,15 +96,18 @@ async function writeManifest(folder: string, about: Record<string, string>, move
 }
 
 async function moveAway({ from, to }: Move, signal: AbortSignal): Promise<void> {
-  await rm(to, { recursive: true, force: true }); // half a copy of an earlier try
   try {
     await rename(from, to);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
-    const folder = join(to, "..");
-    const { entries } = await copyTree(from, folder, basename(to), Number.MAX_SAFE_INTEGER, signal);
+    const folder = dirname(to);
+    const half = `.half-${basename(to)}`; // it gets its name when it is whole
+    await rm(join(folder, half), { recursive: true, force: true });
+    const { entries } = await copyTree(from, folder, half, Number.MAX_SAFE_INTEGER, signal);
     const problem = await differs(folder, entries, signal);
     if (problem) throw new Error(`the copy of ${from} in quarantine: ${problem}`);
+    await rename(join(folder, half), to);
+    await syncFolder(folder);
     await rm(from, { recursive: true });
   }
 }
