@@ -52,6 +52,20 @@ const table: readonly {
     rung: "config_rollback",
   },
   {
+    name: "a config that changed lately, and was well through its probation since",
+    failure: { ...second, failures: 1 },
+    facts: { config: { ...changed.config, wasHealthy: true } },
+    cause: "transient",
+    rung: "quick_restart",
+  },
+  {
+    name: "a config that was well through its probation, and of which its output complains now",
+    failure: second,
+    facts: { config: { ...changed.config, wasHealthy: true }, hints: ["config"] },
+    cause: "config_change",
+    rung: "config_rollback",
+  },
+  {
     name: "a dependency that is down",
     failure: second,
     facts: { dependencies: [{ name: "db", stands: "down" }] },

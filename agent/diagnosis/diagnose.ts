@@ -64,7 +64,7 @@ export function diagnose(failure: Failure, facts: Facts, recentConfigMs: number)
   const all = [
     dependencyDown(facts),
     corruption(facts),
-    configChange(facts, recentConfigMs),
+    configChange(failure, facts, recentConfigMs),
     configSuspected(failure, facts),
     exhaustion(facts),
     transient(failure),
@@ -126,7 +126,7 @@ function corruption({ hints, backup }: Facts): Hypothesis {
   return { ...base, confidence: 0.85, because: `its output says that its data is corrupt${age}` };
 }
 
-function configChange({ config, hints }: Facts, recentConfigMs: number): Hypothesis {
+function configChange({ symptom, failures }: Failure, { config, hints }: Facts, recentConfigMs: number): Hypothesis {
   const base = { cause: "config_change", rung: "config_rollback" } as const;
   if (config.changedAgoMs === undefined || config.changedAgoMs > recentConfigMs)
     return { ...base, confidence: 0, because: `its config has not changed within ${minutes(recentConfigMs)}` };
@@ -135,7 +135,11 @@ function configChange({ config, hints }: Facts, recentConfigMs: number): Hypothe
     return { ...base, confidence: 0, because: `${changed}, but no earlier version was healthy` };
   if (hints.includes("config"))
     return { ...base, confidence: 0.95, because: `${changed}, and its output complains of its config` };
-  return { ...base, confidence: 0.75, because: `${changed}, and version ${config.healthyVersion} was healthy before` };
+  // This version was well through its probation, so one death since is no sign against it; one that comes again may be. What is
+  // slow or loses trust has no probation that would have told.
+  const onceDead = config.wasHealthy && symptom === "crash" && failures <= 1;
+  const confidence = onceDead ? 0.5 : 0.75;
+  return { ...base, confidence, because: `${changed}, and version ${config.healthyVersion} was healthy before` };
 }
 
 function configSuspected({ failures, wasReady }: Failure, { hints }: Facts): Hypothesis {
