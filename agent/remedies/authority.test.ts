@@ -202,3 +202,20 @@ test.each([
   ["/etc/blueflame", "what guards the node lies in it"],
   ["/srv/app/cache", undefined],
 ])("%s as a disposable path: %s", (path, because) => expect(tooWide(path, policy)).toBe(because));
+
+test.each([
+  ["/bin/bash", "-cx", "rm -rf /srv/data"],
+  ["/bin/bash", "-o", "pipefail", "-cx", "rm -rf /srv/data"],
+  ["/usr/bin/python3", "-cimport shutil; shutil.rmtree('/srv/data')"],
+  ["/usr/bin/perl", "-eunlink '/srv/data'"],
+  ["/usr/bin/taskset", "1", "rm", "-rf", "/srv/data"],
+  ["/usr/bin/systemd-run", "rm", "-rf", "/srv/data"],
+])("SYN-9 %s %s would run what nobody has judged", (...command) => {
+  expect(judge("exec", { does: "run", command }, policy)).toMatchObject({ allowed: false, rule: "no_shell" });
+});
+test.each([
+  ["/usr/bin/python3", "-u", "-Wdefault", "/srv/app/flush.py", "-check", "-prune-old"],
+  ["/bin/bash", "-x", "/srv/app/flush.sh", "-check"],
+])("%s %s runs a script, whatever the script's own flags are", (...command) => {
+  expect(judge("exec", { does: "run", command }, policy)).toEqual({ allowed: true });
+});

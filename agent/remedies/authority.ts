@@ -214,7 +214,7 @@ export function isWithin(path: string, folder: string): boolean {
 
 /** Programs that start another one which could then not be judged by its name. */
 const wrappers = new Set(
-  "env sudo doas su runuser nice ionice chrt timeout nohup setsid xargs stdbuf chroot unshare nsenter script watch busybox toybox parallel strace flock".split(
+  "env sudo doas su runuser nice ionice chrt timeout nohup setsid xargs stdbuf chroot unshare nsenter script watch busybox toybox parallel strace flock taskset systemd-run numactl setpriv prlimit cgexec runcon start-stop-daemon".split(
     " ",
   ),
 );
@@ -222,6 +222,8 @@ const wrappers = new Set(
 const interpreters =
   /^(ba|da|z|k|fi|c|tc|a)?sh$|^(python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|tclsh)[\d.]*$|^[gmn]?awk$/;
 const inlineCode = /^(-[a-zA-Z]*[ceEpr]|--(eval|print|command|execute)(=.*)?)$/;
+/** The same before the script's path, where more may be written behind the letter: `-cx`, `-cimport os`, `-eunlink …`. */
+const inlineCodeAttached = /^-(?!W(default|always)\b)[a-zA-Z]*[ceEpr]/;
 /** Programs that remove or overwrite data. A clean-up of what is disposable has a step of its own. */
 const destroyers =
   /^(rm|rmdir|unlink|shred|srm|wipe|wipefs|dd|truncate|mkfs(\..+)?|mke2fs|blkdiscard|fdisk|parted|lvremove|vgremove|zfs|dropdb)$/;
@@ -245,7 +247,7 @@ function judgeCommand(command: readonly string[], policy: AuthorityPolicy): Judg
   if (!isAbsolute(file)) return no("absolute_program", `"${file}" is no absolute path of a program`);
   const name = basename(file);
   if (wrappers.has(name)) return no("no_shell", `${name} would start another program: name that one itself`);
-  if (interpreters.test(name) && (name.endsWith("awk") || args.some((arg) => inlineCode.test(arg))))
+  if (interpreters.test(name) && (name.endsWith("awk") || hasInlineCode(args)))
     return no("no_shell", `${name} with code on its command line: put the code into a file of its own`);
   if (destroyers.test(name) || (name === "find" && args.some((arg) => /^-(delete|exec|execdir|ok|okdir)$/.test(arg))))
     return no(
@@ -262,6 +264,12 @@ function judgeCommand(command: readonly string[], policy: AuthorityPolicy): Judg
   if (secret !== undefined)
     return no("security", `an argument names what belongs to the agent itself: ${secret.slice(0, 120)}`);
   return yes;
+}
+
+function hasInlineCode(args: readonly string[]): boolean {
+  const script = args.findIndex((arg) => !arg.startsWith("-") && arg.includes("/"));
+  const before = script < 0 ? args : args.slice(0, script);
+  return args.some((arg) => inlineCode.test(arg)) || before.some((arg) => inlineCodeAttached.test(arg));
 }
 
 /** The first word that makes it more than a question; undefined: it is one, or the program is none of ours. */
