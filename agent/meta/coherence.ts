@@ -48,7 +48,9 @@ export function applyRule(rule: CoherenceSpec, before: RuleState, look: RuleLook
   const because = broken(rule, look.field, before.last);
   const number = look.field.is === "value" && typeof look.field.value === "number" ? look.field.value : undefined;
   // The peak is kept while it is undercut: a counter that fell back is incoherent until it has caught up.
-  const last = rule.monotone && number !== undefined ? Math.max(number, before.last ?? number) : before.last;
+  // What breaks the rule by itself is no peak: one odd value would make all right ones after it wrong.
+  const isPeak = number !== undefined && Number.isFinite(number) && broken(rule, look.field, undefined) === "";
+  const last = rule.monotone && isPeak ? Math.max(number, before.last ?? number) : before.last;
   const rest = { brokenLooks: 0, unreadMs: 0, ...(last !== undefined && { last }) };
   return { value: because === "" ? 1 : 0, because, ...rest };
 }

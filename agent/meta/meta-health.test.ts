@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { MetaSpec } from "../config/sections.ts";
+import { applyRule, type RuleState, unseenRule } from "./coherence.ts";
 import { becauseMax, type MetaSeen, metaHealth, metaHealthJson, statusOf } from "./meta-health.ts";
 
 const source = (name: string, external = false): MetaSpec["sources"][number] => ({
@@ -185,4 +186,14 @@ test("the sentences are bounded, worst first, and say how many more there are", 
   expect(because).toHaveLength(becauseMax);
   expect(because[0]).toBe("workload/w30: no beat for 90 s");
   expect(because.at(-1)).toBe("and 41 more");
+});
+
+test.each(["1e9", "1e999"])("DOL-1 one odd value (%s) made each right one after it fall from it, for ever", (odd) => {
+  const rule = { name: "r", file: "/f", url: "", field: "x", oneOf: [], monotone: true, max: 1000, workload: "" };
+  const seen: RuleState[] = [];
+  for (const text of ["5", odd, "6", "7"]) {
+    const look = { is: "read", field: { is: "value", value: JSON.parse(text) as number } } as const;
+    seen.push(applyRule(rule, seen.at(-1) ?? unseenRule, look, 5000));
+  }
+  expect(seen.map(({ value }) => value)).toEqual([1, 0, 1, 1]);
 });

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
-import { mkdir, open, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
@@ -9,6 +10,8 @@ import type { Alert } from "./alert.ts";
 const filesMax = 500;
 /** A pager that has not ended by then is ended. */
 const pagerMs = 30_000;
+/** A page waits so long for its alert's file; then it is run with a file elsewhere. */
+const fileMs = 5000;
 /** Pages at once; more are written as files only. */
 const pagersMax = 4;
 
@@ -28,6 +31,7 @@ export class Alerts {
   #working: Promise<void> = Promise.resolve();
   #paging = 0;
   #waiting = 0;
+  #raised = 0;
 
   /** `dir` is made on the first alert. `pager` is an argv whose last argument will be the file's path; empty: none. */
   constructor(dir: string, pager: readonly string[]) {
@@ -37,13 +41,29 @@ export class Alerts {
 
   /** `told` is called when its file is there and its pager runs. */
   raise(alert: AlertFile, told: () => void = () => undefined): void {
-    if (this.#waiting >= filesMax) return; // a dead disk: the incident itself is in the store and on its way to the hub
+    let isPaged = !alert.page;
+    const page = (path: string) => {
+      if (!isPaged) this.#page(path);
+      isPaged = true;
+    };
+    // A disk that is full, dead or hangs keeps no page back.
+    const elsewhere = () => {
+      if (!isPaged) void this.#pageElsewhere(alert);
+      isPaged = true;
+    };
+    // A dead disk: the incident itself is in the store and on its way to the hub.
+    if (this.#waiting >= filesMax) {
+      elsewhere();
+      return;
+    }
     this.#waiting += 1;
+    const timer = setTimeout(elsewhere, fileMs).unref();
     this.#working = this.#working
-      .then(() => this.#write(alert))
+      .then(() => this.#write(alert, page))
       .then(told)
-      .catch(() => undefined)
+      .catch(elsewhere)
       .finally(() => {
+        clearTimeout(timer);
         this.#waiting -= 1;
       });
   }
@@ -53,28 +73,49 @@ export class Alerts {
     await this.#working;
   }
 
-  async #write(alert: AlertFile): Promise<void> {
-    const at = new Date(alert.wallMs).toISOString();
-    const name = `${at.replaceAll(/[:.]/g, "-")}-${alert.kind}-${alert.workload || "node"}-${alert.incidentId.slice(-6) || "0"}.json`;
+  async #write(alert: AlertFile, page: (path: string) => void): Promise<void> {
+    // Two that are of no incident may be of one moment.
+    const name = nameOf(alert, this.#raised++);
     const path = join(this.#dir, name);
-    const { wallMs: _as, ...facts } = alert;
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    await writeFile(`${path}.new`, `${JSON.stringify({ at, ...facts }, null, 2)}\n`, { mode: 0o600, flush: true });
-    await rename(`${path}.new`, path);
+    try {
+      await writeFile(`${path}.new`, textOf(alert), { mode: 0o600, flush: true });
+      await rename(`${path}.new`, path);
+    } catch (error) {
+      await rm(`${path}.new`, { force: true }).catch(() => undefined);
+      throw error;
+    }
     const folder = await open(this.#dir, "r");
     await folder.sync().finally(() => folder.close());
-    if (alert.page) this.#page(path);
-    const files = (await readdir(this.#dir)).filter((file) => file.endsWith(".json")).sort();
-    for (const old of files.slice(0, Math.max(0, files.length - filesMax)))
+    page(path);
+    // By a clock that is behind, this one is the oldest.
+    const files = (await readdir(this.#dir)).filter((file) => file.endsWith(".json") && file !== name).sort();
+    for (const old of files.slice(0, Math.max(0, files.length + 1 - filesMax)))
       await rm(join(this.#dir, old), { force: true });
   }
 
-  #page(path: string): void {
+  async #pageElsewhere(alert: AlertFile): Promise<void> {
+    if (this.#pager.length === 0) return;
+    try {
+      const folder = await mkdtemp(join(tmpdir(), "blueflame-alert-"));
+      const path = join(folder, nameOf(alert, 0));
+      await writeFile(path, textOf(alert), { mode: 0o600 });
+      this.#page(path, () => void rm(folder, { recursive: true, force: true }).catch(() => undefined));
+    } catch {
+      // No disk takes it at all: it is still untold, and the next agent tells it.
+    }
+  }
+
+  #page(path: string, over: () => void = () => undefined): void {
     const [file, ...args] = this.#pager;
-    if (file === undefined || this.#paging >= pagersMax) return;
+    if (file === undefined || this.#paging >= pagersMax) {
+      over();
+      return;
+    }
     this.#paging += 1;
     const ended = () => {
       this.#paging -= 1;
+      over();
     };
     const options = { env: withoutServiceManager(process.env), timeout: pagerMs, killSignal: "SIGKILL" } as const;
     try {
@@ -84,4 +125,13 @@ export class Alerts {
       ended();
     }
   }
+}
+
+function nameOf({ wallMs, kind, workload, incidentId }: AlertFile, count: number): string {
+  const at = new Date(wallMs).toISOString().replaceAll(/[:.]/g, "-");
+  return `${at}-${kind}-${workload || "node"}-${incidentId.slice(-6) || count}.json`;
+}
+
+function textOf({ wallMs, ...facts }: AlertFile): string {
+  return `${JSON.stringify({ at: new Date(wallMs).toISOString(), ...facts }, null, 2)}\n`;
 }

@@ -1,6 +1,15 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type AlertFile, Alerts } from "./alerts.driver.ts";
@@ -65,6 +74,44 @@ test("a page runs the pager with the file's path as its last argument", async ()
     }
   }
   expect(paged).toMatch(/needs_person-engine/);
+});
+
+test("GRC-8 a disk that took no file kept the page back: its own fault was never told", async () => {
+  const out = join(dir, "paged");
+  const script = `const fs = require("node:fs"); fs.writeFileSync(${JSON.stringify(out)}, process.argv[1] + "\\n" + fs.readFileSync(process.argv[1]))`;
+  writeFileSync(join(dir, "alerts"), "");
+  const alerts = new Alerts(join(dir, "alerts"), [process.execPath, "-e", script, "--"]);
+  let told = 0;
+  alerts.raise(alert({ page: true, because: "the disk is full" }), () => (told += 1));
+  await alerts.close();
+  await expect
+    .poll(() => existsSync(out) && readFileSync(out, "utf8"), { timeout: 20_000 })
+    .toContain("the disk is full");
+  expect(told).toBe(0); // its file is owed still
+  const [path = ""] = readFileSync(out, "utf8").split("\n");
+  await expect.poll(() => existsSync(dirname(path)), { timeout: 20_000 }).toBe(false);
+});
+
+test("GRC-8 a clock that is behind made the newest alert the oldest of 500: it was removed as it was written", async () => {
+  for (let n = 0; n < 500; n++)
+    writeFileSync(join(dir, `2026-01-01T00-00-00-${String(n).padStart(3, "0")}Z.json`), "{}");
+  const alerts = new Alerts(dir, []);
+  alerts.raise(alert({ wallMs: Date.parse("1970-01-01T00:01:00Z") }));
+  await alerts.close();
+  expect(readdirSync(dir).filter((file) => file.startsWith("1970"))).toHaveLength(1);
+  expect(readdirSync(dir)).toHaveLength(500);
+});
+
+test("GRC-8 an alert that could not be written left its half behind, and two of one moment were one file", async () => {
+  const taken = join(dir, "2026-11-25T10-00-00-000Z-opened-engine-abcdef.json");
+  mkdirSync(join(taken, "x"), { recursive: true });
+  const alerts = new Alerts(dir, []);
+  alerts.raise(alert());
+  for (const because of ["cpu", "memory"]) alerts.raise(alert({ kind: "told", incidentId: "", because }));
+  await alerts.close();
+  const files = readdirSync(dir);
+  expect(files.filter((file) => file.endsWith(".new"))).toEqual([]);
+  expect(files.filter((file) => file.includes("-told-"))).toHaveLength(2);
 });
 
 test("a disk that refuses holds nobody up", async () => {

@@ -97,3 +97,35 @@ test("a job, a page and a probe were told where the agent's service manager list
   await runProbe(probe, new AbortController().signal);
   await ownOnly();
 });
+
+test.each([
+  [
+    "DOL-8 a late job that printed more than a mebibyte was killed midway, each time",
+    "head -c 2000000 /dev/zero; : > done",
+    true,
+    "exit code 0",
+  ],
+  [
+    "a job that left a process behind with its output held up all jobs after it",
+    "sleep 30 & echo $! > pid; : > done",
+    true,
+    "exit code 0",
+  ],
+  ["a job that fails says how", ": > done; exit 3", false, "exit code 3"],
+  ["a job that is killed says by what", ": > done; kill -9 $$", false, "ended by SIGKILL"],
+] as const)("%s", async (_what, script, ok, because) => {
+  const ended: string[] = [];
+  const command = ["/bin/sh", "-c", `cd ${dir}; ${script}`] as const;
+  const job = { name: "bars", command, everyMs: 1000, graceMs: 1000, file: join(dir, "done") };
+  const jobs = new Jobs(
+    [job],
+    realClock(),
+    (...words) => ended.push(words.join(" ")),
+    () => false,
+  );
+  jobs.trigger("bars");
+  await expect.poll(() => ended, { timeout: 20_000 }).toEqual([`bars ${ok} ${because}`]);
+  expect(existsSync(job.file)).toBe(true);
+  jobs.close();
+  if (existsSync(join(dir, "pid"))) process.kill(Number(readFileSync(join(dir, "pid"), "utf8")));
+});

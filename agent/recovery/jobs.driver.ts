@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { spawn } from "node:child_process";
+import { codeOf } from "@blueflame/shared/errors/code.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import type { JobSpec } from "../config/sections.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
@@ -36,6 +37,11 @@ export class Jobs {
     this.#held = held;
   }
 
+  /** False: somebody else runs it. */
+  hasCommand(name: string): boolean {
+    return this.#jobs.get(name)?.command !== undefined;
+  }
+
   trigger(name: string): Triggered {
     const command = this.#jobs.get(name)?.command;
     if (!command) return { started: false, because: "it has no command: somebody else has to run it" };
@@ -60,24 +66,25 @@ export class Jobs {
       this.#ended(name, false, "the kill switch was turned on before its turn came");
       return;
     }
-    const error = await new Promise<Error | null>((resolve) => {
+    const because = await new Promise<string>((resolve) => {
       const env = withoutServiceManager(process.env);
-      const options = { env, timeout: jobMs, killSignal: "SIGKILL", signal: this.#closed.signal } as const;
+      // What it prints is nobody's: a pipe would end a job that prints much, and wait for whoever it leaves behind with it.
+      const options = {
+        env,
+        stdio: "ignore",
+        timeout: jobMs,
+        killSignal: "SIGKILL",
+        signal: this.#closed.signal,
+      } as const;
       try {
-        bornOrdinary(() => execFile(file, args, options, resolve));
+        const child = bornOrdinary(() => spawn(file, args, options));
+        child.on("error", (error) => resolve(`it could not be started (${codeOf(error)})`));
+        child.on("exit", (code, signal) => resolve(code === null ? `ended by ${signal}` : `exit code ${code}`));
       } catch (thrown) {
         // A program that is just being written (ETXTBSY) is told so, and not by an event.
-        resolve(thrown as Error);
+        resolve(`it could not be started (${codeOf(thrown)})`);
       }
     });
-    if (!this.#closed.signal.aborted)
-      this.#ended(name, error === null, error === null ? "exit code 0" : wordsOf(error));
+    if (!this.#closed.signal.aborted) this.#ended(name, because === "exit code 0", because);
   }
-}
-
-/** Never what it printed: that may hold secrets. */
-function wordsOf(error: Error): string {
-  const { code, signal } = error as { code?: unknown; signal?: unknown };
-  if (signal) return `ended by ${String(signal)}`;
-  return typeof code === "number" ? `exit code ${code}` : `it could not be started (${String(code)})`;
 }

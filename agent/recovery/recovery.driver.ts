@@ -21,11 +21,13 @@ import type { Supervisor } from "../supervise/supervisor.driver.ts";
 import type { Figures, Observation } from "../triggers/observation.ts";
 import type { State as TriggerState, Step as TriggerStep } from "../triggers/state.ts";
 import { DeadDesk } from "./dead.driver.ts";
+import { deadTeller } from "./dead-word.ts";
 import type { Experience } from "./experience.driver.ts";
 import { backedUp, healthReport } from "./health-report.ts";
 import { InUse } from "./in-use.driver.ts";
 import { Jobs } from "./jobs.driver.ts";
 import { type KillSwitch, Turner } from "./kill-switch.driver.ts";
+import { LateJobs } from "./late-jobs.ts";
 import { NodeDesk } from "./node-desk.driver.ts";
 import { factOf, OpenIncidents } from "./open-incidents.ts";
 import type { RecoveryParts } from "./open-recovery.driver.ts";
@@ -67,6 +69,7 @@ export class Recovery implements RecoveryDesk {
   /** Workloads whose triggers were told that they are gone. */
   readonly #gone = new Set<string>();
   readonly #jobs: Jobs;
+  readonly #late: LateJobs;
   #dead: DeadDesk | undefined;
   #observer: Observer | undefined;
   #supervisor: Supervisor | undefined;
@@ -78,9 +81,9 @@ export class Recovery implements RecoveryDesk {
     this.voice = opened.voice;
     this.#inUse = new InUse(opened.remedies);
     this.turner = new Turner(opened.killSwitch);
-    const ended = (job: string, ok: boolean, because: string) =>
-      this.voice.audit({ action: "job.ended", target: `job/${job}`, because, outcome: ok ? "success" : "failure" });
+    const ended = (job: string, ok: boolean, because: string) => this.#late.ended(job, ok, because);
     this.#jobs = new Jobs(config.jobs, clock, ended, () => this.killSwitch());
+    this.#late = new LateJobs(this.#jobs, this.voice, () => this.#observer?.latest()?.lateJobs ?? {});
     this.#incidents = new OpenIncidents(opened.open);
     this.#node = new NodeDesk({
       nodeId: store.identity.nodeId,
@@ -167,6 +170,7 @@ export class Recovery implements RecoveryDesk {
     this.voice.knows(supervisor, () => this.killSwitch());
     const { config, specs, dataDir, outputDir, clock, store, cgroupOf, warn } = this.#parts;
     const { experience } = this.#opened;
+    const sayDead = deadTeller(this.voice, warn);
     this.#dead = new DeadDesk({
       meta: config.meta,
       jobs: config.jobs,
@@ -193,6 +197,7 @@ export class Recovery implements RecoveryDesk {
       healthScore: (workload) => experience.healthScore(workload),
       onObservation: (observation) => this.#observed(supervisor, observation),
       onMeta: (meta) => {
+        sayDead(meta, clock.monotonicMs());
         if (!this.killSwitch()) this.#dead?.computed(meta);
       },
       onRequests: (workload, finished, figures) => this.#requested(workload, finished, figures),
@@ -283,7 +288,7 @@ export class Recovery implements RecoveryDesk {
       this.voice.audit({ action: `trigger.${trigger}`, target, because, outcome: "success" });
       const kind = this.#parts.config.triggers.find(({ name }) => name === trigger)?.kind;
       if (factTriggers.has(kind ?? "")) continue;
-      if (kind === "job_late") this.#lateJob(symptom.because, trigger);
+      if (kind === "job_late") this.#late.fired(symptom.job, `${trigger}: ${because}`);
       else if (workload && this.killSwitch()) this.#onlyTold(symptom);
       else if (workload) this.#symptoms.take(symptom, kind);
       else {
@@ -292,7 +297,10 @@ export class Recovery implements RecoveryDesk {
       }
     }
     this.#symptoms.told(step);
-    for (const { trigger, workload } of cleared) if (!workload) this.#node.tell({ is: "cleared", trigger });
+    for (const { trigger, workload, job } of cleared) {
+      if (job !== undefined) this.#late.cleared(job);
+      if (!workload) this.#node.tell({ is: "cleared", trigger });
+    }
     for (const { trigger, workload, because } of noted)
       this.voice.log("info", { trigger, workload, noted: true }, because);
     const external = noted.find(({ workload }) => !workload);
@@ -304,15 +312,6 @@ export class Recovery implements RecoveryDesk {
   #onlyTold({ trigger, workload, severity, because }: TriggerStep["fired"][number]): void {
     const message = `${because}; the kill switch is on: nothing is done about it`;
     this.voice.alert({ severity, workload, incidentId: "", what: trigger, message });
-  }
-
-  #lateJob(because: string, trigger: string): void {
-    for (const job of Object.keys(this.#observer?.latest()?.lateJobs ?? {})) {
-      const triggered = this.#jobs.trigger(job);
-      const outcome = triggered.started ? "success" : "refused";
-      const words = `${trigger}: ${because}; ${triggered.started ? "it is triggered" : triggered.because}`;
-      this.voice.audit({ action: "job.trigger", target: `job/${job}`, because: words, outcome });
-    }
   }
 
   // ── for people ─────────────────────────────────────────────────────────────────────────────────────────────────────

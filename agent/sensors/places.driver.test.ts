@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   appendFileSync,
   mkdtempSync,
@@ -244,4 +244,21 @@ test("the tail of a file is its last whole lines", async () => {
   expect(await tailOf(file)).toBe("one\ntwo\nthree\n");
   expect(await tailOf(file, 8)).toBe("three\n");
   expect(await tailOf(file, 3)).toBe("");
+});
+
+test("DOL-4 an agent without a free descriptor took its own want for a document that cannot be read: fresh sources grew stale", () => {
+  writeFileSync(file, "{}");
+  const program = `
+    const { PlaceReader } = await import(process.argv[1]);
+    const { openSync } = await import("node:fs");
+    const reader = new PlaceReader();
+    const place = { file: process.argv[2], url: "", fields: ["at"], lines: false };
+    await reader.look({ ...place, file: "/dev/null" }, 5000); // all code is loaded
+    try { for (;;) openSync("/dev/null"); } catch {}
+    console.log(JSON.stringify(await reader.look(place, 5000)));
+  `;
+  const reader = join(import.meta.dirname, "places.driver.ts");
+  const limited = `ulimit -n 64; exec "$0" --input-type=module -e "$1" "$2" "$3"`;
+  const run = spawnSync("/bin/sh", ["-c", limited, process.execPath, program, reader, file], { encoding: "utf8" });
+  expect(JSON.parse(run.stdout || "{}"), run.stderr).toMatchObject({ reached: false, unasked: true });
 });

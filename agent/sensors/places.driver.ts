@@ -89,6 +89,7 @@ async function readFields({ file, fields }: Place): Promise<Read> {
   try {
     text = await readText(file);
   } catch (error) {
+    if (failure(error, "").unasked) throw error; // what the agent itself lacks says nothing about the document
     return { fields: noFields, problem: { is: "unread", because: clauseOf(error) } };
   }
   try {
