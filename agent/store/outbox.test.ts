@@ -134,6 +134,15 @@ test("a reader that finds only records that are not synced yet has them synced",
   expect(await all()).toHaveLength(1);
 });
 
+test("a reader found nothing for as long as what was synced above its place was gone and what was left was not synced", async () => {
+  await open(keeps.outbox, new VirtualClock());
+  await readings();
+  const [first] = await store.outbox.read(0n, many, 1e12);
+  await store.outbox.acknowledge(first?.seq ?? 0n);
+  await readings();
+  expect(await all()).toHaveLength(1);
+});
+
 test("a full outbox drops readings first, then decisions, then audit, and says how many and which", async () => {
   await open({ records: 100, bytes: 1e9 });
   for (let at = 0; at < 20; at++) {

@@ -145,9 +145,12 @@ export class DurableOutbox implements Outbox {
     return this.#inTurn(() => this.#read(Number(after), limit, maxBytes));
   }
   async #read(after: number, limit: number, maxBytes: number): Promise<Waiting[]> {
-    // Nothing synced is left to read: rather than wait for the barrier, ask for it.
-    if (after >= this.#synced && after < this.#landed) await this.#database.sync();
-    const due = this.#index.between(after, this.#synced, limit, maxBytes);
+    let due = this.#index.between(after, this.#synced, limit, maxBytes);
+    if (due.length === 0 && after < this.#landed && this.#synced < this.#landed) {
+      // Nothing synced is left to read, or what was is dropped: rather than wait for the barrier, ask for it.
+      await this.#database.sync();
+      due = this.#index.between(after, this.#synced, limit, maxBytes);
+    }
     const last = due.at(-1)?.seq ?? 0;
     // From now on no newer revision takes the place of one of them.
     this.#readTo = Math.max(this.#readTo, last);
