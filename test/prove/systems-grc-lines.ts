@@ -10,6 +10,8 @@ import type { Score } from "./systems-score.ts";
 const provedMs = 8000;
 const oldNewsMs = 2500;
 const firstLookMs = 6000;
+/** Customers give up when nobody has found in this time that they get no answer. */
+const patienceMs = 60_000;
 
 /** One row of the matrix that is about a unit. */
 export interface Line {
@@ -31,10 +33,15 @@ export const lines: readonly Line[] = [
     name: "API timeouts",
     promiseMs: 30_000,
     env: () => ({ SICK_REPORT: "1" }),
-    async strike(patient) {
+    async strike(patient, rig) {
       const sinceMs = await feel(patient, "stuck");
-      // Five are enough, but a starved machine asks for three times as many.
-      for (let n = 0; n < 18; n++) void call(patient, "GET", "/work", 10_000);
+      // Five are enough, but a starved machine asks for three times as many, and a busy agent does not take each report.
+      let seen = false;
+      const found = rig.opened(patient.name, sinceMs, patienceMs).finally(() => {
+        seen = true;
+      });
+      for (; !seen; await pause(1000)) for (let n = 0; n < 18; n++) void call(patient, "GET", "/work", 10_000);
+      await found;
       return sinceMs;
     },
     check: (_patient, incident, score) => sees(score, incident, "api-timeouts", "restart-service", Severity.HIGH),

@@ -60,7 +60,7 @@ function readConfig(): void {
   try {
     const config = JSON.parse(readFileSync(env.SICK_CONFIG, "utf8")) as { latencyMs?: number; mood?: string };
     latencyMs = config.latencyMs ?? latencyMs;
-    if (config.mood) setTimeout(() => feel(new URL(`http://here/mood/${config.mood}`)), 50);
+    if (config.mood) setTimeout(() => moodOf(new URL(`http://here/mood/${config.mood}`))?.(), 50);
   } catch (error) {
     if (env.SICK_LAMENT) console.error(env.SICK_LAMENT);
     leave(78, `configuration error: failed to parse ${env.SICK_CONFIG}: ${(error as Error).message}`);
@@ -184,12 +184,16 @@ const moods: Readonly<Record<string, (say: URLSearchParams) => void>> = {
   },
 };
 
-function feel(url: URL): boolean {
+/** What makes it sick in this way; undefined when there is no such mood. */
+function moodOf(url: URL): (() => void) | undefined {
   const mood = moods[url.pathname.split("/")[2] ?? ""];
-  if (!mood) return false;
-  console.log(`from now on: ${url.pathname}${url.search}`);
-  setTimeout(() => mood(url.searchParams), 10); // after the answer
-  return true;
+  return (
+    mood &&
+    (() => {
+      console.log(`from now on: ${url.pathname}${url.search}`);
+      mood(url.searchParams);
+    })
+  );
 }
 
 // ── what it serves ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -209,9 +213,13 @@ function performanceNow() {
 
 function serve(request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? "/", "http://here");
-  const answer = (code: number, body: unknown) =>
-    response.writeHead(code, { "content-type": "application/json" }).end(JSON.stringify(body));
-  if (url.pathname.startsWith("/mood/")) return void answer(feel(url) ? 200 : 404, {});
+  const answer = (code: number, body: unknown, sent?: () => void) =>
+    response.writeHead(code, { "content-type": "application/json" }).end(JSON.stringify(body), sent);
+  if (url.pathname.startsWith("/mood/")) {
+    const mood = moodOf(url);
+    // With the answer on its way, and before the next request is read: who has the answer finds it sick.
+    return void answer(mood ? 200 : 404, {}, mood);
+  }
   if (url.pathname.startsWith("/optimize/")) {
     latencyMs = Math.min(latencyMs, Math.max(leastMs, latencyMs - gainMs));
     return void answer(200, { p95_latency_ms: latencyMs });
