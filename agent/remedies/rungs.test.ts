@@ -46,7 +46,7 @@ test("SYN-3 PHX-5 rung 3 puts the last healthy config back, and its next start t
   await open([spec]);
   remedies.started("engine");
   remedies.healthy("engine");
-  for (let n = 0; n < 100 && !(await healthyNow()); n++) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let n = 0; n < 1500 && !(await healthyNow()); n++) await new Promise((resolve) => setTimeout(resolve, 20));
   writeFileSync(conf, "bad");
   expect((await remedies.examine("engine")).config.healthyVersion).toBeDefined();
   rig.stands.set("engine", { is: "recovering", awaitsRemedy: true });
@@ -219,7 +219,7 @@ test("SYN-3 the bootstrap outlives the agent that started it, and the next agent
   });
   await open([specOf()], { emergency: [script] });
   void prepare("full_bootstrap");
-  for (let n = 0; n < 100 && !existsSync(join(dir, "ran")); n++)
+  for (let n = 0; n < 1500 && !existsSync(join(dir, "ran")); n++)
     await new Promise((resolve) => setTimeout(resolve, 20));
   await new Promise((resolve) => setTimeout(resolve, 200));
   await open([specOf()], { emergency: [script] });

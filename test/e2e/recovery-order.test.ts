@@ -1,5 +1,5 @@
 // What the recovery does first and what it does next, on real processes.
-import { writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ask, type Desk } from "@blueflame/agent/cli/ask.driver.ts";
 import { IncidentState, Rung } from "@blueflame/shared/gen/blueflame/link/v1/incident_pb.ts";
@@ -10,13 +10,22 @@ import { built } from "./built.ts";
 
 beforeAll(() => built("blueflame-agent", "blueflame-watchdog", "blueflame-emergency"));
 
-/** Accepts on its port until a file says no; a new process accepts whatever the file says. */
+/**
+ * Accepts on its port until there is a file, and takes the process that the file names along in the same moment; a new process accepts
+ * whatever there is.
+ */
 const controlPlane = `
-const { existsSync } = require("node:fs");
+const { existsSync, readFileSync } = require("node:fs");
 const server = require("node:net").createServer((socket) => socket.end());
 server.listen(Number(process.argv[1]), "127.0.0.1");
 const before = existsSync(process.argv[2]);
-setInterval(() => { if (!before && existsSync(process.argv[2])) server.close(); }, 100);
+const looking = setInterval(() => {
+  if (before || !existsSync(process.argv[2])) return;
+  clearInterval(looking);
+  server.close();
+  process.kill(Number(readFileSync(process.argv[2], "utf8")), "SIGKILL");
+}, 100);
+setInterval(() => {}, 1000);
 `;
 
 test("DOL-3 a DEAD node: first the control plane whose port refuses, then the process that is missing, then the job", async () => {
@@ -44,9 +53,11 @@ test("DOL-3 a DEAD node: first the control plane whose port refuses, then the pr
     await rig.start();
     await rig.until("all run", async () => (await rig.status()).every(({ pid }) => pid > 0));
     await rig.until("the node is well", async () => (await rig.node()).metaStatus === "GREEN");
-    const first = (await rig.workload("plane")).pid;
-    writeFileSync(refuse, "");
-    process.kill((await rig.workload("engine")).pid, "SIGKILL");
+    const [first, engine] = [(await rig.workload("plane")).pid, (await rig.workload("engine")).pid];
+    expect(engine).toBeGreaterThan(0);
+    // Both in one moment: a look between the two would find the node DEAD for one of them only. Whole: half a number is another process.
+    writeFileSync(`${refuse}.new`, String(engine));
+    renameSync(`${refuse}.new`, refuse);
     const audit = async () =>
       (await ask(rig.dataDir, (desk: Desk) => desk.listAudit({ limit: 200 }))).records
         .map(({ action }) => action)

@@ -12,6 +12,7 @@ import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { inRoot } from "../../deploy/root.ts";
 import { signalIfThere } from "../../deploy/running.ts";
+import { looks } from "../support/looks.ts";
 import { type Line, lines } from "./systems-grc-lines.ts";
 import { fullDisk, rebooted, switchedOff } from "./systems-grc-node.ts";
 import { at, example, feel, figuresOf, type Patient, recoveryMs, SystemRig, Ward } from "./systems-rig.ts";
@@ -27,6 +28,8 @@ const detectMs = 90_000;
 /** In the short form: what a spinning unit gets of a core even beside others. */
 const busyShare = "15%";
 const calmShare = "10%";
+/** GRC-8: what a disk that others write to may take for the last of them. */
+const alertsMs = 30_000;
 /** GRC-14. */
 const downtimeMs = 30_000;
 
@@ -302,10 +305,17 @@ async function afterwards(rig: SystemRig, ward: GraceWard, score: Score): Promis
   score.holds("GRC-5 trust", "and to its healer, the playbook", (playbook?.trust ?? 0) >= 0.85, playbook?.trust);
   // All but the one that a person took over.
   score.holds("GRC-14 metrics", "they are shown", (metrics?.successRate ?? 0) >= 0.9, metrics?.successRate);
+  // The files are written beside the recovery, which does not wait for the disk.
+  let untold = healed.length;
+  for await (const _ of looks(alertsMs)) {
+    untold = untoldOf(rig, healed);
+    if (untold === 0) break;
+  }
+  score.count("GRC-8 alerts", "incidents without their JSON files", 0, untold);
+}
+
+function untoldOf(rig: SystemRig, healed: readonly Incident[]): number {
   const alerts = rig.alerts();
-  const untold = healed.filter(
-    ({ id }) =>
-      !["opened", "recovered"].every((kind) => alerts.some((one) => one.incidentId === id && one.kind === kind)),
-  );
-  score.count("GRC-8 alerts", "incidents without their JSON files", 0, untold.length);
+  const isTold = (id: string, kind: string) => alerts.some((one) => one.incidentId === id && one.kind === kind);
+  return healed.filter(({ id }) => !["opened", "recovered"].every((kind) => isTold(id, kind))).length;
 }
