@@ -16,6 +16,9 @@ import { processesOf, signalIfThere, sweep } from "../../deploy/running.ts";
 import { looks } from "../support/looks.ts";
 import { LeadWatch } from "./lead-watch.ts";
 
+/** A busy machine may take this long for an answer; an agent that is away is known at once. */
+const answerMs = 15_000;
+
 /** The production bundle of the agent, as `npm run build` makes it. */
 const bundle = inRoot("dist", "blueflame-agent.cjs");
 
@@ -91,7 +94,7 @@ export class AgentRig {
 
   /** What the agent says of itself and its workloads; rejects while none answers. */
   async node(): Promise<GetStatusResponse> {
-    return ask(this.dataDir, (desk: Desk) => desk.getStatus({}, { timeoutMs: 5000 }));
+    return ask(this.dataDir, (desk: Desk) => desk.getStatus({}, { timeoutMs: answerMs }));
   }
 
   async status(): Promise<WorkloadStatus[]> {
@@ -107,7 +110,7 @@ export class AgentRig {
   async incidents(workload: string): Promise<Incident[]> {
     const all = await ask(
       this.dataDir,
-      async (desk: Desk) => (await desk.listIncidents({ limit: 500 }, { timeoutMs: 5000 })).incidents,
+      async (desk: Desk) => (await desk.listIncidents({ limit: 500 }, { timeoutMs: answerMs })).incidents,
     );
     return all.filter((incident) => incident.workload === workload);
   }

@@ -10,7 +10,7 @@ import type { Score } from "./systems-score.ts";
 const provedMs = 8000;
 const oldNewsMs = 2500;
 const firstLookMs = 6000;
-/** Customers give up when nobody has found in this time that they get no answer. */
+/** The sick give up when nobody has found them in this time. */
 const patienceMs = 60_000;
 
 /** One row of the matrix that is about a unit. */
@@ -36,12 +36,9 @@ export const lines: readonly Line[] = [
     async strike(patient, rig) {
       const sinceMs = await feel(patient, "stuck");
       // Five are enough, but a starved machine asks for three times as many, and a busy agent does not take each report.
-      let seen = false;
-      const found = rig.opened(patient.name, sinceMs, patienceMs).finally(() => {
-        seen = true;
+      await untilFound(rig, patient, sinceMs, 1000, () => {
+        for (let n = 0; n < 18; n++) void call(patient, "GET", "/work", 10_000);
       });
-      for (; !seen; await pause(1000)) for (let n = 0; n < 18; n++) void call(patient, "GET", "/work", 10_000);
-      await found;
       return sinceMs;
     },
     check: (_patient, incident, score) => sees(score, incident, "api-timeouts", "restart-service", Severity.HIGH),
@@ -95,9 +92,11 @@ export const lines: readonly Line[] = [
   {
     name: "error burst",
     promiseMs: 90_000,
-    async strike(patient) {
+    async strike(patient, rig) {
       await pause(firstLookMs); // what it printed before the first look at its output is not new
-      return feel(patient, "failing?lines=30");
+      const sinceMs = Date.now();
+      await untilFound(rig, patient, sinceMs, firstLookMs, () => void feel(patient, "failing?lines=30"));
+      return sinceMs;
     },
     check: (_patient, incident, score) => sees(score, incident, "error-burst", "run-diagnostics", Severity.MEDIUM),
   },
@@ -112,6 +111,20 @@ export const lines: readonly Line[] = [
     },
   },
 ];
+
+/** Does it now and every `everyMs` until an incident is opened on the patient: what is sick goes on. */
+async function untilFound(rig: SystemRig, { name }: Patient, sinceMs: number, everyMs: number, one: () => void) {
+  let over = false;
+  const found = rig.opened(name, sinceMs, patienceMs).finally(() => {
+    over = true;
+  });
+  for (let dueMs = 0; !over; await pause(50)) {
+    if (performance.now() < dueMs) continue;
+    dueMs = performance.now() + everyMs;
+    one();
+  }
+  await found;
+}
 
 /** GRC-5: the incident says by which trigger, of which unit, with which playbook, how bad. */
 function sees(score: Score, incident: Incident, trigger: string, playbook: string, severity: Severity): void {
