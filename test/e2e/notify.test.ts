@@ -61,14 +61,18 @@ test("GRC-12 redis with `supervised systemd` is starting while it loads, runs wh
 
 test("GRC-12 a program that beats by WATCHDOG=1 is found frozen when it no longer does, though it goes on writing statuses", async (context) => {
   const program = `
-import os, socket, time
+import os, signal, socket, time
+busy = False
+def stuck(*_):
+    global busy
+    busy = True
+signal.signal(signal.SIGUSR1, stuck)
 one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 one.connect(os.environ["NOTIFY_SOCKET"])
 one.send(b"READY=1\\nSTATUS=beats every " + os.environ["WATCHDOG_USEC"].encode() + b" us")
-began = time.time()
 while True:
     time.sleep(0.2)
-    one.send(b"WATCHDOG=1" if time.time() < began + 3 else b"STATUS=busy")
+    one.send(b"STATUS=busy" if busy else b"WATCHDOG=1")
 `;
   const rig = rigOf({
     name: "beater",
@@ -78,6 +82,7 @@ while True:
   await rig.start();
   const first = await rig.well("beater");
   expect(first.because).toBe("beats every 2000000 us");
+  process.kill(first.pid, "SIGUSR1");
   const { symptom, detectedMs } = await healed(rig, "beater", Date.now());
   expect(symptom).toBe("frozen");
   expect(detectedMs).toBeGreaterThan(1000);
