@@ -18,8 +18,8 @@ export interface Agent extends OwnState {
   startBeating(everyMs: number, status?: () => string): () => void;
   /**
    * Tells of requests that the workload's server has finished, at most 1000 at once and 100 times a second: figures and triggers
-   * of the agent follow from them. Tries once, within 1 s. Rejects with AGENT_UNREACHABLE, DENIED, BAD_REQUEST or LIMIT_REACHED.
-   * `watchRequests` does it for HTTP servers.
+   * of the agent follow from them. Tries once, within 5 s: a busy agent is late, and not away. Rejects with AGENT_UNREACHABLE,
+   * DENIED, BAD_REQUEST or LIMIT_REACHED. `watchRequests` does it for HTTP servers.
    */
   reportRequests(requests: readonly FinishedRequest[]): Promise<void>;
   close(): void;
@@ -36,6 +36,8 @@ export interface ConnectOptions {
 }
 
 const beatTimeoutMs = 1_000;
+/** On a busy machine the agent is late, and just then its workloads' requests count. */
+const reportTimeoutMs = 5_000;
 const patienceDefaultMs = 30_000;
 
 /** The line to the agent that started this process. Connects at the first call. Throws USAGE when no agent did. */
@@ -91,7 +93,7 @@ function agentAt(socket: string, token: string, patienceMs: number): Agent {
     },
     async reportRequests(requests) {
       try {
-        await reports.report({ requests: requests.map(finishedRequest) }, within(beatTimeoutMs));
+        await reports.report({ requests: requests.map(finishedRequest) }, within(reportTimeoutMs));
       } catch (error) {
         throw faultOf(error);
       }

@@ -7,7 +7,7 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import { type AddressInfo, connect as connectTcp, type Socket } from "node:net";
+import net, { type AddressInfo, connect as connectTcp, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -200,4 +200,23 @@ test("a report is denied with a wrong token, and refused when it is too long", a
   const stranger = connect({ socket: join(dir, "agent.sock"), token: "guessed" });
   await expect(stranger.reportRequests([one])).rejects.toMatchObject({ code: "DENIED" });
   stranger.close();
+});
+
+test("GRC-13 an agent that was busy for two seconds lost all requests of that moment: the report was given up after one", async () => {
+  // Between the two: it takes the line at once, and nothing comes through for a while.
+  const waiting: NodeJS.Timeout[] = [];
+  const busy = net.createServer((socket) => {
+    const agentSide = net.connect(join(dir, "agent.sock"));
+    for (const side of [socket, agentSide]) side.on("error", () => [socket, agentSide].map((one) => one.destroy()));
+    agentSide.pipe(socket);
+    waiting.push(setTimeout(() => socket.pipe(agentSide), 2000));
+  });
+  await new Promise<void>((listening) => busy.listen(join(dir, "busy.sock"), listening));
+  const late = connect({ socket: join(dir, "busy.sock"), token: "token-of-firewall" });
+  const one: FinishedRequest = { latencyMs: 600, ok: false, timedOut: true };
+  await late.reportRequests([one]);
+  expect(reported()).toEqual([one]);
+  late.close();
+  for (const timer of waiting) clearTimeout(timer);
+  busy.close();
 });

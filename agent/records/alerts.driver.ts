@@ -1,19 +1,13 @@
-import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, open, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bornOrdinary } from "../limits/oom-score.driver.ts";
-import { withoutServiceManager } from "../notify/inherited.ts";
 import type { Alert } from "./alert.ts";
+import { Pager } from "./pager.driver.ts";
 
 /** Alert files that are kept; the oldest go first. */
 const filesMax = 500;
-/** A pager that has not ended by then is ended. */
-const pagerMs = 30_000;
 /** A page waits so long for its alert's file; then it is run with a file elsewhere. */
 const fileMs = 5000;
-/** Pages at once; more are written as files only. */
-const pagersMax = 4;
 
 /** An alert, and what it is about. */
 export interface AlertFile extends Alert {
@@ -27,23 +21,22 @@ export interface AlertFile extends Alert {
 /** Writes alerts as JSON files (GRC-8) and runs the pager. Never throws, never waits for the disk. */
 export class Alerts {
   readonly #dir: string;
-  readonly #pager: readonly string[];
+  readonly #pager: Pager;
   #working: Promise<void> = Promise.resolve();
-  #paging = 0;
   #waiting = 0;
   #raised = 0;
 
   /** `dir` is made on the first alert. `pager` is an argv whose last argument will be the file's path; empty: none. */
-  constructor(dir: string, pager: readonly string[]) {
+  constructor(dir: string, pager: readonly string[], say: (because: string) => void = () => undefined) {
     this.#dir = dir;
-    this.#pager = pager;
+    this.#pager = new Pager(pager, say);
   }
 
   /** `told` is called when its file is there and its pager runs. */
   raise(alert: AlertFile, told: () => void = () => undefined): void {
     let isPaged = !alert.page;
     const page = (path: string) => {
-      if (!isPaged) this.#page(path);
+      if (!isPaged) this.#pager.page(path);
       isPaged = true;
     };
     // A disk that is full, dead or hangs keeps no page back.
@@ -95,34 +88,13 @@ export class Alerts {
   }
 
   async #pageElsewhere(alert: AlertFile): Promise<void> {
-    if (this.#pager.length === 0) return;
     try {
       const folder = await mkdtemp(join(tmpdir(), "blueflame-alert-"));
       const path = join(folder, nameOf(alert, 0));
       await writeFile(path, textOf(alert), { mode: 0o600 });
-      this.#page(path, () => void rm(folder, { recursive: true, force: true }).catch(() => undefined));
+      this.#pager.page(path, () => void rm(folder, { recursive: true, force: true }).catch(() => undefined));
     } catch {
       // No disk takes it at all: it is still untold, and the next agent tells it.
-    }
-  }
-
-  #page(path: string, over: () => void = () => undefined): void {
-    const [file, ...args] = this.#pager;
-    if (file === undefined || this.#paging >= pagersMax) {
-      over();
-      return;
-    }
-    this.#paging += 1;
-    const ended = () => {
-      this.#paging -= 1;
-      over();
-    };
-    const options = { env: withoutServiceManager(process.env), timeout: pagerMs, killSignal: "SIGKILL" } as const;
-    try {
-      bornOrdinary(() => execFile(file, [...args, path], options, ended)).unref();
-    } catch {
-      // A program that is just being written (ETXTBSY) is told so, and not by an event. The file is there.
-      ended();
     }
   }
 }

@@ -58,7 +58,7 @@ export class Voice {
     const { store, clock, random } = parts;
     const log: Voice["log"] = (level, fields, message) => this.log(level, fields, message);
     this.arrears = new Arrears({ nodeId: this.#nodeId(), store, clock, random, log });
-    this.#alerts = new Alerts(join(parts.dataDir, places.alerts), parts.pager);
+    this.#alerts = new Alerts(join(parts.dataDir, places.alerts), parts.pager, (because) => log("warn", {}, because));
     this.#logs = {
       phoenix: new PartLog(parts.dataDir, "phoenix"),
       launcher: new PartLog(parts.dataDir, "launcher"),
