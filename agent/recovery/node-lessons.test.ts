@@ -2,20 +2,16 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Machine } from "@blueflame/shared/config/machine.ts";
 import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { openBareRecovery } from "../../test/support/bare-recovery.ts";
 import { specOf } from "../../test/support/spec.ts";
-import { bareConfig } from "../config/config.ts";
-import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
+import type { OpenedAgentStore } from "../store/agent-store.ts";
 import type { IncidentFacts } from "../supervise/state.ts";
-import { openRecovery } from "./open-recovery.driver.ts";
 import type { Recovery } from "./recovery.driver.ts";
 
 const hourMs = 3_600_000;
-const machine: Machine = { isFolder: () => true, findProgram: (program) => ({ file: program }), programs: () => [] };
 
 /** The real clock, of which hours can be skipped. */
 class Skipping implements Clock {
@@ -42,24 +38,8 @@ beforeEach(async () => {
   const dataDir = join(dir, "data");
   mkdirSync(dataDir);
   clock = new Skipping();
-  store = await openAgentStore(dataDir, { clock, random: Math.random, nodeId: "n1", bootId: "boot-1" });
-  recovery = await openRecovery({
-    config: bareConfig({ searchPath: "", machine }),
-    specs: [specOf({ name: "engine", cwd: dir, command: ["/bin/sleep", "600"], configFiles: [conf] })],
-    dataDir,
-    outputDir: join(dataDir, "logs"),
-    store,
-    bootId: "boot-1",
-    sameBoot: true,
-    clock,
-    random: Math.random,
-    log: pino({ enabled: false }),
-    guarded: [],
-    emergency: undefined,
-    cgroupOf: () => undefined,
-    exhausted: () => [],
-    warn: () => undefined,
-  });
+  const engine = specOf({ name: "engine", cwd: dir, command: ["/bin/sleep", "600"], configFiles: [conf] });
+  ({ store, recovery } = await openBareRecovery(dataDir, [engine], clock));
 });
 afterEach(async () => {
   await recovery.close();

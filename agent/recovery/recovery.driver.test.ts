@@ -2,25 +2,16 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Machine } from "@blueflame/shared/config/machine.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
-import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { openBareRecovery } from "../../test/support/bare-recovery.ts";
 import { specOf } from "../../test/support/spec.ts";
-import { bareConfig } from "../config/config.ts";
-import { type OpenedAgentStore, openAgentStore } from "../store/agent-store.ts";
+import type { OpenedAgentStore } from "../store/agent-store.ts";
 import { realProcesses } from "../supervise/process.driver.ts";
 import type { WorkloadSpec } from "../supervise/spec.ts";
 import { type Supervisor, superviseAll } from "../supervise/supervisor.driver.ts";
-import { openRecovery } from "./open-recovery.driver.ts";
 import type { Recovery } from "./recovery.driver.ts";
 
-// Nothing is looked up: the config is that of a node that was given nothing.
-const machine: Machine = {
-  isFolder: () => true,
-  findProgram: (program) => ({ file: program }),
-  programs: () => [],
-};
 const clock = realClock();
 let dir: string;
 let dataDir: string;
@@ -39,24 +30,7 @@ afterEach(async () => {
 });
 
 async function open(specs: readonly WorkloadSpec[]): Promise<void> {
-  store = await openAgentStore(dataDir, { clock, random: Math.random, nodeId: "n1", bootId: "boot-1" });
-  recovery = await openRecovery({
-    config: bareConfig({ searchPath: "", machine }),
-    specs,
-    dataDir,
-    outputDir: join(dataDir, "logs"),
-    store,
-    bootId: "boot-1",
-    sameBoot: true,
-    clock,
-    random: Math.random,
-    log: pino({ enabled: false }),
-    guarded: [],
-    emergency: undefined,
-    cgroupOf: () => undefined,
-    exhausted: () => [],
-    warn: () => undefined,
-  });
+  ({ store, recovery } = await openBareRecovery(dataDir, specs, clock));
 }
 async function leave(): Promise<void> {
   supervisor?.close();
@@ -72,7 +46,7 @@ test("SYN-6 what runs an older version is shown as rolled back after a restart o
   await open(specs);
   recovery.remedies.started("engine");
   recovery.remedies.healthy("engine");
-  for (let n = 0; n < 100 && !JSON.stringify(await store.configVersions("engine")).includes("healthy"); n++)
+  for (let n = 0; n < 1500 && !JSON.stringify(await store.configVersions("engine")).includes("healthy"); n++)
     await pause(20);
   writeFileSync(conf, "bad");
   await recovery.remedies.examine("engine");
@@ -105,6 +79,6 @@ test("SYN-6 what runs an older version is shown as rolled back after a restart o
   });
   await supervisor.boot();
   recovery.begin(supervisor);
-  for (let n = 0; n < 200 && !supervisor.status("engine").rolledBack; n++) await pause(20);
+  for (let n = 0; n < 1500 && !supervisor.status("engine").rolledBack; n++) await pause(20);
   expect(supervisor.status("engine")).toMatchObject({ pid: 0, rolledBack: true });
 });
