@@ -24,6 +24,7 @@ export default defineConfig({
     // A bound for what hangs, not for what is slow: machines are shared.
     testTimeout: 240_000,
     hookTimeout: 240_000,
+    expect: { poll: { timeout: 60_000 } },
     sequence: { sequencer: WaitAndWork },
     projects: [
       {

@@ -268,7 +268,7 @@ test("DOL-7 a slow backup holds no recovery up, and a restore ends it", async ()
   const dump = script("dump", `echo begun >> ${dir}/out; sleep 20`);
   const data = { paths: [join(dir, "data")], everyMs: 3_600_000, keep: 1, maxBytes: 1000, dump: [dump] as const };
   await open([specOf({ data })]);
-  for (let n = 0; n < 100 && !existsSync(join(dir, "out")); n++)
+  for (let n = 0; n < 600 && !existsSync(join(dir, "out")); n++)
     await new Promise((resolve) => setTimeout(resolve, 50));
   expect(lines()).toEqual(["begun"]);
   const startedMs = rig.around.clock.monotonicMs();
@@ -356,7 +356,7 @@ test("a playbook that is written while the agent runs is there within seconds, a
   await open();
   playbook("late", "  - restart: {}\n");
   playbook("broken", "  - restrat: {}\n");
-  for (let n = 0; n < 200 && !remedies.playbooks().some(({ name }) => name === "late"); n++)
+  for (let n = 0; n < 600 && !remedies.playbooks().some(({ name }) => name === "late"); n++)
     await new Promise((resolve) => setTimeout(resolve, 50));
   expect(await play("late")).toMatchObject({ ok: true });
   expect(remedies.warnings().join()).toMatch(/broken\.yaml:4:5/);

@@ -102,7 +102,7 @@ test("PHX-5 a killed workload is back with the same spec, verified, and its inci
   await until(() => pidOf("engine") !== first && supervisor.state("engine").phase.at === "running");
   let incident: Awaited<ReturnType<typeof store.incidents>>[number] | undefined;
   // A disk that is slow to answer holds no healing up, and so it may hear of it a little later.
-  for (let n = 0; n < 100 && (incident?.timeline.length ?? 0) < 4; n++) {
+  for (let n = 0; n < 600 && (incident?.timeline.length ?? 0) < 4; n++) {
     [incident] = await store.incidents(10, false);
     await pause(50);
   }
