@@ -34,6 +34,8 @@ export const places = {
 
 /** The variable in the environment of every process of a workload: OWNER:WORKLOAD:INSTANCE. */
 export const markVariable = "BLUEFLAME_MARK";
+/** Exit code of an emergency that has run by itself within the hour and has done nothing now (EX_TEMPFAIL of sysexits.h). */
+export const laterCode = 75;
 /** Set for an agent that the watchdog starts: it obeys the intent instead of clearing it, and leaves quietly when another one runs. */
 export const revivedVariable = "BLUEFLAME_REVIVED";
 /** Flags of `watchdog` for the one that an agent starts. */

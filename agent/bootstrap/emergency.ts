@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { homedir, uptime } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { places } from "../constants.ts";
+import { laterCode, places } from "../constants.ts";
 import { act, give } from "./act.ts";
 import { replaceFile } from "./disk.ts";
 import type { Findings } from "./findings.ts";
@@ -23,7 +23,7 @@ const usage = `Usage: blueflame-agent emergency [--data-dir DIR] [--auto] [--sta
 
 Finds out what is wrong with this node, mends what can be mended, starts what should run, and pages a person. It needs no hub
 and no credentials, deletes nothing, and starts nothing that a person has stopped.
-  --auto      as the watchdog calls it: once an hour at most, and not after a person's word
+  --auto      as the watchdog calls it: once an hour at most (else it ends with 75), and not after a person's word
   --start     take back a \`down\`
   --dry-run   only look, and say what would be done
 `;
@@ -36,7 +36,10 @@ interface Flags {
   readonly format: Format;
 }
 
-/** Runs it with the arguments of the program and returns the exit code: 0 when the node is well or nothing was to be done, 1 when a person is needed, 2 for wrong usage. */
+/**
+ * Runs it with the arguments of the program and returns the exit code: 0 when the node is well or nothing was to be done, 1 when a
+ * person is needed, 2 for wrong usage, {@link laterCode} for another time.
+ */
 export async function emergency(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   const flags = parseFlags(args, defaultDataDir(env));
   if ("refused" in flags) {
@@ -66,7 +69,8 @@ async function rounds(flags: Flags, log: Log): Promise<number> {
   if (next.leave !== undefined) {
     log.say(30, `nothing is done: ${next.leave}`);
     process.stderr.write(`nothing was done: ${next.leave}\n`);
-    return 0;
+    // A person's word is the end of it; its own bound is not.
+    return found.word === undefined ? laterCode : 0;
   }
   const first = next.verdicts;
   if (auto && !dryRun) noteAuto(dataDir);
@@ -94,10 +98,7 @@ async function finish(
 ): Promise<number> {
   const outcome = outcomeOf(report);
   const calm = outcome === "well" && !auto;
-  const unpaged =
-    dryRun || calm || found.dataDir.is !== "there"
-      ? []
-      : await page(dataDir, auto, report, (path) => give(path, found));
+  const unpaged = dryRun || calm ? [] : await page(dataDir, auto, report, (path) => give(path, found));
   for (const line of unpaged) {
     log.say(50, line);
     process.stderr.write(`${line}\n`);

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { emergency } from "./emergency.ts";
 import { alone } from "./lock.ts";
 import { asked, Log, page, printed, type Report } from "./report.ts";
 
@@ -36,7 +37,7 @@ const report: Report = {
   would: [],
 };
 const alerts = () => readdirSync(join(dir, "alerts"));
-const paged = () => page(dir, true, report, () => undefined);
+const paged = (triesAfterMs: readonly number[] = []) => page(dir, true, report, () => undefined, triesAfterMs);
 
 test("a verdict per part in a table or as data; control characters of what was found reach no terminal", () => {
   expect(printed(report, "table")).toBe("PART   STATE   FOUND\nstore  broken  it is  [31mgone\nagent  well    pid 1\n");
@@ -176,4 +177,30 @@ test("one emergency works at a time; the lock of a dead one, of another boot, or
   }
   expect(alone(join(dir, "nowhere", "lock"))).toBeUndefined();
   expect(readdirSync(dir)).toEqual([]);
+});
+
+test("SYN-5 a pager that failed once was the only call for help of a node that stays down; a person at a terminal waits for none", async () => {
+  const count = join(dir, "count");
+  const script = join(dir, "script");
+  writeFileSync(script, `#!/bin/sh\necho x >> ${count}\ntest "$(wc -l < ${count})" -ge 3\n`, { mode: 0o755 });
+  vi.stubEnv("BLUEFLAME_PAGER", JSON.stringify([script]));
+  expect(await page(dir, false, report, () => undefined, [1, 1])).toEqual([expect.stringContaining("exit code 1")]);
+  expect(readFileSync(count, "utf8").trim().split("\n")).toHaveLength(1);
+  expect(await paged([1, 1])).toEqual([]);
+  expect(readFileSync(count, "utf8").trim().split("\n")).toHaveLength(3);
+});
+
+test("SYN-5 an emergency whose data directory was gone called nobody, and none is made for the page", async () => {
+  const [out, gone] = [join(dir, "out"), join(dir, "gone")];
+  vi.stubEnv("BLUEFLAME_PAGER", JSON.stringify(["/usr/bin/tee", out]));
+  vi.spyOn(process.stdout, "write").mockReturnValue(true);
+  vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  expect(await emergency(["--data-dir", gone, "--auto"], process.env)).toBe(1);
+  vi.restoreAllMocks();
+  expect(JSON.parse(readFileSync(out, "utf8"))).toMatchObject({
+    by: "itself",
+    severity: "critical",
+    outcome: "broken",
+  });
+  expect(existsSync(gone)).toBe(false);
 });

@@ -1,7 +1,17 @@
 /** Says what was found and done: to the person who asked, to a person who did not, and to the log. */
-import { appendFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { isAbsolute, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { fromServiceManager, places } from "../constants.ts";
 import { programWord, run } from "./child.ts";
 import { replaceFile, statOr } from "./disk.ts";
@@ -12,6 +22,8 @@ const logBytesMax = 1024 * 1024;
 /** Pages of ours that are kept; the oldest goes. */
 const alertsMax = 100;
 const pagerMs = 10_000;
+/** Together with its tries it is far below the ten minutes that the watchdog gives an emergency. */
+const pagerTriesAfterMs = [10_000, 60_000] as const;
 
 /** How it went. */
 export interface Report {
@@ -99,12 +111,16 @@ export class Log {
   }
 }
 
-/** Writes the page and calls the pager, if there is one. Returns a line for each thing that did not work. */
+/**
+ * Writes the page and calls the pager, if there is one; by itself up to three times while it fails, for a person does not wait at a
+ * terminal. A data directory that is not there is not made for it. Returns a line for each thing that did not work.
+ */
 export async function page(
   dataDir: string,
   auto: boolean,
   report: Report,
   owned: (path: string) => void,
+  triesAfterMs: readonly number[] = pagerTriesAfterMs,
 ): Promise<string[]> {
   const at = new Date().toISOString();
   const { first, verdicts, troubles, done } = report;
@@ -126,14 +142,21 @@ export async function page(
   const failed: string[] = [];
   const name = `${at.replaceAll(":", "-")}-emergency.json`;
   try {
-    write(join(dataDir, places.alerts), name, text, owned);
+    if (existsSync(dataDir)) write(join(dataDir, places.alerts), name, text, owned);
+    else failed.push(`the page was not written: there is no ${dataDir}`);
   } catch (error) {
     failed.push(`the page was not written: ${(error as Error).message}`);
   }
   const pager = pagerOf(dataDir, join(dataDir, places.alerts, name));
   if ("refused" in pager) return [...failed, pager.refused];
   if (!pager.words) return failed;
-  const called = await run(pager.words, { timeoutMs: pagerMs, input: text, env: ownEnvironment() });
+  const call = () => run(pager.words ?? [], { timeoutMs: pagerMs, input: text, env: ownEnvironment() });
+  let called = await call();
+  for (const waitMs of auto ? triesAfterMs : []) {
+    if (called.code === 0) break;
+    await pause(waitMs);
+    called = await call();
+  }
   if (called.code === 0) return failed;
   return [
     ...failed,

@@ -78,9 +78,10 @@ export function install(layout: Layout, given: Given): readonly Done[] {
   if (config) done.push({ what: "config", where: layout.config });
   if (config?.settled !== undefined) done.push({ what: "keep", where: config.settled });
   makeFolder(layout.dataDir);
+  // Before the good copy is replaced: what does not start here is none.
+  checkStarts(layout);
   keepGood(layout, files, config !== undefined);
   done.push({ what: "good copy", where: join(layout.dataDir, places.good) });
-  checkStarts(layout);
   const watchdog = watchdogCommand(layout, packaged, config !== undefined);
   if (!hasSystemd()) return [...done, ...otherwise(watchdog).map((where) => ({ what: "to do", where }))];
   writeWhole(layout.unit, unitText(layout, watchdog), 0o644);

@@ -33,8 +33,15 @@ test("odd names are written so that systemd and a shell read them as they are", 
   expect(text).toContain('"/home/a b\\"c/.local/lib/blueflame/node"');
   expect(text).toContain('--data-dir "/data/100%%/$$x y"');
   expect(text).toContain("WantedBy=default.target");
+  // Only a command line has variables.
+  expect(text).toContain('RequiresMountsFor="/data/100%%/$x y"');
+  expect(text).toContain('Environment="PKG_NATIVE_CACHE_PATH=/data/100%%/$x y/native"');
   expect(text).not.toContain("StateDirectory");
   expect(otherwise(watchdogCommand(odd, false, false))[1]).toContain("'/data/100%/$x y'");
+});
+
+test("a disk that was mounted late made a new node, without its stops and its kill switch", () => {
+  expect(unitText(system, watchdogCommand(system, true, true))).toContain("\nRequiresMountsFor=/var/lib/blueflame\n");
 });
 
 test("a user's installation lies where the XDG variables say, when they are absolute", () => {

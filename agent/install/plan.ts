@@ -97,6 +97,8 @@ export function unitText(layout: Layout, watchdog: readonly string[]): string {
     "[Unit]",
     "Description=Blue Flame: heals the workloads of this node",
     "After=network.target",
+    "# A data directory whose disk is not there yet would be a new node, without its stops and its kill switch.",
+    `RequiresMountsFor=${settingWord(layout.dataDir)}`,
     "# Never give up: the watchdog has its own budget.",
     "StartLimitIntervalSec=0",
     "",
@@ -122,11 +124,16 @@ export function unitText(layout: Layout, watchdog: readonly string[]): string {
     ...state,
     "# The key of the sealed store, where the machine has one for it: agent/store/keys/README.md. Else it lies in the data directory.",
     "ImportCredential=blueflame-store-key*",
-    `Environment=${unitWord(`PKG_NATIVE_CACHE_PATH=${join(layout.dataDir, "native")}`)}`,
+    `Environment=${settingWord(`PKG_NATIVE_CACHE_PATH=${join(layout.dataDir, "native")}`)}`,
     "",
     "[Install]",
     `WantedBy=${layout.user ? "default.target" : "multi-user.target"}`,
   ].join("\n")}\n`;
+}
+
+/** A word of a setting that is no command line: a dollar sign is itself there. */
+function settingWord(word: string): string {
+  return unitWord(word).replaceAll("$$", "$");
 }
 
 /** A word of a command line as systemd reads it (systemd.service(5), "Command lines"). */

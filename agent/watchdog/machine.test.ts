@@ -264,6 +264,20 @@ describe("who does not stay alive", () => {
     expect(rig.runner.state).toMatchObject({ restarts: 0, failedStarts: 0, emergencyDone: false, program: "current" });
   });
 
+  test("SYN-2 an emergency that had run within the hour already counted as done and never came again: nobody was paged", () => {
+    const rig = guarded();
+    rig.starts = Array.from({ length: 200 }, () => "dies" as const);
+    rig.emergencies = [...Array.from({ length: 8 }, () => "later" as const), false];
+    rig.crash();
+    rig.pass(2 * 3_600_000);
+    const at = (word: string) => rig.did.filter((line) => line.includes(word)).map((line) => Number.parseFloat(line));
+    // Each after a cooldown of its own, and the ninth for good.
+    expect(at("emergency")).toHaveLength(9);
+    for (const [n, second] of at("emergency").entries())
+      if (n > 0) expect(second - (at("emergency")[n - 1] ?? 0)).toBeGreaterThan(300);
+    expect(rig.runner.state.emergencyDone).toBe(true);
+  });
+
   test("GRC-1 the first restart is immediate, each further one waits, and three attempts lead to ten seconds of cooldown", () => {
     const rig = guarded(unit);
     rig.starts = ["dies", "dies", "dies"];

@@ -100,8 +100,11 @@ export function step(policy: GuardPolicy, state: State, event: Event, now: Now):
       return stay({ ...state, program: "good" }, note("current", "good", "the program is not what was installed"));
     case "emergencyEnded": {
       if (state.phase.at !== "emergency") return stay(state);
-      const because = `the emergency ${event.ok ? "has brought back what it could" : "did not help"}: ${event.because}`;
-      return to({ ...state, failedStarts: 0, program: "current" }, waiting(now.ms + afterEmergencyMs), because);
+      const came = event.ok ? "has brought back what it could" : "did not help";
+      // It still has to come: after the next cooldown, until its hour is over.
+      const how = event.later ? "has run within the hour already, and is tried again" : came;
+      const next: State = { ...state, failedStarts: 0, program: "current", emergencyDone: event.later !== true };
+      return to(next, waiting(now.ms + afterEmergencyMs), `the emergency ${how}: ${event.because}`);
     }
   }
 }

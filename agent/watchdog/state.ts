@@ -106,7 +106,8 @@ export type Event =
   | { readonly is: "ordered"; readonly to: "leave" | "rest" | "run" }
   /** The program that is in use is not what was installed. */
   | { readonly is: "damaged" }
-  | { readonly is: "emergencyEnded"; readonly ok: boolean; readonly because: string };
+  /** `later`: it may not run again within the hour, and has done nothing. */
+  | { readonly is: "emergencyEnded"; readonly ok: boolean; readonly later?: boolean; readonly because: string };
 
 /** `stopped`: by a signal or a debugger. `gone`: also a zombie. */
 export type Sight = "running" | "stopped" | "gone";

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { setPriority } from "node:os";
 import { join } from "node:path";
-import { flagsVariable, places, revivedVariable } from "../constants.ts";
+import { flagsVariable, laterCode, places, revivedVariable } from "../constants.ts";
 import { Critical, ordinary } from "./critical.ts";
 import { type Door, holderOf, openDoor } from "./door.ts";
 import type { Flags } from "./flags.ts";
@@ -253,11 +253,12 @@ class Watchdog {
     const { dataDir } = this.#start.flags;
     const good = program === "good" ? await goodProgram(dataDir) : undefined;
     const command = [...(good ?? programOf(this.#command)), "emergency", "--data-dir", dataDir, "--auto"];
-    const ended = (ok: boolean, because: string) => this.#runner?.post({ is: "emergencyEnded", ok, because });
+    const ended = (ok: boolean, because: string, later = false) =>
+      this.#runner?.post({ is: "emergencyEnded", ok, later, because });
     this.#launch(
       command,
       (started) => "because" in started && ended(false, started.because),
-      (code, signal) => ended(code === 0, signal ? `ended by ${signal}` : `exit code ${code}`),
+      (code, signal) => ended(code === 0, signal ? `ended by ${signal}` : `exit code ${code}`, code === laterCode),
     );
   }
 

@@ -141,7 +141,7 @@ test(
     expect(paged()).toMatchObject({ by: "itself", severity: "high", said: "the node was brought back" });
     await rig.killAll();
     const soon = await rig.emergency({}, "--auto");
-    expect(soon).toMatchObject({ code: 0, out: "", err: expect.stringContaining("once an hour at most") });
+    expect(soon).toMatchObject({ code: 75, out: "", err: expect.stringContaining("once an hour at most") });
     expect(rig.pidsLike(".cjs")).toEqual([]);
     rmSync(join(rig.dataDir, "emergency.json"));
     writeFileSync(

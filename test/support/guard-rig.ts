@@ -32,7 +32,7 @@ export class GuardRig {
   readonly lives = new Map<number, Life>();
   /** Whether the next starts work, one answer each; then all do. `mute`: it lives and says nothing; `wakes`: it says for 20 s that it starts. */
   starts: ("well" | "fails" | "dies" | "quiet" | "mute" | "wakes")[] = [];
-  emergencies: boolean[] = [];
+  emergencies: (boolean | "later")[] = [];
   /** What `intent.json` says: one that we start leaves again when it has read a word. */
   kept: "down" | "stop" | undefined;
   /** Processes that survive SIGKILL. */
@@ -216,9 +216,11 @@ export class GuardRig {
     if (effect.do === "spawn") this.#spawn();
     if (effect.do === "signal") this.#signal(effect.process.pid, effect.signal);
     if (effect.do === "emergency") {
-      const ok = this.emergencies.shift() ?? true;
+      const came = this.emergencies.shift() ?? true;
       const { runner } = this;
-      this.#soon(1000, () => runner.post({ is: "emergencyEnded", ok, because: "rehearsed" }));
+      this.#soon(1000, () =>
+        runner.post({ is: "emergencyEnded", ok: came === true, later: came === "later", because: "rehearsed" }),
+      );
     }
   }
 
