@@ -63,3 +63,14 @@ test("one look below the floor is not enough, unless there may be no second one;
   expect(watch([before, grown(10, 5000), grown(10, 5250), grown(10, 9000)]).length).toBe(1);
   expect(watch([before, grown(10, 5000), grown(10, 10_001)]).length).toBe(2);
 });
+
+test("a family with shared memory was ended for what a stranger took: its processes together seemed to hold half of the machine", () => {
+  const fair = (mib: number) => ({ fair: { postgres: mib * 2 ** 20 } });
+  const low = [0, 250].map((ms) => ({ ...sight(ms, 20, { postgres: 560, small: 10 }), ...fair(80) }));
+  expect(watch(low).map(({ breach }) => [breach.workload, breach.act])).toEqual([["", "tell"]]);
+  // Nor for having grown by it; who has grown for itself is found behind it.
+  const seen = [sight(0, 500, { postgres: 100, leaky: 20 }), sight(5000, 10, { postgres: 560, leaky: 300 })];
+  expect(
+    watch([seen[0] as NodeSight, { ...(seen[1] as NodeSight), ...fair(15) }]).map(({ breach }) => breach.workload),
+  ).toEqual(["leaky"]);
+});

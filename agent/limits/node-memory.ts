@@ -14,8 +14,10 @@ export interface NodeSight {
   readonly atMs: number;
   readonly availableBytes: number;
   readonly totalBytes: number;
-  /** Resident memory by workload. */
+  /** Resident memory by workload; what its processes share counts once for each. */
   readonly families: Readonly<Record<string, number>>;
+  /** With shared memory divided among those who share it, where that was read: no family has taken more than this. */
+  readonly fair?: Readonly<Record<string, number>>;
 }
 
 /** What is remembered of the node's memory; newest last, bounded. */
@@ -60,7 +62,10 @@ export function rememberNode(memory: NodeMemory, sight: NodeSight): NodeMemory {
   };
 }
 
-/** Judges the node. `breach.workload` is empty when no family of ours is the cause. */
+/**
+ * Judges the node. `breach.workload` is empty when no family of ours is the cause. A family that is to be ended whose fair figure is
+ * not known yet is a suspect only: the figure is to be read, and the node judged again.
+ */
 export function judgeNode(
   sight: NodeSight,
   before: NodeMemory,
@@ -104,7 +109,10 @@ function grown(sight: NodeSight, past: readonly NodeSight[]): Cause | undefined 
   const best = rest.reduce((most, one) => (one.availableBytes > most.availableBytes ? one : most), first);
   const fall = best.availableBytes - sight.availableBytes;
   const growth = Object.entries(sight.families)
-    .map(([workload, bytes]) => ({ workload, bytes: bytes - (best.families[workload] ?? 0) }))
+    .map(([workload, bytes]) => {
+      const grownBytes = bytes - (best.families[workload] ?? 0);
+      return { workload, bytes: Math.min(grownBytes, fairOf(sight, workload, bytes)) };
+    })
     .sort((a, b) => b.bytes - a.bytes)[0];
   if (!growth || growth.bytes < growthRatio * sight.totalBytes || growth.bytes < causeOfFall * fall) return undefined;
   return {
@@ -113,8 +121,13 @@ function grown(sight: NodeSight, past: readonly NodeSight[]): Cause | undefined 
   };
 }
 
+function fairOf({ fair }: NodeSight, workload: string, residentBytes: number): number {
+  return Math.min(residentBytes, fair?.[workload] ?? residentBytes);
+}
+
 function largest(sight: NodeSight): Cause | undefined {
-  const [workload, bytes] = Object.entries(sight.families).sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
+  const families = Object.entries(sight.families).map(([name, held]) => [name, fairOf(sight, name, held)] as const);
+  const [workload, bytes] = families.sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
   if (bytes < halfOfAll * sight.totalBytes) return undefined;
   return { workload, because: `'${workload}' holds ${mebibytes(bytes)}, more than half of the machine` };
 }
