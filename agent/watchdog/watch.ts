@@ -32,7 +32,7 @@ export interface Start {
   readonly feed: InitFeed | undefined;
 }
 
-/** Guards until it leaves. Rejects with "taken" as value when another one holds the lock: then nothing was done. */
+/** Guards until it leaves. Resolves with "taken" when another one holds the lock: then nothing was done. */
 export async function watch(start: Start): Promise<"left" | "taken"> {
   const left = Promise.withResolvers<"left">();
   const watchdog = new Watchdog(start, () => left.resolve("left"));
