@@ -8,13 +8,11 @@ import { ProcessFile } from "../limits/process-file.driver.ts";
 import type { ProcessLine } from "../limits/process-line.ts";
 import { pageBytes, processLine, processText } from "../limits/process-table.driver.ts";
 import type { Families } from "../supervise/family.driver.ts";
-import { allPids } from "../supervise/proc.driver.ts";
+import { allPids, kernelParent } from "../supervise/proc.driver.ts";
 import { type Memory, wantsOutput, wantsProgram, wantsWait } from "./memory.ts";
 import { attribute, isDead } from "./owners.ts";
 import type { Identity, Policy, RawProcess, Scan, SeenProcess, WorkloadView } from "./sight.ts";
 
-/** Kernel threads are children of this one and belong to nobody. */
-const kernelThreads = 2;
 /** After so many the others get their turn: a scan may never hold up the answer to a crash. */
 const sliceMax = 128;
 /** Files that are kept open from scan to scan; of a machine with more processes the others are opened at each. */
@@ -85,14 +83,18 @@ export class Scanner {
     const raw: RawProcess[] = [];
     const known = new Map<number, Known>();
     const lines = new Map<number, ProcessFile>();
-    if (this.#scans++ % kernelEveryScans === 0) this.#kernel = new Set([kernelThreads]);
+    if (this.#scans++ % kernelEveryScans === 0)
+      this.#kernel = new Set(kernelParent === undefined ? [] : [kernelParent]);
     let at = 0;
     for (const pid of allPids()) {
       if (++at % sliceMax === 0) await rest();
       if (this.#kernel.has(pid)) continue;
       const line = this.#lineOf(pid, lines);
-      if (line?.ppid === kernelThreads) this.#kernel.add(pid);
-      if (!line || line.ppid === kernelThreads) continue;
+      if (!line) continue;
+      if (line.ppid === kernelParent) {
+        this.#kernel.add(pid);
+        continue;
+      }
       const about = this.#about(line, spared.has(pid));
       known.set(pid, about);
       const cgroup = cgroupOf.get(pid) ?? (isDead(line) ? this.#cgroupOfDead(pid) : undefined);

@@ -16,7 +16,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { KernelFile, kernelText } from "../sensors/proc-read.driver.ts";
-import { allPids, environOf, type ProcStat, procStat } from "./proc.driver.ts";
+import { allPids, environOf, kernelParent, type ProcStat, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
 export const markVariable = "BLUEFLAME_MARK";
@@ -24,8 +24,6 @@ export const markVariable = "BLUEFLAME_MARK";
 const gatherRoundsMax = 10;
 /** Each round stops all that were seen: what is new came from the few that were not. */
 const strikeRoundsMax = 20;
-/** Kernel threads are children of this one, have no environment and belong to nobody. */
-const kernelThreads = 2;
 
 /** A process by which a family is known: the one that the agent started, dead or alive. */
 export interface Leader {
@@ -224,7 +222,7 @@ export class Families {
     const found: Seen[] = [];
     for (const pid of allPids()) {
       const stat = procStat(pid);
-      if (!stat || stat.state === "Z" || stat.ppid === kernelThreads || pid === kernelThreads) continue;
+      if (!stat || stat.state === "Z" || stat.ppid === kernelParent || pid === kernelParent) continue;
       const [owner, workload, instance = ""] = environOf(pid, markVariable)?.split(":") ?? [];
       const ours = owner === this.#owner;
       found.push({ ...stat, workload: ours ? workload : undefined, instance: ours ? instance : "" });

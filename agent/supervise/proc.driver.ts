@@ -84,6 +84,27 @@ export class ProcEye {
   }
 }
 
+/** PF_KTHREAD of linux/sched.h: a thread of the kernel itself. */
+const kernelThread = 0x00200000;
+
+/**
+ * PID 2, where its line of /proc/PID/stat says that it is the kernel's: the parent of all kernel threads. In a PID namespace the
+ * second process is anybody, and may be the agent itself.
+ */
+export function kernelParentIn(statOfSecond: string): number | undefined {
+  const flags = /^\S (?:\S+ ){5}(\d+)/.exec(statOfSecond.slice(statOfSecond.lastIndexOf(")") + 2))?.[1];
+  return (Number(flags ?? 0) & kernelThread) === 0 ? undefined : 2;
+}
+
+/** Kernel threads are children of this one, have no environment and belong to nobody; undefined where none are seen. */
+export const kernelParent: number | undefined = (() => {
+  try {
+    return kernelParentIn(readFileSync("/proc/2/stat", "latin1"));
+  } catch {
+    return undefined;
+  }
+})();
+
 /** Every process id of this machine. */
 export function allPids(): number[] {
   const pids: number[] = [];
