@@ -216,6 +216,8 @@ test("rotations take turns, so that a disk that hangs holds few threads, and eve
 
 test("CARD-4 a new agent finds what the earlier one left running, by its marker, and only its own", async () => {
   const main = start(sh("sleep 60 & exec sleep 60"));
+  // The kernel shows it a moment after the spawn has returned.
+  await until(() => environOf(main.pid, "BLUEFLAME_MARK") !== undefined);
   port.close();
   const stranger = spawn("/bin/sleep", ["60"], { env: { BLUEFLAME_MARK: "another:engine:i9" }, stdio: "ignore" });
   port = open();
