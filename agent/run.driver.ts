@@ -160,6 +160,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     owner: store.identity.owner,
     logDir: outputOf(dataDir),
     clock,
+    guards: () => guard.pids(),
     outputLost: (workload, because) =>
       warn(`output:${workload}`, because && `the output of '${workload}' is lost until its next start: ${because}`),
   });
@@ -353,8 +354,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   return { nodeId: store.identity.nodeId, leave: (because) => guard.leave(because), close };
 
   async function openLink(hub: HubTarget): Promise<Uplink> {
-    const { identity } = store;
-    const found = await inventory();
+    const [{ identity }, found] = [store, await inventory()];
     const self = {
       nodeId: identity.nodeId,
       incarnation: identity.incarnation,

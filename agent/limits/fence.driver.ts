@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import { cgroupBase } from "../supervise/family.driver.ts";
+import { asideFolder, cgroupBase } from "../supervise/family.driver.ts";
 import type { FamilyLimits, FamilySight, Held } from "./judge.ts";
 import { shortText } from "./process-table.driver.ts";
 
@@ -28,8 +28,6 @@ const kernelNames = { memory: "memory", cpu: "cpu", tasks: "pids" } as const;
 const periodUs = 100_000;
 /** Less is refused by the kernel. */
 const quotaUsMin = 1000;
-/** Where an agent moves to when its own cgroup must be empty so that controllers work below it. */
-const asideFolder = "blueflame-own";
 
 /** One controller's tree: our folder in it, which holds a folder for each workload. */
 interface Place {

@@ -8,18 +8,24 @@
  *   session   that of the process which the agent started; it outlives its leader. A set-sid grandchild left it.
  *   parent    a child of a member is a member, as long as its parent lives.
  *
+ * The agent and its watchdog are nobody's family, whatever signs they carry: they may have been started from inside a workload
+ * (a deploy tool, a terminal multiplexer). Who descends from them is a member by its own signs only.
+ *
  * `gather` brings members that are outside into the cgroup; once it has, the cgroup answers in microseconds whether anybody
  * is left. Until then, and without a cgroup, the answer takes a walk over all processes (about 5 ms for 100), which
  * questions at one time share.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { KernelFile, kernelText } from "../sensors/proc-read.driver.ts";
 import { allPids, environOf, kernelParent, type ProcStat, procStat } from "./proc.driver.ts";
 
 /** The variable in every family member's environment: OWNER:WORKLOAD:INSTANCE. */
 export const markVariable = "BLUEFLAME_MARK";
+/** Where an agent moves to when it may not be in the cgroup in which it was started. */
+export const asideFolder = "blueflame-own";
 /** What forks faster than it is gathered stays unproven, and its clean-up takes the slow way. */
 const gatherRoundsMax = 10;
 /** Each round stops all that were seen: what is new came from the few that were not. */
@@ -40,6 +46,7 @@ interface Seen extends ProcStat {
 export class Families {
   readonly #owner: string;
   readonly #root: string | undefined;
+  readonly #guards: () => readonly number[];
   #walk: Promise<Seen[]> | undefined;
   readonly #leaders = new Map<string, Leader>();
   #enlisted: (workload: string, pid: number) => void = () => undefined;
@@ -48,8 +55,10 @@ export class Families {
   /** Workloads whose cgroup holds the whole family for certain. */
   readonly #whole = new Set<string>();
 
-  constructor(owner: string) {
+  /** `guards`: who watches over this agent. */
+  constructor(owner: string, guards: () => readonly number[] = () => []) {
     this.#owner = owner;
+    this.#guards = guards;
     this.#root = cgroupRoot(owner);
   }
 
@@ -63,12 +72,34 @@ export class Families {
     return folderOf(this.#owner);
   }
 
+  /** Takes off the signs of one of our own workloads that started this agent: what the agent starts is none of that workload. */
+  stepOut(): void {
+    if (process.env[markVariable]?.startsWith(`${this.#owner}:`)) delete process.env[markVariable];
+    const own = /^0::.*$/m.exec(kernelText("/proc/self/cgroup") ?? "")?.[0];
+    if (!this.#root || !own?.includes(`/${this.folder}/`)) return;
+    const base = dirname(this.#root);
+    for (const place of [base, `${base}/${asideFolder}`]) {
+      try {
+        mkdirSync(place, { recursive: true });
+        writeFileSync(`${place}/cgroup.procs`, String(process.pid));
+        return;
+      } catch {
+        // Controllers work below it, or it is not ours to write: the agent is left out of the family all the same.
+      }
+    }
+  }
+
+  #isApart(pid: number): boolean {
+    return pid === process.pid || this.#guards().includes(pid);
+  }
+
   mark(workload: string, instance: string): string {
     return `${this.#owner}:${workload}:${instance}`;
   }
 
-  /** Whose marker the process carries: undefined for a stranger's, none, or one that it has overwritten. */
+  /** Whose marker the process carries: undefined for none, or one that it has overwritten. The agent's own says nothing. */
   markOf(pid: number): { readonly workload: string; readonly instance: string } | "another" | undefined {
+    if (this.#isApart(pid)) return "another";
     const text = environOf(pid, markVariable);
     if (text === undefined) return undefined;
     const [owner, workload = "", instance = ""] = text.split(":");
@@ -77,6 +108,7 @@ export class Families {
 
   /** Of whose family one process is, by cgroup, marker or session; undefined for none of ours. Its ancestors are not looked at. */
   whose({ pid, session, startTicks }: ProcStat): string | undefined {
+    if (this.#isApart(pid)) return undefined;
     const within = kernelText(`/proc/${pid}/cgroup`)?.split(`/${this.folder}/`)[1];
     if (within !== undefined) return /^[^/\n]*/.exec(within)?.[0];
     const mark = this.markOf(pid);
@@ -96,7 +128,7 @@ export class Families {
 
   /** Who is inside the workload's cgroup now, in microseconds; empty where there are no cgroups. */
   inside(workload: string): number[] {
-    return this.#cgroupPids(workload);
+    return this.#cgroupPids(workload).filter((pid) => !this.#isApart(pid));
   }
 
   /** Puts a new main process into its workload's cgroup: everything it forks after that is in it too. Does not wait. */
@@ -158,7 +190,8 @@ export class Families {
     const held = new Map<number, Leader>();
     for (const pid of this.inside(workload)) held.set(pid, { pid, startTicks: 0 });
     const path = this.#path(workload);
-    if (path) await writeFile(`${path}/cgroup.kill`, "1").catch(() => undefined);
+    if (path && !this.#cgroupPids(workload).some((pid) => this.#isApart(pid)))
+      await writeFile(`${path}/cgroup.kill`, "1").catch(() => undefined);
     const outside = new Map<number, Leader>();
     for (let round = 0; round < strikeRoundsMax; round++) {
       const fresh = (await this.members(workload, undefined)).filter(
@@ -223,6 +256,7 @@ export class Families {
     for (const pid of allPids()) {
       const stat = procStat(pid);
       if (!stat || stat.state === "Z" || stat.ppid === kernelParent || pid === kernelParent) continue;
+      if (this.#isApart(pid)) continue;
       const [owner, workload, instance = ""] = environOf(pid, markVariable)?.split(":") ?? [];
       const ours = owner === this.#owner;
       found.push({ ...stat, workload: ours ? workload : undefined, instance: ours ? instance : "" });

@@ -105,6 +105,16 @@ export const kernelParent: number | undefined = (() => {
   }
 })();
 
+/** The process group of this process; undefined where there is no /proc. */
+export function ownGroup(): number | undefined {
+  try {
+    const text = readFileSync("/proc/self/stat", "latin1");
+    return Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[2]);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Every process id of this machine. */
 export function allPids(): number[] {
   const pids: number[] = [];

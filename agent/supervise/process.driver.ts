@@ -9,7 +9,7 @@ import { EndWatch } from "./ended.driver.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
 import { type OutputLost, Outputs } from "./output.driver.ts";
-import { ProcEye, procStat } from "./proc.driver.ts";
+import { ownGroup, ProcEye, procStat } from "./proc.driver.ts";
 import type { Cleanable, Cleaned, ProcessPort, Sight, SpawnRequest } from "./process.ts";
 import { Reach } from "./reach.driver.ts";
 import type { WorkloadSpec } from "./spec.ts";
@@ -34,9 +34,13 @@ export function realProcesses(options: {
   readonly logDir: string;
   readonly clock: Clock;
   readonly outputLost?: OutputLost;
+  /** Who watches over this agent: nobody's family. */
+  readonly guards?: () => readonly number[];
 }): ProcessPort & { readonly families: Families } {
-  const { owner, logDir, clock, outputLost } = options;
-  return new RealProcesses(owner, new Outputs(logDir, outputLost), clock);
+  const { owner, logDir, clock, outputLost, guards } = options;
+  const families = new Families(owner, guards);
+  families.stepOut();
+  return new RealProcesses(families, new Outputs(logDir, outputLost), clock);
 }
 
 class RealProcesses implements ProcessPort {
@@ -55,8 +59,8 @@ class RealProcesses implements ProcessPort {
   #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
 
-  constructor(owner: string, outputs: Outputs, clock: Clock) {
-    this.families = new Families(owner);
+  constructor(families: Families, outputs: Outputs, clock: Clock) {
+    this.families = families;
     this.#outputs = outputs;
     this.#clock = clock;
   }
@@ -106,10 +110,12 @@ class RealProcesses implements ProcessPort {
 
   signal(instance: Instance, signal: string): void {
     if (this.look(instance) === "gone") return;
+    // Its whole group, unless it has started us into it.
+    const to = instance.pid === ownGroup() ? instance.pid : -instance.pid;
     try {
-      process.kill(-instance.pid, signal as NodeJS.Signals);
+      process.kill(to, signal as NodeJS.Signals);
       // A stopped process takes no other signal before it goes on.
-      if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.kill(-instance.pid, "SIGCONT");
+      if (signal !== "SIGKILL" && signal !== "SIGSTOP") process.kill(to, "SIGCONT");
     } catch {
       // Gone between the look and the signal.
     }
