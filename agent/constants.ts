@@ -11,6 +11,8 @@ export const places = {
   killSwitch: "kill-switch.json",
   /** How the watchdog starts the workloads marked critical while no agent can be had. */
   critical: "critical.json",
+  /** Which of them it has started itself: they may have written over the marker by which the next agent knows its own. */
+  criticalLives: "critical-lives.json",
   /** By what agent and watchdog know each other. */
   guardKey: "guard.key",
   /** The second, checksummed copy of the installation. */

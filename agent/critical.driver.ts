@@ -1,10 +1,17 @@
 import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Clock } from "@blueflame/shared/time/clock.ts";
 import { places } from "./constants.ts";
+import { inTime } from "./remedies/patience.driver.ts";
 import { isAtRest } from "./supervise/rest.ts";
 import type { WorkloadSpec } from "./supervise/spec.ts";
+import { inSafeMode } from "./supervise/start-spec.ts";
 import { instanceOf, type State } from "./supervise/state.ts";
 import { type CriticalWorkload, criticalText } from "./watchdog/critical.ts";
+import { type Life, readLives } from "./watchdog/lives.ts";
+
+/** A disk that has not answered by then holds up no start of the agent. */
+const readWithinMs = 500;
 
 /** What is written of the critical workloads, and where they lie. */
 export interface CriticalParts {
@@ -20,7 +27,7 @@ export interface CriticalParts {
 
 /**
  * Keeps the file from which the watchdog starts critical workloads while there is no agent. To be called after each change; it
- * writes only what has changed, one write at a time, and never throws: a disk that refuses leaves the older file, by which a
+ * writes only what has changed (also between safe mode and full), one write at a time, and never throws: a disk that refuses leaves the older file, by which a
  * workload is started as it was then.
  */
 export function criticalFile(parts: CriticalParts): () => void {
@@ -52,16 +59,27 @@ function textOf(parts: CriticalParts, specs: readonly WorkloadSpec[]): string {
   const wanted = specs.filter(({ name }) => !isAtRest(parts.state(name)));
   return criticalText(
     parts.owner,
-    wanted.map((spec): CriticalWorkload => {
-      const instance = instanceOf(parts.state(spec.name).phase);
+    wanted.map((whole): CriticalWorkload => {
+      const { mode, phase } = parts.state(whole.name);
+      // What runs reduced comes back reduced: the next agent adopts it as such.
+      const { name, command, cwd, env } = mode === "safe" ? inSafeMode(whole) : whole;
+      const instance = instanceOf(phase);
       return {
-        name: spec.name,
-        command: spec.command,
-        cwd: spec.cwd,
-        env: { ...spec.env, ...parts.envFor(spec.name) },
-        output: parts.outputOf(spec.name),
+        name,
+        command,
+        cwd,
+        env: { ...env, ...parts.envFor(name) },
+        output: parts.outputOf(name),
         ...(instance && { process: { pid: instance.pid, startTicks: instance.startTicks } }),
       };
     }),
   );
+}
+
+/** Asks what a watchdog has started and still lives: it may carry our marker no more. Never rejects, and waits for no disk. */
+export function startedByWatchdog(dataDir: string, owner: string, clock: Clock): () => Promise<readonly Life[]> {
+  return async () => {
+    const read = await inTime(clock, readWithinMs, readLives(dataDir, owner));
+    return read.is === "done" ? read.value : [];
+  };
 }

@@ -13,7 +13,7 @@ import { checkSocketPath } from "./api/socket.driver.ts";
 import { outputOf, socketOf } from "./cli/place.ts";
 import type { AgentConfig } from "./config/config.ts";
 import { ConfigKeeper, type GivenConfigs } from "./config/memory.driver.ts";
-import { criticalFile } from "./critical.driver.ts";
+import { criticalFile, startedByWatchdog } from "./critical.driver.ts";
 import { type Door, openDoor } from "./door.driver.ts";
 import { type Guard, type GuardOptions, openGuard } from "./guard.driver.ts";
 import { defaultNodeId, nodeIdOf, readTarget } from "./identity.driver.ts";
@@ -99,8 +99,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   const [socketPath, warnings] = [socketOf(dataDir), new Map<string, string>()];
   const target = readHub(config, warnings, log);
   const certifiedId = target && nodeIdOf(target.cert);
-  const boot = bootId();
-  const guardedUntilWallMs = changedAt(join(dataDir, metaHealthFile));
+  const [boot, guardedUntilWallMs] = [bootId(), changedAt(join(dataDir, metaHealthFile))];
   const store = await startStore(dataDir, {
     clock,
     random,
@@ -161,6 +160,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     logDir: outputOf(dataDir),
     clock,
     guards: () => guard.pids(),
+    others: startedByWatchdog(dataDir, store.identity.owner, clock),
     outputLost: (workload, because) =>
       warn(`output:${workload}`, because && `the output of '${workload}' is lost until its next start: ${because}`),
   });

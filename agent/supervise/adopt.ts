@@ -1,11 +1,28 @@
 /** Which of the living processes is the workload that an earlier agent process has started. Pure. */
 import { type Instance, instanceOf, type State } from "./state.ts";
 
-/** A living main process that carries our marker; `id` is empty where it has overwritten it. */
+/** A living main process of ours; `id` is empty where it has overwritten its marker and nobody has written it down. */
 export interface Found {
   readonly id: string;
   readonly pid: number;
   readonly startTicks: number;
+}
+
+/** One of them, and whose it is. */
+export interface FoundOf extends Found {
+  readonly workload: string;
+}
+
+/**
+ * What was seen by its marker or cgroup, and those that are known by their number alone, for they have overwritten the one and were
+ * never in the other: each once.
+ */
+export function together(seen: readonly FoundOf[], known: readonly FoundOf[]): FoundOf[] {
+  const isKnown = (one: FoundOf) =>
+    known.some(
+      ({ workload, pid, startTicks }) => workload === one.workload && pid === one.pid && startTicks === one.startTicks,
+    );
+  return [...seen.filter((one) => !isKnown(one)), ...known];
 }
 
 /** What the world says at the agent's start. */

@@ -139,6 +139,11 @@ export class Families {
     this.#enlisted(workload, leader.pid);
   }
 
+  /** A main process that somebody else has started: its session names its family until we start one ourselves. */
+  claim(workload: string, leader: Leader): void {
+    if (!this.#leaders.has(workload)) this.#leaders.set(workload, leader);
+  }
+
   /** False only when it is certain that no process of the workload is left. */
   mayLive(workload: string): boolean {
     const path = this.#path(workload);
@@ -157,7 +162,7 @@ export class Families {
       const strays: { workload: string; pid: number }[] = [];
       for (const [workload, leader] of asked) {
         const within = inside.get(workload) ?? new Set();
-        const outside = this.#familyOf(all, workload, within, leader).filter((one) => !within.has(one.pid));
+        const outside = this.#familyOf(all, workload, within, [leader]).filter((one) => !within.has(one.pid));
         strays.push(...outside.map(({ pid }) => ({ workload, pid })));
         // A life that began after the look was not looked at.
         if (outside.length === 0 && this.#leaders.get(workload) === leader) this.#whole.add(workload);
@@ -169,12 +174,8 @@ export class Families {
 
   /** Every living process of the workload. `last` is its main process as far as it is known. */
   async members(workload: string, last: Leader | undefined): Promise<Leader[]> {
-    return this.#familyOf(
-      await this.#look(),
-      workload,
-      new Set(this.#cgroupPids(workload)),
-      last ?? this.#leaders.get(workload),
-    );
+    const leaders = [last, this.#leaders.get(workload)].filter((one) => one !== undefined);
+    return this.#familyOf(await this.#look(), workload, new Set(this.#cgroupPids(workload)), leaders);
   }
 
   /** Kills the members that still are who they were. */
@@ -221,12 +222,14 @@ export class Families {
       .filter((one) => one.workload !== "");
   }
 
-  #familyOf(all: readonly Seen[], workload: string, inside: ReadonlySet<number>, last: Leader | undefined): Leader[] {
+  #familyOf(all: readonly Seen[], workload: string, inside: ReadonlySet<number>, leaders: readonly Leader[]): Leader[] {
     const family = new Map<number, Leader>();
     // A session lives on without its leader. When its number leads another process now, all of ours are gone.
-    const reused = last && all.some((one) => one.pid === last.pid && one.startTicks !== last.startTicks);
+    const sessions = leaders.filter(
+      ({ pid, startTicks }) => !all.some((one) => one.pid === pid && one.startTicks !== startTicks),
+    );
     for (const one of all) {
-      const inSession = last && !reused && one.session === last.pid && one.startTicks >= last.startTicks;
+      const inSession = sessions.some(({ pid, startTicks }) => one.session === pid && one.startTicks >= startTicks);
       if (one.workload === workload || inside.has(one.pid) || inSession) family.set(one.pid, one);
     }
     for (let grew = family.size > 0; grew; ) {

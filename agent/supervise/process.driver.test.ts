@@ -8,6 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { openDatabase } from "@blueflame/shared/store/level/open-database.ts";
 import { realClock } from "@blueflame/shared/time/real-clock.driver.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { shedsEnvironment } from "../../test/support/shed-environment.ts";
 import { specOf } from "../../test/support/spec.ts";
 import { requireTool } from "../../test/tools.ts";
 import { Families } from "./family.driver.ts";
@@ -228,18 +229,10 @@ test("CARD-4 a new agent finds what the earlier one left running, by its marker,
 });
 
 test("PHX-4 children of a program that wrote over its environment, forked before anybody could look, are ended too", async (context) => {
-  // As nginx does: the title is written over the environment, and workers are forked in the first milliseconds.
-  const script = `
-import ctypes, os, time
-libc = ctypes.CDLL(None)
+  // Workers are forked in the first milliseconds.
+  const script = shedsEnvironment(`
 if os.fork() == 0:
-    open("worker", "w").write(f"{os.getpid()}\\n")
-environ = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, "environ")
-libc.unsetenv(b"BLUEFLAME_MARK")
-start = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[47])
-end = int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[48])
-ctypes.memset(start, 0, end - start)
-time.sleep(600)`;
+    open("worker", "w").write(f"{os.getpid()}\\n")`);
   const spec = specOf({ command: [requireTool(context, "python3"), "-c", script], cwd: dir });
   const main = start(spec);
   await until(() => written("worker") && environOf(main.pid, "BLUEFLAME_MARK") === undefined);

@@ -5,6 +5,7 @@ import type { Cancel, Clock } from "@blueflame/shared/time/clock.ts";
 import { bornOrdinary } from "../limits/oom-score.driver.ts";
 import { withoutServiceManager } from "../notify/inherited.ts";
 import { beatDesk } from "../sensors/file-desk.driver.ts";
+import { type Found, type FoundOf, together } from "./adopt.ts";
 import { EndWatch } from "./ended.driver.ts";
 import { Families, markVariable } from "./family.driver.ts";
 import { bestLauncher, type Launcher } from "./launch.driver.ts";
@@ -28,7 +29,10 @@ const gatherAfterMs = 100;
 /** A socket file whose owner does not answer within this time is a left-over. */
 const socketAnswerMs = 200;
 
-/** Real processes of this machine. `owner` is unique to the agent's store; `logDir` gets the output files while the disk takes them. */
+/**
+ * Real processes of this machine. `owner` is unique to the agent's store; `logDir` gets the output files while the disk takes them;
+ * `others` are living main processes of ours that somebody else has started and that may carry our marker no more.
+ */
 export function realProcesses(options: {
   readonly owner: string;
   readonly logDir: string;
@@ -36,18 +40,22 @@ export function realProcesses(options: {
   readonly outputLost?: OutputLost;
   /** Who watches over this agent: nobody's family. */
   readonly guards?: () => readonly number[];
+  readonly others?: Others;
 }): ProcessPort & { readonly families: Families } {
-  const { owner, logDir, clock, outputLost, guards } = options;
+  const { owner, logDir, clock, outputLost, guards, others } = options;
   const families = new Families(owner, guards);
   families.stepOut();
-  return new RealProcesses(families, new Outputs(logDir, outputLost), clock);
+  return new RealProcesses(families, new Outputs(logDir, outputLost), clock, others);
 }
+
+type Others = () => Promise<readonly FoundOf[]>;
 
 class RealProcesses implements ProcessPort {
   /** Who belongs to whom; limits and exorcism look at the same families. */
   readonly families: Families;
   readonly #outputs: Outputs;
   readonly #clock: Clock;
+  readonly #others: Others | undefined;
   /** Taken once: reading it costs tens of microseconds, and a spawn is on the way from crash to restart. */
   readonly #ownEnv = withoutServiceManager(process.env);
   readonly #launch: Launcher = bestLauncher();
@@ -59,10 +67,11 @@ class RealProcesses implements ProcessPort {
   #cancelGather: Cancel | undefined;
   #exited: (id: string, code: number | null, signal: string | null) => void = () => undefined;
 
-  constructor(families: Families, outputs: Outputs, clock: Clock) {
+  constructor(families: Families, outputs: Outputs, clock: Clock, others: Others | undefined) {
     this.families = families;
     this.#outputs = outputs;
     this.#clock = clock;
+    this.#others = others;
   }
 
   onExit(exited: (id: string, code: number | null, signal: string | null) => void): void {
@@ -200,10 +209,12 @@ class RealProcesses implements ProcessPort {
   }
 
   async find() {
-    const found = new Map<string, { id: string; pid: number; startTicks: number }[]>();
-    for (const { workload, instance: id, pid, startTicks } of await this.families.leaders()) {
+    const others = (await this.#others?.()) ?? [];
+    for (const one of others) this.families.claim(one.workload, one);
+    const seen = (await this.families.leaders()).map(({ instance: id, ...one }) => ({ ...one, id }));
+    const found = new Map<string, Found[]>();
+    for (const { workload, id, pid, startTicks } of together(seen, others))
       found.set(workload, [...(found.get(workload) ?? []), { id, pid, startTicks }]);
-    }
     return found;
   }
 

@@ -44,8 +44,8 @@ export interface ProcessPort {
    */
   clean(spec: Cleanable, last?: Instance): Promise<Cleaned>;
   /**
-   * All living main processes of our workloads, by name: what an earlier agent process has left running. `id` is empty where
-   * the process has overwritten its marker.
+   * All living main processes of our workloads, by name: what an earlier agent process, or the watchdog, has left running. `id` is
+   * empty where the process has overwritten its marker and nobody else knows it.
    */
   find(): Promise<Map<string, { readonly id: string; readonly pid: number; readonly startTicks: number }[]>>;
   /**

@@ -1,6 +1,6 @@
 /**
  * Workloads marked critical, while no agent can be had: started when they do not live, with the marker by which the next agent
- * adopts them. Nothing else is done for them here: no probes, no ladder, no stop. The kill switch keeps everything down.
+ * adopts them, and written down for those that overwrite it (`lives.ts`). Nothing else is done for them here: no probes, no ladder, no stop. The kill switch keeps everything down.
  */
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, writeFileSync } from "node:fs";
@@ -9,8 +9,9 @@ import { join } from "node:path";
 import { fromServiceManager, markVariable, places } from "../constants.ts";
 import { random } from "./key.ts";
 import { onPromises } from "./lazily.ts";
+import { keepLives, type Life, lasts, readLives } from "./lives.ts";
 import { allPids, environOf, identify, leads } from "./process.ts";
-import { type Identity, same } from "./state.ts";
+import type { Identity } from "./state.ts";
 
 const format = 1;
 /** What ends again at once is started again ever more rarely. */
@@ -25,7 +26,7 @@ export interface CriticalWorkload {
   readonly env: Readonly<Record<string, string>>;
   /** Absolute; stdout and stderr are appended to it. */
   readonly output: string;
-  /** Its process, when it was last seen: it may have written over its environment, and with it the marker. */
+  /** Its process, when the agent last saw it: it may have written over its environment, and with it the marker. */
   readonly process?: Identity;
 }
 
@@ -39,6 +40,9 @@ export class Critical {
   readonly #dataDir: string;
   readonly #said: (msg: string, fields: Readonly<Record<string, unknown>>) => void;
   readonly #nextMs = new Map<string, { readonly atMs: number; readonly waitMs: number }>();
+  /** By workload, the newest that a watchdog has started; absent until they were read. */
+  #lives: Map<string, Life> | undefined;
+  #unwritten = false;
   #busy = false;
 
   constructor(dataDir: string, said: (msg: string, fields: Readonly<Record<string, unknown>>) => void) {
@@ -53,26 +57,36 @@ export class Critical {
     try {
       if (await isThere(join(this.#dataDir, places.killSwitch))) return;
       const { owner, workloads } = parse(await onPromises().readFile(join(this.#dataDir, places.critical), "utf8"));
-      const living = livingOf(owner);
+      this.#lives ??= new Map((await readLives(this.#dataDir, owner)).map((life) => [life.workload, life]));
+      const lives = this.#lives;
+      const marked = livingOf(owner);
       for (const workload of workloads) {
-        if (!still()) return;
-        const known = workload.process;
-        if (!living.has(workload.name) && !(known && same(identify(known.pid), known)))
-          this.#start(owner, workload, nowMs);
+        if (!still()) break;
+        const { name, process } = workload;
+        if (!marked.has(name) && !lasts(process) && !lasts(lives.get(name))) this.#start(owner, workload, nowMs, lives);
       }
+      // After all of them: a disk that hangs keeps none of them down.
+      if (!this.#unwritten) return;
+      await keepLives(this.#dataDir, owner, lives.values());
+      this.#unwritten = false;
     } catch {
-      // No such file, or one that cannot be read: nothing here is critical.
+      // No such file, or one that cannot be read: nothing here is critical. Or a disk that refuses: written with the next round.
     } finally {
       this.#busy = false;
     }
   }
 
-  #start(owner: string, workload: CriticalWorkload, nowMs: number): void {
+  #start(owner: string, workload: CriticalWorkload, nowMs: number, lives: Map<string, Life>): void {
     const next = this.#nextMs.get(workload.name);
     if (next && nowMs < next.atMs) return;
     const waitMs = next ? Math.min(2 * next.waitMs, again.lastMs) : again.firstMs;
     this.#nextMs.set(workload.name, { atMs: nowMs + waitMs, waitMs });
-    const started = launch(workload, `${owner}:${workload.name}:${newId()}`);
+    const id = newId();
+    const started = launch(workload, `${owner}:${workload.name}:${id}`);
+    if ("pid" in started) {
+      lives.set(workload.name, { workload: workload.name, id, ...identify(started.pid) });
+      this.#unwritten = true;
+    }
     this.#said(
       "pid" in started
         ? "a critical workload is started: nobody else guards it"

@@ -13,18 +13,21 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { shedsEnvironment } from "../../test/support/shed-environment.ts";
+import { requireTool } from "../../test/tools.ts";
 import { places } from "../constants.ts";
 import { markVariable as familiesMark } from "../supervise/family.driver.ts";
 import { Critical, criticalText } from "./critical.ts";
 import { parseFlags } from "./flags.ts";
 import { goodProgram, isDamaged } from "./good.ts";
+import { livesIn, livesText } from "./lives.ts";
 import { Log } from "./log.ts";
 import { allPids, environOf, identify, leads, lookAt, signalProcess } from "./process.ts";
 import { programOf, revival } from "./program.ts";
 import { clearWord, keepWord, wordOf } from "./word.ts";
 
 /** Its own second would be too short for a busy machine. */
-const until = (holds: () => boolean) => vi.waitUntil(holds, { timeout: 20_000 });
+const until = (holds: () => boolean) => vi.waitUntil(holds, { timeout: 60_000 });
 let dir: string;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "bf-deeds-"));
@@ -93,6 +96,45 @@ describe("SYN-2 critical workloads while there is no agent", () => {
     writeFileSync(join(dir, places.critical), criticalText(owner, [known]));
     await new Critical(dir, () => undefined).tend(0, () => true);
     expect(living("w")).toEqual([]);
+  });
+
+  test("PHX-4 a critical workload that overwrote its environment was started again at each look of the watchdog: four of a kind", async (context) => {
+    write([requireTool(context, "python3"), "-c", shedsEnvironment()]);
+    const started: number[] = [];
+    const watchdog = () => new Critical(dir, (_msg, { pid }) => started.push(Number(pid)));
+    const lasting = () => started.filter((pid) => leads(pid));
+    try {
+      let critical = watchdog();
+      for (let look = 0; look < 4; look += 1) {
+        if (look === 3) critical = watchdog(); // the next one, which has started nothing itself
+        await critical.tend(look * 600_000, () => true);
+        await until(() => started.every((pid) => environOf(pid, familiesMark) === undefined));
+      }
+      expect(lasting()).toHaveLength(1);
+      expect(statSync(join(dir, places.criticalLives)).mode & 0o777).toBe(0o600);
+      // Once it has ended it is started again.
+      process.kill(started[0] ?? 0, "SIGKILL");
+      await until(() => lasting().length === 0);
+      await critical.tend(3_000_000, () => true);
+      expect(lasting()).toEqual([started[1]]);
+    } finally {
+      for (const pid of lasting()) process.kill(pid, "SIGKILL");
+      await until(() => lasting().length === 0);
+    }
+  });
+
+  test("what was written down of another boot or owner, and what is torn, is nobody's life", () => {
+    const life = { workload: "w", id: "i", pid: 7, startTicks: 70 };
+    const text = livesText("o", "b", [life]);
+    expect(livesIn(text, "o", "b")).toEqual([life]);
+    expect([livesIn(text, "p", "b"), livesIn(text, "o", "c"), livesIn(text.slice(0, -9), "o", "b")]).toEqual([
+      [],
+      [],
+      [],
+    ]);
+    const nonsense = [null, 7, { ...life, pid: "7" }] as unknown as [typeof life];
+    expect(livesIn(livesText("o", "b", nonsense), "o", "b")).toEqual([]);
+    expect(livesIn(livesText("o", "b", Array(5000).fill(life)), "o", "b")).toHaveLength(1000);
   });
 
   test("a command that is nowhere, and a file that is torn, are told or passed over", async () => {

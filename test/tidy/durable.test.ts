@@ -11,6 +11,7 @@ const mayBeLost = new Set([
   "agent/notify/notify-socket.driver.ts",
   "agent/bootstrap/act.ts", // what lies in the way again is moved aside again
   "agent/critical.driver.ts", // names processes of this boot
+  "agent/watchdog/lives.ts", // as that
   "agent/watchdog/key.ts", // a secret of this boot
   "agent/sensors/status-file.driver.ts",
   "agent/records/part-log.driver.ts",
