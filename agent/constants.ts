@@ -15,6 +15,8 @@ export const places = {
   criticalLives: "critical-lives.json",
   /** By what agent and watchdog know each other. */
   guardKey: "guard.key",
+  /** Whose the processes are where the directory was copied from that of a living agent; else the store says it. */
+  copyOwner: "copy-owner",
   /** The second, checksummed copy of the installation. */
   good: "good",
   watchdogLog: "logs/watchdog.log",

@@ -26,6 +26,7 @@ import { Signs } from "./sensors/signs.driver.ts";
 import { changedAt, metaHealthFile } from "./sensors/status-file.driver.ts";
 import { startStore } from "./store/deferred-store.ts";
 import { startSnapshots } from "./store/snapshot.ts";
+import { ownLife } from "./supervise/copied.driver.ts";
 import { bootId } from "./supervise/proc.driver.ts";
 import { realProcesses } from "./supervise/process.driver.ts";
 import { rests } from "./supervise/rest.ts";
@@ -96,10 +97,10 @@ export async function runAgent(options: RunOptions): Promise<RunningAgent> {
 
 async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAgent> {
   const { dataDir, config, clock, random, log } = options;
-  const [socketPath, warnings] = [socketOf(dataDir), new Map<string, string>()];
+  const [socketPath, guardedUntilWallMs] = [socketOf(dataDir), changedAt(join(dataDir, metaHealthFile))];
+  const [warnings, excesses] = [new Map<string, string>(), new Excesses(clock)];
   const target = readHub(config, warnings, log);
-  const certifiedId = target && nodeIdOf(target.cert);
-  const [boot, guardedUntilWallMs] = [bootId(), changedAt(join(dataDir, metaHealthFile))];
+  const [certifiedId, boot] = [target && nodeIdOf(target.cert), bootId()];
   const store = await startStore(dataDir, {
     clock,
     random,
@@ -116,6 +117,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     },
   });
   for (const note of store.notes) log.warn(note);
+  const life = await ownLife(dataDir, { owner: store.identity.owner, bootId: boot }, (text) => log.warn(text));
   const warn = (key: string, text: string | undefined) => {
     if (text === undefined) warnings.delete(key);
     else if (warnings.get(key) !== text) {
@@ -125,8 +127,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   };
   if (options.refusedConfig)
     warnings.set("config", `${options.refusedConfig.message} Until then the last good config is used.`);
-  let door: Door | undefined;
-  let uplink: Uplink | undefined;
+  let [door, uplink]: [Door?, Uplink?] = [];
   let supervisor: Supervisor | undefined;
   let protection: Protection | undefined;
   let configs: ConfigKeeper | undefined;
@@ -156,11 +157,11 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     },
   });
   const processes = realProcesses({
-    owner: store.identity.owner,
+    owner: life.owner,
     logDir: outputOf(dataDir),
     clock,
     guards: () => guard.pids(),
-    others: startedByWatchdog(dataDir, store.identity.owner, clock),
+    others: startedByWatchdog(dataDir, life.owner, clock),
     outputLost: (workload, because) =>
       warn(`output:${workload}`, because && `the output of '${workload}' is lost until its next start: ${because}`),
   });
@@ -172,7 +173,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     supervisor?.post(workload, { is: "beat", ready, status });
   const notify = notifyFor({
     dataDir,
-    owner: store.identity.owner,
+    owner: life.owner,
     specs: config.workloads,
     clock,
     phaseOf: (workload) => supervisor?.state(workload).phase,
@@ -189,7 +190,6 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
     keepDays: snapshotDaysKept,
     missed: (because) => warn("snapshot", because),
   });
-  const excesses = new Excesses(clock);
   const recovery = await openRecovery({
     config,
     specs: notify.specs,
@@ -214,7 +214,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   supervisor = await superviseAll({
     nodeId: store.identity.nodeId,
     site: config.site,
-    bootId: boot,
+    bootId: life.bootId,
     ...(guardedUntilWallMs !== undefined && { guardedUntilWallMs }),
     specs: notify.specs,
     store,
@@ -248,7 +248,7 @@ async function runGuarded(options: RunOptions, guard: Guard): Promise<RunningAge
   recovery.turner.over(supervisor);
   const keepCritical = criticalFile({
     dataDir,
-    owner: store.identity.owner,
+    owner: life.owner,
     specs: config.workloads,
     state: supervisor.state.bind(supervisor),
     envFor: placeFor,
