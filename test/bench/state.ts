@@ -69,6 +69,8 @@ export async function roundTrips(rounds: number, ways = ["alone", "together"]): 
     await rig.start();
     await rig.until("the echo listens", async () => existsSync(socket));
     const pid = rig.leads()[0]?.pid ?? 0;
+    // The kernel shows it a moment after the spawn.
+    await rig.until("its environment is there", async () => environOf(pid, "BLUEFLAME_TOKEN") !== undefined);
     const agent = connect({
       socket: environOf(pid, "BLUEFLAME_SOCKET") ?? "",
       token: environOf(pid, "BLUEFLAME_TOKEN") ?? "",
