@@ -164,6 +164,16 @@ test("PHX-4 a declared port that a stranger holds is named before the start", as
   });
 });
 
+test("PHX-4 a killed program held its port a moment longer than it was seen dead: the clean-up failed, and a person was called", async () => {
+  const dying = createServer().listen(0, "127.0.0.1");
+  await until(() => dying.address() !== null);
+  const { port: number } = dying.address() as { port: number };
+  setTimeout(() => dying.close(), 200);
+  expect(await port.clean(sh("true", { clean: { files: [], sockets: [], ports: [number] } }))).toMatchObject({
+    ok: true,
+  });
+});
+
 test("a process that a signal stopped is seen as stopped, and one that took its PID is never touched", async () => {
   const main = start(sh("exec sleep 60"));
   expect(port.look(main)).toBe("running");

@@ -23,6 +23,9 @@ const killLimitMs = 3000;
 const killPoll = { firstMs: 5, lastMs: 200 };
 /** A disk that has not answered for the declared files by then hangs: told, and tried again later. */
 const releaseLimitMs = 3000;
+/** A port that is held is looked at for this long before its holder counts as a stranger. */
+const portMs = 1000;
+const portPollMs = 20;
 const unanswered = `the disk of its declared files has not answered for ${releaseLimitMs} ms`;
 /** So long after a spawn the strays of its first moments are gathered: later than any program forks by itself at its start. */
 const gatherAfterMs = 100;
@@ -253,9 +256,19 @@ async function release(spec: Pick<WorkloadSpec, "clean">, late: AbortSignal): Pr
     removed.push(path);
   }
   for (const port of spec.clean.ports) {
-    if (listens(port)) throw new Error(`port ${port} is held by a process that is not of this workload's family`);
+    if (await staysHeld(port, late))
+      throw new Error(`port ${port} is held by a process that is not of this workload's family`);
   }
   return removed;
+}
+
+/** A program whose first thread has ended by SIGKILL holds its port until the last one has: on a busy machine that is a moment later. */
+async function staysHeld(port: number, late: AbortSignal): Promise<boolean> {
+  for (let waitedMs = 0; listens(port); waitedMs += portPollMs) {
+    if (late.aborted || waitedMs >= portMs) return true;
+    await new Promise((resolve) => setTimeout(resolve, portPollMs));
+  }
+  return false;
 }
 
 /** Undefined: it is not there. A disk that hangs is not asked again by the next clean-up, which is seconds away (DOL-9). */
