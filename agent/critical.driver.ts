@@ -27,8 +27,8 @@ export interface CriticalParts {
 
 /**
  * Keeps the file from which the watchdog starts critical workloads while there is no agent. To be called after each change; it
- * writes only what has changed (also between safe mode and full), one write at a time, and never throws: a disk that refuses leaves the older file, by which a
- * workload is started as it was then.
+ * writes only what has changed (also between safe mode and full), one write at a time, and never throws: a disk that refuses leaves
+ * the older file, by which a workload is started as it was then.
  */
 export function criticalFile(parts: CriticalParts): () => void {
   const path = join(parts.dataDir, places.critical);

@@ -1,6 +1,7 @@
 /**
  * Workloads marked critical, while no agent can be had: started when they do not live, with the marker by which the next agent
- * adopts them, and written down for those that overwrite it (`lives.ts`). Nothing else is done for them here: no probes, no ladder, no stop. The kill switch keeps everything down.
+ * adopts them, and written down for those that overwrite it (`lives.ts`). Nothing else is done for them here: no probes, no ladder,
+ * no stop. The kill switch keeps everything down.
  */
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, writeFileSync } from "node:fs";
