@@ -8,7 +8,7 @@ import { proved } from "./proved.ts";
 beforeAll(() => built("blueflame-agent", "blueflame-watchdog", "blueflame-emergency"));
 
 test.skipIf(!findTool("cc"))(
-  "with fifty workloads agent and watchdog hold less than 60 MB of their own together",
+  "with fifty workloads agent and watchdog hold less than 60 MB of their own together (needs a C compiler)",
   async () => {
     expect(await proved(restQuick, 3)).toBe(2);
   },
